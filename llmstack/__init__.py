@@ -1,0 +1,1 @@
+"""One local endpoint in front of every model a developer can reach."""
