@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCRUBBED = re.compile(r"(LLMSTACK|LLAMA|HF|XDG)_.*|LITELLM_BIN|LOG_LEVEL|.*_(API_KEY|AUTH_TOKEN|BASE_URL)")
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the user's own is read or written: an empty home, and none of the variables we look at."""
+    home = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if SCRUBBED.fullmatch(name)]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    for name in ("CACHE", "CONFIG", "DATA", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """A test ends what it starts."""
+    here = psutil.Process()
+    before = set(here.children(recursive=True))
+    yield
+
+    def left() -> list[str]:
+        found = []
+        for process in set(here.children(recursive=True)) - before:
+            try:
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(f"{process.pid} {process.cmdline()}")
+            except psutil.Error:
+                continue
+        return found
+
+    try:
+        wait_until(lambda: not left(), timeout=3)
+    except TimeoutError:
+        pytest.fail(f"processes left: {left()}")

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.waiting import wait_until
+
+from llmstack.errors import LlmstackError
+from llmstack.files import exclusive, write_atomic
+
+
+def test_a_whole_file_with_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    write_atomic(path, "grüße\r\n")
+    assert path.read_bytes() == "grüße\r\n".encode()
+    assert path.stat().st_mode & 0o777 == 0o644
+    write_atomic(path, b"\0\xff", mode=0o600)
+    assert path.read_bytes() == b"\0\xff"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("place", ["file/below", "dir", "x" * 300])
+def test_what_cannot_be_written(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "dir" / "full").mkdir(parents=True)
+    with pytest.raises(LlmstackError, match=f"cannot write {tmp_path / place}: "):
+        write_atomic(tmp_path / place, "x")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["dir", "file"]
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+FULL_DISK = """
+import pathlib, resource, sys
+from llmstack.errors import LlmstackError
+from llmstack.files import write_atomic
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+try:
+    write_atomic(pathlib.Path(sys.argv[1]), "x" * 10_000)
+except LlmstackError as error:
+    print(error.message)
+"""
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "models.ini"
+    path.write_text("before")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"cannot write {path}: File too large\n"
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+HOLDER = """
+import pathlib, sys
+from llmstack.files import exclusive
+with exclusive(pathlib.Path(sys.argv[1]), "start"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_command_at_a_time_and_the_other_is_told_which(tmp_path: Path) -> None:
+    lock = tmp_path / ".llmstack" / "lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(LlmstackError) as refused, exclusive(lock, "stop", wait_s=0.1):
+            pass
+        assert (
+            refused.value.message == f"another llmstack command is at work here: `start` (pid {holder.pid})"
+        )
+        assert holder.stdin is not None
+        holder.stdin.close()
+        with exclusive(lock, "stop", wait_s=10):
+            assert f'"pid": {os.getpid()}' in (lock.parent / "lock.holder").read_text()
+    assert not (lock.parent / "lock.holder").exists()
+
+
+def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdin=subprocess.PIPE) as holder:
+        wait_until((tmp_path / "lock.holder").exists)
+        holder.kill()
+    with exclusive(lock, "stop", wait_s=1):
+        pass
+
+
+def test_a_failure_inside_lets_go(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    for _ in range(2):
+        with pytest.raises(ValueError, match="inside"), exclusive(lock, "start", wait_s=0.1):
+            raise ValueError("inside")
+
+
+def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(LlmstackError, match="cannot lock"),
+        exclusive(Path(tmp_path / "file" / "lock"), "start"),
+    ):
+        pass
