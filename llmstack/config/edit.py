@@ -1,0 +1,26 @@
+"""Changing values of a models.ini in place: its comments and layout stay."""
+
+from __future__ import annotations
+
+from llmstack.config.ini import scan
+from llmstack.errors import LlmstackError
+
+
+def with_value(text: str, section: str, key: str, value: str) -> str:
+    """Return the text with one value changed, or added below the section's header.
+
+    Raises:
+        LlmstackError: there is no such section.
+    """
+    found = scan(text).find(section)
+    if found is None:
+        raise LlmstackError(f"models.ini has no section [{section}]")
+    lines = text.split("\n")
+    entry = found.find(key)
+    if entry is None:
+        ending = "\r" if lines[found.line - 1].endswith("\r") else ""
+        lines.insert(found.line, f"{key} = {value}{ending}")
+    else:
+        line, (start, end) = lines[entry.line - 1], entry.span
+        lines[entry.line - 1] = line[:start] + value + line[end:]
+    return "\n".join(lines)
