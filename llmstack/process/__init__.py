@@ -1,0 +1,1 @@
+"""Child processes: identity, starting, stopping, health."""

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+import uvloop
+from support.waiting import until, wait_until
+
+from llmstack.errors import LlmstackError
+from llmstack.process.child import LOG_BACKUPS, LOG_BYTES, Child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+TALKER = r"""
+import sys
+sys.stdout.buffer.write(b"%s a\r\n\xff\n" + b"x" * 200_000 + b"\n" + b"end")
+sys.exit(5)
+"""
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("up", flush=True)
+time.sleep(60)
+"""
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(params=sorted(LOOPS))
+def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Run on the event loop of the standard library, and on the one that the router uses."""
+
+    def runner(work: Coroutine[Any, Any, None]) -> None:
+        with asyncio.Runner(loop_factory=LOOPS[request.param]) as loop:
+            loop.run(work)
+
+    return runner
+
+
+async def spawn(tmp_path: Path, code: str, *argv: str) -> Child:
+    return await Child.spawn(
+        [sys.executable, "-c", code, *argv],
+        env=os.environ,
+        port=7,
+        pid_file=tmp_path / "x.pid",
+        log=tmp_path / "logs" / "x.log",
+    )
+
+
+def test_life(tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    async def check() -> None:
+        child = await spawn(
+            tmp_path,
+            "import sys; print('hello'); print('oops', file=sys.stderr); sys.stdin.read(); sys.exit(3)",
+        )
+        record = json.loads((tmp_path / "x.pid").read_text())
+        assert (record["pid"], record["port"], record["argv"][0]) == (child.pid, 7, sys.executable)
+        assert child.exit_code is None
+        await until(lambda: child.tail)
+        waits = [asyncio.create_task(child.wait()) for _ in range(2)]
+        await asyncio.sleep(0)
+        waits.pop().cancel()  # who no longer waits does not disturb the others
+        await child.stop()
+        assert await waits[0] == await child.wait() == child.exit_code
+        assert child.exit_code in {3, -signal.SIGTERM}
+        assert not (tmp_path / "x.pid").exists()
+        await child.stop()
+
+    run(check())
+
+
+def test_output_is_complete_once_it_ended(
+    tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    async def check() -> None:
+        child = await spawn(tmp_path, TALKER)
+        assert await child.wait() == 5
+        assert child.tail[:2] == ["%s a", "\ufffd"]
+        assert "".join(child.tail[2:-1]) == "x" * 200_000
+        assert child.tail[-1] == "end"
+        assert (tmp_path / "logs" / "x.log").read_text().splitlines() == child.tail
+
+    run(check())
+
+
+def test_the_log_is_bounded(tmp_path: Path) -> None:
+    async def check() -> None:
+        child = await spawn(tmp_path, "print(('x' * 999 + '\\n') * 9000)")
+        await child.wait()
+
+    asyncio.run(check())
+    sizes = [path.stat().st_size for path in (tmp_path / "logs").iterdir()]
+    assert len(sizes) == LOG_BACKUPS + 1
+    assert max(sizes) <= LOG_BYTES
+
+
+def test_who_ignores_being_asked_is_killed(
+    tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    async def check() -> None:
+        child = await spawn(tmp_path, STUBBORN)
+        await until(lambda: child.tail)
+        await asyncio.gather(child.stop(grace_s=0.1), child.stop(grace_s=0.2))
+        assert child.exit_code == -signal.SIGKILL
+
+    run(check())
+
+
+LEADER = """
+import os, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session={apart})
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_dead_leader_left_behind_is_killed(
+    tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    """A launcher killed where no kernel ends its server: the server also holds its output open."""
+
+    async def check() -> None:
+        child = await spawn(tmp_path, LEADER.format(apart=False))
+        await until(lambda: child.tail)
+        os.kill(child.pid, signal.SIGKILL)
+        async with asyncio.timeout(3):
+            assert await child.wait() == -signal.SIGKILL
+        server = int(child.tail[0])
+        await until(
+            lambda: not psutil.pid_exists(server) or psutil.Process(server).status() == psutil.STATUS_ZOMBIE
+        )
+
+    run(check())
+
+
+def test_who_left_the_group_does_not_keep_the_child_from_ending(
+    tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    async def check() -> None:
+        child = await spawn(tmp_path, LEADER.format(apart=True))
+        await until(lambda: child.tail)
+        os.kill(child.pid, signal.SIGKILL)
+        try:
+            async with asyncio.timeout(5):
+                await child.wait()
+        finally:
+            os.kill(int(child.tail[0]), signal.SIGKILL)
+
+    run(check())
+
+
+async def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
+    with pytest.raises(LlmstackError, match=r"cannot start /no/such: No such file"):
+        await Child.spawn(["/no/such"], env={}, port=1, pid_file=tmp_path / "x.pid", log=tmp_path / "x.log")
+    assert not (tmp_path / "x.pid").exists()
+
+
+async def test_a_log_or_pid_file_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for pid_file, log in (("x.pid", "file/x.log"), ("file/x.pid", "x.log")):
+        with pytest.raises(LlmstackError, match=r"cannot write .*file"):
+            await Child.spawn(
+                [sys.executable, "-c", "import time; time.sleep(60)"],
+                env=os.environ,
+                port=1,
+                pid_file=tmp_path / pid_file,
+                log=tmp_path / log,
+            )
+
+
+SMALL_DISK = """
+import asyncio, pathlib, resource, signal, sys
+from llmstack.process.child import Child
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+async def main():
+    here = pathlib.Path(sys.argv[1])
+    talk = "print(('x' * 99 + chr(10)) * 900)"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+    argv, log = [sys.executable, "-c", talk], here / "x.log"
+    child = await Child.spawn(argv, env={}, port=1, pid_file=here / "x.pid", log=log)
+    print(await child.wait(), len(child.tail))
+
+asyncio.run(main())
+"""
+
+
+async def test_a_full_disk_ends_the_log_and_nothing_else(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        SMALL_DISK,
+        str(tmp_path),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert (out, err) == (b"0 40\n", b"")
+    assert (tmp_path / "x.log").stat().st_size <= 10_000
+
+
+PARENT = """
+import asyncio, os, pathlib, sys
+from llmstack.process.child import Child
+
+async def main():
+    here = pathlib.Path(sys.argv[1])
+    child = await Child.spawn([sys.executable, "-c", "import sys; sys.stdin.read()"], env=os.environ, port=1,
+        pid_file=here / "x.pid", log=here / "x.log")
+    print(child.pid, flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_child_sees_that_its_parent_was_killed(tmp_path: Path) -> None:
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PARENT, str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    child = psutil.Process(int(await parent.stdout.readline()))
+    parent.kill()
+    await parent.wait()
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, timeout=2)

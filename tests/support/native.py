@@ -1,0 +1,41 @@
+"""A native `llama-server` made up for tests: a program that listens, wants its key, and can be stubborn."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SOURCE = """#!{python}
+import http.server, os, signal, sys, threading
+if "--stubborn" in sys.argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if "--fails" in sys.argv:
+    sys.exit("the weights are cursed")
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        known = self.headers.get("authorization") == "Bearer " + os.environ["LLAMA_API_KEY"]
+        self.send_response(200 if known or self.path == "/health" else 401)
+        self.end_headers()
+        if self.path == "/exit":
+            threading.Thread(target=os._exit, args=(7,)).start()
+
+    def log_message(self, *_):
+        pass
+
+port = int(sys.argv[sys.argv.index("--port") + 1])
+server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+print("pid", os.getpid(), flush=True)
+server.serve_forever()
+"""
+
+
+def native_server(directory: Path) -> Path:
+    """Write the program and return it."""
+    path = directory / "llama-server"
+    path.write_text(SOURCE.format(python=sys.executable))
+    path.chmod(0o755)
+    return path
