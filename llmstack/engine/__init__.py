@@ -1,0 +1,1 @@
+"""One model server's command line, launcher and files."""

@@ -1,0 +1,48 @@
+"""Runs a native llama-server so that it ends with the router: `python -m llmstack.engine.launcher ARGV…`.
+
+llama-server itself does not watch its parent. Standard library only, to start in a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+from llmstack.engine.lifeline import die_with_parent, on_parent_gone
+
+GRACE_S = 4.0
+
+
+def main() -> None:
+    """Run the given command line, and end it when asked to or when stdin closes."""
+    die_with_parent()
+    hook = None if os.name == "nt" else die_with_parent
+    try:
+        server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=hook)  # noqa: PLW1509 - no threads yet
+    except OSError as error:
+        sys.exit(f"error: cannot start {sys.argv[1]}: {error.strerror or error}")
+
+    def end() -> None:
+        with contextlib.suppress(OSError):
+            server.terminate()
+        try:
+            server.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+    def on_signal(_signum: int, _frame: object) -> None:
+        threading.Thread(target=end, daemon=True).start()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    on_parent_gone(end)
+    code = server.wait()
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+"""Tiny GGUF models made here in milliseconds: nothing is downloaded, llama.cpp runs them like any other."""
+
+from __future__ import annotations
+
+from llmstack.engine.tiny.echo import write_echo
+from llmstack.engine.tiny.noise import write_random
+
+__all__ = ["write_echo", "write_random"]

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import contextlib
+import struct
+import time
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.gguf import array, gguf, llama, raw, text, tokens, u32
+
+from llmstack.engine.header import GgufHeader, read_header
+from llmstack.engine.tiny import write_echo
+from llmstack.errors import LlmstackError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HUGE = 2**62
+
+
+def header_of(path: Path, content: bytes) -> GgufHeader:
+    file = path / "model.gguf"
+    file.write_bytes(content)
+    return read_header(file)
+
+
+def test_a_small_llama(tmp_path: Path) -> None:
+    content = gguf(llama()) + b"\0" * 1000
+    assert header_of(tmp_path, content) == GgufHeader(
+        architecture="llama",
+        size=len(content),
+        layers=3,
+        kv_heads=(2, 2, 2),
+        key_length=8,
+        value_length=8,
+        context=4096,
+        vocabulary=5,
+        embedding=64,
+    )
+
+
+@pytest.mark.engine
+def test_a_model_that_llama_cpp_loads(tmp_path: Path) -> None:
+    path = tmp_path / "echo.gguf"
+    write_echo(path, speaker="a", context=8192)
+    header = read_header(path)
+    assert (header.architecture, header.layers, header.context) == ("llama", 1, 8192)
+    assert (header.size, header.key_length) == (path.stat().st_size, 64)
+
+
+def test_heads_per_layer_and_lengths_of_their_own(tmp_path: Path) -> None:
+    content = gguf(
+        llama(
+            llama__attention__head_count=array(4, 3, struct.pack("<3I", 8, 16, 8)),
+            llama__attention__head_count_kv=array(5, 3, struct.pack("<3i", 0, 4, 0)),
+            llama__attention__key_length=u32(192),
+            llama__attention__value_length=u32(128),
+        )
+    )
+    header = header_of(tmp_path, content)
+    assert (header.kv_heads, header.key_length, header.value_length) == ((0, 4, 0), 192, 128)
+
+
+def test_what_may_be_missing(tmp_path: Path) -> None:
+    many_heads = header_of(
+        tmp_path, gguf(llama(llama__attention__head_count_kv=None, tokenizer__ggml__tokens=None))
+    )
+    assert (many_heads.kv_heads, many_heads.vocabulary) == ((8, 8, 8), 0)
+    recurrent = header_of(
+        tmp_path, gguf(llama(llama__attention__head_count_kv=None, llama__attention__head_count=None))
+    )
+    assert sum(recurrent.kv_heads) == 0
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        (llama(general__architecture=None), "lacks general.architecture"),
+        (llama(general__architecture=u32(1)), "lacks general.architecture"),
+        (llama(llama__block_count=None), "lacks llama.block_count"),
+        (llama(llama__embedding_length=None), "lacks llama.embedding_length"),
+        (llama(llama__block_count=text("many")), "invalid literal"),
+        (llama(llama__block_count=(6, struct.pack("<f", float("inf")))), "infinity"),
+        (llama(llama__block_count=(6, struct.pack("<f", float("nan")))), "NaN"),
+        (llama(llama__block_count=u32(2**32 - 1)), "4294967295 layers"),
+        (llama(llama__embedding_length=(5, struct.pack("<i", -1))), "negative"),
+        (llama(llama__attention__head_count_kv=array(5, 1, struct.pack("<i", -1))), "negative"),
+        (llama(llama__attention__head_count=array(4, 0, b"")), ""),
+        (llama(tokenizer__ggml__tokens=array(4, 2, struct.pack("<2I", 1, 2))), "int"),
+        (llama(odd=(77, b"")), "unknown value type 77"),
+        (llama(odd=array(77, 1, b"")), "unknown value type 77"),
+        (llama(odd=array(77, HUGE, b"")), "array of"),
+        (llama(odd=array(8, HUGE, b"")), "array of"),
+        (llama(odd=array(4, HUGE, b"")), "ends inside"),
+        (llama(odd=array(10, 2**64 - 1, b"")), "ends inside"),
+        (llama(odd=array(6, 150_000, b"")), "ends inside"),
+        (llama(odd=array(8, 1, struct.pack("<Q", HUGE))), "ends inside"),
+        (llama(odd=(8, struct.pack("<Q", HUGE))), "a string of"),
+        (llama(odd=array(9, 1, struct.pack("<IQ", 9, 1) * 5000)), "unknown value type 9"),
+    ],
+)
+def test_headers_that_cannot_be(tmp_path: Path, entries: dict[str, tuple[int, bytes]], reason: str) -> None:
+    began = time.perf_counter()
+    tracemalloc.start()
+    try:
+        if reason:
+            with pytest.raises(LlmstackError, match=f"expected a GGUF model: .*{reason}"):
+                header_of(tmp_path, gguf(entries))
+        else:
+            header_of(tmp_path, gguf(entries))
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "ends inside"),
+        (b"GGML" + bytes(20), "starts with b'GGML'"),
+        (gguf({}, version=1), "version is 1"),
+        (gguf({}, version=0x03000000), "version is 50331648"),
+        (gguf({}, count=HUGE), "entries in its header"),
+        (gguf({}, count=1000), "ends inside"),
+    ],
+)
+def test_not_a_gguf(tmp_path: Path, content: bytes, reason: str) -> None:
+    with pytest.raises(LlmstackError, match=reason) as refused:
+        header_of(tmp_path, content)
+    assert refused.value.hint == "the file is damaged or something else; fetch it again"
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing.gguf"):
+        with pytest.raises(LlmstackError, match=f"cannot read {path}"):
+            read_header(path)
+
+
+def test_cut_at_every_byte(tmp_path: Path) -> None:
+    content = gguf(llama(scores=array(6, 5000, bytes(20_000)), last=u32(1)))
+    cuts = [*range(400), *range(400, len(content), 97), len(content) - 1]
+    for cut in cuts:
+        with pytest.raises(LlmstackError):
+            header_of(tmp_path, content[:cut])
+    assert header_of(tmp_path, content)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(4, 500), st.integers(0, 255)), max_size=6), st.integers(0, 500))
+def test_damaged_anywhere(tmp_path: Path, changes: list[tuple[int, int]], cut: int) -> None:
+    content = bytearray(gguf(llama(layers=array(4, 3, struct.pack("<3I", 1, 2, 3)), name=text("x"))))
+    for at, value in changes:
+        content[at % len(content)] = value
+    began = time.perf_counter()
+    with contextlib.suppress(LlmstackError):
+        header_of(tmp_path, bytes(content[: len(content) - cut // 4]))
+    assert time.perf_counter() - began < 2
+
+
+def test_a_large_vocabulary_is_read_quickly(tmp_path: Path) -> None:
+    merges = array(8, 280_000, b"".join(raw(f"a{number}") for number in range(280_000)))
+    began = time.perf_counter()
+    header = header_of(
+        tmp_path, gguf(llama(tokenizer__ggml__tokens=tokens(152_000), tokenizer__ggml__merges=merges))
+    )
+    assert header.vocabulary == 152_000
+    assert time.perf_counter() - began < 5
