@@ -1,0 +1,1 @@
+"""Which models are resident, and the right to use one."""

@@ -1,0 +1,106 @@
+"""What the router asks of a swapper: the right to use a model for one request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, Self
+
+from llmstack.errors import LlmstackError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+State = Literal["resident", "loading", "idle", "down", "remote"]
+
+
+class SwapError(LlmstackError):
+    """A model cannot be used now.
+
+    Args:
+        message: what happened.
+        retry_after: seconds after which a client may try again; None where trying again is no use.
+        hint: the next step, where one helps.
+    """
+
+    def __init__(self, message: str, *, retry_after: int | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """What a swapper knows of one tier.
+
+    Attributes:
+        pid: of the process that serves it.
+        since: seconds in this state.
+        leases: requests in flight.
+        waiting: requests in its queue.
+        detail: why it is down, where it is.
+    """
+
+    state: State
+    pid: int | None = None
+    port: int | None = None
+    since: float = 0.0
+    leases: int = 0
+    waiting: int = 0
+    detail: str = ""
+
+
+class Lease(Protocol):
+    """The right to use a resident model for one request; the model is not evicted while it lasts.
+
+    An async context manager: leaving it gives the lease back.
+    """
+
+    @property
+    def tier(self) -> str:
+        """The tier's name."""
+
+    @property
+    def url(self) -> str:
+        """Address of its server, without a path."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What its server wants with every request, such as its key."""
+
+    async def failure(self) -> str | None:
+        """Return why the server ended, if it did: asked after a connection broke."""
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the lease back."""
+
+
+class Swapper(Protocol):
+    """Keeps the set of resident models inside what memory allows."""
+
+    @property
+    def kind(self) -> Literal["builtin", "llama-swap"]:
+        """Which one it is."""
+
+    async def acquire(self, tier: str) -> Lease:
+        """Wait until a tier is resident and has a place, and return the right to use it.
+
+        Raises:
+            SwapError: it cannot be started, or the queue is full or too slow.
+        """
+
+    def states(self) -> Mapping[str, ModelState]:
+        """Return the state of every tier it serves."""
+
+    async def load(self, tier: str) -> None:
+        """Make a tier resident without a request."""
+
+    async def unload(self, tier: str) -> bool:
+        """Stop a tier once its requests have ended; return False where it was not resident."""
+
+    async def close(self) -> None:
+        """Stop everything."""

@@ -1,0 +1,128 @@
+"""What this machine can serve: for each tier its file, its memory, and why it cannot start if it cannot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+
+from llmstack.config.model import Backend, GgufModel, Role
+from llmstack.engine.binary import find_engine
+from llmstack.engine.header import read_header
+from llmstack.engine.weights import find_weights, shards
+from llmstack.errors import LlmstackError
+from llmstack.swapper.planner import GB, Footprint, default_budget, footprint, memory_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from llmstack.config.model import StackConfig, Tier
+    from llmstack.engine.binary import EngineBinary
+    from llmstack.swapper.planner import MemoryPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a tier cannot start, and the command that mends it."""
+
+    reason: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.hint})"
+
+
+@dataclass(frozen=True, slots=True)
+class TierSurvey:
+    """What is known of one tier without starting it.
+
+    Attributes:
+        weights: the file to load, for a gguf tier that is on disk.
+        size_bytes: of its file or files.
+        need: memory, for a gguf tier.
+        obstacle: None where it can start.
+    """
+
+    weights: Path | None = None
+    size_bytes: int = 0
+    need: Footprint | None = None
+    obstacle: Obstacle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What this machine can serve.
+
+    Attributes:
+        engine: what runs models; None where nothing was found.
+        tiers: by name.
+        plan: which gguf tiers may live together.
+    """
+
+    engine: EngineBinary | None
+    tiers: Mapping[str, TierSurvey]
+    plan: MemoryPlan
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """Tiers that cannot start, with reason and remedy."""
+        return {name: str(found.obstacle) for name, found in self.tiers.items() if found.obstacle is not None}
+
+
+def survey(config: StackConfig, env: Mapping[str, str]) -> Survey:
+    """Look at this machine: the engine, the files and their headers, the memory."""
+    engine, no_engine = _engine(env)
+    tiers = {name: _measure(tier, *_find(tier, env, no_engine)) for name, tier in config.tiers.items()}
+    fast = config.by_role(Role.FAST)
+    memory_gb = config.settings.memory_gb
+    budget = round(memory_gb * GB) if memory_gb else default_budget(psutil.virtual_memory().total)
+    needs = {name: found.need for name, found in tiers.items() if found.need is not None}
+    return Survey(engine, tiers, memory_plan(needs, budget=budget, preloaded=fast.name if fast else None))
+
+
+def missing(config: StackConfig, env: Mapping[str, str]) -> dict[str, str]:
+    """Return tiers that lack something, with reason and remedy, without opening any file."""
+    _, no_engine = _engine(env)
+    found = {name: _find(tier, env, no_engine)[1] for name, tier in config.tiers.items()}
+    return {name: str(obstacle) for name, obstacle in found.items() if obstacle is not None}
+
+
+def _engine(env: Mapping[str, str]) -> tuple[EngineBinary | None, Obstacle | None]:
+    try:
+        return find_engine(env), None
+    except LlmstackError as error:
+        return None, Obstacle(error.message, error.hint or "")
+
+
+def _find(
+    tier: Tier, env: Mapping[str, str], no_engine: Obstacle | None
+) -> tuple[Path | None, Obstacle | None]:
+    """Return the file to load, and what is missing."""
+    if tier.backend is not Backend.GGUF or not isinstance(tier.model, GgufModel):
+        reason = f"this version serves gguf tiers only, {tier.name} has backend {tier.backend}"
+        return None, Obstacle(reason, "give it `hf_repo` and `hf_file`, or `path`")
+    weights = find_weights(tier.model, env)
+    return weights, no_engine if weights is not None else Obstacle(*_missing(tier.model))
+
+
+def _measure(tier: Tier, weights: Path | None, obstacle: Obstacle | None) -> TierSurvey:
+    if tier.backend is not Backend.GGUF:
+        return TierSurvey(obstacle=obstacle)
+    if weights is None:
+        return TierSurvey(need=footprint(tier, file_bytes=0, header=None), obstacle=obstacle)
+    size = sum(shard.stat().st_size for shard in shards(weights))
+    try:
+        need = footprint(tier, file_bytes=size, header=read_header(weights))
+    except LlmstackError as error:
+        damaged = Obstacle(error.message, error.hint or "")
+        return TierSurvey(weights, size, footprint(tier, file_bytes=size, header=None), damaged)
+    return TierSurvey(weights, size, need, obstacle)
+
+
+def _missing(model: GgufModel) -> tuple[str, str]:
+    if model.path is not None:
+        return f"{model.path} is not on disk", "put the file there, or correct `path` in models.ini"
+    fetch = f"llama-cli -hf {model.repo} -hff {model.file}"
+    return f"{model.file} is not on disk", f"fetch it into the hub cache, for example with `{fetch}`"

@@ -1,0 +1,374 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.models import FakeServer, Servers
+from support.waiting import until
+
+from llmstack.errors import LlmstackError
+from llmstack.swapper.base import SwapError
+from llmstack.swapper.planner import MemoryPlan
+from llmstack.swapper.pool import Limits, Pool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+TIERS = ("a", "b", "c", "d")
+
+
+@asynccontextmanager
+async def pool_of(
+    servers: Callable[[str], FakeServer],
+    *,
+    budget: int = 2,
+    slots: int = 2,
+    ttl: float = 0.0,
+    **limits: Any,
+) -> AsyncIterator[Pool]:
+    """Every tier needs 1. At the end nothing of the pool may be left: no task, no model."""
+    before = asyncio.all_tasks()
+    plan = MemoryPlan(budget, dict.fromkeys(TIERS, 1), dict.fromkeys(TIERS, 1.0))
+    pool = Pool(
+        servers,
+        plan,
+        ttls=dict.fromkeys(TIERS, ttl),
+        slots=dict.fromkeys(TIERS, slots),
+        limits=Limits(**limits),
+    )
+    try:
+        yield pool
+    finally:
+        await pool.close()
+        await until(lambda: asyncio.all_tasks() <= before, timeout=2)
+        assert {state.state for state in pool.states().values()} <= {"idle", "down"}
+
+
+def states(pool: Pool) -> dict[str, str]:
+    return {tier: state.state for tier, state in pool.states().items() if state.state != "idle"}
+
+
+async def test_a_model_starts_on_demand_and_stays() -> None:
+    servers = Servers()
+    async with pool_of(servers) as pool:
+        for _ in range(3):
+            async with await pool.acquire("a") as lease:
+                assert (lease.tier, lease.url, await lease.failure()) == ("a", "http://a", None)
+                assert pool.states()["a"].leases == 1
+        assert states(pool) == {"a": "resident"}
+    assert len(servers.made) == 1
+
+
+async def test_requests_for_a_loading_model_wait_for_the_same_load() -> None:
+    servers = Servers(a={"load_s": None})
+    async with pool_of(servers, slots=5) as pool:
+        asked = [asyncio.create_task(pool.acquire("a")) for _ in range(5)]
+        await until(lambda: pool.states()["a"].waiting == 5)
+        assert states(pool) == {"a": "loading"}
+        servers.made[0].loaded.set()
+        assert [lease.tier for lease in await asyncio.gather(*asked)] == ["a"] * 5
+    assert len(servers.made) == 1
+
+
+async def test_the_model_used_longest_ago_makes_room() -> None:
+    servers = Servers()
+    async with pool_of(servers) as pool:
+        for tier in ("a", "b", "a", "c"):
+            await pool.load(tier)
+            async with await pool.acquire(tier):
+                pass
+        assert states(pool) == {"a": "resident", "c": "resident"}
+    assert servers.most == 2
+
+
+async def test_a_busy_model_is_not_stopped() -> None:
+    servers = Servers()
+    async with pool_of(servers, budget=1) as pool:
+        async with await pool.acquire("a") as lease:
+            waiting = asyncio.create_task(pool.acquire("b"))
+            await until(lambda: pool.states()["b"].waiting == 1)
+            assert servers.of("a")[0].up
+            assert await lease.failure() is None
+        async with await waiting:
+            assert states(pool) == {"b": "resident"}
+
+
+async def test_an_endless_stream_does_not_keep_others_out() -> None:
+    servers = Servers()
+    async with pool_of(servers, budget=1, slots=1, patience_s=0.1) as pool:
+        over = asyncio.Event()
+
+        async def stream() -> None:
+            while not over.is_set():
+                async with await pool.acquire("a"):
+                    await asyncio.sleep(0.005)
+
+        streams = [asyncio.create_task(stream()) for _ in range(4)]
+        await until(lambda: pool.states()["a"].leases)
+        async with asyncio.timeout(2), await pool.acquire("b"):
+            over.set()
+        await asyncio.gather(*streams)
+
+
+async def test_a_full_queue_is_refused_with_a_time_to_come_back() -> None:
+    async with pool_of(Servers(a={"load_s": None}), queue=2) as pool:
+        waiting = [asyncio.create_task(pool.acquire("a")) for _ in range(2)]
+        await until(lambda: pool.states()["a"].waiting == 2)
+        with pytest.raises(SwapError, match="2 requests are waiting for a already") as refused:
+            await pool.acquire("a")
+        assert refused.value.retry_after == 10
+        async with await pool.acquire("b"):
+            pass  # each tier has a queue of its own
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_waiting_is_bounded() -> None:
+    async with pool_of(Servers(a={"load_s": None}), wait_s=0.05) as pool:
+        with pytest.raises(SwapError, match=r"a did not become free within 0\.05 s") as refused:
+            await pool.acquire("a")
+        assert refused.value.retry_after == 30
+        assert pool.states()["a"].waiting == 0
+
+
+async def test_a_tier_that_nobody_knows() -> None:
+    async with pool_of(Servers()) as pool:
+        with pytest.raises(SwapError, match="x is none of the tiers"):
+            await pool.acquire("x")
+        assert await pool.unload("x") is False
+
+
+async def test_who_goes_away_while_queued_is_forgotten() -> None:
+    servers = Servers(a={"load_s": None})
+    async with pool_of(servers) as pool:
+        leaving, staying = (asyncio.create_task(pool.acquire("a")) for _ in range(2))
+        await until(lambda: pool.states()["a"].waiting == 2)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        assert pool.states()["a"].waiting == 1
+        servers.made[0].loaded.set()
+        async with await staying:
+            assert pool.states()["a"].leases == 1
+        assert pool.states()["a"].leases == 0
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_who_goes_away_at_any_moment_takes_no_lease_along(steps: int) -> None:
+    """The two are brought closer by single steps of the event loop, until both orders were seen."""
+    servers = Servers(a={"load_s": None})
+    async with pool_of(servers, slots=1) as pool:
+        leaving = asyncio.create_task(pool.acquire("a"))
+        await until(lambda: pool.states()["a"].waiting == 1)
+        servers.made[0].loaded.set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        if not leaving.cancelled():
+            async with leaving.result():
+                pass
+        async with asyncio.timeout(2), await pool.acquire("a"):
+            assert pool.states()["a"].leases == 1
+        assert pool.states()["a"].leases == 0
+
+
+async def test_a_grant_at_the_moment_of_the_timeout_is_used_or_given_back() -> None:
+    servers = Servers()
+    async with pool_of(servers, slots=1, wait_s=0.02) as pool:
+        for late in range(40):
+            held = await pool.acquire("a")
+            waiting = asyncio.create_task(pool.acquire("a"))
+            await asyncio.sleep(0.019 + late * 0.0001)
+            async with held:
+                pass
+            try:
+                async with await waiting:
+                    assert pool.states()["a"].leases == 1
+            except SwapError:
+                pass
+            assert pool.states()["a"].leases == 0
+
+
+async def test_a_start_that_fails_is_told_to_all_who_wait_and_tried_again_for_the_next() -> None:
+    servers = Servers(a={"error": "out of memory"})
+    async with pool_of(servers) as pool:
+        answers = await asyncio.gather(*(pool.acquire("a") for _ in range(3)), return_exceptions=True)
+        assert [str(answer) for answer in answers] == ["out of memory"] * 3
+        assert {getattr(answer, "hint", None) for answer in answers} == {"mend it"}
+        assert (pool.states()["a"].state, pool.states()["a"].detail) == ("down", "out of memory")
+        servers.about.clear()
+        async with await pool.acquire("a"):
+            assert (pool.states()["a"].state, pool.states()["a"].detail) == ("resident", "")
+    assert len(servers.made) == 2
+
+
+async def test_a_server_that_cannot_be_made_fails_its_own_requests_only() -> None:
+    servers = Servers()
+
+    def make(tier: str) -> FakeServer:
+        if tier == "a":
+            raise LlmstackError("a has no file")
+        return servers(tier)
+
+    async with pool_of(make, budget=1) as pool:
+        held = await pool.acquire("b")
+        first, second = asyncio.create_task(pool.acquire("a")), asyncio.create_task(pool.acquire("c"))
+        await until(lambda: pool.states()["c"].waiting == 1)
+        async with held:
+            pass
+        with pytest.raises(SwapError, match="a has no file"):
+            await first
+        async with await second as lease:
+            assert lease.tier == "c"
+
+
+@pytest.mark.parametrize("bug", [RuntimeError("bug"), OSError("disk")])
+async def test_a_bug_in_a_server_does_not_leave_requests_hanging(
+    bug: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Buggy(FakeServer):
+        async def start(self) -> None:
+            raise bug
+
+    async with pool_of(Buggy) as pool:
+        with pytest.raises(SwapError, match="internal error, see the router's log"):
+            await pool.acquire("a")
+    assert str(bug) in caplog.text
+
+
+async def test_a_crash_in_use_is_noticed_and_the_next_request_restarts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    servers = Servers()
+    async with pool_of(servers) as pool:
+        async with await pool.acquire("a") as lease:
+            servers.made[0].crash()
+            assert await lease.failure() == "a crashed"
+            await until(lambda: states(pool) == {})
+            async with asyncio.timeout(2), await pool.acquire("a") as again:
+                assert await again.failure() is None
+        assert pool.states()["a"].leases == 0
+    assert len(servers.made) == 2
+    assert "a ended unexpectedly: a crashed" in caplog.text
+
+
+async def test_a_crash_while_idle_is_noticed() -> None:
+    servers = Servers()
+    async with pool_of(servers) as pool:
+        await pool.load("a")
+        servers.made[0].crash()
+        await until(lambda: states(pool) == {})
+        await pool.load("a")
+        assert states(pool) == {"a": "resident"}
+
+
+async def test_a_model_idle_for_its_ttl_is_stopped() -> None:
+    servers = Servers()
+    async with pool_of(servers, ttl=0.05) as pool:
+        async with await pool.acquire("a"):
+            await asyncio.sleep(0.1)
+            assert servers.made[0].up
+        await until(lambda: not servers.up, timeout=1)
+
+
+async def test_unload_waits_for_requests_and_keeps_new_ones_out() -> None:
+    servers = Servers()
+    async with pool_of(servers) as pool:
+        assert await pool.unload("a") is False
+        held = await pool.acquire("a")
+        unloading = asyncio.create_task(pool.unload("a"))
+        await asyncio.sleep(0)
+        later = asyncio.create_task(pool.acquire("a"))
+        await until(lambda: pool.states()["a"].waiting == 1)
+        assert servers.made[0].up
+        async with held:
+            pass
+        assert await unloading is True
+        async with await later:
+            pass
+    assert len(servers.made) == 2
+
+
+async def test_unload_need_not_wait_for_a_load(caplog: pytest.LogCaptureFixture) -> None:
+    servers = Servers(a={"load_s": None})
+    async with pool_of(servers) as pool:
+        loading = asyncio.create_task(pool.load("a"))
+        await until(lambda: states(pool) == {"a": "loading"})
+        loading.cancel()
+        await asyncio.wait([loading])
+        assert await pool.unload("a") is True
+        assert states(pool) == {}
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_load_of_a_busy_resident_model_waits_for_nothing() -> None:
+    async with pool_of(Servers(), slots=1) as pool, await pool.acquire("a"):
+        async with asyncio.timeout(1):
+            await pool.load("a")
+
+
+async def test_a_lease_is_given_back_once() -> None:
+    async with pool_of(Servers()) as pool:
+        lease, other = await pool.acquire("a"), await pool.acquire("a")
+        async with lease:
+            pass
+        async with lease:
+            pass
+        assert pool.states()["a"].leases == 1
+        async with other:
+            pass
+
+
+async def test_close_stops_everything_and_refuses_who_waits(caplog: pytest.LogCaptureFixture) -> None:
+    servers = Servers(b={"load_s": None}, a={"stop_s": 0.05})
+    caplog.set_level(logging.INFO)
+    async with pool_of(servers, slots=1) as pool:
+        held = await pool.acquire("a")
+        waiting = [asyncio.create_task(pool.acquire(tier)) for tier in ("a", "b", "c")]
+        await until(lambda: pool.states()["c"].waiting == 1)
+        unloading = asyncio.create_task(pool.unload("a"))
+        await asyncio.gather(pool.close(), pool.close())
+        assert servers.up == []
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [str(answer) for answer in answers] == ["the router is stopping"] * 3
+        assert await unloading is True
+        async with held:
+            pass
+        with pytest.raises(SwapError, match="the router is stopping"):
+            await pool.acquire("a")
+        await pool.close()
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_model_larger_than_the_budget_is_loaded_alone_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with pool_of(Servers(), budget=0) as pool:
+        for tier in ("a", "b"):
+            await pool.load(tier)
+            assert states(pool) == {tier: "resident"}
+    assert "more than the whole budget" in caplog.text
+
+
+async def test_two_hundred_requests_for_four_tiers_with_memory_for_two() -> None:
+    slow = MappingProxyType({"load_s": 0.01, "stop_s": 0.005})
+    servers = Servers(**dict.fromkeys(TIERS, slow))
+    async with pool_of(servers, patience_s=0.05) as pool:
+
+        async def request(number: int) -> str:
+            async with await pool.acquire(TIERS[number * 7 % 4]) as lease:
+                assert await lease.failure() is None
+                assert len(servers.up) <= 2
+                await asyncio.sleep(0.002)
+                return lease.tier
+
+        async with asyncio.timeout(20):
+            served = await asyncio.gather(*(request(number) for number in range(200)))
+        assert served == [TIERS[number * 7 % 4] for number in range(200)]
+        assert pool.states()["a"].waiting == 0
+    assert servers.most <= 2

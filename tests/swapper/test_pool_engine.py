@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import aiohttp
+import psutil
+import pytest
+from support.native import native_server
+from support.net import free_port, listener
+from support.waiting import until, wait_until
+
+from llmstack.config.model import Backend, EngineSettings, GgufModel, Tier
+from llmstack.engine.binary import EngineBinary
+from llmstack.engine.command import server_env, server_flags
+from llmstack.engine.tiny import write_echo, write_random
+from llmstack.swapper.base import SwapError
+from llmstack.swapper.model_server import LlamaServer, Ports
+from llmstack.swapper.planner import MemoryPlan
+from llmstack.swapper.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+pytestmark = pytest.mark.engine
+KEY = "the-key-of-this-start"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("models")
+    for name in ("a", "b"):
+        write_echo(directory / f"{name}.gguf", speaker=name, context=8192)
+    (directory / "bad.gguf").write_bytes((directory / "a.gguf").read_bytes()[:3000])
+    return directory
+
+
+def build(
+    models: Path,
+    state: Path,
+    *,
+    first_port: int,
+    kind: Literal["native", "bundled"] = "bundled",
+    binary: Path | None = None,
+    extra: tuple[str, ...] = (),
+    budget: int = 2,
+) -> Pool:
+    engine = EngineBinary(kind, binary or Path(sys.executable))
+    ports = Ports(first_port, frozenset())
+    env = server_env(os.environ, api_key=KEY)
+
+    def server(name: str) -> LlamaServer:
+        about = EngineSettings(threads=1, cache_ram_gb=0, parallel=1, extra_args=extra)
+        tier = Tier(name, Backend.GGUF, GgufModel(), 2048, engine=about)
+        return LlamaServer(
+            name,
+            lambda port: server_flags(tier, models / f"{name}.gguf", host="127.0.0.1", port=port),
+            engine,
+            env=env,
+            ports=ports,
+            pid_file=state / f"model-{name}.pid",
+            log=state / "logs" / f"{name}.log",
+        )
+
+    names = ("a", "b", "bad", "missing", "slow")
+    plan = MemoryPlan(budget, dict.fromkeys(names, 1), dict.fromkeys(names, 1.0))
+    return Pool(server, plan, ttls=dict.fromkeys(names, 0.0), slots=dict.fromkeys(names, 1))
+
+
+def pid_files(state: Path) -> list[str]:
+    return [path.name for path in state.glob("*.pid")]
+
+
+@asynccontextmanager
+async def pool_of(models: Path, tmp_path: Path, **about: object) -> AsyncIterator[Pool]:
+    pool = build(models, tmp_path, **{"first_port": free_port() % 60_000 + 1024, **about})  # type: ignore[arg-type]
+    try:
+        yield pool
+    finally:
+        await pool.close()
+        assert pid_files(tmp_path) == []
+
+
+async def say(url: str, headers: dict[str, str], text: str) -> tuple[int, str]:
+    body = {"messages": [{"role": "user", "content": text}]}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/v1/chat/completions", json=body, headers=headers) as answer,
+    ):
+        content = (await answer.json())["choices"][0]["message"]["content"] if answer.status == 200 else ""
+        return answer.status, content
+
+
+async def test_a_model_is_started_used_and_evicted(models: Path, tmp_path: Path) -> None:
+    async with pool_of(models, tmp_path, budget=1) as pool:
+        for name in ("a", "b", "a"):
+            async with await pool.acquire(name) as lease:
+                assert await say(lease.url, dict(lease.headers), "hi") == (200, f"[{name}] You said: hi")
+                assert (await say(lease.url, {}, "hi"))[0] == 401
+                assert pid_files(tmp_path) == [f"model-{name}.pid"]
+                for child in psutil.Process().children(recursive=True):
+                    assert KEY not in " ".join(child.cmdline())
+
+
+async def test_a_killed_server_gives_its_reason_and_is_restarted(models: Path, tmp_path: Path) -> None:
+    async with pool_of(models, tmp_path) as pool:
+        async with await pool.acquire("a") as lease:
+            pid = pool.states()["a"].pid
+            assert pid is not None
+            assert await lease.failure() is None
+            os.kill(pid, signal.SIGKILL)
+            assert (await lease.failure() or "").startswith(
+                "the model server of a ended (killed by signal 9)"
+            )
+        async with await pool.acquire("a") as lease:
+            assert await say(lease.url, dict(lease.headers), "again") == (200, "[a] You said: again")
+            assert pool.states()["a"].pid != pid
+
+
+@pytest.mark.parametrize(("name", "reason"), [("bad", "error: "), ("missing", "expected a GGUF file")])
+async def test_a_model_that_cannot_start_answers_with_its_last_lines(
+    models: Path, tmp_path: Path, name: str, reason: str
+) -> None:
+    async with pool_of(models, tmp_path) as pool:
+        answers = await asyncio.gather(pool.acquire(name), pool.acquire(name), return_exceptions=True)
+        for answer in answers:
+            assert isinstance(answer, SwapError)
+            assert answer.message.startswith(f"the model server of {name} ended (exit code 1)\n  ")
+            assert reason in answer.message
+            assert answer.hint == f"see {tmp_path / 'logs' / name}.log"
+        assert pool.states()[name].state == "down"
+
+
+async def test_a_port_that_somebody_has_is_left_alone(models: Path, tmp_path: Path) -> None:
+    with listener() as taken:
+        port = taken.getsockname()[1]
+        async with pool_of(models, tmp_path, first_port=port) as pool, await pool.acquire("a") as lease:
+            assert lease.url != f"http://127.0.0.1:{port}"
+            assert await say(lease.url, dict(lease.headers), "hi") == (200, "[a] You said: hi")
+
+
+async def test_a_native_server(models: Path, tmp_path: Path) -> None:
+    about = {"kind": "native", "binary": native_server(tmp_path)}
+    async with pool_of(models, tmp_path, **about) as pool:
+        async with await pool.acquire("a") as lease:
+            launcher = psutil.Process(pool.states()["a"].pid)
+            (server,) = launcher.children()
+            launcher.kill()
+            assert "killed by signal 9" in (await lease.failure() or "")
+            assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+        async with await pool.acquire("a"):
+            pass
+    async with pool_of(models, tmp_path, **about, extra=("--fails",)) as pool:
+        with pytest.raises(SwapError, match="the weights are cursed"):
+            await pool.acquire("a")
+
+
+async def test_closing_while_a_model_loads(models: Path, tmp_path: Path) -> None:
+    async with pool_of(models, tmp_path) as pool:
+        loading = asyncio.create_task(pool.acquire("a"))
+        await until(lambda: pool.states()["a"].pid)
+        await pool.close()
+        with pytest.raises(SwapError, match="the router is stopping"):
+            await loading
+
+
+ROUTER = """
+import asyncio, pathlib, sys
+sys.path[:0] = [sys.argv[4]]
+from swapper.test_pool_engine import build
+
+async def main():
+    pool = build(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), first_port=int(sys.argv[3]))
+    tasks = [asyncio.create_task(pool.load(name)) for name in sys.argv[5:]]
+    while any(pool.states()[name].pid is None for name in sys.argv[5:]):
+        await asyncio.sleep(0.001)
+    if "slow" not in sys.argv:
+        await asyncio.gather(*tasks)
+    print(*(pool.states()[name].pid for name in sys.argv[5:]), flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "slow")], ids=["resident", "while one loads"])
+async def test_a_killed_router_leaves_no_model_server(
+    models: Path, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    if "slow" in names:
+        write_random(models / "slow.gguf", dim=512, layers=24)
+    router = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *(
+            "-c",
+            ROUTER,
+            str(models),
+            str(tmp_path),
+            str(free_port() % 60_000 + 1024),
+            str(Path(__file__).parents[1]),
+        ),
+        *names,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert router.stdout is not None
+    servers = [psutil.Process(int(pid)) for pid in (await router.stdout.readline()).split()]
+    assert len(servers) == 2
+    router.kill()
+    await router.wait()
+    wait_until(
+        lambda: all(not server.is_running() or server.status() == psutil.STATUS_ZOMBIE for server in servers),
+        timeout=2,
+    )

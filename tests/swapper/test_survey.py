@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.gguf import gguf, llama
+from support.native import native_server
+
+from llmstack.config.model import (
+    Backend,
+    EngineSettings,
+    GgufModel,
+    HostedModel,
+    Role,
+    Routing,
+    Settings,
+    StackConfig,
+    Tier,
+)
+from llmstack.swapper.planner import GB
+from llmstack.swapper.survey import survey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def config(*tiers: Tier) -> StackConfig:
+    return StackConfig(Settings(memory_gb=4), Routing(), {tier.name: tier for tier in tiers})
+
+
+def tier(name: str, path: Path, **about: object) -> Tier:
+    settings = EngineSettings(cache_ram_gb=0.5)
+    return Tier(name, Backend.GGUF, GgufModel(path=path), 1024, engine=settings, **about)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    return {"PATH": "", "LLAMA_SERVER_BIN": str(native_server(tmp_path)), "HF_HUB_CACHE": str(tmp_path)}
+
+
+def test_what_can_start_and_what_cannot(tmp_path: Path, env: dict[str, str]) -> None:
+    good, bad = tmp_path / "good.gguf", tmp_path / "bad.gguf"
+    good.write_bytes(gguf(llama()) + bytes(1000))
+    bad.write_bytes(b"GGUF")
+    hub = Tier("hub", Backend.GGUF, GgufModel(repo="org/name", file="m.gguf", size_gb=3.0), 1024)
+    hosted = Tier("hosted", Backend.LITELLM, HostedModel("anthropic", "opus"), 1024)
+    found = survey(
+        config(
+            tier("fast", good, role=Role.FAST),
+            tier("bad", bad),
+            tier("gone", tmp_path / "x.gguf"),
+            hub,
+            hosted,
+        ),
+        env,
+    )
+    assert found.engine is not None
+    assert found.engine.kind == "native"
+    assert found.tiers["fast"].weights == good
+    assert found.tiers["fast"].size_bytes == good.stat().st_size
+    assert found.unavailable == {
+        "bad": f"{bad}: expected a GGUF model: the file ends inside its header"
+        " (the file is damaged or something else; fetch it again)",
+        "gone": f"{tmp_path / 'x.gguf'} is not on disk (put the file there, or correct `path` in models.ini)",
+        "hub": "m.gguf is not on disk (fetch it into the hub cache, for example with"
+        " `llama-cli -hf org/name -hff m.gguf`)",
+        "hosted": "this version serves gguf tiers only, hosted has backend litellm"
+        " (give it `hf_repo` and `hf_file`, or `path`)",
+    }
+    assert list(found.plan.needs) == ["fast", "bad", "gone", "hub"]
+    assert found.plan.budget == 4 * GB
+    assert found.plan.needs["hub"] > 3 * GB
+    assert max(found.plan.costs, key=lambda name: found.plan.costs[name]) == "fast"
+
+
+def test_without_an_engine_no_tier_can_start(tmp_path: Path, env: dict[str, str]) -> None:
+    good = tmp_path / "good.gguf"
+    good.write_bytes(gguf(llama()))
+    found = survey(config(tier("a", good)), {**env, "LLAMA_SERVER_BIN": "/no/such"})
+    assert found.engine is None
+    assert found.unavailable["a"].startswith(
+        "LLAMA_SERVER_BIN: expected a program that can be run, got `/no/such`"
+    )
