@@ -1,0 +1,209 @@
+"""The ASGI application: who may enter, and which way a request goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from llmstack.router.call import printable
+from llmstack.router.dialects.base import FailureReport, RequestFailedError
+from llmstack.router.dialects.openai import OpenaiChat, OpenaiCompletion
+from llmstack.router.exchange import BodyTooLargeError, ClientGoneError, Exchange
+from llmstack.router.forward import fail, forward, respond_error
+from llmstack.router.planning import plan
+from llmstack.router.service import Record
+from llmstack.router.typed_routes import typed_routes
+from llmstack.router.waiting import Waits
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+
+    from llmstack.router.call import Call
+    from llmstack.router.dialects.base import Dialect
+    from llmstack.router.service import Service
+
+    Message = MutableMapping[str, Any]
+
+MAX_BODY = 64 * 1024 * 1024
+SHOWN_PATH = 200  # characters of a path that the log and the status keep
+
+UNAUTHORIZED = 401
+_STOPPING = FailureReport(503, "router_stopping", "the router is stopping", retry_after=5)
+_BUG = FailureReport(500, "internal_error", "internal error, see the router's log")
+
+_log = logging.getLogger(__name__)
+
+
+class App:
+    """The router's application.
+
+    Args:
+        make_service: builds the router's state once the event loop runs.
+        waits: how long clients are left without a word.
+    """
+
+    def __init__(self, make_service: Callable[[], Awaitable[Service]], waits: Waits | None = None) -> None:
+        self._make_service = make_service
+        self._waits = waits or Waits()
+        self._service: Service | None = None
+        self._typed = typed_routes(lambda: self.service)
+        self._dialects: dict[str, Dialect] = {
+            "/v1/chat/completions": OpenaiChat(),
+            "/chat/completions": OpenaiChat(),
+            "/v1/completions": OpenaiCompletion(),
+        }
+        self._other: Dialect = OpenaiChat()  # how errors look on every other path
+        self._background: set[asyncio.Task[None]] = set()
+        self._handlers: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    @property
+    def service(self) -> Service:
+        """The router's state; there is none before start-up."""
+        if self._service is None:
+            raise RuntimeError("the router has not started")
+        return self._service
+
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        """Serve one connection event of the ASGI server."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        exchange = Exchange(scope, receive, send)
+        dialect = self._dialects.get(exchange.path, self._other)
+        refusal = self.service.guard.refusal(exchange.headers)
+        if refusal is not None:
+            wanted = [("www-authenticate", "Bearer")] if refusal.status == UNAUTHORIZED else []
+            await respond_error(exchange, dialect, refusal, wanted)
+        elif exchange.path in self._typed.paths or exchange.path.startswith("/llmstack/"):
+            await self._typed.app(scope, receive, send)
+        else:
+            await self._serve(exchange, dialect)
+
+    async def _lifespan(
+        self, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        await receive()
+        try:
+            self._service = await self._make_service()
+        except Exception as error:
+            _log.exception("the router cannot start")
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            raise
+        if self._service.preloaded is not None:
+            self._spawn(self._preload(self._service.preloaded))
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._service.swapper.close()
+        await self._service.upstream.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _preload(self, tier: str) -> None:
+        try:
+            await self.service.swapper.load(tier)
+        except Exception as error:  # noqa: BLE001 - the router serves the other tiers all the same
+            _log.error("preloading %s failed: %s", tier, error)
+
+    def drain(self) -> None:
+        """End every request that still runs, each with an error its client understands."""
+        self._draining = True
+        for handler in self._handlers:
+            handler.cancel()
+
+    async def _serve(self, exchange: Exchange, dialect: Dialect) -> None:
+        """Read the request, then answer it for as long as its client is there."""
+        try:
+            body = await exchange.body(MAX_BODY)
+        except BodyTooLargeError:
+            report = FailureReport(413, "body_too_large", f"the body is larger than {MAX_BODY // 2**20} MB")
+            await respond_error(exchange, dialect, report, [])
+            return
+        except ClientGoneError:
+            return
+        answering = asyncio.create_task(self._answer(exchange, dialect, body))
+        watching = asyncio.create_task(exchange.gone())
+        self._handlers.add(answering)
+        try:
+            await asyncio.wait((answering, watching), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watching.cancel()
+            # An answer that was sent is seen as the client's going too: what comes after it is left in peace.
+            if not self._draining and not exchange.ended:
+                answering.cancel()  # nothing happens where it is done
+            with contextlib.suppress(asyncio.CancelledError):
+                await answering
+            self._handlers.discard(answering)
+
+    async def _answer(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
+        """Decide and forward."""
+        if self._draining:
+            await respond_error(exchange, dialect, _STOPPING, [])
+            return
+        try:
+            call, asked = plan(exchange, self._dialects.get(exchange.path), body, self.service)
+        except RequestFailedError as failure:
+            report = failure.report
+            _log.info("%s refused: %d %s", _shown(exchange), report.status, report.code)
+            await respond_error(exchange, dialect, report, [])
+        except Exception:  # noqa: BLE001 - as below
+            _log.exception("%s", _shown(exchange))
+            await respond_error(exchange, dialect, _BUG, [])
+        else:
+            await self._forward(exchange, call, asked)
+
+    async def _forward(self, exchange: Exchange, call: Call, asked: str) -> None:
+        service = self.service
+        service.in_flight += 1
+        try:
+            await forward(exchange, call, service.swapper, service.upstream, self._waits)
+        except asyncio.CancelledError:
+            call.outcome = "client_gone"
+            if not self._draining:
+                raise
+            call.outcome = _STOPPING.code
+            await fail(exchange, call, _STOPPING)
+        except Exception:  # noqa: BLE001 - a bug: this client gets an error, the log the trace, others go on
+            call.outcome = _BUG.code
+            _log.exception("%s", _shown(exchange))
+            await fail(exchange, call, _BUG)
+        finally:
+            service.in_flight -= 1
+            self._record(exchange, call, asked)
+
+    def _record(self, exchange: Exchange, call: Call, asked: str) -> None:
+        """Note what became of a request; nothing of what it said."""
+        record = Record(
+            at=time.time(),
+            path=printable(exchange.path[:SHOWN_PATH]),
+            asked=asked,
+            tier=call.tier,
+            reason=call.reason,
+            tokens=call.tokens,
+            status=exchange.status,
+            first_byte_s=call.first_byte_s,
+            total_s=time.monotonic() - call.arrived,
+            outcome=call.outcome,
+        )
+        self.service.recent.append(record)
+        _log.info(
+            "%s %s -> %s (%s) %d %s %d tokens %.3f s",
+            *(record.path, printable(record.asked), record.tier, printable(record.reason)),
+            *(record.status, record.outcome, record.tokens, record.total_s),
+        )
+
+
+def _shown(exchange: Exchange) -> str:
+    return printable(f"{exchange.method} {exchange.path[:SHOWN_PATH]}")

@@ -1,0 +1,90 @@
+"""One client API: what its requests say, and how its errors and cut streams look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from llmstack.policy.facts import RequestFacts
+
+Origin = Literal["router", "swapper", "engine", "provider"]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedRequest:
+    """What the router needs to know of a request.
+
+    Attributes:
+        model: as the client sent it; None where it is absent.
+        stream: the client wants server-sent events.
+        facts: for the decision.
+    """
+
+    model: str | None
+    stream: bool
+    facts: RequestFacts
+
+
+@dataclass(frozen=True, slots=True)
+class FailureReport:
+    """An error as a client is told it.
+
+    Attributes:
+        status: HTTP status.
+        code: short stable name, such as `context_length_exceeded`.
+        message: for people, the hint included.
+        origin: who failed.
+        retry_after: seconds; None where trying again is no use.
+        allow: the methods that the path takes, for a 405.
+    """
+
+    status: int
+    code: str
+    message: str
+    origin: Origin = "router"
+    retry_after: int | None = None
+    allow: str | None = None
+
+
+class BadRequestError(Exception):
+    """A body that is not a request of this API; the text says what was expected and where."""
+
+
+class RequestFailedError(Exception):
+    """A request that ends with an error the client is told."""
+
+    def __init__(self, report: FailureReport) -> None:
+        super().__init__(report.message)
+        self.report = report
+
+
+class StreamWatch(Protocol):
+    """Looks at one stream as it passes, for whether it ends as it should."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer came to its proper end."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return what may be passed on of the next bytes; a closing mark before a proper end may not."""
+
+
+class Dialect(Protocol):
+    """One client API."""
+
+    def parse(self, body: bytes) -> ParsedRequest:
+        """Read what a decision needs.
+
+        Raises:
+            BadRequestError: malformed JSON or wrong types.
+        """
+
+    def error(self, report: FailureReport) -> bytes:
+        """Return the body of an HTTP error."""
+
+    def error_event(self, report: FailureReport) -> bytes:
+        """Return the server-sent event that ends a stream that failed."""
+
+    def watch(self) -> StreamWatch:
+        """Return what looks at a new stream."""

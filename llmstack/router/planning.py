@@ -1,0 +1,131 @@
+"""From what a client sent to where it goes."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote
+
+from llmstack.policy.facts import RequestFacts
+from llmstack.policy.ladder import AUTO, ContextOverflowError, Decision, NoTierError, decide
+from llmstack.router.body import with_model
+from llmstack.router.call import Call
+from llmstack.router.dialects.base import BadRequestError, FailureReport, RequestFailedError
+from llmstack.router.dialects.openai import Untranslated
+
+if TYPE_CHECKING:
+    from llmstack.router.dialects.base import Dialect, ParsedRequest
+    from llmstack.router.exchange import Exchange
+    from llmstack.router.service import Service
+
+UPSTREAM_PREFIX = "/upstream/"  # as llama-swap has it: /upstream/<tier>/<path of the engine>
+
+
+def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Service) -> tuple[Call, str]:
+    """Decide where a request goes; return that, and the model it asked for.
+
+    Args:
+        exchange: the request.
+        dialect: of its path; None where the path is not one that `auto` serves.
+        body: of the request.
+        service: tiers and their availability.
+
+    Raises:
+        RequestFailedError: it cannot be served, and why.
+    """
+    if dialect is None:
+        return _plan_other(exchange, body, service)
+    if exchange.method != "POST":
+        text = f"{exchange.path} takes POST, not {exchange.method}"
+        raise RequestFailedError(FailureReport(405, "method_not_allowed", text, allow="POST"))
+    parsed = _parse(dialect, body)
+    decision = _decide(parsed.model, parsed.facts, service)
+    call = Call(
+        dialect,
+        decision.tier,
+        decision.reason,
+        parsed.facts.conversation_tokens,
+        exchange.target,
+        _edited(body, parsed.model, decision.tier),
+        streams=parsed.stream,
+    )
+    return call, parsed.model or AUTO
+
+
+def _plan_other(exchange: Exchange, body: bytes, service: Service) -> tuple[Call, str]:
+    """Pass anything else through to the tier it names: in its path, its body, or its query."""
+    dialect, target = Untranslated(), exchange.target
+    tier, rest = _upstream_path(target)
+    if tier and tier != AUTO:
+        streams = False
+        with contextlib.suppress(RequestFailedError):  # the engine judges what it is sent there
+            streams = _parse(dialect, body).stream
+        decision = _decide(tier, RequestFacts(), service)
+        return Call(dialect, decision.tier, decision.reason, 0, rest, body, streams=streams), tier
+    parsed = _parse(dialect, body)
+    named = parsed.model or _query_model(target)
+    if not named or named == AUTO or not target.startswith("/"):
+        expected = f"a `model` that names a tier ({', '.join(service.config.tiers)}) to pass it on to"
+        text = f"{exchange.method} {exchange.path[:200]}: expected a path of this router, or {expected}"
+        raise RequestFailedError(FailureReport(404, "not_found", text))
+    decision = _decide(named, RequestFacts(), service)
+    edited = _edited(body, parsed.model, decision.tier) if parsed.model else body
+    return Call(dialect, decision.tier, decision.reason, 0, target, edited, streams=parsed.stream), named
+
+
+def _parse(dialect: Dialect, body: bytes) -> ParsedRequest:
+    try:
+        return dialect.parse(body)
+    except BadRequestError as error:
+        raise RequestFailedError(FailureReport(400, "invalid_request", f"the request: {error}")) from error
+
+
+def _edited(body: bytes, asked: str | None, tier: str) -> bytes:
+    """Return the body with its `model` set."""
+    if asked == tier:
+        return body
+    try:
+        return with_model(body, asked, tier)
+    except RecursionError as error:
+        text = "the request: the body is nested too deeply"
+        raise RequestFailedError(FailureReport(400, "invalid_request", text)) from error
+
+
+def _decide(model: str | None, facts: RequestFacts, service: Service) -> Decision:
+    config, unavailable = service.config, service.unavailable
+    if not model or model == AUTO:
+        try:
+            return decide(facts, config, unavailable)
+        except ContextOverflowError as error:
+            report = FailureReport(400, "context_length_exceeded", f"{error.message} ({error.hint})")
+            raise RequestFailedError(report) from error
+        except NoTierError as error:
+            report = FailureReport(503, "no_tier", f"{error.message} ({error.hint})")
+            raise RequestFailedError(report) from error
+    tier = config.find(model)
+    if tier is None:
+        known = [AUTO, *config.tiers, *(alias for tier in config.tiers.values() for alias in tier.aliases)]
+        text = f"no model is called `{model[:100]}`; known are {', '.join(known)}"
+        raise RequestFailedError(FailureReport(404, "model_not_found", text))
+    if tier.name in unavailable:
+        text = f"{tier.name} cannot start: {unavailable[tier.name]}"
+        raise RequestFailedError(FailureReport(503, "model_unavailable", text))
+    return Decision(tier.name, "named" if model == tier.name else f"named: alias {model}")
+
+
+def _upstream_path(target: str) -> tuple[str, str]:
+    """Return tier and target of `/upstream/<tier>/...`; no tier where it is another path."""
+    if not target.startswith(UPSTREAM_PREFIX):
+        return "", target
+    path, mark, query = target.removeprefix(UPSTREAM_PREFIX).partition("?")
+    tier, _, rest = path.partition("/")
+    return unquote(tier), f"/{rest}{mark}{query}"
+
+
+def _query_model(target: str) -> str | None:
+    """Return the model that a query names."""
+    try:
+        values = parse_qs(target.partition("?")[2]).get("model")
+    except ValueError:  # more fields than Python reads
+        return None
+    return values[0] if values else None

@@ -1,0 +1,289 @@
+"""Which way a request goes and what a client gets back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from router.clients import asking, chat, raw_path, request, well_behaved
+from router.harness import FAST, PLAN, SMART, FakeSwapper, Setup, config, router, stack
+
+from llmstack.router.app import MAX_BODY
+from llmstack.swapper.base import SwapError
+
+TIERS = "code-fast, code-smart, code-ultra, plan"
+
+# Routes of the router's own
+
+
+async def test_own_reads() -> None:
+    async with router(FakeSwapper()) as running:
+        root = await request(running, "GET", "/")
+        assert root.body.startswith(b"llmstack router: ")
+        head = await request(running, "HEAD", "/")
+        assert (head.status, head.body) == (200, b"")
+        assert head.headers["content-length"] == str(len(root.body))
+        ini = await request(running, "GET", "/models.ini")
+        assert (ini.status, ini.body) == (200, b"; the file\n[code-fast]\n")
+        assert ini.headers["content-type"].startswith("text/plain")
+        assert json.loads((await request(running, "GET", "/health")).body) == {"status": "ok"}
+        schema = json.loads((await request(running, "GET", "/llmstack/openapi.json")).body)
+        assert "/llmstack/load/{name}" in schema["paths"]
+
+
+async def test_models() -> None:
+    setup = Setup(unavailable={"plan": "plan.gguf is not on disk"})
+    async with router(FakeSwapper(), setup) as running:
+        listed = json.loads((await request(running, "GET", "/v1/models")).body)
+        assert listed["object"] == "list"
+        models = listed["data"]
+        assert [model["id"] for model in models] == [
+            *("auto", "code-fast", "code-smart", "agent", "code-ultra", "plan"),
+        ]
+        shown = ("object", "owned_by", "context_window", "backend", "channel", "state")
+        assert [tuple(model.get(key) for key in shown) for model in models] == [
+            ("model", "llmstack", 200_000, "router", "current", "resident"),
+            ("model", "llmstack", 131_072, "gguf", "current", "resident"),  # preloaded
+            ("model", "llmstack", 65_536, "gguf", "current", "remote"),
+            ("model", "llmstack", 65_536, "gguf", "current", "remote"),
+            ("model", "llmstack", 200_000, "gguf", "current", "remote"),
+            ("model", "llmstack", 131_072, "gguf", "current", "down"),
+        ]
+        assert models[2]["aliases"] == ["agent"]
+        assert models[3]["alias_of"] == "code-smart"
+        assert (await request(running, "GET", "/models")).body == (
+            await request(running, "GET", "/v1/models")
+        ).body
+
+
+async def test_status() -> None:
+    async with stack(well_behaved) as (running, _):
+        await chat(running, asking("secret words"))
+        await running.idle()
+        status = json.loads((await request(running, "GET", "/llmstack/status")).body)
+        assert status["channel"] == "current"
+        assert status["in_flight"] == 0
+        assert status["preload"] == "code-fast"
+        assert [tier["name"] for tier in status["tiers"]] == TIERS.split(", ")
+        (record,) = status["recent"]
+        assert {key: record[key] for key in ("asked", "tier", "tokens", "status", "outcome", "path")} == {
+            "asked": "auto",
+            "tier": "code-ultra",
+            "tokens": 3,
+            "status": 200,
+            "outcome": "ok",
+            "path": "/v1/chat/completions",
+        }
+        assert "secret" not in json.dumps(status)
+
+
+async def test_load_and_unload() -> None:
+    swapper = FakeSwapper()
+    async with router(swapper, Setup(unavailable={"plan": "no file"})) as running:
+
+        async def post(path: str) -> tuple[int, Any]:
+            reply = await request(running, "POST", path)
+            return reply.status, json.loads(reply.body)
+
+        assert await post("/llmstack/load/agent") == (200, {"tier": "code-smart", "state": "resident"})
+        assert swapper.loaded == ["code-fast", "code-smart"]
+        assert await post("/llmstack/unload/code-smart") == (200, {"unloaded": ["code-smart"]})
+        assert await post("/llmstack/unload/code-smart") == (200, {"unloaded": []})
+        assert await post("/llmstack/unload") == (200, {"unloaded": ["code-fast"]})
+        for name in ("nope", "auto"):
+            status, answer = await post(f"/llmstack/load/{name}")
+            assert (status, answer["error"]["code"]) == (404, "model_not_found")
+            assert answer["error"]["message"] == f"no tier is called `{name}`; known are {TIERS}"
+        status, answer = await post("/llmstack/load/plan")
+        assert (status, answer["error"]["message"]) == (503, "plan cannot start: no file (mend it)")
+        swapper.refuses = SwapError("full", retry_after=9, hint="wait")
+        reply = await request(running, "POST", "/llmstack/load/code-fast")
+        assert (reply.status, reply.headers["retry-after"]) == (503, "9")
+        assert (reply.error["message"], reply.error["origin"]) == ("full (wait)", "swapper")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("DELETE", "/v1/completions", "POST"),
+        ("OPTIONS", "/chat/completions", "POST"),
+        ("POST", "/health", "GET"),
+        ("PUT", "/v1/models", "GET"),
+        ("POST", "/models.ini", "GET"),
+        ("POST", "/llmstack/status", "GET"),
+        ("GET", "/llmstack/load/code-fast", "POST"),
+    ],
+)
+async def test_wrong_methods(method: str, path: str, allow: str) -> None:
+    async with router(FakeSwapper()) as running:
+        reply = await request(running, method, path)
+        assert (reply.status, reply.headers["allow"]) == (405, allow)
+        assert reply.error["type"] == "invalid_request_error"
+        assert reply.error["code"] == "method_not_allowed"
+        assert reply.error["message"] == f"{path} takes {allow}, not {method}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/nothing", None),
+        ("POST", "/nothing", {"model": "auto"}),
+        ("POST", "/nothing", {"x": 1}),
+        ("POST", "/nothing", b"no json"),
+        ("GET", "/llmstack", None),
+        ("GET", "/llmstack/nothing", None),
+        ("GET", "/llmstack/status/", None),
+        ("GET", "/llmstack/../models.ini", None),
+        ("GET", "/llmstack/%2e%2e/models.ini", None),
+        ("GET", "/v1/models/", None),
+        ("POST", "//v1/chat/completions", {"model": "auto", "messages": []}),
+        ("POST", "/v1/chat/completions/", {"messages": []}),
+        ("POST", "/upstream/", {}),
+        ("POST", "/upstream/auto/v1/chat/completions", {}),
+        ("POST", "/upstream/nope/v1/chat/completions", {}),
+        ("POST", "/upstream/%2e%2e/x", {}),
+        ("GET", "/x?model=", None),
+        ("GET", "/x?" + "a&" * 2000, None),
+    ],
+)
+async def test_unknown_paths(method: str, path: str, body: Any) -> None:
+    async with stack(well_behaved) as (running, behind):
+        reply = await raw_path(running, method, path, body)
+        assert reply[0] == 404
+        assert b"known are" in reply[1] or b"expected a path of this router" in reply[1]
+        assert behind.requests == []
+
+
+# Requests that go on
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "line", "sent", "reason"),
+    [
+        (
+            "/v1/chat/completions",
+            asking(),
+            "/v1/chat/completions",
+            asking(model="code-ultra"),
+            "short: 1 <= 12000 tokens",
+        ),
+        (
+            "/chat/completions?a=b%20c",
+            asking(),
+            "/chat/completions?a=b%20c",
+            asking(model="code-ultra"),
+            None,
+        ),
+        ("/v1/completions", {"prompt": "x"}, "/v1/completions", {"prompt": "x", "model": "code-ultra"}, None),
+        (
+            "/v1/chat/completions",
+            asking(model="agent"),
+            None,
+            asking(model="code-smart"),
+            "named: alias agent",
+        ),
+        ("/v1/chat/completions", asking(model="plan"), None, asking(model="plan"), "named"),
+        (
+            "/v1/embeddings",
+            {"model": "agent", "input": "x"},
+            "/v1/embeddings",
+            {"model": "code-smart", "input": "x"},
+            None,
+        ),
+        ("//v1/embeddings", {"model": "plan"}, "//v1/embeddings", {"model": "plan"}, "named"),
+        ("/a%2Fb/../c", {"model": "plan"}, "/a%2Fb/../c", {"model": "plan"}, "named"),
+        ("/props?model=agent", None, "/props?model=agent", None, "named: alias agent"),
+        (
+            "/upstream/agent/slots/0?action=save",
+            {"model": "mine"},
+            "/slots/0?action=save",
+            {"model": "mine"},
+            None,
+        ),
+        ("/upstream/code%2Dfast/x%2Fy?q=/upstream/", {}, "/x%2Fy?q=/upstream/", {}, "named"),
+        ("/upstream/plan", {}, "/", {}, "named"),
+        ("/upstream/plan?x=1", {}, "/?x=1", {}, "named"),
+    ],
+)
+async def test_where_requests_go(
+    path: str, body: Any, line: str | None, sent: Any, reason: str | None
+) -> None:
+    async with stack(well_behaved) as (running, behind):
+        status, answer = await raw_path(running, "POST", path, body)
+        assert status == 200
+        (asked,) = behind.requests
+        assert asked.line == f"POST {line or path} HTTP/1.1"
+        assert json.loads(asked.body or b"null") == sent
+        if reason is not None:
+            assert f"x-llmstack-reason: {reason}\r\n".encode() in answer
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "text"),
+    [
+        (b"", 400, "invalid_request", "the body is not JSON"),
+        (b"{", 400, "invalid_request", "the body is not JSON"),
+        (b'{"messages":5}', 400, "invalid_request", "Expected `array`, got `int` - at `$.messages`"),
+        (
+            b'{"x":' + b"[" * 9000 + b"]" * 9000 + b',"messages":[]}',
+            400,
+            "invalid_request",
+            "nested too deeply",
+        ),
+        (asking(model="gpt-5"), 404, "model_not_found", f"known are auto, {TIERS}, agent"),
+        (asking(model="x" * 5000), 404, "model_not_found", "known are"),
+        (asking("x" * 900_000), 400, "context_length_exceeded", "exceeds the available context size"),
+        (asking(max_tokens=10**30), 400, "context_length_exceeded", "the largest window is 200000"),
+    ],
+)
+async def test_bad_requests(body: Any, status: int, code: str, text: str) -> None:
+    async with stack(well_behaved) as (running, behind):
+        reply = await request(running, "POST", "/v1/chat/completions", body)
+        assert (reply.status, reply.error["code"], reply.error["type"]) == (
+            status,
+            code,
+            "invalid_request_error",
+        )
+        assert text in reply.error["message"]
+        assert len(reply.error["message"]) < 500
+        assert reply.error["origin"] == "router"
+        assert behind.requests == []
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_body_over_the_limit(*, declared: bool) -> None:
+    async with router(FakeSwapper()) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        length = f"content-length: {MAX_BODY + 2**20}" if declared else "transfer-encoding: chunked"
+        writer.write(f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n{length}\r\n\r\n".encode())
+        part = b"x" * 2**20
+        for _ in range(MAX_BODY // 2**20 + 1):
+            writer.write(part if declared else b"%x\r\n%b\r\n" % (len(part), part))
+            await writer.drain()
+        if not declared:
+            writer.write(b"0\r\n\r\n")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert head.startswith(b"HTTP/1.1 413 ")
+        assert b"larger than 64 MB" in await reader.readuntil(b"}")
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_tier_that_cannot_start_says_why() -> None:
+    async with router(
+        FakeSwapper(), Setup(unavailable={"code-ultra": "no key", "plan": "no file"})
+    ) as running:
+        reply = await chat(running, asking(model="plan"))
+        assert (reply.status, reply.error["code"]) == (503, "model_unavailable")
+        assert reply.error["message"] == "plan cannot start: no file (mend it)"
+
+
+async def test_no_tier_at_all() -> None:
+    setup = Setup(config(FAST, SMART, PLAN), dict.fromkeys(("code-fast", "code-smart", "plan"), "gone"))
+    async with router(FakeSwapper(), setup) as running:
+        reply = await chat(running)
+        assert (reply.status, reply.error["code"]) == (503, "no_tier")
+        assert "code-fast: gone (mend it)" in reply.error["message"]

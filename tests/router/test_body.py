@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import time
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmstack.router.body import with_model
+
+
+@pytest.mark.parametrize(
+    ("body", "current", "expected"),
+    [
+        (b'{"model":"auto"}', "auto", b'{"model":"new"}'),
+        (b' {\t"a":1 , "model" :\n "auto" ,"b":[ ]} ', "auto", b' {\t"a":1 , "model" :\n "new" ,"b":[ ]} '),
+        (b'{"model":""}', "", b'{"model":"new"}'),
+        # absent
+        (b"{}", None, b'{"model":"new"}'),
+        (b"{ }", None, b'{"model":"new" }'),
+        (b' { "a": 1}', None, b' {"model":"new", "a": 1}'),
+        # null
+        (b'{"a":1,"model": null }', None, b'{"a":1,"model": "new" }'),
+        # nested ones are the client's own
+        (b'{"x":{"model":"auto"},"model":"auto"}', "auto", b'{"x":{"model":"auto"},"model":"new"}'),
+        (b'{"x":[{"model":"auto"}]}', None, b'{"model":"new","x":[{"model":"auto"}]}'),
+        (b'{"x":{"model":5},"model":"auto"}', "auto", b'{"x":{"model":5},"model":"new"}'),
+        # escaped keys mean the same
+        (
+            b'{"mod\\u0065l":"auto","x":{"model":"auto"}}',
+            "auto",
+            b'{"mod\\u0065l":"new","x":{"model":"auto"}}',
+        ),
+        (b'{"x\\"model":"auto","\\u006dodel":"auto"}', "auto", b'{"x\\"model":"auto","\\u006dodel":"new"}'),
+        (b'{"x\\"model":"auto","model":"auto"}', "auto", b'{"x\\"model":"auto","model":"new"}'),
+        # the last of two counts, for some: both are set
+        (b'{"model":"a","model":"b"}', "b", b'{"model":"new","model":"new"}'),
+        (b'{"model":5,"model":"b"}', "b", b'{"model":5,"model":"new"}'),
+        (b'{"model":"a","model":null}', None, b'{"model":"new","model":"new"}'),
+        # values with escapes
+        (b'{"model":"\\u0061uto"}', "auto", b'{"model":"new"}'),
+        (b'{"model":"a\\"b\\\\"}', 'a"b\\', b'{"model":"new"}'),
+        # strings that look like members
+        (
+            b'{"t":"\\"model\\":\\"auto\\"","model":"auto"}',
+            "auto",
+            b'{"t":"\\"model\\":\\"auto\\"","model":"new"}',
+        ),
+        (b'{"t":["model"],"model":"auto"}', "auto", b'{"t":["model"],"model":"new"}'),
+        # bytes that are no UTF-8, and numbers that Python does not convert
+        (b'{"t":"\xff\\u0061","model":null}', None, b'{"t":"\xff\\u0061","model":"new"}'),
+        (b'{"n":' + b"9" * 5000 + b',"model":null}', None, b'{"n":' + b"9" * 5000 + b',"model":"new"}'),
+    ],
+)
+def test_only_the_model_changes(body: bytes, current: str | None, expected: bytes) -> None:
+    assert with_model(body, current, "new") == expected
+
+
+def test_the_new_name_is_escaped() -> None:
+    assert with_model(b'{"model":"a"}', "a", 'b"\\é') == b'{"model":"b\\"\\\\\\u00e9"}'
+
+
+def test_too_deep_is_said() -> None:
+    with pytest.raises(RecursionError):
+        with_model(b'{"x":' + b"[" * 5000 + b"]" * 5000 + b',"model":null}', None, "new")
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """Return how many bytes two have in common from their start."""
+    return next(
+        (at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+
+
+class _Model(msgspec.Struct):
+    model: str | None = None
+
+
+KEYS = st.sampled_from(["model", "messages", "mode", "Model", "x\\model", '"model"', ""]) | st.text(
+    max_size=3
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5) | st.just('"model":"auto"'),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@given(
+    document=st.dictionaries(KEYS, VALUES, max_size=5),
+    model=st.none() | st.sampled_from(["auto", "", "é"]) | st.text(max_size=3).filter(str.isprintable),
+    present=st.booleans(),
+    escape=st.booleans(),
+    indent=st.sampled_from([None, 1]),
+    new=st.sampled_from(["code-fast", 'q"uote']),
+)
+def test_means_what_json_means(
+    document: dict[str, object],
+    model: str | None,
+    new: str,
+    indent: int | None,
+    *,
+    present: bool,
+    escape: bool,
+) -> None:
+    document.pop("model", None)
+    if present:
+        document["model"] = model
+    text = json.dumps(document, indent=indent, ensure_ascii=escape)
+    try:
+        body = text.encode()
+        current = msgspec.json.decode(body, type=_Model).model
+    except (UnicodeEncodeError, msgspec.DecodeError):  # lone surrogates are refused before
+        return
+    edited = with_model(body, current, new)
+    assert json.loads(edited) == {**document, "model": new}
+    changed = len(edited) - len(body)
+    if not present:
+        start = edited.index(b'"model":' + json.dumps(new).encode())
+        assert edited[:start] + edited[start + changed :] == body, "an insertion, and nothing else"
+    else:
+        same_before = _common(body, edited)
+        same_after = _common(body[::-1], edited[::-1])
+        old = len(json.dumps(model, ensure_ascii=escape).encode())
+        assert same_before + same_after >= len(body) - old, "all but the value is as it was"
+
+
+@pytest.mark.parametrize("tail", [b',"model":"auto"}', b',"model":null}', b',"\\u006dodel":"auto"}', b"}"])
+def test_a_megabyte_takes_no_time(tail: bytes) -> None:
+    text = json.dumps('x = "model": "auto"\n' * 40_000).encode()
+    body = b'{"messages":[{"role":"user","content":' + text + b"}]" + tail
+    current = msgspec.json.decode(body, type=_Model).model
+    began = time.process_time()
+    edited = with_model(body, current, "code-fast")
+    assert time.process_time() - began < 0.5
+    assert text in edited

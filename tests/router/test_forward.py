@@ -1,0 +1,279 @@
+"""What a client sees of a model server that fails, in every way that one can."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from router.clients import COMPLETION, DONE, USAGE, asking, chat, event, raw_client, request, well_behaved
+from router.harness import Asked, FakeSwapper, router, stack
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+HI = json.dumps(COMPLETION).encode()
+
+
+async def reset(asked: Asked) -> None:
+    asked.reset()
+
+
+async def close(asked: Asked) -> None:
+    asked.close()
+
+
+async def garbage(asked: Asked) -> None:
+    await asked.say(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
+    asked.close()
+
+
+async def truncated_body(asked: Asked) -> None:
+    await asked.say(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n" + HI)
+    asked.close()
+
+
+async def truncated_head(asked: Asked) -> None:
+    await asked.say(b"HTTP/1.1 200 OK\r\ncontent-type: appl")
+    asked.close()
+
+
+async def reset_after_head(asked: Asked) -> None:
+    await asked.say(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{")
+    asked.reset()
+
+
+async def bad_chunks(asked: Asked) -> None:
+    await asked.say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nhello\r\n")
+    asked.close()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "script", [reset, close, garbage, truncated_body, truncated_head, reset_after_head, bad_chunks]
+)
+async def test_server_that_breaks_before_content_is_a_502(
+    script: Callable[[Asked], Awaitable[None]], *, stream: bool
+) -> None:
+    async with stack(script) as (running, behind):
+        reply = await chat(running, asking(stream=stream))
+        assert (reply.status, reply.error["code"], reply.error["origin"]) == (
+            502,
+            "engine_unreachable",
+            "engine",
+        )
+        assert reply.error["type"] == "server_error"
+        assert reply.headers["x-llmstack-tier"] == "code-ultra"
+        assert reply.headers["x-llmstack-tokens"] == "1"
+        assert len(behind.requests) == 1, "a new connection that breaks is not tried again"
+        await running.idle()
+        assert running.swapper.granted == 1
+
+
+async def test_server_that_is_not_there() -> None:
+    async with router(FakeSwapper("http://127.0.0.1:1")) as running:
+        reply = await chat(running)
+        assert reply.status == 502
+        assert "cannot connect" in reply.error["message"]
+        await running.idle()
+
+
+async def test_server_that_ended_is_explained_with_its_last_words() -> None:
+    async with stack(reset) as (running, _):
+        running.swapper.last_words = "the model server of code-ultra ended (exit code 1)\n  out of memory"
+        reply = await chat(running)
+        assert (reply.status, reply.error["code"]) == (502, "engine_ended")
+        assert "out of memory" in reply.error["message"]
+
+
+async def test_a_used_connection_that_died_is_replaced_without_a_word() -> None:
+    async def once(asked: Asked) -> None:
+        # answers, advertises keep-alive, and drops the next request on the same connection
+        if sum(other.writer is asked.writer for other in behind.requests) == 1:
+            await asked.answer(HI)
+        else:
+            asked.close()
+
+    async with stack(once) as (running, behind):
+        replies = [await chat(running) for _ in range(3)]
+        assert [(reply.status, reply.body) for reply in replies] == [(200, HI)] * 3
+        # 1: answered. 2: dropped, then once more on a new connection. 3: on a new one, the pool is empty.
+        assert len(behind.requests) == 4
+        assert {asked.body for asked in behind.requests} == {behind.requests[0].body}
+
+
+async def test_a_second_failure_is_not_tried_again() -> None:
+    async def first_only(asked: Asked) -> None:
+        if len(behind.requests) == 1:
+            await asked.answer(HI)
+        else:
+            asked.close()
+
+    async with stack(first_only) as (running, behind):
+        assert (await chat(running)).status == 200
+        assert (await chat(running)).status == 502
+        assert len(behind.requests) == 3
+        await running.idle()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (
+            "400 Bad Request",
+            b'{"error":{"code":400,"message":"request (9) exceeds the available context size"}}',
+        ),
+        ("429 Too Many", b'{"error":{"message":"slow down"}}'),
+        ("500 Oops", b"<html>not even JSON</html>"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_errors_of_the_server_are_passed_on_verbatim(status: str, body: bytes, *, stream: bool) -> None:
+    async def refuse(asked: Asked) -> None:
+        await asked.answer(body, status=status)
+
+    async with stack(refuse) as (running, _):
+        reply = await chat(running, asking(stream=stream))
+        assert (reply.status, reply.body) == (int(status[:3]), body)
+        assert reply.headers["x-llmstack-tier"] == "code-ultra"
+        await running.idle()
+        assert running.recent[-1]["outcome"] == f"upstream_{status[:3]}"
+
+
+async def test_a_stream_is_passed_on_byte_for_byte() -> None:
+    async with stack(well_behaved) as (running, _):
+        reply = await chat(running, asking(stream=True))
+        assert reply.body == event("he") + event("llo") + event(None, "stop") + USAGE + DONE
+        assert reply.status == 200
+        assert reply.headers["content-type"] == "text/event-stream"
+        assert reply.headers["x-llmstack-reason"] == "short: 1 <= 12000 tokens"
+        assert running.recent[-1]["outcome"] == "ok"
+
+
+async def test_marks_cut_in_two_anywhere_are_still_seen() -> None:
+    whole = event("hi") + event(None, "stop") + DONE
+    cut = 0
+
+    async def cut_in_two(asked: Asked) -> None:
+        await asked.start_stream()
+        await asked.chunk(whole[:cut])
+        await asyncio.sleep(0)
+        await asked.chunk(whole[cut:])
+        await asked.end_stream()
+
+    async with stack(cut_in_two) as (running, _):
+        for cut in range(len(event("hi")), len(whole)):
+            assert (await chat(running, asking(stream=True))).body == whole, cut
+
+
+ENDS: dict[str, Callable[[Asked], Awaitable[None]]] = {
+    "clean": Asked.end_stream,
+    "closed": close,
+    "reset": reset,
+}
+HALF = event("hello")[:40]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        (),  # nothing at all
+        (event("hello"),),
+        (event("hello"), HALF),  # in the middle of an event
+        (event("hello") + DONE,),  # [DONE] without a finish reason: clients loop on it
+        (event("hello"), DONE),
+        (event('say "finish_reason":"stop" \n\ndata: [DONE]'),),
+        (b'data: {"choices":[{"delta":{},"finish_reason":""}]}\n\n',),
+    ],
+)
+@pytest.mark.parametrize("how", ["clean", "reset", "closed"])
+async def test_a_stream_that_is_cut_ends_in_an_error_event(sent: tuple[bytes, ...], how: str) -> None:
+    seen = asyncio.Event()
+
+    async def cut(asked: Asked) -> None:
+        await asked.start_stream()
+        for part in sent:
+            await asked.chunk(part)
+        await seen.wait()
+        await ENDS[how](asked)
+
+    async with stack(cut) as (running, _), raw_client(running, asking(stream=True)) as (reader, _writer):
+        body = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert body.startswith(b"HTTP/1.1 200")
+        if sent:
+            await asyncio.wait_for(reader.readuntil(b"".join(sent).removesuffix(DONE)[-20:]), 5)
+        seen.set()
+        rest = await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 5)
+        await running.idle()
+        code = running.recent[-1]["outcome"]
+    assert code == ("stream_cut" if how == "clean" else "engine_unreachable")
+    assert (b"\r\n\n\n\r\n" in rest) == (HALF in sent), "an open event is closed first"
+    assert DONE not in rest
+    error = json.loads(rest[rest.rindex(b"data: ") :].split(b"\n\n")[0].removeprefix(b"data: "))["error"]
+    assert (error["code"], error["origin"]) == (code, "engine")
+
+
+async def test_an_error_event_of_the_server_is_enough() -> None:
+    async def fails(asked: Asked) -> None:
+        await asked.start_stream()
+        await asked.chunk(event("hello") + b'data: {"error":{"message":"boom"}}\n\n')
+        await asked.end_stream()
+
+    async with stack(fails) as (running, _):
+        reply = await chat(running, asking(stream=True))
+        assert reply.body == event("hello") + b'data: {"error":{"message":"boom"}}\n\n'
+
+
+async def test_a_whole_answer_to_a_streaming_request_is_an_error() -> None:
+    async def whole(asked: Asked) -> None:
+        await asked.answer(HI)
+
+    async with stack(whole) as (running, _):
+        reply = await chat(running, asking(stream=True))
+        assert (reply.status, reply.error["code"]) == (502, "not_a_stream")
+
+
+async def test_chunks_are_passed_on_at_once() -> None:
+    go_on = asyncio.Event()
+
+    async def drip(asked: Asked) -> None:
+        await asked.start_stream()
+        await asked.chunk(event("first"))
+        await go_on.wait()
+        await asked.chunk(event("last", "stop"))
+        await asked.end_stream()
+
+    async with stack(drip) as (running, _), raw_client(running, asking(stream=True)) as (reader, _writer):
+        await asyncio.wait_for(reader.readuntil(b"first"), 5)
+        early = time.monotonic()
+        go_on.set()  # the last chunk is not even sent before the first one is here
+        await asyncio.wait_for(reader.readuntil(b"last"), 5)
+        assert time.monotonic() >= early
+        await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 5)
+
+
+async def test_twenty_megabytes_each_way() -> None:
+    big = json.dumps({**COMPLETION, "padding": "x" * 20 * 2**20}).encode()
+
+    async def echo_size(asked: Asked) -> None:
+        await asked.answer(big)
+
+    async with stack(echo_size) as (running, behind):
+        reply = await chat(running, asking("y" * 20 * 2**20, model="code-fast"))
+        assert (reply.status, reply.body == big) == (200, True)
+        assert len(behind.requests[0].body) > 20 * 2**20
+
+
+async def test_other_paths_pass_through_with_their_own_idea_of_an_end() -> None:
+    async def anthropic(asked: Asked) -> None:
+        await asked.start_stream()
+        await asked.chunk(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+        await asked.end_stream()
+
+    async with stack(anthropic) as (running, behind):
+        reply = await request(running, "POST", "/v1/messages?beta=true", {"model": "agent", "stream": True})
+        assert reply.body == b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+        assert behind.requests[0].line == "POST /v1/messages?beta=true HTTP/1.1"
+        assert behind.requests[0].body == b'{"model": "code-smart", "stream": true}'

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import pytest
+from router.clients import request
+from router.harness import FakeSwapper, Setup, config, router
+
+from llmstack.config.model import Settings, StackConfig
+from llmstack.errors import LlmstackError
+from llmstack.router.__main__ import _guard
+from llmstack.router.guard import Guard, is_loopback
+
+OPEN = Guard("127.0.0.1", ("host.docker.internal", "Tunnel.Example", "[fd00::5]"), "", "LLMSTACK_API_KEY")
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.1:10101", True),
+        ("127.0.0.2", True),
+        ("127.255.255.254:1", True),
+        ("localhost", True),
+        ("LOCALHOST:10101", True),
+        ("localhost.", True),
+        ("app.localhost", True),
+        ("app.localhost.", True),
+        ("[::1]", True),
+        ("[::1]:10101", True),
+        ("host.docker.internal:10101", True),
+        ("HOST.docker.internal", True),
+        ("tunnel.example.", True),
+        ("[fd00::5]:80", True),
+        ("", False),
+        (None, False),
+        (":10101", False),
+        ("0.0.0.0", False),  # noqa: S104
+        ("0", False),
+        ("2130706433", False),
+        ("127.1", False),
+        ("[::]", False),
+        ("[::1", False),
+        ("192.168.1.5", False),
+        ("evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("localhost.evil.example", False),
+        ("evillocalhost", False),
+        ("localhost@evil.example", False),
+        ("docker.internal", False),
+        ("x.host.docker.internal", False),
+        ("\xe9vil", False),
+        ("[zz]", False),
+    ],
+)
+def test_hosts_on_loopback(host: str | None, *, known: bool) -> None:
+    refusal = OPEN.refusal({} if host is None else {"host": host})
+    assert (refusal is None) == known
+    if refusal is not None:
+        assert (refusal.status, refusal.code) == (403, "forbidden")
+        assert "allowed_hosts" in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("origin", "known"),
+    [
+        ("http://localhost:3000", True),
+        ("https://127.0.0.1", True),
+        ("http://[::1]:8", True),
+        ("https://tunnel.example", True),
+        ("null", False),
+        ("", False),
+        ("file://", False),
+        ("https://evil.example", False),
+        ("http://localhost.evil.example", False),
+        ("http://localhost@evil.example", False),
+        ("chrome-extension://abcdef", False),
+        ("http://[::1", False),
+        ("localhost", False),
+    ],
+)
+def test_origins_on_loopback(origin: str, *, known: bool) -> None:
+    assert (OPEN.refusal({"host": "localhost", "origin": origin}) is None) == known
+
+
+KEYED = Guard("127.0.0.1", (), "s3cret", "LLMSTACK_API_KEY")
+UNICODE = Guard("127.0.0.1", (), "schlüssel", "LLMSTACK_API_KEY")
+BYTES = Guard("127.0.0.1", (), b"k\xff".decode(errors="surrogateescape"), "LLMSTACK_API_KEY")
+
+
+@pytest.mark.parametrize(
+    ("guard", "headers", "known"),
+    [
+        (KEYED, {"authorization": "Bearer s3cret"}, True),
+        (KEYED, {"authorization": "bearer  s3cret "}, True),
+        (KEYED, {"x-api-key": "s3cret"}, True),
+        (KEYED, {"authorization": "Bearer other", "x-api-key": "s3cret"}, True),
+        (KEYED, {}, False),
+        (KEYED, {"authorization": "Bearer"}, False),
+        (KEYED, {"authorization": "Bearer s3cre"}, False),
+        (KEYED, {"authorization": "Bearer s3cret2"}, False),
+        (KEYED, {"authorization": "s3cret"}, False),
+        (KEYED, {"authorization": "Basic s3cret"}, False),
+        (KEYED, {"x-api-key": ""}, False),
+        (KEYED, {"x-api-key": "S3CRET"}, False),
+        (KEYED, {"x-api-key": "s\xe9cret"}, False),
+        # headers are read as latin-1, clients send UTF-8
+        (UNICODE, {"x-api-key": "schlüssel".encode().decode("latin-1")}, True),
+        (UNICODE, {"x-api-key": "schl\xfcssel"}, False),
+        (BYTES, {"x-api-key": "k\xff"}, True),
+    ],
+)
+def test_keys(guard: Guard, headers: dict[str, str], *, known: bool) -> None:
+    refusal = guard.refusal({"host": "localhost", **headers})
+    assert (refusal is None) == known
+    if refusal is not None:
+        assert (refusal.status, refusal.code) == (401, "invalid_api_key")
+        assert "$LLMSTACK_API_KEY" in refusal.message
+        assert guard.api_key not in refusal.message
+
+
+def test_beyond_loopback_the_key_alone_decides() -> None:
+    guard = Guard("0.0.0.0", (), "s3cret", "K")  # noqa: S104 - nothing listens
+    assert guard.refusal({"host": "any.example", "origin": "null", "x-api-key": "s3cret"}) is None
+    assert guard.refusal({"host": "localhost"}) is not None
+
+
+@pytest.mark.parametrize("key", [None, "", "  "])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])  # noqa: S104
+def test_an_open_address_without_a_key_is_refused(host: str, key: str | None) -> None:
+    env = {} if key is None else {"MY_KEY": key}
+    stack = StackConfig(Settings(api_key_env="MY_KEY"), config().routing, {})
+    with pytest.raises(LlmstackError) as caught:
+        _guard(host, stack, env)
+    assert "$MY_KEY is not set" in caught.value.message
+    assert caught.value.hint is not None
+    assert "export MY_KEY=" in caught.value.hint
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_loopback_needs_no_key(host: str) -> None:
+    assert _guard(host, config(), {}) == Guard(host, (), "", "LLMSTACK_API_KEY")
+    assert _guard(host, config(), {"LLMSTACK_API_KEY": " k\n"}).api_key == "k"
+
+
+def test_is_loopback() -> None:
+    assert is_loopback("[::1]")
+    assert not is_loopback("::ffff:10.0.0.1")
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/models.ini", "/v1/models", "/v1/chat/completions", "/x"])
+async def test_every_path_is_guarded(path: str) -> None:
+    async with router(FakeSwapper(), Setup(guard=KEYED)) as running:
+        reply = await request(running, "GET", path)
+        assert (reply.status, reply.error["type"]) == (401, "authentication_error")
+        assert reply.headers["www-authenticate"] == "Bearer"
+        for headers in ({"x-api-key": "s3cret", "host": "evil.example"}, {"origin": "null"}):
+            assert (await request(running, "GET", path, headers=headers)).status == 403
+        assert (await request(running, "GET", path, headers={"x-api-key": "s3cret"})).status < 500

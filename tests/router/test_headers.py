@@ -1,0 +1,136 @@
+"""Headers that are passed on and those that are not, and what the log holds."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from router.clients import COMPLETION, asking, chat, raw_path, request, well_behaved
+from router.harness import ENGINE_KEY, Asked, FakeSwapper, Setup, router, stack
+
+from llmstack.router.guard import Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+SENT = {
+    "authorization": "Bearer client-key",
+    "x-api-key": "client-key",
+    "api-key": "client-key",
+    "cookie": "session=client-key",
+    "proxy-authorization": "Basic client-key",
+    "origin": "http://localhost:3000",
+    "referer": "http://localhost:3000/",
+    "te": "trailers",
+    "connection": "keep-alive, x-private",
+    "x-private": "client-key",
+    "proxy-connection": "keep-alive",
+    "accept-encoding": "gzip",
+    "accept": "text/event-stream",
+    "user-agent": "agent/1",
+    "x-session-id": "abc",
+    "x-latin": "caf\xe9",
+}
+
+
+async def test_headers_that_reach_the_server() -> None:
+    guard = Guard("127.0.0.1", (), "client-key", "K")
+    async with stack(well_behaved, Setup(guard=guard)) as (running, behind):
+        assert (await chat(running, headers=SENT)).status == 200
+        got = behind.requests[0].headers
+        assert got.pop("content-length") == str(len(behind.requests[0].body))
+        assert got.pop("host") == behind.url.removeprefix("http://")
+        assert "x-latin" in got
+        del got["x-latin"]
+        assert got == {
+            "authorization": f"Bearer {ENGINE_KEY}",
+            "accept": "text/event-stream",
+            "user-agent": "agent/1",
+            "x-session-id": "abc",
+            "content-type": "application/octet-stream",
+        }
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_headers_that_reach_the_client(*, stream: bool) -> None:
+    extra = (
+        "Connection: keep-alive, x-private\r\nKeep-Alive: timeout=5\r\nX-Private: 1\r\nServer: llama.cpp\r\n"
+        "Access-Control-Allow-Origin: http://evil.example\r\nX-Llmstack-Tier: other\r\n"
+        "X-Kept: caf\u00e9 \u2014\r\n"
+        "Set-Thing: a\r\nSet-Thing: b"
+    )
+
+    async def answer(asked: Asked) -> None:
+        if stream:
+            await asked.start_stream(extra)
+            await asked.chunk(b'data: {"choices":[{"finish_reason":"stop"}]}\n\n')
+            await asked.end_stream()
+        else:
+            body = json.dumps(COMPLETION).encode()
+            head = (
+                f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n{extra}"
+            )
+            await asked.say(f"{head}\r\n\r\n".encode() + body)
+
+    async with stack(answer) as (running, _):
+        reply = await chat(running, asking(stream=stream))
+        assert reply.status == 200
+        kept: Mapping[str, str] = {
+            name: value
+            for name, value in reply.headers.items()
+            if name not in {"date", "content-length", "transfer-encoding"}
+        }
+        assert kept == {
+            "content-type": "text/event-stream" if stream else "application/json",
+            "x-kept": "caf\u00e9 \u2014",
+            "set-thing": "b",
+            "x-llmstack-tier": "code-ultra",
+            "x-llmstack-reason": "short: 1 <= 12000 tokens",
+            "x-llmstack-tokens": "1",
+        }
+        assert ENGINE_KEY not in str(reply)
+
+
+async def test_logs_hold_no_words_and_no_keys(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with stack(well_behaved) as (running, _):
+        secret = {"authorization": "Bearer client-key"}
+        await chat(running, asking("prompt-words"), secret)
+        await chat(running, asking("prompt-words", stream=True), secret)
+        await chat(running, asking("prompt-words", model="prompt-words"), secret)
+        await chat(running, b'{"messages":"prompt-words"}', secret)
+        await raw_path(
+            running, "POST", "/v1/x%0aINFO%20forged?prompt-words", {"model": "plan", "p": "prompt-words"}
+        )
+        await running.idle()
+    assert any(
+        "/v1/chat/completions auto -> code-ultra (short: 3 <= 12000 tokens) 200 ok" in x
+        for x in caplog.messages
+    )
+    assert any("POST /v1/chat/completions refused: 404 model_not_found" in x for x in caplog.messages)
+    own = [record.getMessage() for record in caplog.records if not record.name.startswith("asyncio")]
+    for message in own:
+        assert "\n" not in message
+        for secret_text in ("prompt-words", "client-key", ENGINE_KEY):
+            assert secret_text not in message
+
+
+async def test_a_bug_costs_one_request_and_leaves_a_trace(caplog: pytest.LogCaptureFixture) -> None:
+    class Buggy(FakeSwapper):
+        async def acquire(self, tier: str) -> Any:
+            if tier == "plan":
+                raise ZeroDivisionError("prompt-words")
+            return await super().acquire(tier)
+
+    async with router(Buggy()) as running:
+        reply = await chat(running, asking(model="plan"))
+        assert (reply.status, reply.error["code"], reply.error["type"]) == (
+            500,
+            "internal_error",
+            "server_error",
+        )
+        assert "ZeroDivisionError" in caplog.text
+        assert (await request(running, "GET", "/health")).status == 200

@@ -1,0 +1,271 @@
+"""What a client is told while a model loads, and what becomes of requests nobody waits for any more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+import uvicorn
+from router.clients import COMPLETION, DONE, asking, chat, event, raw_client, request, well_behaved
+from router.harness import FAST_WAITS, Asked, FakeSwapper, Setup, router, stack, until
+
+from llmstack.router.__main__ import Server
+from llmstack.router.app import App
+from llmstack.router.waiting import Waits
+from llmstack.swapper.base import SwapError
+
+if TYPE_CHECKING:
+    from llmstack.router.service import Service
+
+DECISION = b": llmstack tier=code-ultra tokens=1 reason=short: 1 <= 12000 tokens\n\n"
+SOON = Setup(waits=FAST_WAITS)
+
+
+def test_defaults_are_two_seconds_of_silence() -> None:
+    assert Waits() == Waits(quiet_s=2.0, comment_s=5.0)
+
+
+async def test_a_streaming_client_hears_nothing_then_comments_then_the_answer() -> None:
+    async with stack(well_behaved, Setup(waits=Waits(0.3, 0.05))) as (running, _):
+        running.swapper.ready.clear()
+        async with raw_client(running, asking(stream=True)) as (reader, _writer):
+            began = time.monotonic()
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            assert time.monotonic() - began >= 0.25
+            assert head.startswith(b"HTTP/1.1 200")
+            assert b"x-llmstack-tier: code-ultra\r\n" in head
+            await asyncio.wait_for(reader.readuntil(DECISION), 5)
+            for _ in range(3):
+                await asyncio.wait_for(reader.readuntil(b": waiting for code-ultra, 0 s\n\n"), 5)
+            running.swapper.ready.set()
+            await asyncio.wait_for(reader.readuntil(DONE), 5)
+        await running.idle()
+        assert running.recent[-1]["outcome"] == "ok"
+
+
+async def test_a_slow_first_token_is_waited_for_in_the_same_way() -> None:
+    go_on = asyncio.Event()
+
+    async def prefill(asked: Asked) -> None:
+        await go_on.wait()
+        await well_behaved(asked)
+
+    async with stack(prefill, SOON) as (running, _), raw_client(running, asking(stream=True)) as (reader, _w):
+        await asyncio.wait_for(reader.readuntil(DECISION), 5)
+        await asyncio.wait_for(reader.readuntil(b": waiting for the first token of code-ultra, 0 s\n\n"), 5)
+        go_on.set()
+        rest = await asyncio.wait_for(reader.readuntil(DONE), 5)
+        assert b"finish_reason" in rest
+
+
+async def test_a_client_that_does_not_stream_just_waits() -> None:
+    async with stack(well_behaved, SOON) as (running, _):
+        running.swapper.ready.clear()
+        waiting = asyncio.create_task(chat(running))
+        await until(lambda: running.swapper.waiting == 1, "the request is in the queue")
+        done, _ = await asyncio.wait((waiting,), timeout=0.4)
+        assert not done
+        running.swapper.ready.set()
+        reply = await waiting
+        assert (reply.status, json.loads(reply.body)) == (200, COMPLETION)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "retry"),
+    [
+        (SwapError("the queue is full", retry_after=10), 503, "model_busy", "10"),
+        (SwapError("it cannot start", hint="see the log"), 503, "model_unavailable", None),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_swapper_that_refuses_at_once(
+    error: SwapError, status: int, code: str, retry: str | None, *, stream: bool
+) -> None:
+    async with stack(well_behaved) as (running, _):
+        running.swapper.refuses = error
+        reply = await chat(running, asking(stream=stream))
+        assert (reply.status, reply.error["code"], reply.error["origin"]) == (status, code, "swapper")
+        assert reply.headers.get("retry-after") == retry
+        assert reply.headers["x-llmstack-tier"] == "code-ultra"
+
+
+async def test_a_failure_after_comments_is_an_error_event() -> None:
+    async with stack(well_behaved, SOON) as (running, _):
+        running.swapper.ready.clear()
+        running.swapper.refuses = SwapError("it cannot start", hint="see the log")
+        async with raw_client(running, asking(stream=True)) as (reader, _writer):
+            await asyncio.wait_for(reader.readuntil(DECISION), 5)
+            running.swapper.ready.set()
+            rest = await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 5)
+        assert b'data: {"error": {"message": "it cannot start (see the log)", "type": "server_error"' in rest
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [("400 Bad", "upstream_400", "invalid_request_error"), ("200 OK", "not_a_stream", "server_error")],
+)
+async def test_a_whole_answer_after_comments_is_an_error_event(status: str, code: str, kind: str) -> None:
+    go_on = asyncio.Event()
+
+    async def slowly(asked: Asked) -> None:
+        await go_on.wait()
+        await asked.answer(b'{"error":{"message":"exceeds the available context size"}}', status=status)
+
+    async with stack(slowly, SOON) as (running, _):
+        waiting = asyncio.create_task(chat(running, asking(stream=True)))
+        await asyncio.sleep(FAST_WAITS.quiet_s * 2)
+        go_on.set()
+        reply = await waiting
+        assert (reply.status, reply.last_error["code"], reply.last_error["type"]) == (200, code, kind)
+        if code != "not_a_stream":
+            assert reply.last_error["message"] == "exceeds the available context size"
+
+
+# Clients that leave
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_leaves_the_queue_gives_up_its_place(*, stream: bool) -> None:
+    async with stack(well_behaved) as (running, behind):
+        running.swapper.ready.clear()
+        async with raw_client(running, asking(stream=stream)):
+            await until(lambda: running.swapper.waiting == 1, "the request is in the queue")
+        await until(lambda: running.swapper.waiting == 0, "its place is given up", 1.0)
+        await running.idle()
+        assert (running.swapper.granted, behind.requests) == (0, [])
+        assert running.recent[-1]["outcome"] == "client_gone"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_leaves_a_hanging_server_cancels_the_request(*, stream: bool) -> None:
+    async def hang(asked: Asked) -> None:
+        await asked.until_hung_up()
+        asked.close()
+
+    async with stack(hang) as (running, behind):
+        async with raw_client(running, asking(stream=stream)):
+            await until(lambda: len(behind.requests) == 1, "the server has the request")
+        await until(lambda: behind.open == 0, "the connection to the server is closed", 1.0)
+        await running.idle()
+        assert running.swapper.granted == 1
+
+
+async def test_a_client_that_leaves_in_mid_stream_cancels_it() -> None:
+    async def endless(asked: Asked) -> None:
+        await asked.start_stream()
+        while not asked.writer.is_closing():
+            await asked.chunk(event("more"))
+            await asyncio.sleep(0.01)
+
+    async with stack(endless) as (running, behind):
+        async with raw_client(running, asking(stream=True)) as (reader, _writer):
+            await asyncio.wait_for(reader.readuntil(b"more"), 5)
+        await until(lambda: behind.open == 0, "the connection to the server is closed", 1.0)
+        await running.idle()
+        assert running.recent[-1]["outcome"] == "client_gone"
+
+
+async def test_a_client_that_reads_slowly_holds_the_server_back() -> None:
+    sent = 0
+
+    async def flood(asked: Asked) -> None:
+        nonlocal sent
+        await asked.start_stream()
+        for _ in range(2000):
+            await asked.chunk(event("x" * 65_536))
+            sent += 1
+        await asked.chunk(event(None, "stop"))
+        await asked.end_stream()
+
+    async with stack(flood) as (running, _), raw_client(running, asking(stream=True)) as (reader, writer):
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await until(lambda: sent > 10, "the stream has begun")
+        seen = -1
+        while seen != sent:
+            seen = sent
+            await asyncio.sleep(0.1)
+        assert sent < 1000
+        assert reader is not None
+
+
+async def test_many_clients_that_leave_at_any_moment_leave_no_lease_behind() -> None:
+    async with stack(well_behaved) as (running, _):
+
+        async def leave_after(number: int) -> None:
+            async with raw_client(running, asking(stream=number % 2 == 0)) as (reader, _writer):
+                for _ in range(number % 7):
+                    await asyncio.sleep(0)
+                if number % 3 == 0:
+                    await reader.read(10)
+
+        await asyncio.gather(*(leave_after(number) for number in range(60)))
+        await running.idle()
+        assert running.swapper.held == 0
+
+
+async def test_an_answer_that_was_sent_is_not_recorded_as_a_client_that_left() -> None:
+    async with stack(well_behaved) as (running, _):
+        for stream in (False, True) * 5:
+            await chat(running, asking(stream=stream))
+        await running.idle()
+        assert {record["outcome"] for record in running.recent} == {"ok"}
+
+
+# The end
+
+
+async def draining() -> None:
+    async def half(asked: Asked) -> None:
+        await asked.start_stream()
+        await asked.chunk(event("hello")[:-10])
+        await asked.until_hung_up()
+
+    async with stack(half, SOON) as (running, _):
+        streaming = asyncio.create_task(chat(running, asking(stream=True)))
+        await until(lambda: running.swapper.held == 1, "a stream is in flight")
+        running.swapper.ready.clear()
+        queued = asyncio.create_task(chat(running))
+        commented = asyncio.create_task(chat(running, asking(stream=True)))
+        await until(lambda: running.swapper.waiting == 2, "two are in the queue")
+        await asyncio.sleep(FAST_WAITS.quiet_s * 2)
+        began = time.monotonic()
+        running.server.handle_exit(signal.SIGTERM, None)
+        first, second, third = await asyncio.gather(streaming, queued, commented)
+        assert (first.status, first.last_error["code"]) == (200, "router_stopping")
+        assert first.events[0] == (event("hello")[:-10]).decode()
+        assert (second.status, second.error["code"]) == (503, "router_stopping")
+        assert second.headers["retry-after"] == "5"
+        assert (third.status, third.last_error["code"]) == (200, "router_stopping")
+        await running.idle()
+        assert time.monotonic() - began < 4
+
+
+def test_draining_tells_everyone() -> None:
+    # Beside the main thread, the server does not send itself the signal once more when it has ended.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, draining()).result()
+
+
+async def test_a_request_that_comes_while_draining_is_refused() -> None:
+    async with router(FakeSwapper()) as running:
+        running.app.drain()
+        reply = await request(running, "POST", "/v1/chat/completions", asking())
+        assert (reply.status, reply.error["code"]) == (503, "router_stopping")
+
+
+async def test_a_router_that_cannot_start_does_not_serve() -> None:
+    async def make_service() -> Service:
+        raise RuntimeError("no state, no service")
+
+    app = App(make_service)
+    server = Server(uvicorn.Config(app, log_config=None, lifespan="on"), app)
+    with socket.create_server(("127.0.0.1", 0)) as listening, contextlib.suppress(SystemExit):
+        await server.serve(sockets=[listening])
+    assert not server.started
