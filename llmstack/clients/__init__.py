@@ -1,0 +1,1 @@
+"""The coding clients that `run` starts, wired to this stack."""

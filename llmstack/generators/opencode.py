@@ -1,0 +1,157 @@
+"""`opencode.json` and the instructions beside it."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from llmstack.config.model import Backend, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmstack.config.model import StackConfig, Tier
+
+PROVIDER = "llama.cpp"
+AUTO = "auto"
+
+# opencode's own 300 s limits kill a long load or prefill; the router says something at least this often (ms).
+_CHUNK_TIMEOUT = 900_000
+_OUTPUT_DEFAULT = 8192
+_CONTEXT_DEFAULT = 32_768
+
+# Denied, not asked: opencode can be told to answer every question with yes. A subagent could edit: no task.
+_READ_ONLY = {"edit": "deny", "bash": "deny", "task": "deny"}
+
+
+def agents_md() -> str:
+    """Return the instructions that agents on this stack get."""
+    return files("llmstack.generators").joinpath("AGENTS.md").read_text(encoding="utf-8")
+
+
+def render(
+    config: StackConfig,
+    *,
+    base_url: str,
+    instructions: str,
+    more_instructions: Sequence[str] = (),
+    auto_context: int | None = None,
+) -> str:
+    """Return the text of `opencode.json`.
+
+    Args:
+        config: the stack, on the channel that runs.
+        base_url: the router, without `/v1`.
+        instructions: path of the agent's instructions.
+        more_instructions: further files, where they exist: under `run` the repository's own AGENTS.md, which
+            opencode does not read while it ignores the repository's configuration.
+        auto_context: window of `auto` in tokens, where the router offers another than `config` says.
+    """
+    document = {
+        "$schema": "https://opencode.ai/config.json",
+        "autoupdate": False,
+        "share": "disabled",
+        "enabled_providers": [PROVIDER],
+        "model": _ref(AUTO),
+        "small_model": _ref(_small_model(config)),
+        "instructions": [instructions, *more_instructions],
+        "provider": {PROVIDER: _provider(config, base_url, auto_context)},
+        "agent": _agents(config),
+    }
+    return _dump(document)
+
+
+def _dump(document: dict[str, Any]) -> str:
+    # opencode replaces {env:X} and {file:X} anywhere in the text before it parses it. The key is the one
+    # place where that is meant; in a tier's name or a path it would leak a variable or a file.
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    for reference in ("{env:", "{file:"):
+        text = text.replace(reference, reference.replace("{", "\\u007b"))
+    return text.replace('"apiKey": "\\u007benv:', '"apiKey": "{env:', 1) + "\n"
+
+
+def _ref(model: str) -> str:
+    return f"{PROVIDER}/{model}"
+
+
+def _small_model(config: StackConfig) -> str:
+    # Titles, sent beside the main request. `auto` would send anything this short to the ultra tier, which may
+    # cost money. Never left out, or opencode picks one by itself.
+    tier = config.by_role(Role.FAST) or config.by_role(Role.AGENT)
+    return tier.name if tier else AUTO
+
+
+def _provider(config: StackConfig, base_url: str, auto_context: int | None) -> dict[str, Any]:
+    return {
+        "npm": "@ai-sdk/openai-compatible",
+        "name": "llmstack",
+        "options": {
+            "baseURL": f"{base_url.rstrip('/')}/v1",
+            # With the variable unset opencode sends no Authorization header, which is right on loopback.
+            "apiKey": f"{{env:{config.settings.api_key_env}}}",
+            "timeout": False,
+            "headerTimeout": False,
+            "chunkTimeout": _CHUNK_TIMEOUT,
+        },
+        "models": {
+            AUTO: _auto(_pickable(config), auto_context),
+            **{tier.name: _tier(tier) for tier in config.tiers.values()},
+        },
+    }
+
+
+def _pickable(config: StackConfig) -> list[Tier]:
+    """The tiers that `auto` can send a request to; plan only where it would have nothing else."""
+    ladder = [tier for tier in map(config.by_role, (Role.FAST, Role.AGENT, Role.ULTRA)) if tier]
+    plan = config.by_role(Role.PLAN)
+    return ladder or ([plan] if plan else list(config.tiers.values()))
+
+
+def _auto(tiers: Sequence[Tier], context: int | None) -> dict[str, Any]:
+    # The window is the largest: the router moves a conversation to a tier that holds it. The output is the
+    # smallest: opencode asks for all of it in each request, and a tier that cannot hold prompt and output
+    # together is not picked.
+    window = context or max((tier.ctx_size for tier in tiers), default=_CONTEXT_DEFAULT)
+    output = min((_output(tier) for tier in tiers), default=_OUTPUT_DEFAULT)
+    return _model("auto (picks a tier for each request)", window, min(output, window // 2), tool_call=True)
+
+
+def _tier(tier: Tier) -> dict[str, Any]:
+    name = f"{tier.name} ({tier.description})" if tier.description else tier.name
+    # A model behind an MCP tool takes a prompt and gives text; it cannot call tools.
+    return _model(name, tier.ctx_size, _output(tier), tool_call=tier.backend is not Backend.MCP)
+
+
+def _output(tier: Tier) -> int:
+    # opencode compacts at context - min(20 000, output): half the window at most, or it would never stop.
+    if tier.max_output_tokens is None:
+        return min(_OUTPUT_DEFAULT, tier.ctx_size // 4)
+    return min(tier.max_output_tokens, tier.ctx_size // 2)
+
+
+def _model(name: str, context: int, output: int, *, tool_call: bool) -> dict[str, Any]:
+    return {
+        "name": name,
+        "tool_call": tool_call,
+        # Together these send a model's own reasoning back to it in later turns; without any, nothing changes.
+        "reasoning": True,
+        "interleaved": {"field": "reasoning_content"},
+        "attachment": False,
+        "modalities": {"input": ["text"], "output": ["text"]},
+        "limit": {"context": context, "output": output},
+    }
+
+
+def _agents(config: StackConfig) -> dict[str, Any]:
+    agents: dict[str, Any] = {"build": {"model": _ref(AUTO)}}
+    if plan := config.by_role(Role.PLAN):
+        agents["plan"] = {"model": _ref(plan.name), "permission": _READ_ONLY}
+    if uncensored := config.by_role(Role.PLAN_UNCENSORED):
+        agents["plan-nofilter"] = {
+            "description": "Plans with the unfiltered model; reads, never writes.",
+            "mode": "all",
+            "model": _ref(uncensored.name),
+            "permission": _READ_ONLY,
+        }
+    return agents

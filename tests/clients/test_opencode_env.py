@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmstack.clients.opencode import child_env, find, refuse_repository_plugins, repository_plugins
+from llmstack.errors import LlmstackError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("opencode.json", '{"plugin": ["./evil.ts"]}'),
+        ("opencode.jsonc", '{"plugins": ["evil"], /* so */}'),
+        ("opencode.json", '{"\\u0070lugin": ["evil"]}'),
+        (".opencode/opencode.json", '{"plugin": ["evil"]}'),
+        (".opencode/plugin/a.ts", ""),
+        (".opencode/plugins/.hidden.js", ""),
+    ],
+)
+@pytest.mark.parametrize("where", [".", "deep/down"])
+def test_plugins_of_a_repository_are_found_and_refused(
+    tmp_path: Path, path: str, text: str, where: str
+) -> None:
+    directory = tmp_path / "repo" / where
+    directory.mkdir(parents=True)
+    planted = tmp_path / "repo" / path
+    planted.parent.mkdir(parents=True, exist_ok=True)
+    planted.write_text(text)
+    assert repository_plugins(directory, tmp_path) == [planted]
+    with pytest.raises(LlmstackError) as raised:
+        refuse_repository_plugins(directory, tmp_path)
+    assert str(planted) in raised.value.message
+
+
+def test_what_runs_nothing_is_no_plugin(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    (repo / ".opencode" / "agents").mkdir(parents=True)
+    (repo / ".opencode" / "agents" / "a.md").write_text("text")
+    (repo / "opencode.json").write_text('{"model": "a/b"}')
+    refuse_repository_plugins(repo, tmp_path)
+
+
+def test_the_users_own_plugins_are_their_own(tmp_path: Path) -> None:
+    (tmp_path / "opencode.json").write_text('{"plugin": ["mine"]}')
+    (tmp_path / "repo").mkdir()
+    refuse_repository_plugins(tmp_path / "repo", tmp_path)
+    refuse_repository_plugins(tmp_path, tmp_path)
+
+
+def test_child_env_pins_and_keeps_the_rest(tmp_path: Path) -> None:
+    env = {
+        "PATH": "/usr/bin",
+        "OPENCODE_CONFIG": "/elsewhere",
+        "OPENCODE_CONFIG_CONTENT": "{}",
+        "OPENCODE_DISABLE_PROJECT_CONFIG": "0",
+        "OPENCODE_CONFIG_DIR": ".opencode",
+        "OPENCODE_TUI_CONFIG": str(tmp_path / "tui.json"),
+        "NO_PROXY": "corp.example, localhost",
+    }
+    hosts = "corp.example,localhost,127.0.0.1,::1"
+    assert child_env(env, config_json="{ }", config_path=tmp_path / "opencode.json") == {
+        "PATH": "/usr/bin",
+        "OPENCODE_CONFIG": str(tmp_path / "opencode.json"),
+        "OPENCODE_CONFIG_CONTENT": "{ }",
+        "OPENCODE_DISABLE_PROJECT_CONFIG": "1",
+        "OPENCODE_DISABLE_MODELS_FETCH": "1",
+        "OPENCODE_TUI_CONFIG": str(tmp_path / "tui.json"),
+        "NO_PROXY": hosts,
+        "no_proxy": hosts,
+    }
+
+
+@pytest.mark.skipif(os.name == "nt", reason="executables are found by extension there")
+def test_find_takes_the_one_on_path_and_never_a_relative_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bin", "repo"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "opencode").write_text("#!/bin/sh\n")
+        (tmp_path / name / "opencode").chmod(0o755)
+    monkeypatch.chdir(tmp_path / "repo")
+    assert find({"PATH": f".:{tmp_path / 'bin'}"}) == tmp_path / "bin" / "opencode"
+    for env in ({"PATH": "."}, {}):
+        with pytest.raises(LlmstackError) as raised:
+            find(env)
+        assert raised.value.hint == "install it: npm install -g opencode-ai"
