@@ -1,0 +1,178 @@
+"""Writing a project's files, and trusting what was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmstack import trust
+from llmstack.channel import CURRENT, NEXT, Channel, read_marker, write_marker
+from llmstack.config import enable_hosted, load, parse, profile_text
+from llmstack.disclosure import programs
+from llmstack.errors import LlmstackError
+from llmstack.files import exclusive, write_atomic
+from llmstack.fingerprint import fingerprint
+from llmstack.generators.opencode import agents_md, render
+from llmstack.stack.demo_models import build_demo_models, demo_models_of
+from llmstack.stack.project import router_address, running_router
+from llmstack.swapper.survey import survey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from llmstack.config import StackConfig
+    from llmstack.paths import Project, UserDirs
+
+GITIGNORE = "*\n!.gitignore\n!models.ini\n!litellm_config.yaml\n"
+
+
+@dataclass(frozen=True, slots=True)
+class InstallOptions:
+    """What to install.
+
+    Attributes:
+        channel: the pin; None keeps the one there is.
+        profile: bundled profile for the first models.ini; None means `default`.
+        hosted: enable the profile's hosted tier.
+        trust: trust files that were there before without asking.
+    """
+
+    channel: Channel | None = None
+    profile: str | None = None
+    hosted: bool = False
+    trust: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What `install` did.
+
+    Attributes:
+        written: files that were written; `kept` those of the user that stayed as they were.
+        unavailable: tiers that cannot start yet, with reason and remedy.
+        restart: the stack runs, and takes the new files up at the next `restart`.
+    """
+
+    work_dir: Path
+    channel: Channel
+    written: list[Path]
+    kept: list[Path]
+    unavailable: dict[str, str]
+    restart: bool
+
+
+def install(
+    project: Project,
+    user: UserDirs,
+    env: Mapping[str, str],
+    options: InstallOptions,
+    *,
+    consent: Callable[[list[str]], bool],
+) -> Installed:
+    """Write this project's files.
+
+    Args:
+        project: where; `.llmstack/` is made if it is missing.
+        user: for the list of trusted projects and the demo's models.
+        env: decides which tiers can start.
+        options: what to write.
+        consent: shown what files that were there before would run; True to trust them.
+
+    Raises:
+        LlmstackError: models.ini is wrong, nothing was written then; or trust was refused.
+    """
+    if project.state.is_symlink() or project.state.exists():
+        trust.refuse_unsafe_dir(project)
+    channel = options.channel or read_marker(project.default_channel) or CURRENT
+    if channel.url is not None:
+        raise LlmstackError(
+            f"this project is pinned to {channel}, and this version has no thin clients",
+            hint="go back with `llmstack install --current`",
+        )
+    _settle_trust(project, user.trusted_projects, options, consent)
+    text, config = _models_ini(project, user, options)
+    if channel == NEXT and not any(tier.queued for tier in config.tiers.values()):
+        raise LlmstackError(
+            "no tier has a queued upgrade",
+            hint="queue one in models.ini: `hf_file_next` for a GGUF, `model_next` for a hosted model",
+        )
+    with exclusive(project.lock, "install"):
+        written, kept = _write(project, channel, text, config)
+    written += build_demo_models(demo_models_of(config, user.demo_models))
+    trust.grant(project, user.trusted_projects)
+    running_config = config.on("next" if channel == NEXT else "current")
+    return Installed(
+        work_dir=project.work_dir,
+        channel=channel,
+        written=written,
+        kept=kept,
+        unavailable=survey(running_config, env).unavailable,
+        restart=running_router(project) is not None,
+    )
+
+
+def _settle_trust(
+    project: Project, store: Path, options: InstallOptions, consent: Callable[[list[str]], bool]
+) -> None:
+    """Ask about files that somebody else wrote; a new project and a trusted one ask nothing.
+
+    Raises:
+        LlmstackError: the answer was no.
+    """
+    if not project.state.is_dir() or trust.check(project, store).verdict is trust.Verdict.TRUSTED:
+        return
+    seen = fingerprint(project)
+    if not seen:
+        return
+    shown = programs(project)
+    if not options.trust and not consent(shown):
+        raise LlmstackError(
+            f"{project.state} has files that llmstack did not write, and they are not trusted",
+            hint="read them, then `llmstack install --trust`",
+        )
+    trust.grant(project, store, seen=seen)
+
+
+def _models_ini(project: Project, user: UserDirs, options: InstallOptions) -> tuple[str | None, StackConfig]:
+    """Return the text to write as models.ini, None where the user's own stays, and what it says."""
+    if project.models_ini.exists():
+        if options.profile is not None:
+            raise LlmstackError(
+                f"{project.models_ini} is there already, and it is yours",
+                hint="move it away to start from a profile again",
+            )
+        return None, load(project.models_ini)
+    text = profile_text(options.profile or "default", demo_models=user.demo_models)
+    if options.hosted:
+        text = enable_hosted(text)
+    return text, parse(text, str(project.models_ini), base=project.models_ini.parent)
+
+
+def _write(
+    project: Project, channel: Channel, text: str | None, config: StackConfig
+) -> tuple[list[Path], list[Path]]:
+    """Write what is generated, keep what is the user's."""
+    kept = [] if text is not None else [project.models_ini]
+    files = {
+        project.gitignore: GITIGNORE,
+        project.agents_md: agents_md(),
+        project.opencode_json: render_opencode(project, config),
+    }
+    if text is not None:
+        files[project.models_ini] = text
+    for path, content in files.items():
+        write_atomic(path, content)
+    write_marker(project.default_channel, channel)
+    return [*files, project.default_channel], kept
+
+
+def render_opencode(project: Project, config: StackConfig, *, more_instructions: tuple[str, ...] = ()) -> str:
+    """Return this project's opencode.json."""
+    url = router_address(running_router(project), config).url
+    return render(
+        config,
+        base_url=url,
+        instructions=str(project.agents_md),
+        more_instructions=more_instructions,
+    )

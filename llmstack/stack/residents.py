@@ -1,0 +1,36 @@
+"""Loading and unloading models by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from llmstack.errors import LlmstackError
+from llmstack.stack.project import local_config, router_address, running_router
+from llmstack.stack.router_client import RouterClient, api_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmstack.paths import Project
+
+WAIT_S = 1800.0  # a large model from a slow disk, behind requests in flight
+
+
+def load(project: Project, env: Mapping[str, str], tier: str) -> str:
+    """Make a tier resident; return its name."""
+    done = _client(project, env).post(f"/llmstack/load/{quote(tier, safe='')}", timeout_s=WAIT_S)
+    return str(done["tier"])
+
+
+def unload(project: Project, env: Mapping[str, str], tier: str | None) -> list[str]:
+    """Stop a tier, or every one; return the names of those that were resident."""
+    path = "/llmstack/unload" if tier is None else f"/llmstack/unload/{quote(tier, safe='')}"
+    return list(_client(project, env).post(path, timeout_s=WAIT_S)["unloaded"])
+
+
+def _client(project: Project, env: Mapping[str, str]) -> RouterClient:
+    config, daemon = local_config(project), running_router(project)
+    if daemon is None:
+        raise LlmstackError("the stack is not running", hint="start it with `llmstack start`")
+    return RouterClient(router_address(daemon, config).url, api_key(env, config.settings.api_key_env))

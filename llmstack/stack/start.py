@@ -1,0 +1,300 @@
+"""Starting: the command line starts the router, the router owns everything else."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmstack import trust
+from llmstack.channel import CURRENT, NEXT, Channel, read_marker, write_marker
+from llmstack.errors import LlmstackError
+from llmstack.files import exclusive
+from llmstack.process.daemon import spawn_daemon
+from llmstack.process.identity import Daemon, read_pid_file, write_pid_file
+from llmstack.process.ports import is_free, owner
+from llmstack.process.stopping import stop_tree
+from llmstack.stack.project import Address, local_config, pinned_channel, router_address, running_router
+from llmstack.stack.router_client import RouterClient, RouterUnreachableError, api_key
+from llmstack.stack.stop import STOP_GRACE_S, stop_leftovers, take_down
+from llmstack.swapper.survey import survey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from llmstack.config import StackConfig
+    from llmstack.paths import Project
+    from llmstack.swapper.survey import Survey
+
+HEALTH_S = 30.0  # the router imports and listens; models load afterwards
+PROBE_S = 0.05
+WATCH_S = 0.1
+LAST_LINES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class StartOptions:
+    """How to start.
+
+    Attributes:
+        next: run the queued upgrades, whatever the project is pinned to.
+        host: instead of `host` in models.ini; likewise `port`.
+        wait: wait until the preloaded tier is resident.
+    """
+
+    next: bool = False
+    host: str | None = None
+    port: int | None = None
+    wait: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What `up` did.
+
+    Attributes:
+        already: it was running before.
+        unavailable: tiers that cannot start, with reason and remedy.
+        preloaded: the tier that was loaded, `state` what became of it.
+        seconds: it took.
+    """
+
+    url: str
+    channel: Channel
+    pid: int
+    already: bool
+    unavailable: dict[str, str]
+    preloaded: str | None = None
+    state: str = ""
+    detail: str = ""
+    seconds: float = 0.0
+
+
+def up(
+    project: Project,
+    env: Mapping[str, str],
+    store: Path,
+    options: StartOptions,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Started:
+    """Bring the stack up: trust, configuration, router, health, the preloaded model.
+
+    Args:
+        project: an installed project.
+        env: for the router.
+        store: the list of trusted projects.
+        options: how.
+        tell: called with what is being waited for.
+
+    Raises:
+        LlmstackError: it cannot run, or ended, or was stopped meanwhile; nothing is left running then.
+    """
+    began = time.monotonic()
+    config, channel, found = checked(project, env, store, options)
+    address = _address(config, options)
+    client = RouterClient(address.url, api_key(env, config.settings.api_key_env))
+    with exclusive(project.lock, "start"):
+        daemon = running_router(project)
+        if daemon is None:
+            _refuse_taken_port(address, client)
+            spawned = _spawn(project, env, channel, options, address)
+    if daemon is not None:
+        already = _already(project, daemon, channel, config, found)
+        _until_healthy(project, daemon, RouterClient(already.url, client.api_key))
+        return already
+    try:
+        tell("waiting for the router")
+        _until_healthy(project, spawned, client)
+        status = _until_loaded(project, spawned, client, tell) if options.wait else client.status()
+    except BaseException:
+        # Interrupted or failed: nothing is left half-started. What another command started stays.
+        _abandon(project, spawned)
+        raise
+    fast = next((tier for tier in status["tiers"] if tier["name"] == status["preload"]), None)
+    return Started(
+        url=address.url,
+        channel=channel,
+        pid=spawned.identity.pid,
+        already=False,
+        unavailable=found.unavailable,
+        preloaded=fast["name"] if fast else None,
+        state=fast["state"] if fast else "",
+        detail=fast["detail"] if fast else "",
+        seconds=time.monotonic() - began,
+    )
+
+
+def checked(
+    project: Project, env: Mapping[str, str], store: Path, options: StartOptions
+) -> tuple[StackConfig, Channel, Survey]:
+    """Return configuration, channel and survey of a project that may and can start.
+
+    Raises:
+        LlmstackError: it is not installed or not trusted, models.ini is wrong, or no tier can start.
+    """
+    trust.refuse_unsafe_dir(project)
+    pinned = pinned_channel(project)
+    declared = local_config(project)  # before trust: mistakes are for whoever edits the file right now
+    trust.require(project, store)
+    channel = NEXT if options.next else pinned
+    if options.next and not any(tier.queued for tier in declared.tiers.values()):
+        raise LlmstackError(
+            "no tier has a queued upgrade",
+            hint="queue one in models.ini: `hf_file_next` for a GGUF, `model_next` for a hosted model",
+        )
+    config = declared.on("next" if channel == NEXT else "current")
+    found = survey(config, env)
+    if len(found.unavailable) == len(config.tiers):
+        reasons = "".join(f"\n  {name}: {why}" for name, why in found.unavailable.items())
+        raise LlmstackError(f"no tier can start:{reasons}", hint="`llmstack check` shows files and memory")
+    return config, channel, found
+
+
+def _already(
+    project: Project, daemon: Daemon, channel: Channel, config: StackConfig, found: Survey
+) -> Started:
+    """Report a stack that runs; on another channel than asked for it is an error."""
+    active = read_marker(project.active_channel) or CURRENT
+    if active != channel:
+        flag = " --next" if channel == NEXT else ""
+        raise LlmstackError(
+            f"the stack runs on channel {active}, not {channel}", hint=f"switch with `llmstack restart{flag}`"
+        )
+    return Started(
+        url=router_address(daemon, config).url,
+        channel=active,
+        pid=daemon.identity.pid,
+        already=True,
+        unavailable=found.unavailable,
+    )
+
+
+def _address(config: StackConfig, options: StartOptions) -> Address:
+    return Address(options.host or config.settings.host, options.port or config.settings.router_port)
+
+
+def prepare(project: Project, config: StackConfig, env: Mapping[str, str], options: StartOptions) -> Address:
+    """Return where a new router is to listen, with nothing in its way; the lock is held.
+
+    Raises:
+        LlmstackError: the stack runs already, or somebody else has the port.
+    """
+    if (daemon := running_router(project)) is not None:
+        url = router_address(daemon, config).url
+        raise LlmstackError(f"the stack runs already, at {url}", hint="stop it first: `llmstack stop`")
+    address = _address(config, options)
+    _refuse_taken_port(address, RouterClient(address.url, api_key(env, config.settings.api_key_env)))
+    stop_leftovers(project)
+    return address
+
+
+def _refuse_taken_port(address: Address, client: RouterClient) -> None:
+    if is_free(address.host, address.port):
+        return
+    try:
+        status = client.status()
+    except LlmstackError:
+        who = owner(address.port)
+        raise LlmstackError(
+            f"port {address.port} is taken{f' by {who}' if who else ''}",
+            hint="stop that program, or set another `router_port` in models.ini",
+        ) from None
+    raise LlmstackError(
+        f"the router at {address.url} belongs to {status['work_dir']}",
+        hint="use it from here with `llmstack install --external`, stop it there,"
+        " or set other ports in this project's models.ini",
+    )
+
+
+def router_argv(project: Project, channel: Channel, options: StartOptions) -> list[str]:
+    """Return the router's command line."""
+    # -P: the project is the working directory, and no file of it may be imported
+    argv = [sys.executable, "-P", "-m", "llmstack.router", "--work-dir", str(project.work_dir)]
+    argv += ["--channel", channel.kind]
+    if options.host:
+        argv += ["--host", options.host]
+    if options.port:
+        argv += ["--port", str(options.port)]
+    return argv
+
+
+def _spawn(
+    project: Project, env: Mapping[str, str], channel: Channel, options: StartOptions, address: Address
+) -> Daemon:
+    """Start the router and note it; the lock is held."""
+    stop_leftovers(project)
+    argv = router_argv(project, channel, options)
+    _, identity = spawn_daemon(argv, env=env, cwd=project.work_dir, log=project.log("router"))
+    daemon = Daemon(identity, tuple(argv), address.port)
+    try:
+        write_pid_file(project.router_pid, daemon)
+        write_marker(project.active_channel, channel)
+    except BaseException:
+        stop_tree(identity, grace_s=0)
+        raise
+    return daemon
+
+
+def _until_healthy(project: Project, daemon: Daemon, client: RouterClient) -> None:
+    deadline = time.monotonic() + HEALTH_S
+    while True:
+        _refuse_if_ended(project, daemon)
+        try:
+            client.models_ini()
+        except RouterUnreachableError:
+            if time.monotonic() > deadline:
+                raise LlmstackError(
+                    f"the router did not answer within {HEALTH_S:g} s", hint="see `llmstack logs router`"
+                ) from None
+            time.sleep(PROBE_S)
+        else:
+            _refuse_if_ended(project, daemon)  # what answered must be it
+            return
+
+
+def _until_loaded(
+    project: Project, daemon: Daemon, client: RouterClient, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Wait until the preloaded tier is resident or cannot be; return the router's status."""
+    while True:
+        _refuse_if_ended(project, daemon)
+        with contextlib.suppress(RouterUnreachableError):
+            status = client.status()
+            waiting = [
+                tier
+                for tier in status["tiers"]
+                if tier["name"] == status["preload"] and tier["state"] in {"loading", "idle"}
+            ]
+            if not waiting:
+                return status
+            tell(f"loading {waiting[0]['name']} ({waiting[0]['model']})")
+        time.sleep(WATCH_S)
+
+
+def _refuse_if_ended(project: Project, daemon: Daemon) -> None:
+    """Raise if the router ended, or if another command stopped it."""
+    if daemon.identity.alive:
+        return
+    noted = read_pid_file(project.router_pid)
+    if noted is None or noted.identity != daemon.identity:
+        raise LlmstackError("the stack was stopped while it was starting")
+    log = project.log("router")
+    lines = (
+        log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:] if log.is_file() else []
+    )
+    said = next((line for line in reversed(lines) if line.startswith("error: ")), "")
+    if said:
+        raise LlmstackError(f"the router ended: {said.removeprefix('error: ')}")
+    shown = "".join(f"\n  {line}" for line in lines)
+    raise LlmstackError(f"the router ended at once{shown}", hint=f"see {log}")
+
+
+def _abandon(project: Project, daemon: Daemon) -> None:
+    with contextlib.suppress(LlmstackError), exclusive(project.lock, "start"):
+        noted = read_pid_file(project.router_pid)
+        if noted is not None and noted.identity == daemon.identity:
+            take_down(project, daemon, STOP_GRACE_S)

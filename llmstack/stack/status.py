@@ -1,0 +1,165 @@
+"""What runs, and how it is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from llmstack.errors import LlmstackError
+from llmstack.stack.project import active_channel, local_config, router_address, running_router
+from llmstack.stack.router_client import RouterClient, api_key
+from llmstack.swapper.survey import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmstack.config import StackConfig
+    from llmstack.paths import Project
+    from llmstack.process.identity import Daemon
+
+MB = 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class RouterStatus:
+    """The router: `problem` says why it is not healthy."""
+
+    url: str
+    pid: int | None
+    healthy: bool
+    uptime_s: float | None = None
+    rss_mb: float | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TierStatus:
+    """One tier; `state` is one of resident, loading, idle, down, remote."""
+
+    name: str
+    role: str | None
+    backend: str
+    model: str
+    ctx_size: int
+    channel: str
+    state: str
+    pid: int | None = None
+    rss_mb: float | None = None
+    leases: int = 0
+    waiting: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StackStatus:
+    """Everything that `status` reports.
+
+    Attributes:
+        swapper: its kind, engine and memory budget.
+        recent: the last decisions, oldest first.
+        healthy: all that should be up is up: the router, and every model that was asked for could start.
+    """
+
+    work_dir: str
+    channel: str
+    router: RouterStatus
+    swapper: dict[str, Any]
+    tiers: list[TierStatus]
+    recent: list[dict[str, Any]] = field(default_factory=list)
+    healthy: bool = False
+
+
+def status(project: Project, env: Mapping[str, str]) -> StackStatus:
+    """Return the status of a project's stack."""
+    declared = local_config(project)
+    channel = active_channel(project)
+    config = declared.on("next" if channel.kind == "next" else "current")
+    daemon = running_router(project)
+    client = RouterClient(router_address(daemon, config).url, api_key(env, config.settings.api_key_env))
+    if daemon is None:
+        return _stopped(project, config, client.url, env)
+    try:
+        live = client.status()
+    except LlmstackError as error:
+        router = _router(client.url, daemon, error.message)
+        return StackStatus(str(project.work_dir), str(channel), router, {}, _declared(config, env))
+    failed = [entry for entry in live["tiers"] if entry["state"] == "down" and entry["can_start"]]
+    return StackStatus(
+        work_dir=live["work_dir"],
+        channel=live["channel"],
+        router=_router(client.url, daemon, None),
+        swapper=live["swapper"],
+        tiers=[_tier(entry) for entry in live["tiers"]],
+        recent=live["recent"],
+        healthy=not failed,
+    )
+
+
+def _router(url: str, daemon: Daemon, problem: str | None) -> RouterStatus:
+    return RouterStatus(
+        url=url,
+        pid=daemon.identity.pid,
+        healthy=problem is None,
+        uptime_s=round(time.time() - daemon.identity.started, 1),
+        rss_mb=_rss_mb(daemon.identity.pid, children=False),
+        problem=problem,
+    )
+
+
+def _stopped(project: Project, config: StackConfig, url: str, env: Mapping[str, str]) -> StackStatus:
+    router = RouterStatus(url, pid=None, healthy=False, problem="not running")
+    return StackStatus(
+        str(project.work_dir), str(active_channel(project)), router, {}, _declared(config, env)
+    )
+
+
+def _declared(config: StackConfig, env: Mapping[str, str]) -> list[TierStatus]:
+    """Return the tiers as far as they are known without a router."""
+    unavailable = missing(config, env)
+    return [
+        TierStatus(
+            name=tier.name,
+            role=tier.role,
+            backend=tier.backend,
+            model=tier.model.label,
+            ctx_size=tier.ctx_size,
+            channel=tier.channel,
+            state="down",
+            detail=unavailable.get(tier.name, ""),
+        )
+        for tier in config.tiers.values()
+    ]
+
+
+def _tier(entry: dict[str, Any]) -> TierStatus:
+    pid = entry["pid"]
+    names = (
+        "name",
+        "role",
+        "backend",
+        "model",
+        "ctx_size",
+        "channel",
+        "state",
+        "pid",
+        "leases",
+        "waiting",
+        "detail",
+    )
+    return TierStatus(
+        **{name: entry[name] for name in names},
+        rss_mb=_rss_mb(pid, children=True) if pid is not None else None,
+    )
+
+
+def _rss_mb(pid: int, *, children: bool) -> float | None:
+    """Return resident memory in MB; a native llama-server is the child of its launcher."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)] if children else [process]
+        return round(sum(member.memory_info().rss for member in family) / MB, 1)
+    except psutil.Error:
+        return None
