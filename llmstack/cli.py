@@ -1,0 +1,156 @@
+"""The command line: registers the commands, and is the one place where errors are caught."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmstack.commands import (
+    check,
+    demo,
+    help_,
+    install,
+    load,
+    logs,
+    restart,
+    route,
+    run,
+    start,
+    status,
+    stop,
+    trust,
+    unload,
+)
+from llmstack.errors import LlmstackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from llmstack.console import Console
+    from llmstack.paths import Project, UserDirs
+
+INTERRUPTED = 130
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo.demo,
+    "install": install.install,
+    "start": start.start,
+    "stop": stop.stop,
+    "restart": restart.restart,
+    "status": status.status,
+    "check": check.check,
+    "route": route.route,
+    "run": run.run,
+    "logs": logs.logs,
+    "load": load.load,
+    "unload": unload.unload,
+    "trust": trust.trust,
+    "help": help_.help_,
+}
+# What follows the client's name is the client's own.
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+@dataclass(slots=True)
+class App:
+    """What every command gets: environment and working directory, read once."""
+
+    env: Mapping[str, str]
+
+    @property
+    def console(self) -> Console:
+        """Where to print."""
+        from llmstack.console import Console
+
+        return Console()
+
+    @property
+    def user(self) -> UserDirs:
+        """The user's own directories."""
+        from llmstack.paths import UserDirs
+
+        return UserDirs.from_env(self.env)
+
+    @property
+    def cwd(self) -> Path:
+        """The working directory.
+
+        Raises:
+            LlmstackError: it was deleted.
+        """
+        try:
+            return Path.cwd()
+        except OSError as error:
+            raise LlmstackError("the current directory is gone", hint="cd to another one") from error
+
+    def find_project(self) -> Project | None:
+        """Return the project here, if there is one."""
+        from llmstack.paths import find_project
+
+        return find_project(self.env, self.cwd)
+
+    def project(self) -> Project:
+        """Return the project here.
+
+        Raises:
+            LlmstackError: there is none.
+        """
+        project = self.find_project()
+        if project is None:
+            raise LlmstackError(
+                f"no llmstack project in {self.cwd} or above", hint="make one: `llmstack install`"
+            )
+        return project
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"llmstack {version('llmstack-local')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """One local endpoint in front of every model you can reach, with `auto` to pick the right one.
+
+    First time? `llmstack demo` shows it all with tiny models; `llmstack install` sets a project up.
+    """
+
+
+def build() -> typer.Typer:
+    """Return the Typer application."""
+    app = typer.Typer(
+        name="llmstack",
+        no_args_is_help=True,
+        rich_markup_mode=None,  # plain help: rich would double the time that --help takes
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name, command in COMMANDS.items():
+        app.command(name, context_settings=PASSED_ON if name == "run" else None)(command)
+    return app
+
+
+def main() -> None:
+    """Run the command line; every expected error is printed here, with its hint."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `llmstack logs | head` ends quietly
+    app = App(dict(os.environ))
+    try:
+        build()(obj=app, standalone_mode=True)
+    except LlmstackError as error:
+        app.console.error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

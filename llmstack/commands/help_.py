@@ -1,0 +1,31 @@
+"""`llmstack help`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmstack.errors import UsageError
+
+
+def help_(
+    ctx: typer.Context,
+    command: Annotated[str | None, typer.Argument(help="A command.", show_default=False)] = None,
+) -> None:
+    """Show help for a command, or for all.
+
+    Example: llmstack help start
+    """
+    parent = ctx.parent
+    if parent is None:
+        return
+    if command is None:
+        typer.echo(parent.get_help())
+        return
+    commands = getattr(parent.command, "commands", {})
+    if command not in commands:
+        raise UsageError(f"no command is called `{command}`", hint="`llmstack help` lists them")
+    found = commands[command]
+    with found.make_context(command, ["--help"], parent=parent, resilient_parsing=False):
+        pass

@@ -1,0 +1,28 @@
+"""`llmstack load`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from llmstack.cli import App
+
+
+def load(
+    ctx: typer.Context, tier: Annotated[str, typer.Argument(help="Tier or alias.", show_default=False)]
+) -> None:
+    """Make a tier resident now.
+
+    Others are swapped out where memory wants it.
+
+    Example: llmstack load plan
+    """
+    from llmstack.stack.residents import load as load_tier
+
+    app: App = ctx.obj
+    with app.console.progress() as tell:
+        tell(f"loading {tier}")
+        name = load_tier(app.project(), app.env, tier)
+    app.console.say(f"{name} is resident")

@@ -1,0 +1,37 @@
+"""`llmstack restart`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from llmstack.commands.options import DetachOption, HostOption, NextOption, PortOption
+
+if TYPE_CHECKING:
+    from llmstack.cli import App
+
+
+def restart(
+    ctx: typer.Context,
+    detach: DetachOption = False,
+    next_: NextOption = False,
+    host: HostOption = None,
+    port: PortOption = None,
+) -> None:
+    """Stop the stack and start it again.
+
+    models.ini is read anew; while it is wrong, what runs goes on.
+
+    Example: llmstack restart --next
+    """
+    from llmstack import report
+    from llmstack.stack.restart import restart as restart_stack
+    from llmstack.stack.start import StartOptions
+
+    app: App = ctx.obj
+    options = StartOptions(next=next_, host=host, port=port, wait=not detach)
+    console = app.console
+    with console.progress() as tell:
+        started = restart_stack(app.project(), app.env, app.user.trusted_projects, options, tell=tell)
+    report.started(console, started)

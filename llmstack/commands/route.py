@@ -1,0 +1,61 @@
+"""`llmstack route`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmstack.commands.options import JsonOption
+from llmstack.errors import LlmstackError, UsageError
+
+if TYPE_CHECKING:
+    from llmstack.cli import App
+
+
+def route(
+    ctx: typer.Context,
+    text: Annotated[str | None, typer.Argument(help="What a user would write.", show_default=False)] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="The JSON body of a request; - for stdin.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which tier a request would go to, and why.
+
+    Nothing is sent.
+
+    With no stack running, every declared tier is taken as available.
+
+    Example: llmstack route "[ultra] design a cache" --json
+    """
+    from llmstack.stack.routing import body_of
+    from llmstack.stack.routing import route as route_request
+
+    app: App = ctx.obj
+    console = app.console
+    if (text is None) == (file is None):
+        raise UsageError("expected either TEXT or --file", hint='for example: llmstack route "hello"')
+    found = route_request(
+        body_of(text) if text is not None else _read(file), app.find_project(), app.user, app.env
+    )
+    if as_json:
+        names = ("tier", "reason", "conversation_tokens", "context_tokens")
+        console.json({name: getattr(found, name) for name in names})
+        return
+    console.data(f"{found.tier}  {found.reason}")
+    console.data(
+        f"about {found.conversation_tokens} tokens of conversation, {found.context_tokens} of context"
+    )
+    for name, why in found.assumed.items():
+        console.warn(f"nothing runs here; {name} was taken as available, but {why}")
+
+
+def _read(file: Path | None) -> bytes:
+    import sys
+
+    try:
+        return sys.stdin.buffer.read() if file is None or str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise LlmstackError(f"cannot read {file}: {error.strerror or error}") from error

@@ -1,0 +1,210 @@
+"""How results look to a person: one function for each."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from llmstack.console import escape, styled
+
+if TYPE_CHECKING:
+    from llmstack.console import Console
+    from llmstack.stack.check import Checked, TierCheck
+    from llmstack.stack.demo import Demo
+    from llmstack.stack.install import Installed
+    from llmstack.stack.start import Started
+    from llmstack.stack.status import StackStatus, TierStatus
+    from llmstack.stack.stop import Stopped
+
+GB = 1024**3
+MB = 1024**2
+SHOWN_DECISIONS = 8
+
+
+def duration(seconds: float) -> str:
+    """Return a time span as people say it: `42 s`, `3 min`, `5 h`, `2 d`."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Return bytes as people say them: `3 MB`, `2.5 GB`."""
+    return f"{count / GB:.1f} GB" if count >= GB else f"{count / MB:.0f} MB"
+
+
+def tokens(count: int) -> str:
+    """Return a window as people write it: `128k`."""
+    return f"{count // 1024}k" if count >= 1024 and count % 1024 == 0 else str(count)  # noqa: PLR2004
+
+
+def installed(console: Console, done: Installed) -> None:
+    """Show what `install` wrote and what comes next."""
+    console.say(f"[bold]{escape(str(done.work_dir))}[/] is installed on channel {escape(str(done.channel))}")
+    for path in done.written:
+        console.say(f"  wrote {escape(str(path))}")
+    for path in done.kept:
+        console.say(f"  kept  {escape(str(path))} (yours)")
+    for name, why in done.unavailable.items():
+        console.warn(f"{name} cannot start yet: {why}")
+    console.say("next: `llmstack restart`" if done.restart else "next: `llmstack start`")
+
+
+def started(console: Console, done: Started) -> None:
+    """Show where the stack is, and which tiers are missing from it."""
+    how = "was running already" if done.already else f"is up after {done.seconds:.1f} s"
+    channel = "" if str(done.channel) == "current" else f", channel {escape(str(done.channel))}"
+    console.say(f"[bold green]llmstack[/] {how} at [bold]{escape(done.url)}[/] (pid {done.pid}{channel})")
+    if done.preloaded:
+        console.say(f"  {escape(done.preloaded)} is {styled(done.state)}")
+        if done.detail:
+            console.warn(done.detail)
+    for name, why in done.unavailable.items():
+        console.warn(f"{name} cannot start: {why}")
+    if not done.already:
+        console.say("next: `llmstack run opencode`, or any OpenAI client with model `auto`")
+
+
+def stopped(console: Console, done: Stopped) -> None:
+    """Show what was stopped."""
+    if not done.was_running:
+        console.say("nothing was running")
+        return
+    console.say("stopped" if not done.killed else "stopped; the router had to be killed")
+    for name in done.leftovers:
+        console.say(f"  {escape(name)} had outlived its router and was stopped too")
+
+
+def status(console: Console, now: StackStatus) -> None:
+    """Show the router, the tiers and the last decisions."""
+    router = now.router
+    if router.healthy:
+        facts = f"pid {router.pid}, up {duration(router.uptime_s or 0)}, {router.rss_mb or 0:.0f} MB"
+        console.data(f"router   {router.url}  {facts}")
+        swapper = now.swapper
+        console.data(
+            f"swapper  {swapper['kind']}, {swapper['engine']} llama.cpp, budget {swapper['budget_gb']:g} GB"
+        )
+    else:
+        console.data(f"router   {router.url}  {router.problem}")
+    console.data(f"project  {now.work_dir}  channel {now.channel}\n")
+    console.table(
+        ("tier", "state", "role", ">ctx", ">MB", ">busy", "model~"), [_tier_row(tier) for tier in now.tiers]
+    )
+    for tier in now.tiers:
+        if tier.detail:
+            console.warn(f"{tier.name}: {tier.detail}")
+    if now.recent:
+        console.data("")
+        console.table(
+            (">ago", "asked", "tier", ">tokens", ">s", "outcome~", "reason~"),
+            [
+                (
+                    duration(time.time() - record["at"]),
+                    escape(record["asked"]),
+                    escape(record["tier"]),
+                    str(record["tokens"]),
+                    f"{record['total_s']:.2f}",
+                    styled(record["outcome"]),
+                    escape(record["reason"]),
+                )
+                for record in now.recent[-SHOWN_DECISIONS:]
+            ],
+        )
+    if not router.healthy:
+        console.say("start it with `llmstack start`")
+
+
+def _tier_row(tier: TierStatus) -> tuple[str, ...]:
+    waiting = f" +{tier.waiting}" if tier.waiting else ""
+    return (
+        escape(tier.name),
+        styled(tier.state),
+        escape(tier.role or "-"),
+        tokens(tier.ctx_size),
+        f"{tier.rss_mb:.0f}" if tier.rss_mb is not None else "-",
+        f"{tier.leases}{waiting}" if tier.leases or waiting else "-",
+        escape(tier.model if tier.channel == "current" else f"{tier.model} (next)"),
+    )
+
+
+def checked(console: Console, found: Checked) -> None:
+    """Show configured against actual."""
+    console.data(f"models   {found.source}")
+    console.data(f"engine   {found.engine or 'none'}, memory budget {size(found.budget_bytes)}\n")
+    columns = ("tier", "on disk", ">weights", ">KV", ">cache", ">all", "fits", "file or model~")
+    console.table(columns, [_check_row(tier) for tier in found.tiers])
+    changes = [(escape(tier.name), change) for tier in found.tiers for change in _changes(tier)]
+    if changes:
+        console.data("")
+        console.table(("tier", "change~"), changes)
+    if found.combinations:
+        console.data("")
+        console.table(
+            ("resident together", ">memory", ""),
+            [
+                (
+                    escape(" + ".join(each.tiers)),
+                    size(each.need_bytes),
+                    "" if each.need_bytes <= found.budget_bytes else "[yellow]over the budget, by itself[/]",
+                )
+                for each in found.combinations
+            ],
+        )
+    for problem in found.problems:
+        text = f"{problem.tier}: {problem.message}" if problem.tier else problem.message
+        console.warn(text, problem.hint)
+
+
+def _check_row(tier: TierCheck) -> tuple[str, ...]:
+    need = tier.need
+    disk = "-" if tier.on_disk is None else "[green]yes[/]" if tier.on_disk else "[red]no[/]"
+    fits = "-" if tier.fits is None else "[green]yes[/]" if tier.fits else "[yellow]alone[/]"
+    sizes = (need.weights, need.kv, need.prompt_cache, need.total) if need else ()
+    figures = tuple(size(part) for part in sizes) or ("-",) * 4
+    if tier.on_disk is False:
+        figures = (figures[0], "?", *figures[2:])  # its shape is in the file
+    return (escape(tier.name), disk, *figures, fits, escape(tier.file))
+
+
+def _changes(tier: TierCheck) -> list[str]:
+    """Return how the running stack differs from models.ini, and what is queued."""
+    changes = [f"[red]DRIFT[/] {escape(tier.drift)}"] if tier.drift else []
+    return [*changes, f"queued: {escape(tier.next)}"] if tier.next else changes
+
+
+def demonstrated(console: Console, shown: Demo) -> None:
+    """Show every request of the demo: tier, reason, speed, and what the model said."""
+    rows = [
+        (
+            escape(answer.request),
+            escape(answer.tier) if answer.ok else f"[red]{escape(answer.tier)}, wanted {answer.expected}[/]",
+            f"{answer.ttft_ms:.0f}",
+            f"{answer.tokens_per_s:.0f}" if answer.tokens_per_s else "-",
+            escape(answer.reason),
+            escape(", ".join(answer.resident)),
+        )
+        for answer in shown.requests
+    ]
+    console.table(("request", "tier", ">ttft ms", ">tok/s", "reason~", "resident then~"), rows)
+    console.data("")
+    answers = [(escape(answer.request), escape(answer.answer)) for answer in shown.requests]
+    console.table(("request", "answer…"), answers)
+    verdict = "every request was" if shown.ok else "NOT every request was"
+    console.data(f"\n{verdict} answered by the tier the policy names, in {shown.seconds:.1f} s")
+    console.data(
+        f"{shown.swaps} models swapped out on the way ({shown.swapper} swapper, {shown.engine} llama.cpp)"
+    )
+    if shown.kept:
+        _how_to_talk(console, shown)
+
+
+def _how_to_talk(console: Console, shown: Demo) -> None:
+    body = '{"messages": [{"role": "user", "content": "hello"}]}'
+    console.data(
+        f"\nThe stack runs at {shown.url}. Talk to it:\n\n"
+        f"  curl {shown.url}/v1/chat/completions -d '{body}'\n"
+        f"  cd {shown.work_dir} && llmstack run opencode\n\n"
+        f"Stop it:\n\n  cd {shown.work_dir} && llmstack stop"
+    )

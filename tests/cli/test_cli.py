@@ -1,0 +1,195 @@
+"""The command line as a whole: help, errors, exit codes, pipes, speed."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from support.project import CliProject
+
+from llmstack.cli import COMMANDS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> CliProject:
+    """A directory without a project."""
+    project = CliProject(tmp_path / "some where")
+    project.directory.mkdir()
+    return project
+
+
+def test_help_lists_every_command(here: CliProject) -> None:
+    out = here.run("--help").check().out
+    listed = [line.split()[0] for line in out.split("Commands:")[1].splitlines() if line.strip()]
+    assert listed == list(COMMANDS)
+    assert here.run("help").check().out == out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(here: CliProject, command: str) -> None:
+    out = here.run(command, "--help").check().out
+    assert f"Example: llmstack {command}" in out
+    assert here.run("help", command).check().out == out
+
+
+@pytest.mark.parametrize("command", ["start", "stop", "restart", "status", "logs", "load plan", "unload"])
+def test_without_a_project_the_error_says_what_to_do(here: CliProject, command: str) -> None:
+    result = here.run(*command.split())
+    assert result.code == 1
+    assert result.err.endswith(
+        f"error: no llmstack project in {here.directory} or above\nhint: make one: `llmstack install`\n"
+    )
+
+
+def test_usage_errors_exit_with_two(here: CliProject) -> None:
+    assert here.run("strat").code == 2
+    assert here.run("status", "--jsn").code == 2
+    both = here.run("install", "--current", "--next")
+    assert (both.code, both.err) == (2, "error: --current and --next exclude each other\n")
+    assert here.run("route").code == 2
+
+
+def test_a_deleted_directory_and_a_wrong_work_dir_are_errors(here: CliProject) -> None:
+    gone = here.directory / "gone"
+    script = f'mkdir "{gone}" && cd "{gone}" && rmdir "{gone}" && {sys.executable} -m llmstack status'
+    ran = subprocess.run(["sh", "-c", script], env=here.env, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (
+        1,
+        "error: the current directory is gone\nhint: cd to another one\n",
+    )
+    here.env["LLMSTACK_WORK_DIR"] = "/nonexistent"
+    wrong = here.run("status")
+    assert wrong.err.startswith("error: LLMSTACK_WORK_DIR: expected a directory, got `/nonexistent`\n")
+
+
+def test_a_reader_that_leaves_is_no_error(here: CliProject) -> None:
+    script = f"{sys.executable} -m llmstack help | head -1"
+    ran = subprocess.run(["sh", "-c", script], env=here.env, capture_output=True, text=True, check=False)
+    assert ran.stderr == ""
+    assert ran.stdout.startswith("Usage:")
+
+
+def test_route_needs_no_project_and_says_what_it_assumed(here: CliProject) -> None:
+    found = here.run("route", "[ULTRA] hello", "--json").check()
+    assert json.loads(found.out) == {
+        "tier": "code-smart",
+        "reason": "trigger [ultra]; no ultra tier",
+        "conversation_tokens": 3,
+        "context_tokens": 3,
+    }
+    said = here.run("route", "hello").check()
+    assert said.out.startswith("code-smart  short: 1 <= 12000 tokens; no ultra tier\n")
+    assert "code-smart was taken as available, but Qwen3-Coder-Next-Q4_K_M.gguf is not on disk" in said.err
+
+
+def test_route_reads_a_request(here: CliProject) -> None:
+    body = {"model": "auto", "messages": [{"role": "user", "content": "x" * 4 * 40_000}]}
+    (here.directory / "body.json").write_text(json.dumps(body))
+    found = json.loads(here.run("route", "--file", "body.json", "--json").check().out)
+    assert (found["tier"], found["conversation_tokens"]) == ("code-fast", 40_000)
+    (here.directory / "body.json").write_text('{"messages": 5}')
+    wrong = here.run("route", "--file", "body.json")
+    assert wrong.code == 1
+    assert wrong.err.startswith("error: expected the JSON body of a chat completion or completion request: ")
+
+
+def test_check_works_without_a_project(here: CliProject) -> None:
+    checked = here.run("check", "--json")
+    assert checked.code == 1
+    found = json.loads(checked.out)
+    assert {"tiers", "combinations", "problems"} <= found.keys()
+    keys = {"name", "backend", "file", "on_disk", "size_bytes", "drift", "next", "fits"}
+    assert all(keys <= tier.keys() for tier in found["tiers"])
+    assert [tier["on_disk"] for tier in found["tiers"]] == [False] * 4
+
+
+def test_install_writes_what_it_says_once(here: CliProject) -> None:
+    first = here.run("install", "--profile", "demo").check()
+    files = sorted(path.name for path in (here.directory / ".llmstack").iterdir())
+    assert files == [".gitignore", "AGENTS.md", "default-channel", "lock", "models.ini", "opencode.json"]
+    assert "next: `llmstack start`" in first.err
+    ini = here.directory / ".llmstack" / "models.ini"
+    ini.write_text(ini.read_text() + "; mine\n")
+    again = here.run("install").check()
+    assert f"kept  {ini} (yours)" in again.err
+    assert ini.read_text().endswith("; mine\n")
+    refused = here.run("install", "--profile", "demo")
+    assert (refused.code, "is there already" in refused.err) == (1, True)
+
+
+def test_install_acts_on_the_project_around_unless_told_otherwise(here: CliProject) -> None:
+    here.run("install", "--profile", "demo").check()
+    inner = CliProject(here.directory / "src")
+    inner.directory.mkdir()
+    assert f"{here.directory} is installed" in inner.run("install").check().err
+    assert not inner.state.exists()
+    inner.run("install", "--here", "--profile", "demo").check()
+    assert inner.state.is_dir()
+
+
+def test_install_with_a_wrong_models_ini_writes_nothing(here: CliProject) -> None:
+    here.state.mkdir()
+    (here.state / "models.ini").write_text("[code-fast]\nctx_size = 64kb\n")
+    refused = here.run("install", "--trust")
+    assert refused.code == 1
+    assert f"{here.state}/models.ini:2: [code-fast] ctx_size: expected a size" in refused.err
+    assert sorted(path.name for path in here.state.iterdir()) == ["models.ini"]
+
+
+def test_install_does_not_trust_what_it_did_not_write(here: CliProject) -> None:
+    here.state.mkdir()
+    (here.state / "models.ini").write_text("[m]\npath = /m.gguf\nctx_size = 8k\nextra_args = --log-file /x\n")
+    refused = here.run("install")
+    assert refused.code == 1
+    assert "models.ini: [m] extra_args = --log-file /x" in refused.err
+    assert "hint: read them, then `llmstack install --trust`" in refused.err
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(here: CliProject) -> None:
+    """Files cannot grow beyond 100 bytes here, as on a disk that is full."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "llmstack", "install"],
+        cwd=here.directory,
+        env=here.env,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("error: cannot write ")
+    assert "hint: free some disk space" in ran.stderr
+    assert not [path for path in here.state.iterdir() if path.stat().st_size == 100]
+
+
+def test_version(here: CliProject) -> None:
+    assert here.run("--version").check().out.startswith("llmstack 0.")
+
+
+def cpu_seconds(arguments: list[str], env: dict[str, str], cwd: Path) -> float:
+    """CPU time of the best of seven runs: what others do on the machine does not count."""
+
+    def once() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], env=env, cwd=cwd, capture_output=True, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    return min(once() for _ in range(7))
+
+
+def test_help_and_status_are_fast(here: CliProject) -> None:
+    here.run("install", "--profile", "demo").check()
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    baseline = cpu_seconds(["-c", "import typer, rich"], env, here.directory)
+    assert cpu_seconds(["-m", "llmstack", "--help"], env, here.directory) <= 2 * baseline
+    assert cpu_seconds(["-m", "llmstack", "status"], env, here.directory) <= 5 * baseline

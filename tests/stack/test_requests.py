@@ -1,0 +1,200 @@
+"""Requests to a whole running stack: real router, real llama.cpp, real clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import openai
+import pytest
+from support.waiting import wait_until
+
+from llmstack.engine.tiny import write_random
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.project import CliProject
+
+pytestmark = pytest.mark.engine
+
+TOOL: Any = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+ENDLESS = {"max_tokens": 12_000, "ignore_eos": True, "stream": True}
+
+
+@pytest.fixture
+def talker(project: CliProject) -> CliProject:
+    """A stack with a tier that talks for a long time."""
+    project.write()
+    path = project.model("talker")
+    write_random(path, dim=256, layers=6)
+    ini = project.state / "models.ini"
+    ini.write_text(ini.read_text() + f"[talker]\npath = {path}\n")
+    project.run("install", "--trust").check()
+    project.start()
+    return project
+
+
+@pytest.fixture
+def sdk(stack: CliProject) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key="anything", max_retries=0) as client:
+        yield client
+
+
+def tier_status(project: CliProject, name: str) -> dict[str, Any]:
+    tiers = httpx.get(f"{project.url}/llmstack/status").json()["tiers"]
+    return next(tier for tier in tiers if tier["name"] == name)
+
+
+def test_sdk_lists_models(sdk: openai.OpenAI) -> None:
+    assert [model.id for model in sdk.models.list()] == [
+        "auto",
+        "code-fast",
+        "code-smart",
+        "code-ultra",
+        "plan",
+    ]
+
+
+def test_sdk_chat(sdk: openai.OpenAI) -> None:
+    answer = sdk.chat.completions.create(model="auto", messages=[{"role": "user", "content": "hello"}])
+    assert answer.choices[0].message.content == "[code-ultra] You said: hello"
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens > 0
+
+
+def test_sdk_streaming_with_usage(sdk: openai.OpenAI) -> None:
+    stream = sdk.chat.completions.create(
+        model="auto",
+        messages=[{"role": "user", "content": "bit by bit"}],
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    chunks = list(stream)
+    said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert said == "[code-ultra] You said: bit by bit"
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens > 0
+
+
+def test_sdk_tools(sdk: openai.OpenAI) -> None:
+    answer = sdk.chat.completions.create(
+        model="auto", messages=[{"role": "user", "content": "call get_weather for Paris"}], tools=[TOOL]
+    )
+    assert answer.choices[0].finish_reason == "tool_calls"
+    calls = answer.choices[0].message.tool_calls
+    assert calls is not None
+    assert calls[0].type == "function"
+    assert calls[0].function.name == "get_weather"
+    assert "Paris" in json.loads(calls[0].function.arguments)["city"]
+
+
+def test_sdk_completions(sdk: openai.OpenAI) -> None:
+    answer = sdk.completions.create(model="auto", prompt="def f(x):", max_tokens=8)
+    assert answer.model == "code-ultra"
+    assert answer.usage is not None
+    assert 0 < answer.usage.completion_tokens <= 8
+
+
+def test_sdk_gets_errors_it_understands(sdk: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="no model is called `gpt-9`"):
+        sdk.chat.completions.create(model="gpt-9", messages=[{"role": "user", "content": "hello"}])
+    with pytest.raises(openai.BadRequestError, match="exceeds the available context size") as caught:
+        sdk.chat.completions.create(model="auto", messages=[{"role": "user", "content": "word " * 40_000}])
+    assert caught.value.code == "context_length_exceeded"
+
+
+def test_a_model_killed_in_mid_stream_ends_in_an_error_event(talker: CliProject) -> None:
+    body = {"model": "talker", "messages": [{"role": "user", "content": "talk"}], **ENDLESS}
+    with httpx.stream("POST", f"{talker.url}/v1/chat/completions", json=body, timeout=60) as response:
+        chunks = response.iter_bytes()
+        text = next(chunks)
+        os.kill(tier_status(talker, "talker")["pid"], signal.SIGKILL)
+        text += b"".join(chunks)
+    last = text.rstrip().rsplit(b"\n\n", 1)[-1]
+    error = json.loads(last.removeprefix(b"data: "))["error"]
+    assert error["origin"] == "engine"
+    assert error["message"].startswith("the model server of talker ended (killed by signal 9)")
+    assert b"[DONE]" not in text
+    assert talker.ask("again", "talker", max_tokens=5).status_code == 200  # it is started again
+
+
+def test_a_client_that_leaves_in_mid_stream_frees_the_model(talker: CliProject) -> None:
+    body = {"model": "talker", "messages": [{"role": "user", "content": "talk"}], **ENDLESS}
+    with httpx.stream("POST", f"{talker.url}/v1/chat/completions", json=body, timeout=60) as response:
+        chunks = response.iter_bytes()
+        next(chunks)
+        assert tier_status(talker, "talker")["leases"] == 1
+    wait_until(lambda: tier_status(talker, "talker")["leases"] == 0, timeout=5)
+    recent = httpx.get(f"{talker.url}/llmstack/status").json()["recent"]
+    assert recent[-1]["outcome"] == "client_gone"
+    # The engine has stopped generating: every slot is free for the next request at once.
+    assert talker.ask("hello", "talker", max_tokens=2).status_code == 200
+
+
+def test_a_router_that_stops_tells_its_streams(talker: CliProject) -> None:
+    body = {"model": "talker", "messages": [{"role": "user", "content": "talk"}], **ENDLESS}
+    with httpx.stream("POST", f"{talker.url}/v1/chat/completions", json=body, timeout=60) as response:
+        chunks = response.iter_bytes()
+        next(chunks)
+        stopping = talker.popen("stop")
+        text = b"".join(chunks)
+    assert b"the router is stopping" in text.rstrip().rsplit(b"\n\n", 1)[-1]
+    stopping.communicate(timeout=30)
+    assert stopping.returncode == 0
+
+
+def test_two_hundred_at_once_while_models_swap(project: CliProject) -> None:
+    """A budget for two of four models: none starves, none fails, each is answered by the tier it named."""
+    project.install(defaults="memory_gb = 0.2")
+    project.start()
+    tiers = ["code-fast", "code-smart", "code-ultra", "plan"]
+
+    async def ask(http: httpx.AsyncClient, number: int) -> tuple[int, str]:
+        tier = tiers[number % len(tiers)]
+        words = {"role": "user", "content": f"number {number}"}
+        answer = await http.post(
+            "/v1/chat/completions", json={"model": tier, "messages": [words], "stream": number % 3 == 0}
+        )
+        return answer.status_code, answer.text
+
+    async def ask_all() -> list[tuple[int, str]]:
+        limits = httpx.Limits(max_connections=200)
+        async with httpx.AsyncClient(base_url=project.url, timeout=120, limits=limits) as http:
+            return await asyncio.gather(*(ask(http, number) for number in range(200)))
+
+    answers = asyncio.run(ask_all())
+    assert {status for status, _ in answers} == {200}
+    for number, (_, text) in enumerate(answers):
+        said = text if number % 3 else "".join(_pieces(text))
+        assert f"[{tiers[number % 4]}] You said: number {number}" in said
+    resident = [tier for tier in project.status()["tiers"] if tier["state"] == "resident"]
+    assert 1 <= len(resident) <= 2
+
+
+def _pieces(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        if line.startswith("data: {"):
+            for choice in json.loads(line.removeprefix("data: "))["choices"]:
+                yield choice["delta"].get("content") or ""
+
+
+def test_a_client_that_only_connects_costs_nothing(stack: CliProject) -> None:
+    silent = [socket.create_connection(("127.0.0.1", stack.port)) for _ in range(50)]
+    try:
+        assert stack.said("hello") == "[code-ultra] You said: hello"
+    finally:
+        for connection in silent:
+            connection.close()

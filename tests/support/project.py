@@ -1,0 +1,146 @@
+"""A project in a directory of its own, driven through the command line as a user drives it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+from support.net import free_port
+from support.waiting import wait_until
+
+from llmstack.engine.tiny import write_echo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROLES = {"code-fast": "fast", "code-smart": "agent", "code-ultra": "ultra", "plan": "plan"}
+
+
+@dataclass
+class CliProject:
+    """One project: its directory, its ports, its tiers."""
+
+    directory: Path
+    env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    port: int = field(default_factory=free_port)
+
+    @property
+    def state(self) -> Path:
+        return self.directory / ".llmstack"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def model(self, tier: str) -> Path:
+        return self.directory.parent / "models" / f"{tier}.gguf"
+
+    def write(self, *, defaults: str = "", tiers: tuple[str, ...] = tuple(ROLES), extra: str = "") -> None:
+        """Write a models.ini with these tiers, and build their models."""
+        text = f"""[DEFAULT]
+router_port = {self.port}
+swap_port = {free_port()}
+litellm_port = {free_port()}
+start_port = {free_port()}
+cache_ram_gb = 0.02
+ctx_size = 16k
+threads = 1
+{defaults}
+[ROUTING]
+high_fidelity_ceiling = 500
+mid_fidelity_ceiling = 1000
+"""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.model("").parent.mkdir(exist_ok=True)
+        for tier in tiers:
+            write_echo(self.model(tier), speaker=tier)
+            text += f"[{tier}]\nrole = {ROLES[tier]}\npath = {self.model(tier)}\n"
+        self.state.mkdir(exist_ok=True)
+        (self.state / "models.ini").write_text(text + extra)
+
+    def install(self, **more: Any) -> None:
+        """Write models.ini and install it."""
+        self.write(**more)
+        self.run("install", "--trust").check()
+
+    def popen(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "llmstack", *arguments],
+            cwd=self.directory,
+            env=self.env,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **more,
+        )
+
+    def run(self, *arguments: str, timeout: float = 60) -> Result:
+        process = self.popen(*arguments)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+            process.wait()
+        return Result(process.returncode, out, err)
+
+    def start(self, *arguments: str) -> None:
+        self.run("start", *arguments).check()
+
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = json.loads(self.run("status", "--json").out)
+        return status
+
+    def pid(self, name: str = "router") -> int:
+        return int(json.loads((self.state / f"{name}.pid").read_text())["pid"])
+
+    def ask(self, words: str, model: str = "auto", **more: Any) -> httpx.Response:
+        body = {"model": model, "messages": [{"role": "user", "content": words}], **more}
+        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=60)
+
+    def said(self, words: str, model: str = "auto") -> str:
+        answer = self.ask(words, model)
+        return str(answer.json()["choices"][0]["message"]["content"])
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that serves this project, found by its directory on the command line."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                line = " ".join(process.cmdline())
+            except psutil.Error:
+                continue
+            ours = str(self.directory.parent) in line and "llmstack." in line
+            if ours and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+                found.append(process)
+        return found
+
+    def close(self) -> None:
+        """Stop it, and fail where something was left."""
+        self.run("stop", "--timeout", "5")
+        try:
+            wait_until(lambda: not self.processes(), timeout=5)
+        except TimeoutError:
+            left = [process.cmdline() for process in self.processes()]
+            for process in self.processes():
+                process.kill()
+            raise AssertionError(f"left running: {left}") from None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    def check(self) -> Result:
+        assert self.code == 0, f"exit code {self.code}\n{self.out}\n{self.err}"
+        return self

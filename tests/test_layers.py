@@ -1,0 +1,99 @@
+"""The rooms of the package read bottom up: a module imports only what is below its own room."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import llmstack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE = Path(llmstack.__file__).parent
+ROOMS = [
+    {"errors"},
+    {"paths", "files", "fingerprint", "console"},
+    {"config", "channel", "trust", "disclosure"},
+    {"policy", "process", "engine"},
+    {"swapper", "router.dialects"},
+    {"generators", "router", "clients"},
+    {"stack"},
+    {"report"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
+]
+HEIGHT = {room: height for height, rooms in enumerate(ROOMS) for room in rooms}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(module: str) -> str:
+    """`llmstack.router.dialects.openai` → `router.dialects`, `llmstack.stack.start` → `stack`."""
+    parts = module.split(".")[1:]
+    return "router.dialects" if parts[:2] == ["router", "dialects"] else parts[0]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Every module imported at run time, inside functions too; not what only type checkers see."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            submodules = [f"{base}.{alias.name}" for alias in node.names]
+            yield from (name if _is_module(name) else base for name in submodules)
+        else:
+            yield from imports(node)
+
+
+def _is_module(name: str) -> bool:
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_a_module_imports_only_rooms_below_its_own(path: Path) -> None:
+    module = module_name(path)
+    if module == "llmstack":
+        return
+    own = room_of(module)
+    ours = {name for name in imports(ast.parse(path.read_text())) if name.startswith("llmstack.")}
+    above = [name for name in ours if room_of(name) != own and HEIGHT[room_of(name)] >= HEIGHT[own]]
+    assert not above
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_only_the_command_line_knows_typer_and_rich(path: Path) -> None:
+    module = module_name(path)
+    roots = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
+    if module == "llmstack" or room_of(module) not in {"cli", "commands", "console"}:
+        assert not roots & {"typer", "rich"}
+    assert "click" not in roots
+
+
+def test_commands_do_not_import_each_other() -> None:
+    commands = [path for path in MODULES if path.parent.name == "commands"]
+    for path in commands:
+        others = {
+            name
+            for name in imports(ast.parse(path.read_text()))
+            if name.startswith("llmstack.commands.") and name != "llmstack.commands.options"
+        }
+        assert not others, path
+
+
+def test_the_router_is_started_not_imported() -> None:
+    stack = [path for path in MODULES if path.parent.name == "stack"]
+    imported = {name for path in stack for name in imports(ast.parse(path.read_text()))}
+    assert not {name for name in imported if name.startswith("llmstack.") and room_of(name) == "router"}
