@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""A stand-in for llama-server that costs next to nothing: a fixed answer, or 100 chunks 2 ms apart.
+
+Takes llama-server's flags as the stack gives them, so that the router starts it as it starts any model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+
+CHUNKS = 100
+GAP_S = 0.002
+ANSWER = json.dumps(
+    {
+        "id": "chatcmpl-0",
+        "object": "chat.completion",
+        "model": "fixed",
+        "choices": [
+            {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "ok " * 20}}
+        ],
+        "usage": {"prompt_tokens": 500, "completion_tokens": 20, "total_tokens": 520},
+    }
+).encode()
+
+
+def event(text: str, finish: str | None = None) -> bytes:
+    choice = {"index": 0, "finish_reason": finish, "delta": {"content": text} if text else {}}
+    body = {"id": "chatcmpl-0", "object": "chat.completion.chunk", "model": "fixed", "choices": [choice]}
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+def chunked(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+WHOLE = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER) + ANSWER
+)
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+TOKEN = chunked(event(" word"))
+STREAM_END = chunked(event("", "stop")) + chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = 0
+            for line in head.lower().split(b"\r\n"):
+                if line.startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            body = await reader.readexactly(length)
+            if b'"stream":true' in body or b'"stream": true' in body:
+                writer.write(STREAM_HEAD)
+                for _ in range(CHUNKS):
+                    writer.write(TOKEN)
+                    await asyncio.sleep(GAP_S)
+                writer.write(STREAM_END)
+            else:
+                writer.write(WHOLE)
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    options, _ = parser.parse_known_args()
+    server = await asyncio.start_server(serve, "127.0.0.1", options.port, limit=4 * 2**20, backlog=2048)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    try:
+        import uvloop
+
+        uvloop.run(main())
+    except ImportError:
+        asyncio.run(main())

@@ -1,0 +1,188 @@
+"""What the router costs, against asking the model server directly: `python tests/benchmarks/forwarding.py`.
+
+CPU is the router process's own user and system time per request. Latencies are the client's, and include
+the load generator's own share of the machine: compare the columns of one run, not runs with each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from llmstack.engine.tiny import write_echo
+
+UPSTREAM = Path(__file__).with_name("fixed_upstream.py")
+SIZES = {"2 KB": 2_000, "100 KB": 100_000, "1 MB": 1_000_000}
+CLIENTS, STREAMS = 8, 32
+
+
+@dataclass(frozen=True)
+class Target:
+    name: str
+    port: int
+    path: str
+    process: psutil.Process | None
+    headers: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    cpu_us: float | None
+    p50_ms: float
+    p99_ms: float
+
+
+def request(target: Target, size: int, *, stream: bool) -> bytes:
+    """A chat request of about `size` bytes, shaped like an agent's: many messages, some tools."""
+    tools = [
+        {"type": "function", "function": {"name": f"tool_{number}", "parameters": {"type": "object"}}}
+        for number in range(10)
+    ]
+    body = {"model": "auto", "stream": stream, "tools": tools, "messages": []}
+    filler = "def f(x):\n    return x * 2  # a line of code\n" * 20
+    messages = [{"role": "user", "content": "hello"}]
+    while len(json.dumps({**body, "messages": messages})) + len(filler) < size:
+        messages.append({"role": "user" if len(messages) % 2 == 0 else "assistant", "content": filler})
+    data = json.dumps({**body, "messages": messages}).encode()
+    head = f"POST {target.path} HTTP/1.1\r\nhost: 127.0.0.1:{target.port}\r\n{target.headers}"
+    return f"{head}content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n".encode() + data
+
+
+async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(data)
+    head = await reader.readuntil(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(head.decode())
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            await reader.readexactly(int(line.split(b":")[1]))
+            return
+    await reader.readuntil(b"0\r\n\r\n")
+
+
+async def client(target: Target, data: bytes, count: int, times: list[float]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", target.port, limit=2**24)
+    try:
+        for _ in range(count):
+            began = time.perf_counter()
+            await exchange(reader, writer, data)
+            times.append(time.perf_counter() - began)
+    finally:
+        writer.close()
+
+
+async def measure(target: Target, data: bytes, *, clients: int, each: int) -> Measured:
+    await client(target, data, 3, [])
+    times: list[float] = []
+    before = target.process.cpu_times() if target.process else None
+    await asyncio.gather(*(client(target, data, each, times) for _ in range(clients)))
+    after = target.process.cpu_times() if target.process else None
+    cpu = None
+    if before and after:
+        cpu = (after.user - before.user + after.system - before.system) / len(times) * 1e6
+    ordered = sorted(times)
+    return Measured(cpu, statistics.median(ordered) * 1e3, ordered[int(len(ordered) * 0.99)] * 1e3)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        return int(held.getsockname()[1])
+
+
+def start_router(directory: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a router with one tier, served by the fixed upstream in place of llama-server."""
+    write_echo(directory / "tier.gguf", speaker="tier")
+    port = free_port()
+    (directory / ".llmstack").mkdir()
+    (directory / ".llmstack" / "models.ini").write_text(
+        f"[DEFAULT]\nrouter_port = {port}\nstart_port = {free_port()}\nswap_port = {free_port()}\n"
+        f"litellm_port = {free_port()}\nparallel = {CLIENTS * STREAMS}\nmemory_gb = 1000\n"
+        f"[tier]\nrole = agent\npath = {directory / 'tier.gguf'}\nctx_size = 1m\n"
+    )
+    env = {**os.environ, "LLAMA_SERVER_BIN": str(UPSTREAM)}
+    argv = [sys.executable, "-m", "llmstack.router", "--work-dir", str(directory)]
+    return subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL), port
+
+
+def wait_for(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"nothing listens on {port}")
+
+
+def report(targets: list[Target], scale: float) -> None:
+    print(f"{'':<22}" + "".join(f"{target.name:>34}" for target in targets))
+    print(f"{'':<22}" + f"{'CPU us':>12}{'p50 ms':>11}{'p99 ms':>11}" * len(targets))
+    for name, size in SIZES.items():
+        for clients in (1, CLIENTS):
+            each = max(5, int(scale * 400_000 / (size + 100_000)) * 8 // clients)
+            row(f"{name}, {clients} clients", targets, size, clients=clients, each=each)
+    row(
+        f"stream, {STREAMS} clients",
+        targets,
+        2_000,
+        clients=STREAMS,
+        each=max(2, int(scale * 5)),
+        stream=True,
+    )
+
+
+def row(
+    name: str, targets: list[Target], size: int, *, clients: int, each: int, stream: bool = False
+) -> None:
+    cells = ""
+    for target in targets:
+        found = asyncio.run(measure(target, request(target, size, stream=stream), clients=clients, each=each))
+        cpu = f"{found.cpu_us:.0f}" if found.cpu_us is not None else "-"
+        cells += f"{cpu:>12}{found.p50_ms:>11.2f}{found.p99_ms:>11.2f}"
+    print(f"{name:<22}{cells}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scale", type=float, default=10.0, help="how many requests, 1 for a quick look")
+    options = parser.parse_args()
+    direct_port = free_port()
+    upstream = subprocess.Popen([sys.executable, str(UPSTREAM), "--port", str(direct_port)])
+    with tempfile.TemporaryDirectory() as directory:
+        router, port = start_router(Path(directory))
+        try:
+            wait_for(direct_port)
+            wait_for(port)
+            path = "/v1/chat/completions"
+            report(
+                [
+                    Target("direct", direct_port, path, None),
+                    Target("llmstack router", port, path, psutil.Process(router.pid)),
+                ],
+                options.scale,
+            )
+            rss = psutil.Process(router.pid).memory_info().rss / 2**20
+            print(f"router memory afterwards: {rss:.0f} MB")
+        finally:
+            router.terminate()
+            upstream.terminate()
+            router.wait()
+            upstream.wait()
+
+
+if __name__ == "__main__":
+    main()
