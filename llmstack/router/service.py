@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from llmstack.config import load
 from llmstack.config.model import Backend, Role
-from llmstack.engine.command import server_env, server_flags
 from llmstack.errors import LlmstackError
 from llmstack.policy.ladder import AUTO, auto_context
 from llmstack.swapper.base import ModelState
-from llmstack.swapper.model_server import LlamaServer, Ports
-from llmstack.swapper.pool import Pool
+from llmstack.swapper.builtin import BuiltinSwapper
 from llmstack.swapper.survey import survey
 
 if TYPE_CHECKING:
@@ -29,6 +27,11 @@ if TYPE_CHECKING:
     from llmstack.swapper.survey import Survey
 
 RECENT = 50
+# Settings that are read at the start only.
+FIXED = (
+    *("host", "router_port", "swap_port", "litellm_port", "start_port"),
+    *("swapper", "api_key_env", "allowed_hosts"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Service:
     Attributes:
         config: as the running channel has it.
         found: what this machine can serve.
+        env: of the router, for looking at the machine again.
         in_flight: requests being served.
     """
 
@@ -72,6 +76,7 @@ class Service:
     found: Survey
     swapper: Swapper
     upstream: Upstream
+    env: Mapping[str, str]
     recent: deque[Record] = field(default_factory=lambda: deque(maxlen=RECENT))
     started: float = field(default_factory=time.time)
     in_flight: int = 0
@@ -93,6 +98,27 @@ class Service:
         if tier.name in self.unavailable:
             return ModelState("down", detail=self.unavailable[tier.name])
         return self.swapper.states().get(tier.name) or ModelState("remote")
+
+    async def reload(self) -> dict[str, Any]:
+        """Take up an edited models.ini; return the tiers that changed and what had to be cut.
+
+        Raises:
+            LlmstackError: the file is wrong, or asks for what needs a restart; nothing has changed then.
+        """
+        before = self.config.tiers
+        config = load(self.project.models_ini).on("next" if self.channel.kind == "next" else "current")
+        _refuse_what_needs_a_restart(self.config, config)
+        found = survey(config, self.env)
+        if len(found.unavailable) == len(config.tiers):
+            reasons = "; ".join(f"{name}: {why}" for name, why in found.unavailable.items())
+            raise LlmstackError(f"no tier could start: {reasons}")
+        self.config, self.found = config, found
+        cut = await self.swapper.reload(config, found)
+        names = {**before, **config.tiers}
+        changed = [
+            name for name in names if _without_line(before.get(name)) != _without_line(config.tiers.get(name))
+        ]
+        return {"changed": changed, "unavailable": found.unavailable, "cut": cut}
 
     def models(self) -> list[dict[str, Any]]:
         """Return the entries of `/v1/models`: `auto`, then every tier, each followed by its aliases."""
@@ -159,36 +185,17 @@ def _entry(name: str, created: float) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": int(created), "owned_by": "llmstack"}
 
 
-def build_pool(config: StackConfig, found: Survey, project: Project, env: Mapping[str, str]) -> Pool:
-    """Return the built-in pool for every gguf tier that can start."""
-    settings = config.settings
-    reserved = frozenset({settings.router_port, settings.swap_port, settings.litellm_port})
-    ports = Ports(settings.start_port, reserved)
-    child_env = server_env(env, api_key=secrets.token_urlsafe(32))
+def _without_line(tier: Tier | None) -> Tier | None:
+    return replace(tier, line=0) if tier is not None else None
 
-    def server(name: str) -> LlamaServer:
-        tier, weights = config.tiers[name], found.tiers[name].weights
-        if weights is None or found.engine is None:
-            raise LlmstackError(
-                f"{name} cannot start: {found.unavailable.get(name, 'its file is not on disk')}"
-            )
-        return LlamaServer(
-            name,
-            lambda port: server_flags(tier, weights, host="127.0.0.1", port=port),
-            found.engine,
-            env=child_env,
-            ports=ports,
-            pid_file=project.pid_file(f"model-{name}"),
-            log=project.log(name),
+
+def _refuse_what_needs_a_restart(running: StackConfig, edited: StackConfig) -> None:
+    changed = [name for name in FIXED if getattr(running.settings, name) != getattr(edited.settings, name)]
+    if changed:
+        raise LlmstackError(
+            f"[DEFAULT] {', '.join(changed)}: changed, and read at the start only",
+            hint="`llmstack restart` takes it up",
         )
-
-    tiers = [config.tiers[name] for name in found.plan.needs]
-    return Pool(
-        server,
-        found.plan,
-        ttls={tier.name: tier.ttl for tier in tiers},
-        slots={tier.name: tier.engine.parallel for tier in tiers},
-    )
 
 
 def build_service(
@@ -208,6 +215,7 @@ def build_service(
         config=config,
         guard=guard,
         found=found,
-        swapper=build_pool(config, found, project, env),
+        swapper=BuiltinSwapper(project, config, found, env),
+        env=env,
         upstream=upstream,
     )
