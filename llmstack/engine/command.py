@@ -26,8 +26,8 @@ _SAMPLER_FLAGS = {
 MIB_PER_GB = 1024
 
 
-def server_flags(tier: Tier, model: Path, *, host: str, port: int) -> tuple[str, ...]:
-    """Return llama-server's flags for a gguf tier.
+def server_flags(tier: Tier, model: Path, *, host: str, port: int | str) -> tuple[str, ...]:
+    """Return llama-server's flags for a gguf tier; `port` may be a placeholder that llama-swap fills in.
 
     `ctx_size` is for one request, llama.cpp's `-c` for all slots together. A fixed `-np` also splits the
     KV cache between the slots; with one shared cache, two requests that do not fit together both fail.
