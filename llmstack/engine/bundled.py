@@ -141,7 +141,9 @@ def main() -> NoReturn:
         sys.exit(
             f"error: {options.model}: expected a GGUF file"
         )  # llama.cpp would name neither file nor reason
-    hold_on(take_lifeline(), lambda: os._exit(0))  # acts before or after loading, which holds the interpreter lock
+    hold_on(
+        take_lifeline(), lambda: os._exit(0)
+    )  # acts before or after loading, which holds the interpreter lock
     import xllamacpp as x  # noqa: PLC0415 - after the flags were checked
 
     try:

@@ -76,7 +76,8 @@ def _sampler_flags(sampler: Sampler) -> list[str]:
     return flags
 
 
-def server_env(env: Mapping[str, str], *, api_key: str) -> dict[str, str]:
-    """Return the environment of a model server: ours, scrubbed, with the key it must ask for."""
+def server_env(env: Mapping[str, str], *, api_key: str | None) -> dict[str, str]:
+    """Return the environment of a model server: ours, scrubbed, with the key it must ask for, if any."""
     kept = {name: value for name, value in env.items() if not _KEPT_FROM_SERVERS.fullmatch(name)}
-    return {**kept, "LLAMA_API_KEY": api_key, "PYTHONUNBUFFERED": "1"}
+    key = {} if api_key is None else {"LLAMA_API_KEY": api_key}
+    return {**kept, **key, "PYTHONUNBUFFERED": "1"}

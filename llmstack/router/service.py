@@ -12,13 +12,19 @@ from llmstack.config.model import Backend, Role
 from llmstack.engine.command import server_env, server_flags
 from llmstack.errors import LlmstackError
 from llmstack.policy.ladder import AUTO, auto_context
+from llmstack.process.identity import running
+from llmstack.process.leftovers import instance_of
 from llmstack.swapper.base import ModelState
+from llmstack.swapper.choice import llama_swap_binary
+from llmstack.swapper.llama_swap import LlamaSwap
 from llmstack.swapper.model_server import LlamaServer, Ports
 from llmstack.swapper.pool import Pool
 from llmstack.swapper.survey import survey
+from llmstack.swapper.swap_process import SwapProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from llmstack.channel import Channel
     from llmstack.config.model import StackConfig, Tier
@@ -135,11 +141,18 @@ class Service:
                 "engine": self.found.engine.kind if self.found.engine else None,
                 "budget_gb": round(self.found.plan.budget / 1024**3, 2),
                 "sets": self.found.plan.sets(),
+                **self._llama_swap(),
             },
             "preload": self.preloaded,
             "tiers": [self._tier_status(tier) for tier in self.config.tiers.values()],
             "recent": [asdict(record) for record in self.recent],
         }
+
+    def _llama_swap(self) -> dict[str, Any]:
+        if self.swapper.kind != "llama-swap":
+            return {}
+        daemon = running(self.project.pid_file("llama-swap"))
+        return {"port": self.config.settings.swap_port, "pid": daemon.identity.pid if daemon else None}
 
     def _tier_status(self, tier: Tier) -> dict[str, Any]:
         about = {
@@ -182,13 +195,41 @@ def build_pool(config: StackConfig, found: Survey, project: Project, env: Mappin
             log=project.log(name),
         )
 
+    ttls, slots = _limits(config, found)
+    return Pool(server, found.plan, ttls=ttls, slots=slots)
+
+
+def _limits(config: StackConfig, found: Survey) -> tuple[dict[str, float], dict[str, int]]:
+    """Return the idle time and the slots of each gguf tier."""
     tiers = [config.tiers[name] for name in found.plan.needs]
-    return Pool(
-        server,
-        found.plan,
-        ttls={tier.name: tier.ttl for tier in tiers},
-        slots={tier.name: tier.engine.parallel for tier in tiers},
+    return {tier.name: tier.ttl for tier in tiers}, {tier.name: tier.engine.parallel for tier in tiers}
+
+
+def build_swapper(
+    config: StackConfig, found: Survey, project: Project, env: Mapping[str, str], bin_dir: Path
+) -> Swapper:
+    """Return llama-swap where its binary is installed or asked for, else the built-in pool.
+
+    Raises:
+        LlmstackError: it is asked for and not installed.
+    """
+    binary = llama_swap_binary(config.settings.swapper, bin_dir)
+    if binary is None:
+        return build_pool(config, found, project, env)
+    swap = SwapProcess(
+        binary,
+        project.llama_swap_yaml,
+        port=config.settings.swap_port,
+        env=server_env(env, api_key=None),
+        instance=instance_of(project.state),
+        pid_file=project.pid_file("llama-swap"),
+        log=project.log("llama-swap"),
     )
+    fast = config.by_role(Role.FAST)
+    preloaded = fast.name if fast and fast.name in found.plan.needs else None
+    ttls, slots = _limits(config, found)
+    usable = preloaded if preloaded not in found.unavailable else None
+    return LlamaSwap(swap, found.plan, ttls=ttls, slots=slots, preloaded=usable)
 
 
 def build_service(
@@ -199,6 +240,7 @@ def build_service(
     guard: Guard,
     upstream: Upstream,
     env: Mapping[str, str],
+    bin_dir: Path,
 ) -> Service:
     """Look at the machine and put the router's state together. Inside the event loop."""
     found = survey(config, env)
@@ -208,6 +250,6 @@ def build_service(
         config=config,
         guard=guard,
         found=found,
-        swapper=build_pool(config, found, project, env),
+        swapper=build_swapper(config, found, project, env, bin_dir),
         upstream=upstream,
     )

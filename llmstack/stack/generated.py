@@ -1,0 +1,65 @@
+"""The files that are written anew at each start."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from llmstack.errors import LlmstackError
+from llmstack.files import write_atomic
+from llmstack.generators import llama_swap
+from llmstack.paths import UserDirs
+from llmstack.process.ports import free_run
+from llmstack.swapper.choice import llama_swap_binary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from llmstack.config import StackConfig
+    from llmstack.paths import Project
+    from llmstack.swapper.survey import Survey
+
+
+def chosen_llama_swap(config: StackConfig, env: Mapping[str, str]) -> Path | None:
+    """Return the llama-swap that will be run, None for the built-in pool.
+
+    Raises:
+        LlmstackError: it is asked for and not installed.
+    """
+    return llama_swap_binary(config.settings.swapper, UserDirs.from_env(env).bin)
+
+
+def write_llama_swap(
+    project: Project, config: StackConfig, found: Survey, env: Mapping[str, str], *, router_port: int
+) -> None:
+    """Write `llama-swap.yaml` with new secrets, for the channel of this configuration.
+
+    With the built-in pool nothing reads it; it is written all the same, for whoever wants to run llama-swap
+    by hand, unless it cannot say what models.ini says.
+
+    Raises:
+        LlmstackError: llama-swap is to run, and something cannot be said in its configuration.
+    """
+    try:
+        text = _rendered(config, found, router_port)
+    except LlmstackError:
+        project.llama_swap_yaml.unlink(missing_ok=True)
+        if chosen_llama_swap(config, env) is not None:
+            raise
+    else:
+        write_atomic(project.llama_swap_yaml, text, mode=0o600)
+
+
+def _rendered(config: StackConfig, found: Survey, router_port: int) -> str:
+    settings = config.settings
+    reserved = {router_port, settings.router_port, settings.swap_port, settings.litellm_port}
+    count = len(llama_swap.servable(config, found))
+    return llama_swap.render(
+        config,
+        found,
+        llama_swap.SwapSecrets(key=secrets.token_urlsafe(32), path=secrets.token_urlsafe(32)),
+        start_port=free_run(llama_swap.HOST, settings.start_port, count, reserved),
+        windows=os.name == "nt",
+    )
