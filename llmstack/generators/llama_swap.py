@@ -7,6 +7,7 @@ They serve below a secret path instead, which `proxy` adds, and answer 404 to ev
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import subprocess
@@ -115,7 +116,7 @@ def _model(
         "checkEndpoint": "/health",
         # llama-swap gives its children no pipe to hold on to; the path is in no command line.
         "env": [f"{LIFELINE}={PARENT_PID}", f"LLAMA_ARG_API_PREFIX=/{secrets.path}", "PYTHONUNBUFFERED=1"],
-        "ttl": round(tier.ttl),
+        "ttl": math.ceil(tier.ttl),  # 0 is never
         "concurrencyLimit": CONCURRENCY,
         "metadata": _metadata(tier, found),
     }
