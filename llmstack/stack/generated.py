@@ -12,6 +12,7 @@ from llmstack.generators import llama_swap
 from llmstack.paths import UserDirs
 from llmstack.process.ports import free_run
 from llmstack.swapper.choice import llama_swap_binary
+from llmstack.swapper.swap_process import refuse_taken_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,13 +41,18 @@ def write_llama_swap(
     by hand, unless it cannot say what models.ini says.
 
     Raises:
-        LlmstackError: llama-swap is to run, and something cannot be said in its configuration.
+        LlmstackError: llama-swap is to run, and its port is taken, or something cannot be said in its
+            configuration.
     """
+    chosen = chosen_llama_swap(config, env)
+    if chosen is not None:
+        refuse_taken_port(config.settings.swap_port)
+    # A link that came with a repository is not written through.
+    project.llama_swap_yaml.unlink(missing_ok=True)
     try:
         text = _rendered(config, found, router_port)
     except LlmstackError:
-        project.llama_swap_yaml.unlink(missing_ok=True)
-        if chosen_llama_swap(config, env) is not None:
+        if chosen is not None:
             raise
     else:
         write_atomic(project.llama_swap_yaml, text, mode=0o600)

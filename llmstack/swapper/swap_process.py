@@ -108,12 +108,7 @@ class SwapProcess:
         left = await asyncio.to_thread(stop_instance, self._instance, grace_s=LEFTOVER_S)
         if left:
             _log.warning("%d processes of an earlier llama-swap were stopped", left)
-        if not is_free(HOST, self._port):
-            who = owner(self._port)
-            raise LlmstackError(
-                f"port {self._port} for llama-swap is taken{f' by {who}' if who else ''}",
-                hint="stop that program, or set another `swap_port` in models.ini",
-            )
+        refuse_taken_port(self._port)
         self._key = _key_in(self._config_file)
         self._child = await Child.spawn(
             [
@@ -159,6 +154,8 @@ class SwapProcess:
 
     async def ask(self, method: str, path: str, *, timeout_s: float = PROBE_S) -> tuple[int, str]:
         """Send it a request; return status and text, or 0 and the reason where it cannot be reached."""
+        if self.closing and not self.running:
+            return 0, "the router is stopping"
         if self._session is None:
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         limit = aiohttp.ClientTimeout(timeout_s)
@@ -216,6 +213,16 @@ class SwapProcess:
                 await asyncio.to_thread(stop_instance, self._instance, grace_s=LEFTOVER_S)
         if self._session is not None:
             await self._session.close()
+
+
+def refuse_taken_port(port: int) -> None:
+    """Raise where llama-swap could not listen: LlmstackError, naming who does."""
+    if not is_free(HOST, port):
+        who = owner(port)
+        raise LlmstackError(
+            f"port {port} for llama-swap is taken{f' by {who}' if who else ''}",
+            hint="stop that program, or set another `swap_port` in models.ini",
+        )
 
 
 def shown(lines: list[str]) -> str:

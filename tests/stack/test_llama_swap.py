@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import yaml
 from support.fake_llama_swap import install
+from support.net import listener
 from support.project import CliProject
 from support.waiting import wait_until
 
@@ -205,6 +207,27 @@ def test_without_its_binary_both_ways_out_are_named(project: CliProject) -> None
     assert "`llmstack install-llama-swap`" in refused.err
     assert "`swapper = builtin`" in refused.err
     assert not project.processes()
+
+
+def test_a_taken_port_is_named_with_its_owner(project: CliProject) -> None:
+    project.install()
+    text = (project.state / "models.ini").read_text()
+    port = int(re.search(r"swap_port = (\d+)", text)[1])  # type: ignore[index]
+    with listener(port):
+        refused = project.run("start")
+    assert refused.code == 1
+    assert re.search(rf"error: port {port} for llama-swap is taken by python[\d.]* \(pid \d+\)", refused.err)
+    assert "another `swap_port` in models.ini" in refused.err
+    assert not project.processes()
+
+
+def test_a_link_in_place_of_the_file_is_not_written_through(project: CliProject, tmp_path: Path) -> None:
+    project.install()
+    (tmp_path / "precious").write_text("precious")
+    (project.state / "llama-swap.yaml").symlink_to(tmp_path / "precious")
+    project.start()
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert written(project)["apiKeys"]
 
 
 def test_builtin_is_used_where_it_is_asked_for_or_nothing_else_is_there(project: CliProject) -> None:
