@@ -183,7 +183,7 @@ class Swap:
     def refusal(self, request: web.Request) -> web.Response | None:
         keys = self.document.get("apiKeys", [])
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if keys and (given or request.headers.get("x-api-key")) not in keys:
+        if keys and (given or request.headers.get("x-api-key", "")) not in keys:
             return failed(401, "unauthorized: invalid or missing API key")
         return None
 

@@ -51,7 +51,8 @@ def write(tmp_path: Path, **more: Any) -> Path:
     }
     path = tmp_path / "llama-swap.yaml"
     first = 10_000 + free_port() % 20_000
-    path.write_text(yaml.safe_dump({"apiKeys": [KEY], "startPort": first, "models": models, **more}))
+    document = {"apiKeys": [KEY], "startPort": first, "models": models, **more}
+    path.write_text(yaml.safe_dump(document))
     return path
 
 
@@ -107,6 +108,15 @@ async def test_it_preloads_swaps_and_unloads(tmp_path: Path) -> None:
         assert not await swap.unload("b")
 
 
+async def test_it_is_looked_at_whether_strangers_are_kept_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for keys, warned in (([KEY], False), ([KEY, ""], True)):  # "" lets in who sends no key
+        async with swapper(tmp_path, preloaded=None, apiKeys=keys) as swap:
+            await swap.load("b")
+        assert ("asks for no key below /upstream (404)" in caplog.text) == warned
+
+
 async def test_many_at_once_wait_for_one_load(tmp_path: Path) -> None:
     async def use(name: str) -> int:
         async with await swap.acquire(name) as lease:
@@ -141,9 +151,10 @@ async def test_a_model_that_dies_is_noticed_and_explained(tmp_path: Path) -> Non
 async def test_it_is_started_again_after_a_crash(tmp_path: Path) -> None:
     async with swapper(tmp_path) as swap:
         async with await swap.acquire("b") as lease:
-            for each in of_instance(instance_of(tmp_path)):
-                if "-listen" in psutil.Process(each.pid).cmdline():
-                    psutil.Process(each.pid).kill()
+            found = [psutil.Process(each.pid) for each in of_instance(instance_of(tmp_path))]
+            lines = {each: each.cmdline() for each in found}
+            (itself,) = [each for each in found if lines[each][1] == str(tmp_path / "bin" / "llama-swap")]
+            itself.kill()
             assert (await lease.failure() or "").startswith("llama-swap ended")
         await until(lambda: swap.states()["a"].state == "resident", timeout=15)
         async with await swap.acquire("b") as lease:
