@@ -136,7 +136,7 @@ def _metadata(tier: Tier, found: TierSurvey) -> dict[str, Any]:
         "model": _plain(tier.model.label),
         "quant": _plain(quant) if quant else None,
         "ctx": tier.ctx_size,
-        "size_bytes": found.size_bytes,
+        "size": found.size_bytes,
         "channel": tier.channel,
     }
     return {name: value for name, value in about.items() if value is not None}

@@ -47,11 +47,10 @@ def write_llama_swap(
     chosen = chosen_llama_swap(config, env)
     if chosen is not None:
         refuse_taken_port(config.settings.swap_port)
-    # A link that came with a repository is not written through.
-    project.llama_swap_yaml.unlink(missing_ok=True)
     try:
         text = _rendered(config, found, router_port)
     except LlmstackError:
+        project.llama_swap_yaml.unlink(missing_ok=True)
         if chosen is not None:
             raise
     else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
@@ -29,7 +30,7 @@ LOAD_S = 930.0  # longer than llama-swap's own healthCheckTimeout, which tells m
 STOP_S = 20.0
 WATCH_S, SOON_S = 0.5, 0.05
 GRACE_S = 1.0
-RESTART_S = 0.5
+RESTART_S, STEADY_S = 0.25, 60.0
 
 _SIGNS = (b"llama-swap", b"unspecific error", b"upstream command")  # of an error that is llama-swap's own
 
@@ -145,7 +146,9 @@ class LlamaSwap:
 
     async def _watch(self) -> None:
         """Keep llama-swap running; the tier it preloads is resident for the pool too."""
+        pause = RESTART_S
         while not self._swap.closing:
+            began = time.monotonic()
             try:
                 await self._swap.up()
                 if self._preloaded is not None:
@@ -158,7 +161,9 @@ class LlamaSwap:
             await self._swap.ended()
             if not self._swap.closing:
                 _log.error("llama-swap ended unexpectedly%s", shown(self._swap.last_lines()))
-                await asyncio.sleep(RESTART_S)
+                # Longer each time, unless it ran for a while.
+                pause = RESTART_S if time.monotonic() - began > STEADY_S else min(2 * pause, STEADY_S)
+                await asyncio.sleep(pause)
 
     async def acquire(self, tier: str) -> Lease:
         """Wait until a tier is resident and has a place, and return the right to use it."""

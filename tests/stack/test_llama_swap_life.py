@@ -198,6 +198,29 @@ def test_load_unload_and_restart(project: CliProject) -> None:
     assert project.said("hello", "plan") == "[plan] You said: hello"
 
 
+def test_it_is_written_for_the_channel(project: CliProject) -> None:
+    cache = project.directory.parent / "hub"
+    snapshot = cache / "models--org--m" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    project.env["HF_HUB_CACHE"] = str(cache)
+    project.write(tiers=("code-fast",))
+    for name in ("one", "two"):
+        (snapshot / f"{name}.gguf").write_bytes(project.model("code-fast").read_bytes())
+    ini = project.state / "models.ini"
+    queued = "[q]\nrole = agent\nhf_repo = org/m\nhf_file = one.gguf\nhf_file_next = two.gguf\n"
+    ini.write_text(ini.read_text() + queued)
+    project.run("install", "--trust").check()
+    for arguments, channel, model in (
+        (["start", "--next"], "next", "two.gguf"),
+        (["restart"], "current", "one.gguf"),
+    ):
+        project.run(*arguments).check()
+        about = written(project)["models"]["q"]
+        assert (about["metadata"]["channel"], about["metadata"]["model"]) == (channel, model)
+        assert f"/{model} " in about["cmd"]
+        assert project.said("hello", "q") == "[code-fast] You said: hello"
+
+
 def test_without_its_binary_both_ways_out_are_named(project: CliProject) -> None:
     project.env["LLMSTACK_BIN_DIR"] = str(project.directory / "empty")
     project.install(defaults="swapper = llama-swap")
@@ -219,15 +242,6 @@ def test_a_taken_port_is_named_with_its_owner(project: CliProject) -> None:
     assert re.search(rf"error: port {port} for llama-swap is taken by python[\d.]* \(pid \d+\)", refused.err)
     assert "another `swap_port` in models.ini" in refused.err
     assert not project.processes()
-
-
-def test_a_link_in_place_of_the_file_is_not_written_through(project: CliProject, tmp_path: Path) -> None:
-    project.install()
-    (tmp_path / "precious").write_text("precious")
-    (project.state / "llama-swap.yaml").symlink_to(tmp_path / "precious")
-    project.start()
-    assert (tmp_path / "precious").read_text() == "precious"
-    assert written(project)["apiKeys"]
 
 
 def test_builtin_is_used_where_it_is_asked_for_or_nothing_else_is_there(project: CliProject) -> None:
