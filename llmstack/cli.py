@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +16,8 @@ from llmstack.commands import (
     install,
     load,
     logs,
+    promote,
+    reload,
     restart,
     route,
     run,
@@ -27,13 +27,11 @@ from llmstack.commands import (
     trust,
     unload,
 )
+from llmstack.context import App
 from llmstack.errors import LlmstackError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from llmstack.console import Console
-    from llmstack.paths import Project, UserDirs
+    from collections.abc import Callable
 
 INTERRUPTED = 130
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -42,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "start": start.start,
     "stop": stop.stop,
     "restart": restart.restart,
+    "reload": reload.reload,
     "status": status.status,
     "check": check.check,
     "route": route.route,
@@ -49,63 +48,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "logs": logs.logs,
     "load": load.load,
     "unload": unload.unload,
+    "promote": promote.promote,
     "trust": trust.trust,
     "help": help_.help_,
 }
 # What follows the client's name is the client's own.
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
-
-
-@dataclass(slots=True)
-class App:
-    """What every command gets: environment and working directory, read once."""
-
-    env: Mapping[str, str]
-
-    @property
-    def console(self) -> Console:
-        """Where to print."""
-        from llmstack.console import Console
-
-        return Console()
-
-    @property
-    def user(self) -> UserDirs:
-        """The user's own directories."""
-        from llmstack.paths import UserDirs
-
-        return UserDirs.from_env(self.env)
-
-    @property
-    def cwd(self) -> Path:
-        """The working directory.
-
-        Raises:
-            LlmstackError: it was deleted.
-        """
-        try:
-            return Path.cwd()
-        except OSError as error:
-            raise LlmstackError("the current directory is gone", hint="cd to another one") from error
-
-    def find_project(self) -> Project | None:
-        """Return the project here, if there is one."""
-        from llmstack.paths import find_project
-
-        return find_project(self.env, self.cwd)
-
-    def project(self) -> Project:
-        """Return the project here.
-
-        Raises:
-            LlmstackError: there is none.
-        """
-        project = self.find_project()
-        if project is None:
-            raise LlmstackError(
-                f"no llmstack project in {self.cwd} or above", hint="make one: `llmstack install`"
-            )
-        return project
 
 
 def _version(value: bool) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from llmstack.stack.check import Checked, TierCheck
     from llmstack.stack.demo import Demo
     from llmstack.stack.install import Installed
+    from llmstack.stack.promote import Promoted
+    from llmstack.stack.reload import Reloaded
     from llmstack.stack.start import Started
     from llmstack.stack.status import StackStatus, TierStatus
     from llmstack.stack.stop import Stopped
@@ -74,6 +76,22 @@ def stopped(console: Console, done: Stopped) -> None:
     console.say("stopped" if not done.killed else "stopped; the router had to be killed")
     for name in done.leftovers:
         console.say(f"  {escape(name)} had outlived its router and was stopped too")
+
+
+def reloaded(console: Console, done: Reloaded) -> None:
+    """Show which tiers changed, and what it cost."""
+    console.say(f"reloaded; changed: {escape(', '.join(done.changed)) or 'nothing'}")
+    for text in done.cut:
+        console.warn(text)
+    for name, why in done.unavailable.items():
+        console.warn(f"{name} cannot start: {why}")
+
+
+def promoted(console: Console, done: Promoted) -> None:
+    """Show what serves each tier now."""
+    for name, (before, now) in done.tiers.items():
+        console.say(f"{escape(name)}: {escape(now)}, in place of {escape(before)}")
+    console.say("next: `llmstack restart`" if done.running else "next: `llmstack start`")
 
 
 def status(console: Console, now: StackStatus) -> None:

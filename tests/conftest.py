@@ -9,9 +9,24 @@ import pytest
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
+
+    from pluggy import Result
 
 SCRUBBED = re.compile(r"(LLMSTACK|LLAMA|HF|XDG)_.*|LITELLM_BIN|LOG_LEVEL|.*_(API_KEY|AUTH_TOKEN|BASE_URL)")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="Count a skipped test as failed.")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Result[pytest.TestReport], None]:
+    """Where every tool is installed, a skip hides that something was not tested."""
+    report = (yield).get_result()
+    if item.config.getoption("--no-skips") and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which --no-skips does not allow: {report.longrepr}"
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ ROOMS = [
     {"swapper", "router.dialects"},
     {"generators", "router", "clients"},
     {"stack"},
-    {"report"},
+    {"report", "context"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -9,7 +9,7 @@ import typer
 from llmstack.commands.options import JsonOption
 
 if TYPE_CHECKING:
-    from llmstack.cli import App
+    from llmstack.context import App
 
 
 def check(ctx: typer.Context, as_json: JsonOption = False) -> None:

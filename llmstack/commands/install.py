@@ -9,7 +9,7 @@ import typer
 from llmstack.errors import LlmstackError, UsageError
 
 if TYPE_CHECKING:
-    from llmstack.cli import App
+    from llmstack.context import App
     from llmstack.paths import Project
 
 

@@ -11,7 +11,7 @@ from llmstack.commands.options import JsonOption
 from llmstack.errors import LlmstackError, UsageError
 
 if TYPE_CHECKING:
-    from llmstack.cli import App
+    from llmstack.context import App
 
 
 def route(

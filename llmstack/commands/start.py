@@ -10,7 +10,7 @@ from llmstack.commands.options import DetachOption, HostOption, NextOption, Port
 from llmstack.errors import UsageError
 
 if TYPE_CHECKING:
-    from llmstack.cli import App
+    from llmstack.context import App
 
 
 def start(

@@ -9,7 +9,7 @@ import typer
 from llmstack.commands.options import JsonOption
 
 if TYPE_CHECKING:
-    from llmstack.cli import App
+    from llmstack.context import App
 
 WATCH_S = 1.0
 

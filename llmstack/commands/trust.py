@@ -10,8 +10,8 @@ import typer
 from llmstack.errors import LlmstackError
 
 if TYPE_CHECKING:
-    from llmstack.cli import App
     from llmstack.console import Console
+    from llmstack.context import App
     from llmstack.paths import Project
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmstack.config.ini import scan
+from llmstack.config.ini import Section, scan
 from llmstack.errors import LlmstackError
 
 
@@ -12,9 +12,7 @@ def with_value(text: str, section: str, key: str, value: str) -> str:
     Raises:
         LlmstackError: there is no such section.
     """
-    found = scan(text).find(section)
-    if found is None:
-        raise LlmstackError(f"models.ini has no section [{section}]")
+    found = _section(text, section)
     lines = text.split("\n")
     entry = found.find(key)
     if entry is None:
@@ -24,3 +22,24 @@ def with_value(text: str, section: str, key: str, value: str) -> str:
         line, (start, end) = lines[entry.line - 1], entry.span
         lines[entry.line - 1] = line[:start] + value + line[end:]
     return "\n".join(lines)
+
+
+def without_key(text: str, section: str, key: str) -> str:
+    """Return the text without the line of a key; unchanged where it is not there.
+
+    Raises:
+        LlmstackError: there is no such section.
+    """
+    entry = _section(text, section).find(key)
+    if entry is None:
+        return text
+    lines = text.split("\n")
+    del lines[entry.line - 1]
+    return "\n".join(lines)
+
+
+def _section(text: str, name: str) -> Section:
+    found = scan(text).find(name)
+    if found is None:
+        raise LlmstackError(f"models.ini has no section [{name}]")
+    return found

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from llmstack.config.model import StackConfig
 
+KEEP_ALIVE_S = 75  # idle; shorter than that, a client would find the connection gone between two turns
 DRAIN_S = 2.0  # requests in flight get this long after SIGTERM, then an error of their own
 
 
@@ -115,6 +116,7 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
             server_header=False,
             ws="none",
             lifespan="on",  # without its state the router must not serve
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(DRAIN_S) + 3,
         ),
         app,

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from llmstack.config import load
 from llmstack.config.model import Backend, Role
-from llmstack.engine.command import server_env, server_flags
+from llmstack.engine.command import server_env
 from llmstack.errors import LlmstackError
 from llmstack.policy.ladder import AUTO, auto_context
 from llmstack.process.identity import running
 from llmstack.process.leftovers import instance_of
 from llmstack.swapper.base import ModelState
+from llmstack.swapper.builtin import BuiltinSwapper
 from llmstack.swapper.choice import llama_swap_binary
 from llmstack.swapper.llama_swap import LlamaSwap
-from llmstack.swapper.model_server import LlamaServer, Ports
-from llmstack.swapper.pool import Pool
 from llmstack.swapper.survey import survey
 from llmstack.swapper.swap_process import SwapProcess
 
@@ -35,6 +34,11 @@ if TYPE_CHECKING:
     from llmstack.swapper.survey import Survey
 
 RECENT = 50
+# Settings that are read at the start only.
+FIXED = (
+    *("host", "router_port", "swap_port", "litellm_port", "start_port"),
+    *("swapper", "api_key_env", "allowed_hosts"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Service:
     Attributes:
         config: as the running channel has it.
         found: what this machine can serve.
+        env: of the router, for looking at the machine again.
         in_flight: requests being served.
     """
 
@@ -78,6 +83,7 @@ class Service:
     found: Survey
     swapper: Swapper
     upstream: Upstream
+    env: Mapping[str, str]
     recent: deque[Record] = field(default_factory=lambda: deque(maxlen=RECENT))
     started: float = field(default_factory=time.time)
     in_flight: int = 0
@@ -99,6 +105,27 @@ class Service:
         if tier.name in self.unavailable:
             return ModelState("down", detail=self.unavailable[tier.name])
         return self.swapper.states().get(tier.name) or ModelState("remote")
+
+    async def reload(self) -> dict[str, Any]:
+        """Take up an edited models.ini; return the tiers that changed and what had to be cut.
+
+        Raises:
+            LlmstackError: the file is wrong, or asks for what needs a restart; nothing has changed then.
+        """
+        before = self.config.tiers
+        config = load(self.project.models_ini).on("next" if self.channel.kind == "next" else "current")
+        _refuse_what_needs_a_restart(self.config, config)
+        found = survey(config, self.env)
+        if len(found.unavailable) == len(config.tiers):
+            reasons = "; ".join(f"{name}: {why}" for name, why in found.unavailable.items())
+            raise LlmstackError(f"no tier could start: {reasons}")
+        self.config, self.found = config, found
+        cut = await self.swapper.reload(config, found)
+        names = {**before, **config.tiers}
+        changed = [
+            name for name in names if _without_line(before.get(name)) != _without_line(config.tiers.get(name))
+        ]
+        return {"changed": changed, "unavailable": found.unavailable, "cut": cut}
 
     def models(self) -> list[dict[str, Any]]:
         """Return the entries of `/v1/models`: `auto`, then every tier, each followed by its aliases."""
@@ -172,37 +199,17 @@ def _entry(name: str, created: float) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": int(created), "owned_by": "llmstack"}
 
 
-def build_pool(config: StackConfig, found: Survey, project: Project, env: Mapping[str, str]) -> Pool:
-    """Return the built-in pool for every gguf tier that can start."""
-    settings = config.settings
-    reserved = frozenset({settings.router_port, settings.swap_port, settings.litellm_port})
-    ports = Ports(settings.start_port, reserved)
-    child_env = server_env(env, api_key=secrets.token_urlsafe(32))
+def _without_line(tier: Tier | None) -> Tier | None:
+    return replace(tier, line=0) if tier is not None else None
 
-    def server(name: str) -> LlamaServer:
-        tier, weights = config.tiers[name], found.tiers[name].weights
-        if weights is None or found.engine is None:
-            raise LlmstackError(
-                f"{name} cannot start: {found.unavailable.get(name, 'its file is not on disk')}"
-            )
-        return LlamaServer(
-            name,
-            lambda port: server_flags(tier, weights, host="127.0.0.1", port=port),
-            found.engine,
-            env=child_env,
-            ports=ports,
-            pid_file=project.pid_file(f"model-{name}"),
-            log=project.log(name),
+
+def _refuse_what_needs_a_restart(running: StackConfig, edited: StackConfig) -> None:
+    changed = [name for name in FIXED if getattr(running.settings, name) != getattr(edited.settings, name)]
+    if changed:
+        raise LlmstackError(
+            f"[DEFAULT] {', '.join(changed)}: changed, and read at the start only",
+            hint="`llmstack restart` takes it up",
         )
-
-    ttls, slots = _limits(config, found)
-    return Pool(server, found.plan, ttls=ttls, slots=slots)
-
-
-def _limits(config: StackConfig, found: Survey) -> tuple[dict[str, float], dict[str, int]]:
-    """Return the idle time and the slots of each gguf tier."""
-    tiers = [config.tiers[name] for name in found.plan.needs]
-    return {tier.name: tier.ttl for tier in tiers}, {tier.name: tier.engine.parallel for tier in tiers}
 
 
 def build_swapper(
@@ -215,7 +222,7 @@ def build_swapper(
     """
     binary = llama_swap_binary(config.settings.swapper, bin_dir)
     if binary is None:
-        return build_pool(config, found, project, env)
+        return BuiltinSwapper(project, config, found, env)
     swap = SwapProcess(
         binary,
         project.llama_swap_yaml,
@@ -225,11 +232,7 @@ def build_swapper(
         pid_file=project.pid_file("llama-swap"),
         log=project.log("llama-swap"),
     )
-    fast = config.by_role(Role.FAST)
-    preloaded = fast.name if fast and fast.name in found.plan.needs else None
-    ttls, slots = _limits(config, found)
-    usable = preloaded if preloaded not in found.unavailable else None
-    return LlamaSwap(swap, found.plan, ttls=ttls, slots=slots, preloaded=usable)
+    return LlamaSwap(swap, config, found)
 
 
 def build_service(
@@ -251,5 +254,6 @@ def build_service(
         guard=guard,
         found=found,
         swapper=build_swapper(config, found, project, env, bin_dir),
+        env=env,
         upstream=upstream,
     )

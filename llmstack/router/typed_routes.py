@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, Response
 
+from llmstack.errors import LlmstackError
 from llmstack.policy.ladder import AUTO
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.openai import OpenaiChat
@@ -88,6 +89,15 @@ def _add_commands(app: FastAPI, service: Callable[[], Service]) -> None:
         except SwapError as error:
             raise RequestFailedError(of_swapper(error)) from error
         return {"tier": tier.name, "state": service().state(tier).state}
+
+    @app.post("/llmstack/reload")
+    async def reload() -> dict[str, Any]:
+        """Take up an edited models.ini."""
+        try:
+            return await service().reload()
+        except LlmstackError as error:
+            text = f"{error.message} ({error.hint})" if error.hint else error.message
+            raise RequestFailedError(FailureReport(409, "reload_refused", text)) from error
 
     @app.post("/llmstack/unload")
     async def unload_all() -> dict[str, Any]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from llmstack.stack.demo_requests import DemoRequest
 
 REQUEST_S = 120.0
+OF_A_PROJECT = ("LLMSTACK_WORK_DIR", "LLMSTACK_MODELS_INI")  # of one that is no part of the demo
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ def demo(
         tell: called with what is going on.
     """
     began = time.monotonic()
+    env = {name: value for name, value in env.items() if name not in OF_A_PROJECT}
     work_dir = Path(tempfile.mkdtemp(prefix="llmstack-demo-"))
     project = Project.at(work_dir, {})
     kept = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from typing import TYPE_CHECKING
@@ -10,12 +11,14 @@ from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
 from llmstack.generators import llama_swap
 from llmstack.paths import UserDirs
+from llmstack.process.identity import running
 from llmstack.process.ports import free_run
 from llmstack.swapper.choice import llama_swap_binary
+from llmstack.swapper.survey import survey
 from llmstack.swapper.swap_process import refuse_taken_port
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from llmstack.config import StackConfig
@@ -55,6 +58,24 @@ def write_llama_swap(
             raise
     else:
         write_atomic(project.llama_swap_yaml, text, mode=0o600)
+
+
+@contextlib.contextmanager
+def llama_swap_exchanged(
+    project: Project, config: StackConfig, env: Mapping[str, str], *, router_port: int
+) -> Iterator[None]:
+    """Write `llama-swap.yaml` anew where llama-swap runs, and put the old one back if the block fails."""
+    path = project.llama_swap_yaml
+    if running(project.pid_file("llama-swap")) is None or not path.is_file():
+        yield
+        return
+    before = path.read_text(encoding="utf-8")
+    write_atomic(path, _rendered(config, survey(config, env), router_port), mode=0o600)
+    try:
+        yield
+    except BaseException:
+        write_atomic(path, before, mode=0o600)
+        raise
 
 
 def _rendered(config: StackConfig, found: Survey, router_port: int) -> str:

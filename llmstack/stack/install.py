@@ -149,6 +149,23 @@ def _models_ini(project: Project, user: UserDirs, options: InstallOptions) -> tu
     return text, parse(text, str(project.models_ini), base=project.models_ini.parent)
 
 
+def refresh(project: Project, store: Path, config: StackConfig, *, models_ini: str | None = None) -> None:
+    """Write again what follows from models.ini, and keep the project trusted if it was; the lock is held.
+
+    Args:
+        project: an installed project.
+        store: the list of trusted projects.
+        config: what models.ini says.
+        models_ini: its new text, where it is to be written too.
+    """
+    trusted = trust.check(project, store).verdict is trust.Verdict.TRUSTED
+    if models_ini is not None:
+        write_atomic(project.models_ini, models_ini)
+    write_atomic(project.opencode_json, render_opencode(project, config))
+    if trusted:
+        trust.grant(project, store)
+
+
 def _write(
     project: Project, channel: Channel, text: str | None, config: StackConfig
 ) -> tuple[list[Path], list[Path]]:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
+    from llmstack.config.model import StackConfig
+    from llmstack.swapper.survey import Survey
+
 State = Literal["resident", "loading", "idle", "down", "remote"]
 
 
@@ -104,6 +107,9 @@ class Swapper(Protocol):
 
     async def unload(self, tier: str) -> bool:
         """Stop a tier once its requests have ended; return False where it was not resident."""
+
+    async def reload(self, config: StackConfig, found: Survey) -> list[str]:
+        """Take up an edited configuration; return in words what had to be cut for it."""
 
     async def close(self) -> None:
         """Stop everything."""

@@ -9,11 +9,13 @@ noticed here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
+from llmstack.config.model import Role
 from llmstack.errors import LlmstackError
 from llmstack.swapper.pool import Pool
 from llmstack.swapper.swap_process import shown
@@ -21,8 +23,9 @@ from llmstack.swapper.swap_process import shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llmstack.config.model import StackConfig
     from llmstack.swapper.base import Lease, ModelState
-    from llmstack.swapper.planner import MemoryPlan
+    from llmstack.swapper.survey import Survey
     from llmstack.swapper.swap_process import SwapProcess
 
 OK, BAD_GATEWAY = 200, 502
@@ -30,6 +33,7 @@ LOAD_S = 930.0  # longer than llama-swap's own healthCheckTimeout, which tells m
 STOP_S = 20.0
 WATCH_S, SOON_S = 0.5, 0.05
 GRACE_S = 1.0
+DRAIN_S = 60.0  # a reload waits so long for requests in flight
 RESTART_S, STEADY_S = 0.25, 60.0
 
 _SIGNS = (b"llama-swap", b"unspecific error", b"upstream command")  # of an error that is llama-swap's own
@@ -123,26 +127,21 @@ class LlamaSwap:
 
     Args:
         swap: the process, not yet started.
-        plan: sizes and budget; its tiers are the ones that can be asked for.
-        ttls: seconds idle before a tier is stopped; `slots`: requests it serves at once.
-        preloaded: the tier that llama-swap loads by itself when it starts.
+        config: tiers as the running channel has them.
+        found: what this machine can serve.
     """
 
     kind: Literal["llama-swap"] = "llama-swap"
 
-    def __init__(
-        self,
-        swap: SwapProcess,
-        plan: MemoryPlan,
-        *,
-        ttls: Mapping[str, float],
-        slots: Mapping[str, int],
-        preloaded: str | None,
-    ) -> None:
+    def __init__(self, swap: SwapProcess, config: StackConfig, found: Survey) -> None:
         self._swap = swap
-        self._preloaded = preloaded
-        self._pool = Pool(lambda tier: SwappedServer(tier, swap), plan, ttls=ttls, slots=slots)
+        self._preloaded = _preloaded(config, found)
+        ttls, slots = _limits(config, found)
+        self._pool = Pool(self._server, found.plan, ttls=ttls, slots=slots)
         self._watching = asyncio.create_task(self._watch())
+
+    def _server(self, tier: str) -> SwappedServer:
+        return SwappedServer(tier, self._swap)
 
     async def _watch(self) -> None:
         """Keep llama-swap running; the tier it preloads is resident for the pool too."""
@@ -159,7 +158,7 @@ class LlamaSwap:
             if not self._swap.running:
                 return
             await self._swap.ended()
-            if not self._swap.closing:
+            if not self._swap.closing and not self._swap.renewing:
                 _log.error("llama-swap ended unexpectedly%s", shown(self._swap.last_lines()))
                 # Longer each time, unless it ran for a while.
                 pause = RESTART_S if time.monotonic() - began > STEADY_S else min(2 * pause, STEADY_S)
@@ -188,6 +187,24 @@ class LlamaSwap:
         """Stop a tier once its requests have ended."""
         return await self._pool.unload(tier)
 
+    async def reload(self, config: StackConfig, found: Survey) -> list[str]:
+        """Take up a configuration that was written anew.
+
+        On its own signal llama-swap would stop every model at once. Instead its models finish what they are
+        at, for a bounded time, and it is started anew; requests that come meanwhile wait.
+        """
+        async with self._swap.renewed():
+            ttls, slots = _limits(config, found)
+            every = [*self._pool.states()]
+            self._pool.replace(self._server, found.plan, ttls=ttls, slots=slots, changed=every)
+            self._preloaded = _preloaded(config, found)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN_S):
+                    while await self._swap.models():  # noqa: ASYNC110 - llama-swap is asked
+                        await asyncio.sleep(SOON_S)
+            busy = {tier: state.leases for tier, state in self._pool.states().items() if state.leases}
+        return [f"{count} requests of {tier}, after {DRAIN_S:g} s" for tier, count in busy.items()]
+
     async def close(self) -> None:
         """Stop llama-swap and everything it runs."""
         self._swap.closing = True
@@ -196,3 +213,16 @@ class LlamaSwap:
         await self._swap.close()
         await closing
         await asyncio.wait([self._watching])
+
+
+def _limits(config: StackConfig, found: Survey) -> tuple[dict[str, float], dict[str, int]]:
+    """Return the idle time and the slots of each gguf tier."""
+    tiers = [config.tiers[name] for name in found.plan.needs]
+    return {tier.name: tier.ttl for tier in tiers}, {tier.name: tier.engine.parallel for tier in tiers}
+
+
+def _preloaded(config: StackConfig, found: Survey) -> str | None:
+    """Return the tier that llama-swap loads by itself when it starts."""
+    fast = config.by_role(Role.FAST)
+    usable = fast is not None and fast.name in found.plan.needs and fast.name not in found.unavailable
+    return fast.name if fast is not None and usable else None

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Literal, Self
 from llmstack.errors import LlmstackError
 from llmstack.swapper.base import ModelState, SwapError
 from llmstack.swapper.schedule import PATIENCE_S, Running, Waiter, schedule
+from llmstack.swapper.terms import Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Mapping
     from types import TracebackType
 
     from llmstack.swapper.base import State
@@ -140,10 +141,7 @@ class Pool:
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._servers = servers
-        self._plan = plan
-        self._ttls = ttls
-        self._slots = slots
+        self._terms = self._target = Terms(servers, plan, ttls, slots)
         self._limits = limits
         self._clock = clock
         self._models: dict[str, _Model] = {}
@@ -158,7 +156,7 @@ class Pool:
         """Wait until a tier is resident and has a free slot, and return the right to use it."""
         if self._closing:
             raise SwapError("the router is stopping", retry_after=5)
-        if tier not in self._plan.needs:
+        if tier not in self._target.plan.needs:
             raise SwapError(f"{tier} is none of the tiers that this pool serves")
         if sum(request.tier == tier for request in self._queue.values()) >= self._limits.queue:
             raise SwapError(f"{self._limits.queue} requests are waiting for {tier} already", retry_after=10)
@@ -189,7 +187,7 @@ class Pool:
 
     def states(self) -> dict[str, ModelState]:
         """Return the state of every tier."""
-        waiting: dict[str, int] = dict.fromkeys(self._plan.needs, 0)
+        waiting: dict[str, int] = dict.fromkeys(self._terms.plan.needs, 0)
         for request in self._queue.values():
             waiting[request.tier] += 1
         return {tier: self._state(tier, count) for tier, count in waiting.items()}
@@ -225,6 +223,46 @@ class Pool:
         await model.gone.wait()
         return True
 
+    def replace(
+        self,
+        servers: Callable[[str], ModelServer],
+        plan: MemoryPlan,
+        *,
+        ttls: Mapping[str, float],
+        slots: Mapping[str, int],
+        changed: Collection[str],
+    ) -> None:
+        """Serve other tiers from now on, or the same ones otherwise; no request is dropped.
+
+        Args:
+            servers: as for the pool itself.
+            plan: likewise.
+            ttls: likewise.
+            slots: likewise.
+            changed: tiers whose running server is no longer the right one: it ends once its requests have.
+        """
+        old, self._target = self._terms, Terms(servers, plan, ttls, slots)
+        for tier, model in self._models.items():
+            model.unwanted = model.unwanted or tier in changed
+        # Who still waits for a tier that is gone was promised it: it is served, and forgotten afterwards.
+        left = {*self._models, *(request.tier for request in self._queue.values())}
+        self._terms = self._target.beside(
+            old,
+            gone=[tier for tier in left if tier not in plan.needs],
+            outdated=[tier for tier in self._models if tier in changed],
+        )
+        self._act()
+
+    def _settle(self) -> None:
+        """Let go of what an exchange of terms has left, once nobody needs it."""
+        waited_for = {request.tier for request in self._queue.values()}
+        gone = [tier for tier in {*self._models, *waited_for} if tier not in self._target.plan.needs]
+        for tier in gone:
+            if tier in self._models:
+                self._models[tier].unwanted = tier not in waited_for
+        if not gone and not any(model.unwanted for model in self._models.values()):
+            self._terms = self._target
+
     async def close(self) -> None:
         """Refuse what waits and stop every model at once."""
         self._closing = True
@@ -244,6 +282,8 @@ class Pool:
         """Carry out what `schedule` says of the present state."""
         if self._closing:
             return
+        if self._terms is not self._target:
+            self._settle()
         now = self._clock()
         actions = schedule(
             {tier: self._running(tier, model) for tier, model in self._models.items()},
@@ -252,7 +292,7 @@ class Pool:
                 for number, request in self._queue.items()
                 if not request.granted.done()
             ],
-            self._plan,
+            self._terms.plan,
             now=now,
             patience=self._limits.patience_s,
         )
@@ -266,7 +306,7 @@ class Pool:
             self._spawn(self._stop(tier, self._models[tier]))
         for tier in actions.starts:
             try:
-                model = _Model(self._servers(tier), "starting", now)
+                model = _Model(self._terms.servers(tier), "starting", now)
             except LlmstackError as error:
                 self._refuse(tier, error)
             else:
@@ -280,11 +320,11 @@ class Pool:
         return Running(
             state=model.state,
             leases=model.leases,
-            slots=self._slots[tier],
+            slots=self._terms.slots[tier],
             ready_since=model.since,
             load_s=model.load_s,
             last_used=model.last_used,
-            ttl=self._ttls[tier],
+            ttl=self._terms.ttls[tier],
             unwanted=model.unwanted,
         )
 
@@ -332,12 +372,13 @@ class Pool:
             self._act()
 
     async def _start(self, tier: str, model: _Model) -> None:
-        if self._plan.exceeds(tier):
+        plan = self._terms.plan
+        if plan.exceeds(tier):
             _log.warning(
                 "%s needs %.1f GB, more than the whole budget of %.1f GB; it is loaded by itself",
                 tier,
-                self._plan.needs[tier] / 1024**3,
-                self._plan.budget / 1024**3,
+                plan.needs[tier] / 1024**3,
+                plan.budget / 1024**3,
             )
         await model.server.start()
         if model.state != "starting":

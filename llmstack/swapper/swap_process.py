@@ -22,7 +22,7 @@ from llmstack.process.leftovers import INSTANCE, stop_instance
 from llmstack.process.ports import is_free, owner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -77,6 +77,7 @@ class SwapProcess:
         self._session: aiohttp.ClientSession | None = None
         self._key = ""
         self.closing = False
+        self.renewing = False
 
     @property
     def url(self) -> str:
@@ -148,6 +149,20 @@ class SwapProcess:
         code = child.exit_code
         how = f"was not ready within {READY_S:g} s" if code is None else f"ended (exit code {code})"
         raise LlmstackError(f"llama-swap {how}{shown(child.tail)}", hint=f"see {self.log}")
+
+    @contextlib.asynccontextmanager
+    async def renewed(self) -> AsyncIterator[None]:
+        """Start it anew after the block; until then nobody else starts anything."""
+        async with self._starting:
+            self.renewing = True
+            try:
+                yield
+                if self._child is not None:
+                    await self._child.stop(grace_s=STOP_S)
+                if not self.closing:
+                    await self._start()
+            finally:
+                self.renewing = False
 
     async def ended(self) -> None:
         """Wait until it is gone."""

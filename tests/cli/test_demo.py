@@ -33,6 +33,7 @@ EXPECTED = [
 def here(tmp_path: Path) -> CliProject:
     project = CliProject(tmp_path / "empty")
     project.directory.mkdir()
+    project.env["LLMSTACK_MODELS_INI"] = str(tmp_path / "other.ini")
     project.env["TMPDIR"] = str(tmp_path)  # so that what it leaves would be found
     return project
 

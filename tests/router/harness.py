@@ -234,6 +234,10 @@ class FakeSwapper:
         self.loaded.remove(tier)
         return True
 
+    async def reload(self, config: StackConfig, found: Survey) -> list[str]:  # noqa: ARG002 - of the Protocol
+        self.loaded = [name for name in self.loaded if name in config.tiers]
+        return []
+
     async def close(self) -> None:
         self.loaded.clear()
 
@@ -296,6 +300,7 @@ async def router(swapper: FakeSwapper, setup: Setup | None = None) -> AsyncItera
             found=_survey(setup),
             swapper=swapper,
             upstream=Upstream(),
+            env={},
         )
 
     app = App(make_service, setup.waits)

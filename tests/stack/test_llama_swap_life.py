@@ -198,6 +198,30 @@ def test_load_unload_and_restart(project: CliProject) -> None:
     assert project.said("hello", "plan") == "[plan] You said: hello"
 
 
+def test_reload_lets_a_stream_end_and_takes_up_the_file(project: CliProject) -> None:
+    project.install()
+    project.start()
+    router, before = project.pid(), written(project)["apiKeys"]
+    ini = project.state / "models.ini"
+    right = ini.read_text()
+    ini.write_text(right.replace("ctx_size = 16k", "ctx_size = lots"))
+    assert project.run("reload").code == 1
+    assert written(project)["apiKeys"] == before
+    ini.write_text(right.replace("ctx_size = 16k", "ctx_size = 8k"))
+    body = {"model": "plan", "messages": [{"role": "user", "content": "x" * 300}], "stream": True}
+    with httpx.stream("POST", f"{project.url}/v1/chat/completions", json=body, timeout=30) as answer:
+        lines = answer.iter_lines()
+        assert next(lines).startswith("data: ")
+        reloading = project.popen("reload")
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+    assert reloading.communicate(timeout=30)[1]
+    assert reloading.returncode == 0
+    assert "--ctx-size 16384 " in written(project)["models"]["plan"]["cmd"]
+    assert written(project)["apiKeys"] != before
+    assert project.said("hello", "plan") == "[plan] You said: hello"
+    assert project.pid() == router
+
+
 def test_it_is_written_for_the_channel(project: CliProject) -> None:
     cache = project.directory.parent / "hub"
     snapshot = cache / "models--org--m" / "snapshots" / "abc"

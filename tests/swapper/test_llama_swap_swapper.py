@@ -17,6 +17,7 @@ from support.native import native_server
 from support.net import free_port, listener
 from support.waiting import until
 
+from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.engine.binary import EngineBinary
 from llmstack.engine.command import server_env
 from llmstack.engine.lifeline import LIFELINE, PARENT_PID
@@ -25,6 +26,7 @@ from llmstack.process.leftovers import instance_of, of_instance
 from llmstack.swapper.base import SwapError
 from llmstack.swapper.llama_swap import LlamaSwap
 from llmstack.swapper.planner import MemoryPlan
+from llmstack.swapper.survey import Survey, TierSurvey
 from llmstack.swapper.swap_process import SwapProcess
 
 if TYPE_CHECKING:
@@ -71,13 +73,12 @@ def process(tmp_path: Path, port: int | None = None, **more: Any) -> SwapProcess
 @asynccontextmanager
 async def swapper(tmp_path: Path, *, preloaded: str | None = "a", **more: Any) -> AsyncIterator[LlamaSwap]:
     plan = MemoryPlan(1, dict.fromkeys(NAMES, 1), dict.fromkeys(NAMES, 1.0))
-    swap = LlamaSwap(
-        process(tmp_path, **more),
-        plan,
-        ttls=dict.fromkeys(NAMES, 0.0),
-        slots=dict.fromkeys(NAMES, 2),
-        preloaded=preloaded,
-    )
+    tiers = {
+        name: Tier(name, Backend.GGUF, GgufModel(), 4096, role=Role.FAST if name == preloaded else None)
+        for name in NAMES
+    }
+    found = Survey(None, {name: TierSurvey() for name in NAMES}, plan)
+    swap = LlamaSwap(process(tmp_path, **more), StackConfig(Settings(), Routing(), tiers), found)
     try:
         yield swap
     finally:

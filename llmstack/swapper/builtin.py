@@ -1,0 +1,105 @@
+"""The built-in swapper for llama.cpp: the pool, and how the servers of its tiers are made."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from llmstack.engine.command import server_env, server_flags
+from llmstack.errors import LlmstackError
+from llmstack.swapper.model_server import HOST, LlamaServer, Ports
+from llmstack.swapper.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from llmstack.config.model import StackConfig, Tier
+    from llmstack.paths import Project
+    from llmstack.swapper.survey import Survey
+
+
+class BuiltinSwapper(Pool):
+    """Serves every gguf tier that can start, each by a llama.cpp server of its own.
+
+    Args:
+        project: for pid files and logs.
+        config: tiers as the running channel has them.
+        found: what this machine can serve.
+        env: of the model servers, before it is scrubbed.
+    """
+
+    def __init__(self, project: Project, config: StackConfig, found: Survey, env: Mapping[str, str]) -> None:
+        settings = config.settings
+        reserved = frozenset({settings.router_port, settings.swap_port, settings.litellm_port})
+        self._project = project
+        self._ports = Ports(settings.start_port, reserved)
+        self._env = server_env(env, api_key=secrets.token_urlsafe(32))
+        self._config, self._found = config, found
+        super().__init__(
+            self._servers_of(config, found),
+            found.plan,
+            ttls=_ttls(config, found),
+            slots=_slots(config, found),
+        )
+
+    async def reload(self, config: StackConfig, found: Survey) -> list[str]:
+        """Take up an edited configuration without dropping a request.
+
+        Tiers whose command line is the same keep their process; the others finish what they are at, and the
+        next request starts them anew.
+        """
+        changed = {
+            name
+            for name in self._found.plan.needs
+            if name not in found.plan.needs
+            or _command(self._config, self._found, name) != _command(config, found, name)
+        }
+        self._config, self._found = config, found
+        self.replace(
+            self._servers_of(config, found),
+            found.plan,
+            ttls=_ttls(config, found),
+            slots=_slots(config, found),
+            changed=changed,
+        )
+        return []
+
+    def _servers_of(self, config: StackConfig, found: Survey) -> Callable[[str], LlamaServer]:
+        def server(name: str) -> LlamaServer:
+            tier, weights = config.tiers[name], found.tiers[name].weights
+            if weights is None or found.engine is None:
+                why = found.unavailable.get(name, "its file is not on disk")
+                raise LlmstackError(f"{name} cannot start: {why}")
+            return LlamaServer(
+                name,
+                lambda port: server_flags(tier, weights, host=HOST, port=port),
+                found.engine,
+                env=self._env,
+                ports=self._ports,
+                pid_file=self._project.pid_file(f"model-{name}"),
+                log=self._project.log(name),
+            )
+
+        return server
+
+
+def _command(config: StackConfig, found: Survey, name: str) -> object:
+    """Return what decides whether a running server is still the right one."""
+    weights = found.tiers[name].weights
+    if weights is None or found.engine is None:
+        return None
+    written = weights.stat()
+    flags = server_flags(config.tiers[name], weights, host=HOST, port=0)
+    return found.engine.argv(flags), written.st_size, written.st_mtime_ns
+
+
+def _tiers(config: StackConfig, found: Survey) -> list[Tier]:
+    return [config.tiers[name] for name in found.plan.needs]
+
+
+def _ttls(config: StackConfig, found: Survey) -> dict[str, float]:
+    return {tier.name: tier.ttl for tier in _tiers(config, found)}
+
+
+def _slots(config: StackConfig, found: Survey) -> dict[str, int]:
+    return {tier.name: tier.engine.parallel for tier in _tiers(config, found)}

@@ -1,0 +1,52 @@
+"""What a pool serves and within which bounds; exchanged as a whole when the configuration is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from llmstack.swapper.model_server import ModelServer
+    from llmstack.swapper.planner import MemoryPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a pool serves.
+
+    Attributes:
+        servers: makes the server of a tier, not yet started; called once for every start.
+        plan: sizes and budget; its tiers are the ones that can be asked for.
+        ttls: seconds idle before a tier is stopped.
+        slots: requests that a tier serves at once.
+    """
+
+    servers: Callable[[str], ModelServer]
+    plan: MemoryPlan
+    ttls: Mapping[str, float]
+    slots: Mapping[str, int]
+
+    def beside(self, old: Terms, *, gone: Collection[str], outdated: Collection[str]) -> Terms:
+        """Return these terms for as long as something of the old ones is left.
+
+        Args:
+            old: the terms until now.
+            gone: tiers that are no longer served, but still run or are waited for.
+            outdated: tiers whose running server is still the old one; it may be the larger one.
+        """
+        needs = dict(self.plan.needs)
+        for tier in (*gone, *outdated):
+            needs[tier] = max(needs.get(tier, 0), old.plan.needs[tier])
+        of_gone = {tier: old.plan.costs[tier] for tier in gone}
+
+        def servers(tier: str) -> ModelServer:
+            return (old if tier in gone else self).servers(tier)
+
+        return Terms(
+            servers,
+            replace(self.plan, needs=needs, costs={**self.plan.costs, **of_gone}),
+            ttls={**self.ttls, **{tier: old.ttls[tier] for tier in gone}},
+            slots={**self.slots, **{tier: old.slots[tier] for tier in gone}},
+        )

@@ -1,0 +1,175 @@
+"""Editing models.ini while the stack runs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from support.waiting import wait_until
+
+from llmstack.engine.tiny import write_echo, write_random
+
+if TYPE_CHECKING:
+    from support.project import CliProject
+
+pytestmark = pytest.mark.engine
+
+
+def edit(project: CliProject, old: str, new: str) -> None:
+    ini = project.state / "models.ini"
+    text = ini.read_text()
+    assert old in text
+    ini.write_text(text.replace(old, new))
+
+
+def pids(project: CliProject) -> dict[str, int | None]:
+    return {tier["name"]: tier["pid"] for tier in project.status()["tiers"]}
+
+
+class Stream(threading.Thread):
+    """A client that reads a long answer."""
+
+    def __init__(self, project: CliProject, model: str, tokens: int) -> None:
+        super().__init__()
+        self.url = f"{project.url}/v1/chat/completions"
+        words = {"role": "user", "content": "talk"}
+        self.body = {"model": model, "messages": [words], "stream": True}
+        self.body |= {"max_tokens": tokens, "ignore_eos": True}
+        self.began = threading.Event()
+        self.events: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        with httpx.stream("POST", self.url, json=self.body, timeout=100) as response:
+            for line in response.iter_lines():
+                if line.startswith("data: {"):
+                    self.events.append(json.loads(line.removeprefix("data: ")))
+                    self.began.set()
+
+    @property
+    def whole(self) -> bool:
+        finished = [choice["finish_reason"] for event in self.events for choice in event.get("choices", [])]
+        return finished[-1] == "length" and not any("error" in event for event in self.events)
+
+
+def test_reload_under_load_drops_nothing_and_keeps_what_did_not_change(project: CliProject) -> None:
+    names = ("one", "two", "three")
+    project.write(tiers=("code-fast",))
+    text = (project.state / "models.ini").read_text()
+    for seed, name in enumerate(names):
+        write_random(project.model(name), dim=256, layers=6, seed=seed)
+        text += f"[{name}]\npath = {project.model(name)}\ndescription = {name}\n"
+    (project.state / "models.ini").write_text(text)
+    project.run("install", "--trust").check()
+    project.start()
+    streams = [Stream(project, name, 3000) for name in names]
+    for stream in streams:
+        stream.start()
+    for stream in streams:
+        assert stream.began.wait(30)
+    before = pids(project)
+    edit(project, "description = two\n", "description = two\nctx_size = 8k\n")
+    edit(project, "description = three\n", "description = three\nttl = 1h\n")
+    assert "changed: two, three" in project.run("reload").check().err
+    assert streams[1].is_alive()  # or nothing would be shown
+    later = Stream(project, "two", 5)
+    later.start()
+    for stream in [*streams, later]:
+        stream.join(100)
+        assert stream.whole
+    after = pids(project)
+    assert {name for name in after if after[name] != before[name]} == {"two"}
+    ctx = {tier["name"]: tier["ctx_size"] for tier in project.status()["tiers"]}
+    assert (ctx["two"], ctx["one"]) == (8192, 16384)
+    outcomes = {record["outcome"] for record in project.status()["recent"]}
+    assert outcomes == {"ok"}
+
+
+def test_a_wrong_file_changes_nothing(stack: CliProject) -> None:
+    stack.said("hello")
+    before = pids(stack)
+    edit(stack, "ctx_size = 16k", "ctx_size = lots")
+    refused = stack.run("reload")
+    assert refused.code == 1
+    assert "ctx_size: expected a size, got `lots`" in refused.err
+    edit(stack, "ctx_size = lots", "ctx_size = 16k")
+    assert pids(stack) == before
+    assert stack.said("hello") == "[code-ultra] You said: hello"
+
+
+def test_what_is_read_at_the_start_only_is_refused(stack: CliProject) -> None:
+    edit(stack, "ctx_size = 16k", "ctx_size = 16k\nallowed_hosts = localhost")
+    stack.run("trust", "--yes").check()
+    refused = stack.run("reload")
+    assert refused.code == 1
+    assert "[DEFAULT] allowed_hosts: changed, and read at the start only" in refused.err
+    assert "llmstack restart" in refused.err
+
+
+def test_tiers_come_and_go(stack: CliProject) -> None:
+    assert stack.said("hello", "plan") == "[plan] You said: hello"
+    write_echo(stack.model("review"), speaker="review")
+    edit(
+        stack,
+        f"[plan]\nrole = plan\npath = {stack.model('plan')}",
+        f"[review]\npath = {stack.model('review')}",
+    )
+    assert "changed: plan, review" in stack.run("reload").check().err
+    assert stack.said("hello", "review") == "[review] You said: hello"
+    assert stack.ask("hello", "plan").status_code == 404
+    wait_until(lambda: not (stack.state / "model-plan.pid").exists(), timeout=10)
+    config = json.loads((stack.state / "opencode.json").read_text())
+    assert "review" in config["provider"]["llama.cpp"]["models"]
+
+
+def test_reload_without_a_stack_and_without_trust(project: CliProject) -> None:
+    project.install()
+    refused = project.run("reload")
+    assert (refused.code, "the stack is not running" in refused.err) == (1, True)
+    edit(project, "ctx_size = 16k", "ctx_size = 16k\nallowed_hosts = evil.example")
+    refused = project.run("reload")
+    assert (refused.code, "trust" in refused.err) == (1, True)
+
+
+def test_promote_makes_queued_upgrades_permanent(project: CliProject) -> None:
+    cache = project.directory.parent / "hub"
+    snapshot = cache / "models--org--m" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    project.env["HF_HUB_CACHE"] = str(cache)
+    project.write(tiers=("code-fast",))
+    for name in ("one", "two"):
+        (snapshot / f"{name}.gguf").write_bytes(project.model("code-fast").read_bytes())
+    queued = """
+[q]
+role = agent
+hf_repo = org/m
+hf_file = one.gguf        ; the one that works
+size_gb = 1
+hf_file_next = two.gguf   ; to be tried
+quant_next = Q8_0
+"""
+    ini = project.state / "models.ini"
+    before = ini.read_text()
+    ini.write_text(before + queued)
+    project.run("install", "--trust").check()
+    refused = project.run("promote", "code-fast")
+    assert (refused.code, "`code-fast` has no queued upgrade; tiers with one: q" in refused.err) == (1, True)
+    project.start()
+    done = project.run("promote").check()
+    assert done.err == "q: two.gguf, in place of one.gguf\nnext: `llmstack restart`\n"
+    assert (
+        ini.read_text()
+        == before
+        + """
+[q]
+quant = Q8_0
+role = agent
+hf_repo = org/m
+hf_file = two.gguf        ; the one that works
+"""
+    )
+    project.run("restart").check()  # still trusted
+    assert project.status()["tiers"][1]["model"] == "two.gguf"
+    assert "no tier has a queued upgrade" in project.run("promote").err

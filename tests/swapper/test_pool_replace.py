@@ -1,0 +1,108 @@
+"""A pool that is given other terms while it serves."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from support.models import Servers
+from support.waiting import until
+
+from llmstack.swapper.base import SwapError
+from llmstack.swapper.planner import MemoryPlan
+from llmstack.swapper.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+def plan(budget: int = 3, **needs: int) -> MemoryPlan:
+    return MemoryPlan(budget, needs, dict.fromkeys(needs, 1.0))
+
+
+def replace(pool: Pool, servers: Servers, new: MemoryPlan, *changed: str) -> None:
+    pool.replace(
+        servers, new, ttls=dict.fromkeys(new.needs, 0), slots=dict.fromkeys(new.needs, 1), changed=changed
+    )
+
+
+@asynccontextmanager
+async def pool_of(servers: Servers, terms: MemoryPlan) -> AsyncIterator[Pool]:
+    names = terms.needs
+    pool = Pool(servers, terms, ttls=dict.fromkeys(names, 0), slots=dict.fromkeys(names, 1))
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+async def test_an_unchanged_model_keeps_its_server() -> None:
+    old, new = Servers(), Servers()
+    async with pool_of(old, plan(a=1, b=1)) as pool:
+        await pool.load("a")
+        replace(pool, new, plan(a=1, b=1, c=1), "b")
+        async with await pool.acquire("a") as lease:
+            assert lease.tier == "a"
+        await pool.load("c")
+    assert ([server.tier for server in old.made], [server.tier for server in new.made]) == (["a"], ["c"])
+
+
+async def test_a_changed_model_ends_what_it_is_at_and_the_next_request_gets_the_new_one() -> None:
+    old, new = Servers(), Servers()
+    async with pool_of(old, plan(a=1)) as pool:
+        lease = await pool.acquire("a")
+        waiting = asyncio.create_task(pool.acquire("a"))
+        await until(lambda: pool.states()["a"].waiting == 1)
+        replace(pool, new, plan(a=1), "a")
+        assert (old.made[0].up, waiting.done(), new.made) == (True, False, [])
+        async with lease:
+            pass
+        async with await waiting:
+            assert (old.made[0].up, new.made[0].up) == (False, True)
+
+
+async def test_who_waits_for_a_tier_that_is_gone_is_served_and_nobody_after() -> None:
+    old, new = Servers(), Servers()
+    async with pool_of(old, plan(a=1, b=1)) as pool:
+        lease = await pool.acquire("b")
+        waiting = asyncio.create_task(pool.acquire("b"))
+        await until(lambda: pool.states()["b"].waiting == 1)
+        replace(pool, new, plan(a=1), "b")
+        with pytest.raises(SwapError, match="b is none of the tiers"):
+            await pool.acquire("b")
+        async with lease:
+            pass
+        async with await waiting as served:
+            assert served.url == "http://b"
+        await until(lambda: not old.up)
+        await until(lambda: list(pool.states()) == ["a"])
+    assert new.made == []
+
+
+async def test_memory_counts_the_larger_of_old_and_new_until_the_old_one_is_gone() -> None:
+    old, new = Servers(), Servers()
+    async with pool_of(old, plan(a=3, b=1)) as pool:
+        lease = await pool.acquire("a")
+        replace(pool, new, plan(a=1, b=1), "a")
+        waiting = asyncio.create_task(pool.acquire("b"))
+        await until(lambda: pool.states()["b"].waiting == 1)
+        assert new.made == []  # the old a still fills the budget
+        async with lease:
+            pass
+        async with await waiting:
+            await pool.load("a")
+            assert {tier for tier, state in pool.states().items() if state.state == "resident"} == {"a", "b"}
+
+
+async def test_it_can_be_replaced_twice_before_it_settles() -> None:
+    old, middle, new = Servers(), Servers(), Servers()
+    async with pool_of(old, plan(a=1, b=1)) as pool:
+        lease = await pool.acquire("a")
+        replace(pool, middle, plan(b=1), "a")
+        replace(pool, new, plan(a=2, b=1), "a")
+        async with lease:
+            pass
+        async with await pool.acquire("a"):
+            assert (middle.made, new.made[0].up, old.made[0].up) == ([], True, False)
