@@ -104,6 +104,11 @@ class Project:
         return self.state / "litellm_config.yaml"
 
     @property
+    def llama_swap_yaml(self) -> Path:
+        """llama-swap's configuration, written at each start."""
+        return self.state / "llama-swap.yaml"
+
+    @property
     def default_channel(self) -> Path:
         """The pinned channel."""
         return self.state / "default-channel"

@@ -101,8 +101,10 @@ def status(console: Console, now: StackStatus) -> None:
         facts = f"pid {router.pid}, up {duration(router.uptime_s or 0)}, {router.rss_mb or 0:.0f} MB"
         console.data(f"router   {router.url}  {facts}")
         swapper = now.swapper
+        where = f" (pid {swapper['pid'] or '-'}, port {swapper['port']})" if "port" in swapper else ""
         console.data(
-            f"swapper  {swapper['kind']}, {swapper['engine']} llama.cpp, budget {swapper['budget_gb']:g} GB"
+            f"swapper  {swapper['kind']}{where}, {swapper['engine']} llama.cpp,"
+            f" budget {swapper['budget_gb']:g} GB"
         )
     else:
         console.data(f"router   {router.url}  {router.problem}")

@@ -2,7 +2,8 @@
 
 xllamacpp contains llama.cpp's own HTTP server; this gives it llama-server's flags, as far as
 `engine.command` uses them and a few more, through public attributes only. The key that clients must send
-is read from LLAMA_API_KEY, as llama-server does.
+is read from LLAMA_API_KEY, the path that everything is served below from LLAMA_ARG_API_PREFIX, as
+llama-server does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from llmstack.engine.lifeline import die_with_parent, on_parent_gone
+from llmstack.engine.lifeline import hold_on, take_lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,20 +128,22 @@ def _params(x: Any, options: argparse.Namespace, api_key: str) -> Any:
     params.kv_unified = False  # unified, two requests that do not fit together would both fail
     params.cors_origins = ANY_PAGE
     params.ui = False
+    params.api_prefix = os.environ.pop("LLAMA_ARG_API_PREFIX", "")
     if api_key:
         params.api_keys = [api_key]
     return params
 
 
 def main() -> NoReturn:
-    """Load the model, serve until SIGTERM or until stdin closes."""
+    """Load the model, serve until SIGTERM or until the parent is gone."""
     options = _parser().parse_args()
     if not Path(options.model).is_file():
         sys.exit(
             f"error: {options.model}: expected a GGUF file"
         )  # llama.cpp would name neither file nor reason
-    die_with_parent()
-    on_parent_gone(lambda: os._exit(0))  # acts before or after loading, which holds the interpreter lock
+    hold_on(
+        take_lifeline(), lambda: os._exit(0)
+    )  # acts before or after loading, which holds the interpreter lock
     import xllamacpp as x  # noqa: PLC0415 - after the flags were checked
 
     try:

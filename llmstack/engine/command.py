@@ -26,8 +26,8 @@ _SAMPLER_FLAGS = {
 MIB_PER_GB = 1024
 
 
-def server_flags(tier: Tier, model: Path, *, host: str, port: int) -> tuple[str, ...]:
-    """Return llama-server's flags for a gguf tier.
+def server_flags(tier: Tier, model: Path, *, host: str, port: int | str) -> tuple[str, ...]:
+    """Return llama-server's flags for a gguf tier; `port` may be a placeholder that llama-swap fills in.
 
     `ctx_size` is for one request, llama.cpp's `-c` for all slots together. A fixed `-np` also splits the
     KV cache between the slots; with one shared cache, two requests that do not fit together both fail.
@@ -76,7 +76,8 @@ def _sampler_flags(sampler: Sampler) -> list[str]:
     return flags
 
 
-def server_env(env: Mapping[str, str], *, api_key: str) -> dict[str, str]:
-    """Return the environment of a model server: ours, scrubbed, with the key it must ask for."""
+def server_env(env: Mapping[str, str], *, api_key: str | None) -> dict[str, str]:
+    """Return the environment of a model server: ours, scrubbed, with the key it must ask for, if any."""
     kept = {name: value for name, value in env.items() if not _KEPT_FROM_SERVERS.fullmatch(name)}
-    return {**kept, "LLAMA_API_KEY": api_key, "PYTHONUNBUFFERED": "1"}
+    key = {} if api_key is None else {"LLAMA_API_KEY": api_key}
+    return {**kept, **key, "PYTHONUNBUFFERED": "1"}

@@ -1,6 +1,6 @@
-"""Runs a native llama-server so that it ends with the router: `python -m llmstack.engine.launcher ARGV…`.
+"""Runs a program so that it ends with its parent: `python -m llmstack.engine.launcher ARGV…`.
 
-llama-server itself does not watch its parent. Standard library only, to start in a few milliseconds.
+Neither llama-server nor llama-swap watches its parent. Standard library only, to start in a few milliseconds.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import subprocess
 import sys
 import threading
 
-from llmstack.engine.lifeline import die_with_parent, on_parent_gone
+from llmstack.engine.lifeline import die_with_parent, hold_on, take_lifeline
 
 GRACE_S = 4.0
 
 
 def main() -> None:
-    """Run the given command line, and end it when asked to or when stdin closes."""
-    die_with_parent()
+    """Run the given command line, and end it when asked to or when the parent is gone."""
+    lifeline = take_lifeline()
     hook = None if os.name == "nt" else die_with_parent
     try:
         server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=hook)  # noqa: PLW1509 - no threads yet
@@ -39,7 +39,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    on_parent_gone(end)
+    hold_on(lifeline, end)
     code = server.wait()
     sys.exit(code if code >= 0 else 128 - code)
 

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
 import psutil
+
+from llmstack.errors import LlmstackError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+MAX_PORT = 65_535
 
 
 def is_free(host: str, port: int) -> bool:
@@ -19,6 +27,24 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def free_run(host: str, first: int, count: int, reserved: Collection[int]) -> int:
+    """Return the first of `count` ports in a row that are free now, and none of the reserved ones.
+
+    Raises:
+        LlmstackError: there are none.
+    """
+    start = first
+    for port in range(first, MAX_PORT + 1):
+        if port - start >= count:
+            return start
+        if port in reserved or not is_free(host, port):
+            start = port + 1
+    raise LlmstackError(
+        f"no {count} free ports in a row from {first} on",
+        hint="set another `start_port` in [DEFAULT] of models.ini",
+    )
 
 
 def owner(port: int) -> str | None:

@@ -19,7 +19,7 @@ from llmstack.channel import NEXT, Channel
 from llmstack.config import load
 from llmstack.engine.lifeline import on_parent_gone
 from llmstack.errors import LlmstackError
-from llmstack.paths import Project
+from llmstack.paths import Project, UserDirs
 from llmstack.process.child import rotating_log
 from llmstack.router.app import App
 from llmstack.router.guard import Guard, is_loopback
@@ -98,7 +98,13 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
 
     async def make_service() -> Service:
         return build_service(
-            project=project, channel=channel, config=config, guard=guard, upstream=Upstream(), env=env
+            project=project,
+            channel=channel,
+            config=config,
+            guard=guard,
+            upstream=Upstream(),
+            env=env,
+            bin_dir=UserDirs.from_env(env).bin,
         )
 
     app = App(make_service)

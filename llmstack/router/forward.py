@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmstack.swapper.base import Lease, Swapper
 
 FAILED = 400  # HTTP: from here on a status says that a request failed
+SERVER_FAILED = 500  # and from here on that the server did
 SHOWN_BYTES = 2000  # of a server's error that is not JSON
 
 # Of what a client sent, these describe its connection to us, or are for us alone.
@@ -90,7 +91,7 @@ async def _serve(exchange: Exchange, call: Call, lease: Lease, upstream: Upstrea
             if answer.is_event_stream:
                 await _stream(exchange, call, answer)
             else:
-                await _pass_whole(exchange, call, answer)
+                await _pass_whole(exchange, call, answer, lease)
     except UpstreamError as error:
         raise RequestFailedError(await _broken(lease, error)) from error
 
@@ -110,7 +111,7 @@ async def _broken(lease: Lease, error: UpstreamError) -> FailureReport:
     return FailureReport(502, "engine_unreachable", f"the model server of {lease.tier}: {error}", "engine")
 
 
-async def _pass_whole(exchange: Exchange, call: Call, answer: Answer) -> None:
+async def _pass_whole(exchange: Exchange, call: Call, answer: Answer, lease: Lease) -> None:
     """Pass on an answer that is no stream; read it first, so that a cut one becomes an error."""
     body = await answer.read()
     call.first_byte_s = time.monotonic() - call.arrived
@@ -119,6 +120,8 @@ async def _pass_whole(exchange: Exchange, call: Call, answer: Answer) -> None:
         # Clients that asked for events find none in it, and take that for an empty answer.
         text = f"the model server of {call.tier} answered a streaming request without streaming"
         raise RequestFailedError(FailureReport(502, "not_a_stream", text, "engine"))
+    if answer.status >= SERVER_FAILED and (why := await lease.explain(answer.status, body)) is not None:
+        raise RequestFailedError(FailureReport(502, "engine_ended", why, "engine"))
     if exchange.started:
         report = FailureReport(answer.status, f"upstream_{answer.status}", _message_of(body), "engine")
         raise RequestFailedError(report)

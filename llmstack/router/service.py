@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from llmstack.config import load
 from llmstack.config.model import Backend, Role
+from llmstack.engine.command import server_env
 from llmstack.errors import LlmstackError
 from llmstack.policy.ladder import AUTO, auto_context
+from llmstack.process.identity import running
+from llmstack.process.leftovers import instance_of
 from llmstack.swapper.base import ModelState
 from llmstack.swapper.builtin import BuiltinSwapper
+from llmstack.swapper.choice import llama_swap_binary
+from llmstack.swapper.llama_swap import LlamaSwap
 from llmstack.swapper.survey import survey
+from llmstack.swapper.swap_process import SwapProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from llmstack.channel import Channel
     from llmstack.config.model import StackConfig, Tier
@@ -161,11 +168,18 @@ class Service:
                 "engine": self.found.engine.kind if self.found.engine else None,
                 "budget_gb": round(self.found.plan.budget / 1024**3, 2),
                 "sets": self.found.plan.sets(),
+                **self._llama_swap(),
             },
             "preload": self.preloaded,
             "tiers": [self._tier_status(tier) for tier in self.config.tiers.values()],
             "recent": [asdict(record) for record in self.recent],
         }
+
+    def _llama_swap(self) -> dict[str, Any]:
+        if self.swapper.kind != "llama-swap":
+            return {}
+        daemon = running(self.project.pid_file("llama-swap"))
+        return {"port": self.config.settings.swap_port, "pid": daemon.identity.pid if daemon else None}
 
     def _tier_status(self, tier: Tier) -> dict[str, Any]:
         about = {
@@ -198,6 +212,29 @@ def _refuse_what_needs_a_restart(running: StackConfig, edited: StackConfig) -> N
         )
 
 
+def build_swapper(
+    config: StackConfig, found: Survey, project: Project, env: Mapping[str, str], bin_dir: Path
+) -> Swapper:
+    """Return llama-swap where its binary is installed or asked for, else the built-in pool.
+
+    Raises:
+        LlmstackError: it is asked for and not installed.
+    """
+    binary = llama_swap_binary(config.settings.swapper, bin_dir)
+    if binary is None:
+        return BuiltinSwapper(project, config, found, env)
+    swap = SwapProcess(
+        binary,
+        project.llama_swap_yaml,
+        port=config.settings.swap_port,
+        env=server_env(env, api_key=None),
+        instance=instance_of(project.state),
+        pid_file=project.pid_file("llama-swap"),
+        log=project.log("llama-swap"),
+    )
+    return LlamaSwap(swap, config, found)
+
+
 def build_service(
     *,
     project: Project,
@@ -206,6 +243,7 @@ def build_service(
     guard: Guard,
     upstream: Upstream,
     env: Mapping[str, str],
+    bin_dir: Path,
 ) -> Service:
     """Look at the machine and put the router's state together. Inside the event loop."""
     found = survey(config, env)
@@ -215,7 +253,7 @@ def build_service(
         config=config,
         guard=guard,
         found=found,
-        swapper=BuiltinSwapper(project, config, found, env),
+        swapper=build_swapper(config, found, project, env, bin_dir),
         env=env,
         upstream=upstream,
     )

@@ -16,6 +16,7 @@ from llmstack.process.daemon import spawn_daemon
 from llmstack.process.identity import Daemon, read_pid_file, write_pid_file
 from llmstack.process.ports import is_free, owner
 from llmstack.process.stopping import stop_tree
+from llmstack.stack.generated import chosen_llama_swap, write_llama_swap
 from llmstack.stack.project import Address, local_config, pinned_channel, router_address, running_router
 from llmstack.stack.router_client import RouterClient, RouterUnreachableError, api_key
 from llmstack.stack.stop import STOP_GRACE_S, stop_leftovers, take_down
@@ -101,6 +102,7 @@ def up(
         daemon = running_router(project)
         if daemon is None:
             _refuse_taken_port(address, client)
+            _clear_way(project, config, found, env, address)
             spawned = _spawn(project, env, channel, options, address)
     if daemon is not None:
         already = _already(project, daemon, channel, config, found)
@@ -134,7 +136,8 @@ def checked(
     """Return configuration, channel and survey of a project that may and can start.
 
     Raises:
-        LlmstackError: it is not installed or not trusted, models.ini is wrong, or no tier can start.
+        LlmstackError: it is not installed or not trusted, models.ini is wrong, the swapper it asks for is
+            missing, or no tier can start.
     """
     trust.refuse_unsafe_dir(project)
     pinned = pinned_channel(project)
@@ -147,6 +150,7 @@ def checked(
             hint="queue one in models.ini: `hf_file_next` for a GGUF, `model_next` for a hosted model",
         )
     config = declared.on("next" if channel == NEXT else "current")
+    chosen_llama_swap(config, env)
     found = survey(config, env)
     if len(found.unavailable) == len(config.tiers):
         reasons = "".join(f"\n  {name}: {why}" for name, why in found.unavailable.items())
@@ -177,7 +181,9 @@ def _address(config: StackConfig, options: StartOptions) -> Address:
     return Address(options.host or config.settings.host, options.port or config.settings.router_port)
 
 
-def prepare(project: Project, config: StackConfig, env: Mapping[str, str], options: StartOptions) -> Address:
+def prepare(
+    project: Project, config: StackConfig, found: Survey, env: Mapping[str, str], options: StartOptions
+) -> Address:
     """Return where a new router is to listen, with nothing in its way; the lock is held.
 
     Raises:
@@ -188,8 +194,16 @@ def prepare(project: Project, config: StackConfig, env: Mapping[str, str], optio
         raise LlmstackError(f"the stack runs already, at {url}", hint="stop it first: `llmstack stop`")
     address = _address(config, options)
     _refuse_taken_port(address, RouterClient(address.url, api_key(env, config.settings.api_key_env)))
-    stop_leftovers(project)
+    _clear_way(project, config, found, env, address)
     return address
+
+
+def _clear_way(
+    project: Project, config: StackConfig, found: Survey, env: Mapping[str, str], address: Address
+) -> None:
+    """Stop what an earlier router left, and write what the new one reads; the lock is held."""
+    stop_leftovers(project)
+    write_llama_swap(project, config, found, env, router_port=address.port)
 
 
 def _refuse_taken_port(address: Address, client: RouterClient) -> None:
@@ -226,7 +240,6 @@ def _spawn(
     project: Project, env: Mapping[str, str], channel: Channel, options: StartOptions, address: Address
 ) -> Daemon:
     """Start the router and note it; the lock is held."""
-    stop_leftovers(project)
     argv = router_argv(project, channel, options)
     _, identity = spawn_daemon(argv, env=env, cwd=project.work_dir, log=project.log("router"))
     daemon = Daemon(identity, tuple(argv), address.port)

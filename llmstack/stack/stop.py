@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmstack.files import exclusive
 from llmstack.process.identity import read_pid_file, running
+from llmstack.process.leftovers import instance_of, stop_instance
 from llmstack.process.stopping import stop_tree
 from llmstack.stack.project import running_router
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from llmstack.process.identity import Daemon
 
 STOP_GRACE_S = 10.0
+LLAMA_SWAP = "llama-swap"
+LLAMA_SWAP_GRACE_S = 5.0  # its launcher gives it four
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,16 @@ def _remove_notes(project: Project) -> None:
 
 
 def stop_leftovers(project: Project) -> list[str]:
-    """Stop model servers whose router is gone; return their names."""
+    """Stop model servers and llama-swap where their router is gone; return their names."""
     stopped = []
+    llama_swap = running(project.pid_file(LLAMA_SWAP))
+    if llama_swap is not None:
+        stop_tree(llama_swap.identity, grace_s=LLAMA_SWAP_GRACE_S)
+        stopped.append(LLAMA_SWAP)
+    project.pid_file(LLAMA_SWAP).unlink(missing_ok=True)
+    # What a killed llama-swap left has no pid file of ours.
+    if count := stop_instance(instance_of(project.state), grace_s=1.0):
+        stopped.append(f"{count} of {LLAMA_SWAP}'s processes")
     for path in sorted(project.state.glob("model-*.pid")):
         daemon = running(path)
         if daemon is not None:

@@ -73,6 +73,9 @@ class Lease(Protocol):
     async def failure(self) -> str | None:
         """Return why the server ended, if it did: asked after a connection broke."""
 
+    async def explain(self, status: int, body: bytes) -> str | None:
+        """Return why, where such an answer is not the server's own but of what stands before it."""
+
     async def __aenter__(self) -> Self:
         """Return itself."""
 

@@ -57,6 +57,9 @@ class ModelServer(Protocol):
     async def failure(self) -> str | None:
         """Return why it ended, shortly after a connection to it broke; None while it runs."""
 
+    async def explain(self, status: int, body: bytes) -> str | None:
+        """Return why, where an answer with this status is not its own but of what stands before it."""
+
 
 class Ports:
     """Hands out ports to model servers, each to one at a time.
@@ -215,6 +218,10 @@ class LlamaServer:
         except TimeoutError:
             return None
         return await self._last_words(self._child)
+
+    async def explain(self, status: int, body: bytes) -> str | None:  # noqa: ARG002 - nothing stands before it
+        """Return None: every answer is its own."""
+        return None
 
 
 def _shown(child: Child) -> str:

@@ -101,6 +101,10 @@ class PoolLease:
         """Return why the model server ended, if it did."""
         return await self._model.server.failure()
 
+    async def explain(self, status: int, body: bytes) -> str | None:
+        """Return why, where an answer with this status is not the model server's own."""
+        return await self._model.server.explain(status, body)
+
     async def __aenter__(self) -> Self:
         """Return itself."""
         return self

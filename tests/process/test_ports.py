@@ -8,7 +8,7 @@ import pytest
 from support.net import free_port, listener
 
 from llmstack.errors import LlmstackError
-from llmstack.process.ports import is_free, owner
+from llmstack.process.ports import free_run, is_free, owner
 from llmstack.swapper.model_server import Ports
 
 
@@ -32,6 +32,19 @@ def test_a_port_just_closed_is_free() -> None:
             connection, _ = server.accept()
             connection.close()  # this side closes first and is in TIME_WAIT
     assert is_free("127.0.0.1", port)
+
+
+def test_a_run_of_free_ports_steps_over_what_is_taken_or_reserved() -> None:
+    first = 20_000 + free_port() % 10_000
+    first = free_run("127.0.0.1", first, 12, ())
+    assert free_run("127.0.0.1", first, 3, ()) == first
+    assert free_run("127.0.0.1", first, 3, {first + 1}) == first + 2
+    with listener(first + 4):
+        assert free_run("127.0.0.1", first, 3, {first + 1}) == first + 5
+    assert free_run("127.0.0.1", first, 0, ()) == first
+    with pytest.raises(LlmstackError, match="no 10 free ports in a row from 65530 on") as none:
+        free_run("127.0.0.1", 65_530, 10, ())
+    assert none.value.hint == "set another `start_port` in [DEFAULT] of models.ini"
 
 
 def test_nobody_owns_a_free_port() -> None:

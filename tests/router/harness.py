@@ -179,6 +179,9 @@ class FakeLease:
     async def failure(self) -> str | None:
         return self._swapper.last_words
 
+    async def explain(self, status: int, body: bytes) -> str | None:
+        return self._swapper.explains(status, body)
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -200,6 +203,7 @@ class FakeSwapper:
         self.ready.set()
         self.refuses: SwapError | None = None
         self.last_words: str | None = None
+        self.explains: Callable[[int, bytes], str | None] = lambda _status, _body: None
         self.granted = self.held = self.waiting = 0
         self.loaded: list[str] = []
 

@@ -277,3 +277,15 @@ async def test_other_paths_pass_through_with_their_own_idea_of_an_end() -> None:
         assert reply.body == b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
         assert behind.requests[0].line == "POST /v1/messages?beta=true HTTP/1.1"
         assert behind.requests[0].body == b'{"model": "code-smart", "stream": true}'
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_an_answer_of_what_stands_before_the_server_is_explained(streams: bool) -> None:  # noqa: FBT001 - a parameter
+    async def bad_gateway(asked: Asked) -> None:
+        await asked.answer(b"", status="502 Bad Gateway")
+
+    async with stack(bad_gateway) as (running, _):
+        running.swapper.explains = lambda status, body: f"it ended: {status} {body!r}"
+        reply = await chat(running, asking(stream=streams))
+        assert (reply.status, reply.error["code"]) == (502, "engine_ended")
+        assert reply.error["message"] == "it ended: 502 b''"

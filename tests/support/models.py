@@ -67,6 +67,9 @@ class FakeServer:
     async def failure(self) -> str | None:
         return f"{self.tier} crashed" if self.gone.is_set() else None
 
+    async def explain(self, status: int, body: bytes) -> str | None:  # noqa: ARG002 - all answers are its own
+        return None
+
     def crash(self) -> None:
         self.gone.set()
 

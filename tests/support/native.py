@@ -15,10 +15,14 @@ if "--stubborn" in sys.argv:
 if "--fails" in sys.argv:
     sys.exit("the weights are cursed")
 
+PREFIX = os.environ.get("LLAMA_ARG_API_PREFIX", "")
+
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        known = self.headers.get("authorization") == "Bearer " + os.environ["LLAMA_API_KEY"]
-        self.send_response(200 if known or self.path == "/health" else 401)
+        key = os.environ.get("LLAMA_API_KEY")  # none under llama-swap
+        known = key is None or self.headers.get("authorization") == "Bearer " + key
+        below, path = self.path.startswith(PREFIX + "/"), self.path.removeprefix(PREFIX)
+        self.send_response(404 if not below else 200 if known or path == "/health" else 401)
         self.end_headers()
         if self.path == "/exit":
             threading.Thread(target=os._exit, args=(7,)).start()

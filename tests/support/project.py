@@ -47,7 +47,7 @@ class CliProject:
 router_port = {self.port}
 swap_port = {free_port()}
 litellm_port = {free_port()}
-start_port = {free_port()}
+start_port = {10_000 + free_port() % 20_000}
 cache_ram_gb = 0.02
 ctx_size = 16k
 threads = 1
@@ -107,6 +107,10 @@ mid_fidelity_ceiling = 1000
     def said(self, words: str, model: str = "auto") -> str:
         answer = self.ask(words, model)
         return str(answer.json()["choices"][0]["message"]["content"])
+
+    def said_ok(self, words: str, model: str = "code-fast") -> bool:
+        """Ask, and say whether there was an answer."""
+        return self.ask(words, model).is_success
 
     def processes(self) -> list[psutil.Process]:
         """Every process that serves this project, found by its directory on the command line."""

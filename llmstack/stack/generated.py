@@ -1,0 +1,91 @@
+"""The files that are written anew at each start."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from llmstack.errors import LlmstackError
+from llmstack.files import write_atomic
+from llmstack.generators import llama_swap
+from llmstack.paths import UserDirs
+from llmstack.process.identity import running
+from llmstack.process.ports import free_run
+from llmstack.swapper.choice import llama_swap_binary
+from llmstack.swapper.survey import survey
+from llmstack.swapper.swap_process import refuse_taken_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from llmstack.config import StackConfig
+    from llmstack.paths import Project
+    from llmstack.swapper.survey import Survey
+
+
+def chosen_llama_swap(config: StackConfig, env: Mapping[str, str]) -> Path | None:
+    """Return the llama-swap that will be run, None for the built-in pool.
+
+    Raises:
+        LlmstackError: it is asked for and not installed.
+    """
+    return llama_swap_binary(config.settings.swapper, UserDirs.from_env(env).bin)
+
+
+def write_llama_swap(
+    project: Project, config: StackConfig, found: Survey, env: Mapping[str, str], *, router_port: int
+) -> None:
+    """Write `llama-swap.yaml` with new secrets, for the channel of this configuration.
+
+    With the built-in pool nothing reads it; it is written all the same, for whoever wants to run llama-swap
+    by hand, unless it cannot say what models.ini says.
+
+    Raises:
+        LlmstackError: llama-swap is to run, and its port is taken, or something cannot be said in its
+            configuration.
+    """
+    chosen = chosen_llama_swap(config, env)
+    if chosen is not None:
+        refuse_taken_port(config.settings.swap_port)
+    try:
+        text = _rendered(config, found, router_port)
+    except LlmstackError:
+        project.llama_swap_yaml.unlink(missing_ok=True)
+        if chosen is not None:
+            raise
+    else:
+        write_atomic(project.llama_swap_yaml, text, mode=0o600)
+
+
+@contextlib.contextmanager
+def llama_swap_exchanged(
+    project: Project, config: StackConfig, env: Mapping[str, str], *, router_port: int
+) -> Iterator[None]:
+    """Write `llama-swap.yaml` anew where llama-swap runs, and put the old one back if the block fails."""
+    path = project.llama_swap_yaml
+    if running(project.pid_file("llama-swap")) is None or not path.is_file():
+        yield
+        return
+    before = path.read_text(encoding="utf-8")
+    write_atomic(path, _rendered(config, survey(config, env), router_port), mode=0o600)
+    try:
+        yield
+    except BaseException:
+        write_atomic(path, before, mode=0o600)
+        raise
+
+
+def _rendered(config: StackConfig, found: Survey, router_port: int) -> str:
+    settings = config.settings
+    reserved = {router_port, settings.router_port, settings.swap_port, settings.litellm_port}
+    count = len(llama_swap.servable(config, found))
+    return llama_swap.render(
+        config,
+        found,
+        llama_swap.SwapSecrets(key=secrets.token_urlsafe(32), path=secrets.token_urlsafe(32)),
+        start_port=free_run(llama_swap.HOST, settings.start_port, count, reserved),
+        windows=os.name == "nt",
+    )

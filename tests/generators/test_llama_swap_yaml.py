@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from support.fake_llama_swap import MATRIX, MODEL, TOP, Model, read_config, sets_of, split
+from support.net import free_port
+
+from llmstack.config.model import (
+    Backend,
+    EngineSettings,
+    GgufModel,
+    HostedModel,
+    Role,
+    RopeScaling,
+    Routing,
+    Sampler,
+    Settings,
+    StackConfig,
+    Tier,
+)
+from llmstack.engine.binary import EngineBinary
+from llmstack.engine.command import server_flags
+from llmstack.engine.tiny import write_echo
+from llmstack.errors import LlmstackError
+from llmstack.generators.llama_swap import SwapSecrets, command_line, render
+from llmstack.swapper.planner import GB, Footprint, memory_plan
+from llmstack.swapper.survey import Obstacle, Survey, TierSurvey
+
+GOLDEN = Path(__file__).parent / "golden"
+SECRETS = SwapSecrets(key="the-key", path="the-path")
+NATIVE = EngineBinary("native", Path("/opt/llama.cpp/llama-server"))
+BUNDLED = EngineBinary("bundled", Path(sys.executable))
+ENGINE = EngineSettings(n_gpu_layers=999)
+YARN = replace(ENGINE, rope_scaling=RopeScaling("yarn", 4.0, 32_768))
+
+
+def gguf(name: str, quant: str, ctx: int, temp: float, role: Role | None, **more: Any) -> Tier:
+    model = GgufModel(repo=f"example/{name}-GGUF", file=f"{name}-{quant}.gguf", quant=quant)
+    about = {"engine": ENGINE, **more}
+    return Tier(name, Backend.GGUF, model, ctx, role=role, sampler=Sampler(temp=temp), **about)
+
+
+FAST = gguf("code-fast", "Q5_K_M", 131_072, 0.2, Role.FAST, engine=YARN, description="short edits, ${PORT}")
+SMART = gguf("code-smart", "Q4_K_M", 65_536, 0.5, Role.AGENT, aliases=("agent",))
+PLAN = gguf("plan", "Q4_K_M", 131_072, 0.7, Role.PLAN, ttl=1200.0, channel="next")
+NOFILTER = gguf(
+    "plan-uncensored", "i1-Q4_K_M", 131_072, 0.85, Role.PLAN_UNCENSORED, aliases=("nofilter", "raw")
+)
+ULTRA = Tier("code-ultra", Backend.LITELLM, HostedModel("anthropic", "claude-opus"), 200_000, role=Role.ULTRA)
+SIZES = {"code-fast": 2.5, "code-smart": 45.0, "plan": 18.6, "plan-uncensored": 13.0}
+
+
+def stack(*tiers: Tier) -> StackConfig:
+    return StackConfig(Settings(), Routing(), {tier.name: tier for tier in tiers})
+
+
+REFERENCE = stack(FAST, SMART, PLAN, NOFILTER, ULTRA)
+
+
+def survey(
+    config: StackConfig,
+    *,
+    engine: EngineBinary = NATIVE,
+    budget_gb: float = 48.0,
+    without: tuple[str, ...] = (),
+    models: Path = Path("/models"),
+) -> Survey:
+    """A survey in which every gguf tier but those `without` a file can start."""
+    tiers = {}
+    for name, tier in config.tiers.items():
+        if tier.backend is not Backend.GGUF:
+            tiers[name] = TierSurvey(obstacle=Obstacle("not served here", ""))
+            continue
+        size = round(SIZES.get(name, 1.0) * GB)
+        need = Footprint(size, compute=0)
+        if name in without:
+            tiers[name] = TierSurvey(need=need, obstacle=Obstacle("not on disk", "fetch it"))
+        else:
+            tiers[name] = TierSurvey(models / f"{name}.gguf", size, need)
+    needs = {name: found.need for name, found in tiers.items() if found.need is not None}
+    return Survey(engine, tiers, memory_plan(needs, budget=round(budget_gb * GB), preloaded="code-fast"))
+
+
+def text_of(config: StackConfig, found: Survey | None = None, **more: Any) -> str:
+    return render(config, found or survey(config), SECRETS, **{"start_port": 10_001, **more})
+
+
+def document(config: StackConfig, found: Survey | None = None) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(text_of(config, found))
+    return loaded
+
+
+def test_the_reference_stack() -> None:
+    text = text_of(REFERENCE).replace(sys.executable, "/usr/bin/python3")
+    golden = GOLDEN / "llama-swap-reference.yaml"
+    if os.environ.get("WRITE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+def test_every_key_is_one_that_llama_swap_knows() -> None:
+    # llama-swap ignores a key it does not know, so a misspelt one would be seen by its effect only.
+    written = document(stack(*REFERENCE.tiers.values(), gguf("with_underscore", "Q8_0", 4096, 0.1, None)))
+    assert set(written) <= TOP
+    for model in written["models"].values():
+        assert set(model) <= MODEL
+    (router,) = written["routing"].values()
+    assert (set(router), router["use"], set(router["settings"])) == (
+        {"use", "settings"},
+        "matrix",
+        {"matrix"},
+    )
+    assert set(router["settings"]["matrix"]) == MATRIX
+    assert written["hooks"] == {"on_startup": {"preload": ["code-fast"]}}
+
+
+def test_flags_are_those_of_the_built_in_pool(tmp_path: Path) -> None:
+    path = tmp_path / "llama-swap.yaml"
+    for engine in (NATIVE, BUNDLED):
+        path.write_text(text_of(REFERENCE, survey(REFERENCE, engine=engine)))
+        for port, (name, model) in enumerate(sorted(read_config(path)["models"].items()), start=10_001):
+            tier, weights = REFERENCE.tiers[name], Path(f"/models/{name}.gguf")
+            flags = server_flags(tier, weights, host="127.0.0.1", port=port)
+            assert tuple(split(model["cmd"])) == engine.argv(flags)
+            assert model["proxy"] == f"http://127.0.0.1:{port}/the-path"
+
+
+@pytest.mark.parametrize("budget", [1.0, 20.0, 36.0, 48.0, 60.0, 500.0])
+@pytest.mark.parametrize("without", [(), ("plan",), ("code-fast", "plan-uncensored")])
+def test_the_matrix_is_the_planners(budget: float, without: tuple[str, ...]) -> None:
+    found = survey(REFERENCE, budget_gb=budget, without=without)
+    written = document(REFERENCE, found)
+    can_start = {name for name in SIZES if name not in without}
+    assert set(written["models"]) == can_start
+    if not without:
+        assert sets_of(written) == [set(together) for together in found.plan.sets()]
+    assert {name for together in sets_of(written) for name in together} == can_start
+    for together in sets_of(written):
+        assert found.plan.fits(together)
+    costs = written["routing"]["router"]["settings"]["matrix"]["evict_costs"]
+    assert set(costs) == can_start
+    assert all(isinstance(cost, int) and cost >= 1 for cost in costs.values())
+    others = [cost for name, cost in costs.items() if name != "code-fast"]
+    assert costs.get("code-fast", 10**6) > sum(others)
+
+
+def test_ids_that_the_matrix_cannot_hold_get_short_names() -> None:
+    long = "a-name-of-more-than-thirty-two-characters"
+    written = document(stack(*(gguf(name, "Q8_0", 4096, 0.1, None) for name in ("a_b", "tier1", long))))
+    matrix = written["routing"]["router"]["settings"]["matrix"]
+    assert matrix["vars"] == {"tier2": "a_b", "tier3": long}
+    assert matrix["sets"] == {"set1": "tier2 & tier1 & tier3"}
+    assert set(matrix["evict_costs"]) == {"tier1", "tier2", "tier3"}
+    assert "vars" not in document(REFERENCE)["routing"]["router"]["settings"]["matrix"]
+
+
+def test_a_stack_without_a_gguf_tier() -> None:
+    written = document(stack(ULTRA))
+    assert written["models"] == {}
+    assert not {"routing", "hooks"} & set(written)
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\n\r\0", codec="utf-8")), max_size=6))
+def test_words_survive_the_way_llama_swap_reads_them(words: list[str]) -> None:
+    argv = ["/bin/program", *words, "${PORT}", "${PORT}x", "a ${PORT}", "#", "'${env.HOME}'", "\\", 'a"b', ""]
+    line = command_line(argv, "plan")
+    assert line.count("${") == argv.count("${PORT}")
+    there = yaml.safe_load(yaml.safe_dump({"cmd": line}))["cmd"].replace("${PORT}", "10001")
+    assert split(there) == ["10001" if word == "${PORT}" else word for word in argv]
+
+
+@pytest.mark.parametrize(
+    ("word", "windows", "what"),
+    [("two\nlines", False, "a line break"), ("a\r", True, "a line break"), ("C:\\${x}", True, "`${`")],
+)
+def test_what_cannot_be_said_is_refused(word: str, windows: bool, what: str) -> None:  # noqa: FBT001 - a parameter
+    with pytest.raises(LlmstackError, match=r"\[plan\] llama-swap cannot take") as refused:
+        command_line(["server", word], "plan", windows=windows)
+    assert what in refused.value.message
+    assert refused.value.hint is not None
+    assert "swapper = builtin" in refused.value.hint
+
+
+def test_windows_quotes_its_own_way() -> None:
+    argv = ["C:\\Program Files\\python.exe", "--port", "${PORT}", 'a "b"']
+    assert command_line(argv, "plan", windows=True) == (
+        '"C:\\Program Files\\python.exe" --port ${PORT} "a \\"b\\""'
+    )
+
+
+@pytest.mark.engine
+async def test_the_commands_start_real_models(tmp_path: Path) -> None:
+    """Odd paths too, through everything that llama-swap does to a command."""
+    models = tmp_path / 'it\'s ${HOME} # "here"'
+    models.mkdir()
+    small = EngineSettings(threads=1, cache_ram_gb=0.01, parallel=1)
+    config = stack(
+        *(
+            Tier(name, Backend.GGUF, GgufModel(path=models / f"{name}.gguf"), 4096, engine=small)
+            for name in ("one", "two")
+        )
+    )
+    for name in config.tiers:
+        write_echo(models / f"{name}.gguf", speaker=name, context=8192)
+    path = tmp_path / "llama-swap.yaml"
+    path.write_text(text_of(config, survey(config, engine=BUNDLED, models=models), start_port=free_port()))
+    running = [Model(name, about) for name, about in read_config(path)["models"].items()]
+    try:
+        for model in running:
+            async with asyncio.timeout(20):
+                assert await model.start() is None, model.lines
+            body = {"messages": [{"role": "user", "content": "hi"}]}
+            url = f"{model.about['proxy']}/v1/chat/completions"
+            async with aiohttp.ClientSession() as session, session.post(url, json=body) as answer:
+                said = json.loads(await answer.text())["choices"][0]["message"]["content"]
+            assert said == f"[{model.name}] You said: hi"
+    finally:
+        for model in running:
+            await model.stop()

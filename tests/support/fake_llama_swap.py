@@ -1,0 +1,289 @@
+"""A stand-in for llama-swap: as much of its behaviour as the stack relies on, in one small program.
+
+Unlike the real one it refuses keys it does not know, so that a misspelt one fails a test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+from aiohttp import web
+
+TOP = {
+    *("healthCheckTimeout", "logLevel", "logToStdout", "startPort", "sendLoadingState", "apiKeys", "models"),
+    *("includeAliasesInList", "globalTTL", "unloadTimeout", "macros", "hooks", "routing", "peers"),
+    "captureBuffer",
+}
+MODEL = {
+    *("cmd", "cmdStop", "proxy", "checkEndpoint", "ttl", "aliases", "env", "name", "description", "unlisted"),
+    *("useModelName", "concurrencyLimit", "filters", "metadata", "sendLoadingState"),
+}
+MATRIX = {"vars", "evict_costs", "sets"}
+_MACRO = re.compile(r"\$\{([^}]*)\}")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a configuration as llama-swap does: variables, ports, macros; refuse what it would refuse."""
+    text = _MACRO.sub(_from_environment, path.read_text(encoding="utf-8"))
+    document: dict[str, Any] = yaml.safe_load(text)
+    _refuse(set(document) - TOP, "top level")
+    port = document.get("startPort", 5800)
+    for name in sorted(document["models"]):
+        model = document["models"][name]
+        _refuse(set(model) - MODEL, name)
+        if "${PORT}" in model["cmd"]:
+            for key in ("cmd", "proxy", "checkEndpoint"):
+                if key in model:
+                    model[key] = model[key].replace("${PORT}", str(port))
+            model["port"] = port
+            port += 1
+        _refuse(set(_MACRO.findall(json.dumps(model))), f"macros of {name}")
+    router = document.get("routing", {}).get("router", {"use": "matrix", "settings": {"matrix": {}}})
+    if router["use"] != "matrix":
+        _refuse({str(router["use"])}, "router")
+    _refuse(set(router["settings"]["matrix"]) - MATRIX, "matrix")
+    return document
+
+
+def _from_environment(macro: re.Match[str]) -> str:
+    name = macro[1]
+    if not name.startswith("env."):
+        return macro[0]
+    if name[4:] not in os.environ:
+        sys.exit(f"environment variable {name[4:]} is not set")
+    return os.environ[name[4:]]
+
+
+def _refuse(unknown: set[str], where: str) -> None:
+    if unknown:
+        sys.exit(f"{where}: unknown {sorted(unknown)}")
+
+
+def split(command: str) -> list[str]:
+    lines = [line for line in command.split("\n") if not line.strip().startswith("#")]
+    return shlex.split(" ".join(line.removesuffix("\\") for line in lines))
+
+
+def sets_of(document: dict[str, Any]) -> list[set[str]]:
+    """Return what may run together. Only `a & b`, which is all that is generated."""
+    matrix = document.get("routing", {}).get("router", {}).get("settings", {}).get("matrix", {})
+    names = matrix.get("vars", {})
+    return [{names.get(word, word) for word in text.split(" & ")} for text in matrix.get("sets", {}).values()]
+
+
+@dataclass
+class Model:
+    name: str
+    about: dict[str, Any]
+    process: asyncio.subprocess.Process | None = None
+    state: str = "stopped"
+    lines: list[bytes] = field(default_factory=list)
+    reading: asyncio.Task[None] | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def start(self) -> str | None:
+        """Start it and wait for its health; return why that failed."""
+        env = dict(os.environ) | dict(entry.split("=", 1) for entry in self.about.get("env", []))
+        self.state = "starting"
+        self.process = process = await asyncio.create_subprocess_exec(
+            *split(self.about["cmd"]),
+            env=env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            process_group=0,
+        )
+        self.reading = asyncio.create_task(self._read(process))
+        async with aiohttp.ClientSession() as session:
+            while process.returncode is None:
+                with contextlib.suppress(aiohttp.ClientError):
+                    url = self.about["proxy"] + self.about["checkEndpoint"]
+                    async with session.get(url) as answer:
+                        if answer.status == 200:
+                            self.state = "ready"
+                            return None
+                await asyncio.sleep(0.02)
+        await self.reading
+        self.state = "stopped"
+        return "upstream command exited prematurely"
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            self.lines.append(line)
+            sys.stdout.buffer.write(line)
+            sys.stdout.flush()
+        await process.wait()
+        if self.process is process:
+            self.state = "stopped"
+
+    async def stop(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.state = "stopping"
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGTERM)
+            await self.process.wait()
+        self.state = "stopped"
+
+
+class Swap:
+    def __init__(self, config: Path) -> None:
+        self.config = config
+        self.document = read_config(config)
+        self.models = {name: Model(name, about) for name, about in self.document["models"].items()}
+        self.changing = asyncio.Lock()
+
+    async def reload(self) -> None:
+        await self.stop()
+        self.document = read_config(self.config)
+        self.models = {name: Model(name, about) for name, about in self.document["models"].items()}
+        await self.preload()
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(model.stop() for model in self.models.values()))
+
+    async def preload(self) -> None:
+        for name in self.document.get("hooks", {}).get("on_startup", {}).get("preload", []):
+            await self.ensure(self.models[name])
+
+    def find(self, name: str) -> Model | None:
+        for model in self.models.values():
+            if name in {model.name, *model.about.get("aliases", [])}:
+                return model
+        return None
+
+    async def ensure(self, model: Model) -> str | None:
+        async with self.changing:
+            if model.state == "ready":
+                return None
+            running = {other.name for other in self.models.values() if other.state != "stopped"}
+            together = max(
+                (one for one in sets_of(self.document) if model.name in one),
+                key=lambda one: len(one & running),
+                default={model.name},
+            )
+            await asyncio.gather(*(self.models[name].stop() for name in running - together))
+            return await model.start()
+
+    # HTTP
+
+    def refusal(self, request: web.Request) -> web.Response | None:
+        keys = self.document.get("apiKeys", [])
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if keys and (given or request.headers.get("x-api-key", "")) not in keys:
+            return failed(401, "unauthorized: invalid or missing API key")
+        return None
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        path = request.path
+        if path == "/health":
+            return web.Response(text="OK")
+        if (refused := self.refusal(request)) is not None:
+            return refused
+        if path == "/running":
+            running = [model for model in self.models.values() if model.state != "stopped"]
+            return web.json_response(
+                {"running": [{"model": model.name, "state": model.state} for model in running]}
+            )
+        if path == "/v1/models":
+            return web.json_response({"data": [{"id": name} for name in self.models]})
+        if path.startswith("/logs/stream/"):
+            return await self.logs(request, path.removeprefix("/logs/stream/"))
+        if path.startswith("/api/models/unload"):
+            name = path.removeprefix("/api/models/unload").strip("/")
+            found = self.find(name) if name else None
+            await (found.stop() if found else self.stop())
+            return web.Response(text="OK")
+        if path.startswith("/upstream/"):
+            name, _, rest = path.removeprefix("/upstream/").partition("/")
+            return await self.pass_on(request, name, f"/{rest}")
+        body = await request.json()
+        return await self.pass_on(request, body["model"], path)
+
+    async def logs(self, request: web.Request, name: str) -> web.StreamResponse:
+        if name not in self.models:
+            return failed(400, "invalid log monitor")
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        await answer.write(b"".join(self.models[name].lines))
+        await asyncio.sleep(30)
+        return answer
+
+    async def pass_on(self, request: web.Request, name: str, path: str) -> web.StreamResponse:
+        model = self.find(name)
+        if model is None:
+            return failed(404, "no router for requested model")
+        if (why := await self.ensure(model)) is not None:
+            return failed(500, f"unspecific error: {why}")
+        dropped = {"authorization", "x-api-key", "host", "content-length", "connection"}
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in dropped}
+        url = f"{model.about['proxy']}{path}"
+        async with aiohttp.ClientSession(auto_decompress=False) as session:
+            try:
+                got = await session.request(
+                    request.method, url, headers=headers, data=await request.read(), params=request.query
+                )
+            except aiohttp.ClientError:
+                return web.Response(status=502)
+            kept = {"content-type": got.headers.get("content-type", "")}
+            answer = web.StreamResponse(status=got.status, headers=kept)
+            await answer.prepare(request)
+            with contextlib.suppress(aiohttp.ClientError):  # what came so far is all there is
+                async for chunk in got.content.iter_any():
+                    await answer.write(chunk)
+            await answer.write_eof()
+            return answer
+
+
+def failed(status: int, message: str) -> web.Response:
+    return web.json_response({"error": message, "src": "llama-swap"}, status=status)
+
+
+async def serve(config: Path, listen: str) -> None:
+    swap = Swap(config)
+    application = web.Application(client_max_size=2**27)
+    application.router.add_route("*", "/{path:.*}", swap.handle)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    host, _, port = listen.rpartition(":")
+    await web.TCPSite(runner, host, int(port)).start()
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    tasks = {asyncio.create_task(swap.preload())}
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(asyncio.create_task(swap.reload())))
+    print("[INFO] the stand-in listens on", listen, flush=True)
+    await ended.wait()
+    await swap.stop()
+    await runner.cleanup()
+
+
+def install(directory: Path) -> Path:
+    """Write a `llama-swap` that is this program, and return it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "llama-swap"
+    run = f"import runpy\nrunpy.run_path({str(Path(__file__).resolve())!r}, run_name='__main__')\n"
+    path.write_text(f"#!{sys.executable}\n{run}")
+    path.chmod(0o755)
+    return path
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("-config", type=Path, required=True)
+    parser.add_argument("-listen", required=True)
+    options = parser.parse_args()
+    asyncio.run(serve(options.config, options.listen))

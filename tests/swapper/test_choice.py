@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from llmstack.errors import LlmstackError
+from llmstack.swapper.choice import NAME, llama_swap_binary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def install(directory: Path, mode: int = 0o755) -> Path:
+    binary = directory / NAME
+    binary.write_bytes(b"")
+    binary.chmod(mode)
+    return binary
+
+
+@pytest.mark.parametrize("setting", ["auto", "llama-swap"])
+def test_llama_swap_where_it_is_installed(tmp_path: Path, setting: Literal["auto", "llama-swap"]) -> None:
+    binary = install(tmp_path)
+    assert llama_swap_binary(setting, tmp_path) == binary
+
+
+def test_the_pool_where_it_is_asked_for_or_there_is_no_binary(tmp_path: Path) -> None:
+    assert llama_swap_binary("auto", tmp_path / "nowhere") is None
+    install(tmp_path)
+    assert llama_swap_binary("builtin", tmp_path) is None
+
+
+def test_what_cannot_be_run_is_no_binary(tmp_path: Path) -> None:
+    install(tmp_path, 0o644)
+    assert llama_swap_binary("auto", tmp_path) is None
+
+
+def test_without_it_both_ways_out_are_named(tmp_path: Path) -> None:
+    with pytest.raises(LlmstackError) as refused:
+        llama_swap_binary("llama-swap", tmp_path)
+    assert refused.value.message == f"swapper = llama-swap, and there is no {tmp_path / NAME}"
+    assert refused.value.hint is not None
+    assert "`llmstack install-llama-swap`" in refused.value.hint
+    assert "`swapper = builtin`" in refused.value.hint

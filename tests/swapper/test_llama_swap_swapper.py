@@ -1,0 +1,209 @@
+"""The swapper over a stand-in for llama-swap, without the router around it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import psutil
+import pytest
+import yaml
+from support.fake_llama_swap import install
+from support.native import native_server
+from support.net import free_port, listener
+from support.waiting import until
+
+from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, StackConfig, Tier
+from llmstack.engine.binary import EngineBinary
+from llmstack.engine.command import server_env
+from llmstack.engine.lifeline import LIFELINE, PARENT_PID
+from llmstack.errors import LlmstackError
+from llmstack.process.leftovers import instance_of, of_instance
+from llmstack.swapper.base import SwapError
+from llmstack.swapper.llama_swap import LlamaSwap
+from llmstack.swapper.planner import MemoryPlan
+from llmstack.swapper.survey import Survey, TierSurvey
+from llmstack.swapper.swap_process import SwapProcess
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+KEY = "the-key-of-this-start"
+NAMES = ("a", "b", "bad")
+
+
+def write(tmp_path: Path, **more: Any) -> Path:
+    """A configuration of small stand-ins for llama-server, under our launcher as in real life."""
+    engine = EngineBinary("native", native_server(tmp_path))
+    models = {
+        name: {
+            "cmd": " ".join(
+                engine.argv(("--port", "${PORT}", "--alias", name, *(["--fails"] if name == "bad" else [])))
+            ),
+            "proxy": "http://127.0.0.1:${PORT}/hidden",
+            "checkEndpoint": "/health",
+            "env": [f"{LIFELINE}={PARENT_PID}", "LLAMA_ARG_API_PREFIX=/hidden"],
+        }
+        for name in NAMES
+    }
+    path = tmp_path / "llama-swap.yaml"
+    first = 10_000 + free_port() % 20_000
+    document = {"apiKeys": [KEY], "startPort": first, "models": models, **more}
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def process(tmp_path: Path, port: int | None = None, **more: Any) -> SwapProcess:
+    return SwapProcess(
+        install(tmp_path / "bin"),
+        write(tmp_path, **more),
+        port=port or free_port(),
+        env=server_env(os.environ, api_key=None),
+        instance=instance_of(tmp_path),
+        pid_file=tmp_path / "llama-swap.pid",
+        log=tmp_path / "logs" / "llama-swap.log",
+    )
+
+
+@asynccontextmanager
+async def swapper(tmp_path: Path, *, preloaded: str | None = "a", **more: Any) -> AsyncIterator[LlamaSwap]:
+    plan = MemoryPlan(1, dict.fromkeys(NAMES, 1), dict.fromkeys(NAMES, 1.0))
+    tiers = {
+        name: Tier(name, Backend.GGUF, GgufModel(), 4096, role=Role.FAST if name == preloaded else None)
+        for name in NAMES
+    }
+    found = Survey(None, {name: TierSurvey() for name in NAMES}, plan)
+    swap = LlamaSwap(process(tmp_path, **more), StackConfig(Settings(), Routing(), tiers), found)
+    try:
+        yield swap
+    finally:
+        await swap.close()
+        assert not of_instance(instance_of(tmp_path))
+        assert not (tmp_path / "llama-swap.pid").exists()
+
+
+async def get(url: str, headers: dict[str, str]) -> int:
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
+        return answer.status
+
+
+async def test_it_preloads_swaps_and_unloads(tmp_path: Path) -> None:
+    async with swapper(tmp_path) as swap:
+        await until(lambda: swap.states()["a"].state == "resident")
+        async with await swap.acquire("b") as lease:
+            assert await get(f"{lease.url}/props", dict(lease.headers)) == 200
+            assert await get(f"{lease.url}/props", {}) == 401
+            states = swap.states()
+            assert (states["a"].state, states["b"].state, states["b"].leases) == ("idle", "resident", 1)
+            line = psutil.Process(states["b"].pid).cmdline()
+            assert line[line.index("--port") + 1] == str(states["b"].port)
+            assert await lease.failure() is None
+            assert await lease.explain(400, b"the engine's own") is None
+            assert await lease.explain(500, b'{"error": {"message": "the engine\'s own"}}') is None
+        assert await swap.unload("b")
+        assert not await swap.unload("b")
+
+
+async def test_it_is_looked_at_whether_strangers_are_kept_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for keys, warned in (([KEY], False), ([KEY, ""], True)):  # "" lets in who sends no key
+        async with swapper(tmp_path, preloaded=None, apiKeys=keys) as swap:
+            await swap.load("b")
+        assert ("asks for no key below /upstream (404)" in caplog.text) == warned
+
+
+async def test_many_at_once_wait_for_one_load(tmp_path: Path) -> None:
+    async def use(name: str) -> int:
+        async with await swap.acquire(name) as lease:
+            return await get(f"{lease.url}/props", dict(lease.headers))
+
+    async with swapper(tmp_path) as swap:
+        answers = await asyncio.gather(*(use(name) for name in ["a", "b", "b"] * 10))
+        assert answers == [200] * 30
+
+
+async def test_a_model_that_fails_says_why(tmp_path: Path) -> None:
+    async with swapper(tmp_path) as swap:
+        with pytest.raises(SwapError) as refused:
+            await swap.acquire("bad")
+        assert refused.value.message == "the model server of bad did not start\n  the weights are cursed"
+        assert swap.states()["bad"].state == "down"
+
+
+async def test_a_model_that_dies_is_noticed_and_explained(tmp_path: Path) -> None:
+    async with swapper(tmp_path) as swap:
+        async with await swap.acquire("b") as lease:
+            pid = swap.states()["b"].pid
+            psutil.Process(pid).kill()
+            why = await lease.explain(502, b"")
+            assert why is not None
+            assert why.startswith("the model server of b ended")
+        await until(lambda: swap.states()["b"].state == "idle")
+        async with await swap.acquire("b"):
+            assert swap.states()["b"].pid != pid
+
+
+async def test_it_is_started_again_after_a_crash(tmp_path: Path) -> None:
+    async with swapper(tmp_path) as swap:
+        async with await swap.acquire("b") as lease:
+            found = [psutil.Process(each.pid) for each in of_instance(instance_of(tmp_path))]
+            lines = {each: each.cmdline() for each in found}
+            (itself,) = [each for each in found if lines[each][1] == str(tmp_path / "bin" / "llama-swap")]
+            itself.kill()
+            assert (await lease.failure() or "").startswith("llama-swap ended")
+        await until(lambda: swap.states()["a"].state == "resident", timeout=15)
+        async with await swap.acquire("b") as lease:
+            assert await get(f"{lease.url}/props", dict(lease.headers)) == 200
+
+
+async def test_a_configuration_it_refuses_is_shown(tmp_path: Path) -> None:
+    async with swapper(tmp_path, helthCheckTimeout=1) as swap:
+        with pytest.raises(SwapError) as refused:
+            await swap.acquire("a")
+        assert refused.value.message == (
+            "llama-swap ended (exit code 1)\n  top level: unknown ['helthCheckTimeout']"
+        )
+        assert refused.value.hint == f"see {tmp_path / 'logs' / 'llama-swap.log'}"
+
+
+async def test_a_port_that_somebody_has(tmp_path: Path) -> None:
+    with listener() as taken:
+        port = taken.getsockname()[1]
+        async with swapper(tmp_path, port=port) as swap:
+            with pytest.raises(SwapError, match=f"port {port} for llama-swap is taken by"):
+                await swap.acquire("a")
+
+
+async def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
+    swap = process(tmp_path)
+    (tmp_path / "llama-swap.yaml").unlink()
+    with pytest.raises(LlmstackError, match="expected a configuration of llama-swap"):
+        await swap.up()
+    await swap.close()
+
+
+async def test_closing_while_it_starts(tmp_path: Path) -> None:
+    async with swapper(tmp_path) as swap:
+        waiting = asyncio.create_task(swap.acquire("a"))
+        await until((tmp_path / "llama-swap.pid").exists)
+        await swap.close()
+        with pytest.raises(SwapError, match="the router is stopping"):
+            await waiting
+
+
+def test_no_secret_is_in_a_command_line(tmp_path: Path) -> None:
+    async def look() -> None:
+        async with swapper(tmp_path) as swap, await swap.acquire("b"):
+            found = of_instance(instance_of(tmp_path))
+            assert len(found) == 4  # a launcher each for it and its model server
+            lines = [" ".join(psutil.Process(each.pid).cmdline()) for each in found]
+            assert sys.executable in lines[0]
+            assert not any(secret in line for line in lines for secret in (KEY, "hidden"))
+
+    asyncio.run(look())
