@@ -132,7 +132,8 @@ def _tier_row(tier: TierStatus) -> tuple[str, ...]:
 def checked(console: Console, found: Checked) -> None:
     """Show configured against actual."""
     console.data(f"models   {found.source}")
-    console.data(f"engine   {found.engine or 'none'}, memory budget {size(found.budget_bytes)}\n")
+    console.data(f"engine   {found.engine or 'none'}")
+    console.data(f"budget   {size(found.budget_bytes)}: {escape(found.budget_origin)}\n")
     columns = ("tier", "on disk", ">weights", ">KV", ">cache", ">all", "fits", "file or model~")
     console.table(columns, [_check_row(tier) for tier in found.tiers])
     changes = [(escape(tier.name), change) for tier in found.tiers for change in _changes(tier)]
@@ -163,15 +164,21 @@ def _check_row(tier: TierCheck) -> tuple[str, ...]:
     fits = "-" if tier.fits is None else "[green]yes[/]" if tier.fits else "[yellow]alone[/]"
     sizes = (need.weights, need.kv, need.prompt_cache, need.total) if need else ()
     figures = tuple(size(part) for part in sizes) or ("-",) * 4
-    if tier.on_disk is False:
+    if need and not tier.kv_known:
         figures = (figures[0], "?", *figures[2:])  # its shape is in the file
     return (escape(tier.name), disk, *figures, fits, escape(tier.file))
 
 
 def _changes(tier: TierCheck) -> list[str]:
-    """Return how the running stack differs from models.ini, and what is queued."""
+    """Return how the running stack differs from models.ini, what is queued, and what the hub has."""
     changes = [f"[red]DRIFT[/] {escape(tier.drift)}"] if tier.drift else []
-    return [*changes, f"queued: {escape(tier.next)}"] if tier.next else changes
+    if tier.next:
+        here = "" if tier.next_on_disk is not False else " (not on disk)"
+        changes.append(f"queued: {escape(tier.next)}{here}")
+    if tier.hub and tier.hub.size_bytes:
+        since = f", changed {tier.hub.date[:10]}" if tier.hub.date else ""
+        changes.append(f"at the hub: {size(tier.hub.size_bytes)}{since}")
+    return changes
 
 
 def demonstrated(console: Console, shown: Demo) -> None:
