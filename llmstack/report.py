@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from llmstack.stack.check import Checked, TierCheck
     from llmstack.stack.demo import Demo
     from llmstack.stack.install import Installed
+    from llmstack.stack.proposal import Proposal
     from llmstack.stack.start import Started
     from llmstack.stack.status import StackStatus, TierStatus
     from llmstack.stack.stop import Stopped
@@ -42,6 +43,8 @@ def tokens(count: int) -> str:
 def installed(console: Console, done: Installed) -> None:
     """Show what `install` wrote and what comes next."""
     console.say(f"[bold]{escape(str(done.work_dir))}[/] is installed on channel {escape(str(done.channel))}")
+    if done.chosen is not None:
+        _chosen(console, done.chosen)
     for path in done.written:
         console.say(f"  wrote {escape(str(path))}")
     for path in done.kept:
@@ -49,6 +52,18 @@ def installed(console: Console, done: Installed) -> None:
     for name, why in done.unavailable.items():
         console.warn(f"{name} cannot start yet: {why}")
     console.say("next: `llmstack restart`" if done.restart else "next: `llmstack start`")
+
+
+def _chosen(console: Console, choice: Proposal) -> None:
+    """Show which profile was taken for this machine, and why."""
+    if choice.fits:
+        console.say(f"  profile {choice.profile}: {escape(choice.why)}; another one with --profile")
+        return
+    console.warn(
+        f"no profile fits: {choice.why}; profile {choice.profile} was written",
+        "its models are loaded one at a time, or not at all: name smaller ones, lower `ctx_size`, or use"
+        " hosted tiers",
+    )
 
 
 def started(console: Console, done: Started) -> None:

@@ -149,12 +149,11 @@ def _tier(
 
 def _memory_findings(found: Survey) -> list[Finding]:
     """Warn of a tier that no budget holds, and of one that grows far beyond it."""
-    budget = found.budget
     too_large = [
         Finding(
             name,
             f"needs {need / GB:.1f} GB of a budget of {found.plan.budget / GB:.1f} GB: loaded by itself",
-            budget.raise_for(need) if budget else "",
+            found.plan.advice.get(name, ""),
             "warning",
         )
         for name, need in found.plan.needs.items()

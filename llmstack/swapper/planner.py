@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,11 +25,13 @@ class MemoryPlan:
         budget: bytes for all resident models together.
         needs: bytes per tier.
         costs: what evicting a tier costs, compared with the others; by default its size.
+        advice: for a tier larger than the budget, how to raise it.
     """
 
     budget: int
     needs: Mapping[str, int]
     costs: Mapping[str, float]
+    advice: Mapping[str, str] = field(default_factory=dict)
 
     def fits(self, tiers: Collection[str]) -> bool:
         """Return whether these may live together; one alone always may."""

@@ -330,10 +330,11 @@ class Pool:
     async def _start(self, tier: str, model: _Model) -> None:
         if self._plan.exceeds(tier):
             _log.warning(
-                "%s needs %.1f GB, more than the whole budget of %.1f GB; it is loaded by itself",
+                "%s needs %.1f GB, more than the whole budget of %.1f GB; it is loaded by itself: %s",
                 tier,
                 self._plan.needs[tier] / 1024**3,
                 self._plan.budget / 1024**3,
+                self._plan.advice.get(tier, "raise `memory_gb`"),
             )
         await model.server.start()
         if model.state != "starting":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import Backend, GgufModel, Role
@@ -112,7 +112,8 @@ def survey(
     needs = {name: found.need for name, found in tiers.items() if found.need is not None}
     preloaded = fast.name if fast else None
     plan = memory_plan(needs, budget=budget.bytes, preloaded=preloaded, apart=budget.apart)
-    return Survey(engine, tiers, plan, budget)
+    advice = {name: budget.raise_for(need) for name, need in plan.needs.items() if plan.exceeds(name)}
+    return Survey(engine, tiers, replace(plan, advice=advice), budget)
 
 
 def memory_budget(
