@@ -156,13 +156,16 @@ def checked(console: Console, found: Checked) -> None:
         console.data("")
         console.table(("tier", "change~"), changes)
     if found.combinations:
+        known = {tier.name for tier in found.tiers if tier.kv_known}
         console.data("")
         console.table(
             ("resident together", ">memory", ""),
             [
                 (
                     escape(" + ".join(each.tiers)),
-                    size(each.need_bytes),
+                    size(each.need_bytes)
+                    if known.issuperset(each.tiers)
+                    else f"over {size(each.need_bytes)}",
                     "" if each.need_bytes <= found.budget_bytes else "[yellow]over the budget, by itself[/]",
                 )
                 for each in found.combinations
