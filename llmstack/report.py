@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from llmstack.stack.demo import Demo
     from llmstack.stack.install import Installed
     from llmstack.stack.promote import Promoted
+    from llmstack.stack.proposal import Proposal
     from llmstack.stack.reload import Reloaded
     from llmstack.stack.start import Started
     from llmstack.stack.status import StackStatus, TierStatus
@@ -44,6 +45,8 @@ def tokens(count: int) -> str:
 def installed(console: Console, done: Installed) -> None:
     """Show what `install` wrote and what comes next."""
     console.say(f"[bold]{escape(str(done.work_dir))}[/] is installed on channel {escape(str(done.channel))}")
+    if done.chosen is not None:
+        _chosen(console, done.chosen)
     for path in done.written:
         console.say(f"  wrote {escape(str(path))}")
     for path in done.kept:
@@ -51,6 +54,18 @@ def installed(console: Console, done: Installed) -> None:
     for name, why in done.unavailable.items():
         console.warn(f"{name} cannot start yet: {why}")
     console.say("next: `llmstack restart`" if done.restart else "next: `llmstack start`")
+
+
+def _chosen(console: Console, choice: Proposal) -> None:
+    """Show which profile was taken for this machine, and why."""
+    if choice.fits:
+        console.say(f"  profile {choice.profile}: {escape(choice.why)}; another one with --profile")
+        return
+    console.warn(
+        f"no profile fits: {choice.why}; profile {choice.profile} was written",
+        "its models are loaded one at a time, or not at all: name smaller ones, lower `ctx_size`, or use"
+        " hosted tiers",
+    )
 
 
 def started(console: Console, done: Started) -> None:
@@ -152,7 +167,8 @@ def _tier_row(tier: TierStatus) -> tuple[str, ...]:
 def checked(console: Console, found: Checked) -> None:
     """Show configured against actual."""
     console.data(f"models   {found.source}")
-    console.data(f"engine   {found.engine or 'none'}, memory budget {size(found.budget_bytes)}\n")
+    console.data(f"engine   {found.engine or 'none'}")
+    console.data(f"budget   {size(found.budget_bytes)}: {escape(found.budget_origin)}\n")
     columns = ("tier", "on disk", ">weights", ">KV", ">cache", ">all", "fits", "file or model~")
     console.table(columns, [_check_row(tier) for tier in found.tiers])
     changes = [(escape(tier.name), change) for tier in found.tiers for change in _changes(tier)]
@@ -160,13 +176,16 @@ def checked(console: Console, found: Checked) -> None:
         console.data("")
         console.table(("tier", "change~"), changes)
     if found.combinations:
+        known = {tier.name for tier in found.tiers if tier.kv_known}
         console.data("")
         console.table(
             ("resident together", ">memory", ""),
             [
                 (
                     escape(" + ".join(each.tiers)),
-                    size(each.need_bytes),
+                    size(each.need_bytes)
+                    if known.issuperset(each.tiers)
+                    else f"over {size(each.need_bytes)}",
                     "" if each.need_bytes <= found.budget_bytes else "[yellow]over the budget, by itself[/]",
                 )
                 for each in found.combinations
@@ -183,15 +202,21 @@ def _check_row(tier: TierCheck) -> tuple[str, ...]:
     fits = "-" if tier.fits is None else "[green]yes[/]" if tier.fits else "[yellow]alone[/]"
     sizes = (need.weights, need.kv, need.prompt_cache, need.total) if need else ()
     figures = tuple(size(part) for part in sizes) or ("-",) * 4
-    if tier.on_disk is False:
+    if need and not tier.kv_known:
         figures = (figures[0], "?", *figures[2:])  # its shape is in the file
     return (escape(tier.name), disk, *figures, fits, escape(tier.file))
 
 
 def _changes(tier: TierCheck) -> list[str]:
-    """Return how the running stack differs from models.ini, and what is queued."""
+    """Return how the running stack differs from models.ini, what is queued, and what the hub has."""
     changes = [f"[red]DRIFT[/] {escape(tier.drift)}"] if tier.drift else []
-    return [*changes, f"queued: {escape(tier.next)}"] if tier.next else changes
+    if tier.next:
+        here = "" if tier.next_on_disk is not False else " (not on disk)"
+        changes.append(f"queued: {escape(tier.next)}{here}")
+    if tier.hub and tier.hub.size_bytes:
+        since = f", changed {tier.hub.date[:10]}" if tier.hub.date else ""
+        changes.append(f"at the hub: {size(tier.hub.size_bytes)}{since}")
+    return changes
 
 
 def demonstrated(console: Console, shown: Demo) -> None:

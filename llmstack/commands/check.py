@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from llmstack.context import App
 
 
-def check(ctx: typer.Context, as_json: JsonOption = False) -> None:
-    """Compare models.ini with this machine.
+def check(
+    ctx: typer.Context,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask nothing of the model hub.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare models.ini with this machine and the model hub.
 
-    Looks at files on disk, memory, and what runs now.
+    Looks at files on disk and at the hub, at memory, and at what runs now.
 
     Exit code 1 where a tier cannot start.
 
@@ -25,7 +29,7 @@ def check(ctx: typer.Context, as_json: JsonOption = False) -> None:
     from llmstack.stack.check import check as check_stack
 
     app: App = ctx.obj
-    found = check_stack(app.find_project(), app.user, app.env)
+    found = check_stack(app.find_project(), app.user, app.env, offline=offline)
     if as_json:
         app.console.json(found)
     else:

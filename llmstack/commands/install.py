@@ -18,7 +18,12 @@ def install(
     current: Annotated[bool, typer.Option("--current", help="Pin channel `current`.")] = False,
     next_: Annotated[bool, typer.Option("--next", help="Pin channel `next`: run queued upgrades.")] = False,
     profile: Annotated[
-        str | None, typer.Option(help="Start models.ini from this profile: default or demo.", metavar="NAME")
+        str | None,
+        typer.Option(
+            help="Start models.ini from this profile: 8gb, 16gb, 32gb, 64gb, default (the reference) or demo;"
+            " without it, from the one that fits this machine.",
+            metavar="NAME",
+        ),
     ] = None,
     hosted: Annotated[
         bool,

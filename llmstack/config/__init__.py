@@ -1,6 +1,13 @@
 """models.ini, read into frozen values."""
 
-from llmstack.config.bundled import enable_hosted, profile_names, profile_text
+from llmstack.config.bundled import (
+    MACHINES,
+    SMALLEST,
+    enable_hosted,
+    fitting_profile,
+    profile_names,
+    profile_text,
+)
 from llmstack.config.model import (
     DIRECT_PROVIDERS,
     LOCAL_SERVERS,
@@ -25,6 +32,8 @@ from llmstack.config.parse import load, parse
 __all__ = [
     "DIRECT_PROVIDERS",
     "LOCAL_SERVERS",
+    "MACHINES",
+    "SMALLEST",
     "Backend",
     "EngineSettings",
     "GgufModel",
@@ -41,6 +50,7 @@ __all__ = [
     "Switch",
     "Tier",
     "enable_hosted",
+    "fitting_profile",
     "load",
     "parse",
     "profile_names",

@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     text("-ctk", "--cache-type-k", choices=KV_TYPES, default="f16")
     text("-ctv", "--cache-type-v", choices=KV_TYPES, default="f16")
     text("-cram", "--cache-ram", type=int)
+    text("--ctx-checkpoints", type=int)
     text("--rope-scaling", choices=("none", "linear", "yarn"))
     text("--rope-scale", type=float)
     text("--yarn-orig-ctx", type=int)
@@ -89,6 +90,7 @@ ATTRIBUTES: dict[str, tuple[str, Callable[[Any, Any], Any] | None]] = {
     "cache_type_k": ("cache_type_k", _kv_type),
     "cache_type_v": ("cache_type_v", _kv_type),
     "cache_ram": ("cache_ram_mib", None),
+    "ctx_checkpoints": ("n_ctx_checkpoints", None),
     "rope_scaling": ("rope_scaling_type", _rope_scaling),
     "rope_scale": ("rope_freq_scale", lambda _x, scale: 1 / scale),
     "yarn_orig_ctx": ("yarn_orig_ctx", None),

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from llmstack.engine.shape import GgufHeader, header_of
 from llmstack.errors import LlmstackError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+__all__ = ["GgufHeader", "read_header", "read_header_from"]
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
@@ -22,34 +24,9 @@ _MAX_STRING = 16 * 1024 * 1024  # a chat template is the longest string seen, we
 _LENGTH_BYTES = 8
 _BLOCK = 1024 * 1024
 _MAX_KEYS = 1_000_000
-_MAX_LAYERS = 65_536
 _MAX_DEPTH = 8  # of arrays in arrays; none was ever seen
+_VOCABULARY, _FAMILY = "tokenizer.ggml.tokens", "general.architecture"
 _KEPT_ARRAY = 4096  # per-layer values; longer ones are vocabularies, of which only the length matters
-
-
-@dataclass(frozen=True, slots=True)
-class GgufHeader:
-    """The shape of a model, as far as memory depends on it.
-
-    Attributes:
-        size: bytes of the file.
-        layers: transformer blocks.
-        kv_heads: per layer; 0 for a layer without a KV cache.
-        key_length: values per head in the K cache; `value_length` likewise for V.
-        context: tokens the model was trained for.
-        vocabulary: number of tokens.
-        embedding: width of the residual stream.
-    """
-
-    architecture: str
-    size: int
-    layers: int
-    kv_heads: tuple[int, ...]
-    key_length: int
-    value_length: int
-    context: int
-    vocabulary: int
-    embedding: int
 
 
 class _Reader:
@@ -84,6 +61,8 @@ class _Reader:
         for _ in range(count):
             if len(block) - at < _LENGTH_BYTES:
                 block, at = block[at:] + self._file.read(_BLOCK), 0
+            if len(block) < _LENGTH_BYTES:
+                raise ValueError("the file ends inside its header")
             at += _LENGTH_BYTES + length_at(block, at)[0]
             if at > len(block):
                 self.skip(at - len(block))
@@ -125,18 +104,34 @@ def read_header(path: Path) -> GgufHeader:
     """
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            return _header(_metadata(_Reader(file, size)), size)
+            return read_header_from(file, os.fstat(file.fileno()).st_size, str(path))
     except OSError as error:
         raise LlmstackError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_header_from(file: BinaryIO, size: int, name: str, *, brief: bool = False) -> GgufHeader:
+    """Read the header of a GGUF model from anything that can be read and sought.
+
+    Args:
+        file: at its first byte.
+        size: of the whole file, in bytes.
+        name: of the file, for error messages.
+        brief: stop at the vocabulary, megabytes of it, where the shape stood before it, as every known
+            converter writes it. For a file that is fetched from afar.
+
+    Raises:
+        LlmstackError: it is not a GGUF model.
+    """
+    try:
+        return header_of(_metadata(_Reader(file, size), brief=brief), size)
     except (ArithmeticError, ValueError, TypeError, struct.error) as error:
         raise LlmstackError(
-            f"{path}: expected a GGUF model: {error}",
+            f"{name}: expected a GGUF model: {error}",
             hint="the file is damaged or something else; fetch it again",
         ) from error
 
 
-def _metadata(reader: _Reader) -> dict[str, Any]:
+def _metadata(reader: _Reader, *, brief: bool) -> dict[str, Any]:
     if (magic := reader.take(4)) != b"GGUF":
         raise ValueError(f"it starts with {magic!r}, not with GGUF")
     version = reader.scalar("I")
@@ -146,43 +141,11 @@ def _metadata(reader: _Reader) -> dict[str, Any]:
     count = reader.scalar("Q")
     if count > _MAX_KEYS:
         raise ValueError(f"{count} entries in its header")
-    return {reader.string(): reader.value(reader.scalar("I")) for _ in range(count)}
-
-
-def _header(metadata: dict[str, Any], size: int) -> GgufHeader:
-    architecture = metadata.get("general.architecture")
-
-    def number(name: str, default: int | None = None) -> int:
-        value = metadata.get(f"{architecture}.{name}", default)
-        if value is None:
-            raise ValueError(f"its header lacks {architecture}.{name}")
-        if int(value) < 0:
-            raise ValueError(f"its {architecture}.{name} is negative")
-        return int(value)
-
-    def per_layer(name: str, default: tuple[int, ...]) -> tuple[int, ...]:
-        value = metadata.get(f"{architecture}.{name}", default)
-        values = tuple(map(int, value)) if isinstance(value, tuple) else (int(value),) * layers
-        if any(entry < 0 for entry in values):
-            raise ValueError(f"its {architecture}.{name} is negative")
-        return values
-
-    if not isinstance(architecture, str):
-        raise ValueError("its header lacks general.architecture")  # noqa: TRY004 - of the file, not of an argument
-    layers, embedding = number("block_count"), number("embedding_length")
-    if layers > _MAX_LAYERS:
-        raise ValueError(f"{layers} layers in its header")
-    heads = per_layer("attention.head_count", (0,))  # a recurrent model may have none
-    widest = max(heads, default=0)
-    head_size = embedding // widest if widest else 0
-    return GgufHeader(
-        architecture=architecture,
-        size=size,
-        layers=layers,
-        kv_heads=per_layer("attention.head_count_kv", heads),
-        key_length=number("attention.key_length", head_size),
-        value_length=number("attention.value_length", head_size),
-        context=number("context_length", 0),
-        vocabulary=int(metadata.get("tokenizer.ggml.tokens", 0)),
-        embedding=embedding,
-    )
+    found: dict[str, Any] = {}
+    for _ in range(count):
+        key, kind = reader.string(), reader.scalar("I")
+        if brief and key == _VOCABULARY and kind == _ARRAY and f"{found.get(_FAMILY)}.block_count" in found:
+            reader.scalar("I")
+            return {**found, key: reader.scalar("Q")}
+        found[key] = reader.value(kind)
+    return found

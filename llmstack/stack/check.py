@@ -1,26 +1,32 @@
-"""Configured against actual, as far as it is known without asking anyone."""
+"""Configured against actual: this machine, the model hub, and what runs now."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from llmstack.channel import NEXT
 from llmstack.config import parse
-from llmstack.config.model import Backend
+from llmstack.config.model import Backend, GgufModel
+from llmstack.engine.weights import find_weights
 from llmstack.errors import LlmstackError
+from llmstack.stack.at_hub import Finding, ask_hub
 from llmstack.stack.project import active_channel, router_address, running_router
 from llmstack.stack.router_client import RouterClient, api_key
 from llmstack.stack.routing import config_here
+from llmstack.swapper.footprint import GB
 from llmstack.swapper.survey import survey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmstack.config.model import StackConfig, Tier
+    from llmstack.config.model import Model, StackConfig, Tier
     from llmstack.paths import Project, UserDirs
-    from llmstack.swapper.planner import Footprint
-    from llmstack.swapper.survey import Survey, TierSurvey
+    from llmstack.stack.at_hub import AtHub
+    from llmstack.swapper.footprint import Footprint
+    from llmstack.swapper.survey import Survey
+
+GROWTH_WORTH_SAYING = GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +36,13 @@ class TierCheck:
     Attributes:
         file: what it loads or asks for.
         on_disk: None for a tier that needs no file.
+        size_bytes: on disk, else at the hub.
         need: memory once resident; None where it is not known.
+        kv_known: whether `need` has the KV cache: it takes the file's header, here or at the hub.
         drift: how the running stack differs from models.ini; None where it does not.
-        next: the queued upgrade.
+        next: the queued upgrade; `next_on_disk` whether it is here.
         fits: alone in the memory budget; None where its size is not known.
+        hub: what the hub has under that name; None where nobody was asked.
     """
 
     name: str
@@ -42,9 +51,12 @@ class TierCheck:
     on_disk: bool | None
     size_bytes: int | None
     need: Footprint | None
+    kv_known: bool
     drift: str | None
     next: str | None
+    next_on_disk: bool | None
     fits: bool | None
+    hub: AtHub | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,44 +69,43 @@ class Combination:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something to mend."""
-
-    tier: str | None
-    message: str
-    hint: str = ""
-    level: Literal["error", "warning"] = "error"
-
-
-@dataclass(frozen=True, slots=True)
 class Checked:
     """What `check` found."""
 
     source: str
     engine: str | None
     budget_bytes: int
+    budget_origin: str
     tiers: list[TierCheck]
     combinations: list[Combination]
     problems: list[Finding]
 
 
-def check(project: Project | None, user: UserDirs, env: Mapping[str, str]) -> Checked:
-    """Compare the configuration with this machine."""
+def check(
+    project: Project | None, user: UserDirs, env: Mapping[str, str], *, offline: bool = False
+) -> Checked:
+    """Compare the configuration with this machine, and with the hub unless `offline`."""
     config = config_here(project, user)
-    found = survey(config, env)
+    hub = ask_hub(config, env, offline=offline)
+    found = survey(config, env, elsewhere=hub.elsewhere(config))
     edited = _edited_since_start(project, config, env)
     problems = [
         Finding(name, tier.obstacle.reason, tier.obstacle.hint)
         for name, tier in found.tiers.items()
         if tier.obstacle is not None
     ]
+    problems += hub.findings(config, found, env)
     problems += _memory_findings(found)
     problems += _override_findings(project)
     return Checked(
         source=config.source,
         engine=str(found.engine.path) if found.engine and found.engine.kind == "native" else _kind(found),
         budget_bytes=found.plan.budget,
-        tiers=[_tier(tier, found.tiers[name], found, edited) for name, tier in config.tiers.items()],
+        budget_origin=found.budget.origin if found.budget else "",
+        tiers=[
+            _tier(tier, found, edited, next_on_disk=_on_disk(tier.queued, env), hub=hub.seen(tier))
+            for tier in config.tiers.values()
+        ],
         combinations=[
             Combination(names, sum(found.plan.needs[name] for name in names), found.plan.fits(names))
             for names in found.plan.sets()
@@ -107,11 +118,19 @@ def _kind(found: Survey) -> str | None:
     return found.engine.kind if found.engine else None
 
 
-def _tier(tier: Tier, seen: TierSurvey, found: Survey, edited: Mapping[str, str]) -> TierCheck:
+def _on_disk(model: Model | None, env: Mapping[str, str]) -> bool | None:
+    return find_weights(model, env) is not None if isinstance(model, GgufModel) else None
+
+
+def _tier(
+    tier: Tier, found: Survey, edited: Mapping[str, str], *, next_on_disk: bool | None, hub: AtHub | None
+) -> TierCheck:
+    seen = found.tiers[tier.name]
     local = tier.backend is Backend.GGUF
     fits = not found.plan.exceeds(tier.name) if tier.name in found.plan.needs else None
-    if seen.weights is None and fits:
+    if seen.header is None and fits:
         fits = None  # the KV cache comes on top, and how large it is stands in the file
+    queued = tier.queued is not None and tier.channel == "current"
     return TierCheck(
         name=tier.name,
         backend=tier.backend,
@@ -119,24 +138,39 @@ def _tier(tier: Tier, seen: TierSurvey, found: Survey, edited: Mapping[str, str]
         on_disk=seen.weights is not None if local else None,
         size_bytes=seen.size_bytes or None,
         need=seen.need,
+        kv_known=seen.header is not None,
         drift=edited.get(tier.name),
-        next=tier.queued.label if tier.queued is not None and tier.channel == "current" else None,
+        next=tier.queued.label if queued and tier.queued is not None else None,
+        next_on_disk=next_on_disk if queued else None,
         fits=fits,
+        hub=hub,
     )
 
 
 def _memory_findings(found: Survey) -> list[Finding]:
-    gb = 1024**3
-    return [
+    """Warn of a tier that no budget holds, and of one that grows far beyond it."""
+    too_large = [
         Finding(
             name,
-            f"needs {need / gb:.1f} GB of a budget of {found.plan.budget / gb:.1f} GB: loaded by itself",
-            "lower its `ctx_size` or `parallel`, or raise `memory_gb`",
+            f"needs {need / GB:.1f} GB of a budget of {found.plan.budget / GB:.1f} GB: loaded by itself",
+            found.plan.advice.get(name, ""),
             "warning",
         )
         for name, need in found.plan.needs.items()
-        if need > found.plan.budget
+        if found.plan.exceeds(name)
     ]
+    growing = [
+        Finding(
+            name,
+            f"long conversations may take {seen.need.checkpoints / GB:.1f} GB of RAM more: llama.cpp copies"
+            " what this kind of model cannot rewind, up to 32 times for each slot",
+            "`extra_args = --ctx-checkpoints 8` keeps fewer",
+            "warning",
+        )
+        for name, seen in found.tiers.items()
+        if seen.need is not None and seen.need.checkpoints > GROWTH_WORTH_SAYING
+    ]
+    return too_large + growing
 
 
 def _override_findings(project: Project | None) -> list[Finding]:

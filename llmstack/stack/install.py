@@ -15,6 +15,7 @@ from llmstack.fingerprint import fingerprint
 from llmstack.generators.opencode import agents_md, render
 from llmstack.stack.demo_models import build_demo_models, demo_models_of
 from llmstack.stack.project import router_address, running_router
+from llmstack.stack.proposal import Proposal, propose_profile
 from llmstack.swapper.survey import survey
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class InstallOptions:
 
     Attributes:
         channel: the pin; None keeps the one there is.
-        profile: bundled profile for the first models.ini; None means `default`.
+        profile: bundled profile for the first models.ini; None means the one that fits this machine.
         hosted: enable the profile's hosted tier.
         trust: trust files that were there before without asking.
     """
@@ -52,6 +53,7 @@ class Installed:
         written: files that were written; `kept` those of the user that stayed as they were.
         unavailable: tiers that cannot start yet, with reason and remedy.
         restart: the stack runs, and takes the new files up at the next `restart`.
+        chosen: the profile that was chosen for this machine; None where nothing was to choose.
     """
 
     work_dir: Path
@@ -60,6 +62,7 @@ class Installed:
     kept: list[Path]
     unavailable: dict[str, str]
     restart: bool
+    chosen: Proposal | None = None
 
 
 def install(
@@ -91,7 +94,9 @@ def install(
             hint="go back with `llmstack install --current`",
         )
     _settle_trust(project, user.trusted_projects, options, consent)
-    text, config = _models_ini(project, user, options)
+    fresh = not project.models_ini.exists() and options.profile is None
+    chosen = propose_profile(user, env) if fresh else None
+    text, config = _models_ini(project, user, options, chosen)
     if channel == NEXT and not any(tier.queued for tier in config.tiers.values()):
         raise LlmstackError(
             "no tier has a queued upgrade",
@@ -109,6 +114,7 @@ def install(
         kept=kept,
         unavailable=survey(running_config, env).unavailable,
         restart=running_router(project) is not None,
+        chosen=chosen,
     )
 
 
@@ -134,7 +140,9 @@ def _settle_trust(
     trust.grant(project, store, seen=seen)
 
 
-def _models_ini(project: Project, user: UserDirs, options: InstallOptions) -> tuple[str | None, StackConfig]:
+def _models_ini(
+    project: Project, user: UserDirs, options: InstallOptions, chosen: Proposal | None
+) -> tuple[str | None, StackConfig]:
     """Return the text to write as models.ini, None where the user's own stays, and what it says."""
     if project.models_ini.exists():
         if options.profile is not None:
@@ -143,7 +151,8 @@ def _models_ini(project: Project, user: UserDirs, options: InstallOptions) -> tu
                 hint="move it away to start from a profile again",
             )
         return None, load(project.models_ini)
-    text = profile_text(options.profile or "default", demo_models=user.demo_models)
+    name = options.profile or (chosen.profile if chosen else "default")
+    text = profile_text(name, demo_models=user.demo_models)
     if options.hosted:
         text = enable_hosted(text)
     return text, parse(text, str(project.models_ini), base=project.models_ini.parent)

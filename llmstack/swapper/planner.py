@@ -1,84 +1,20 @@
-"""How much memory each tier needs, which tiers may live together, and whom to evict. Pure."""
+"""Which tiers may live together, and whom to evict. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from llmstack.config.model import EngineSettings, Tier
-    from llmstack.engine.header import GgufHeader
+    from llmstack.swapper.footprint import Footprint
 
 GB = 1024**3
-MB = 1024**2
-PROCESS_BYTES = 48 * MB  # a model server without a model (measured 37-47 MB)
-UBATCH = 512  # llama.cpp's default; its compute buffer holds the logits of one such batch
-KEPT_FREE = 0.25  # of the memory found, for everything else; macOS keeps as much from the GPU
 PRELOADED_COST = 1_000_000  # evicted last: more than all other tiers together
 COST_UNITS = 1000
 MAX_SETS = 200
 MAX_TRIES = 2000
-
-# ggml block types: bytes per block of 32 values, / 32
-BYTES_PER_VALUE = {
-    "f32": 4.0,
-    "f16": 2.0,
-    "bf16": 2.0,
-    "q8_0": 34 / 32,
-    "q5_1": 24 / 32,
-    "q5_0": 22 / 32,
-    "q4_1": 20 / 32,
-    "q4_0": 18 / 32,
-    "iq4_nl": 18 / 32,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """Memory that one resident model needs, in bytes."""
-
-    weights: int
-    kv: int = 0
-    prompt_cache: int = 0
-    compute: int = PROCESS_BYTES
-
-    @property
-    def total(self) -> int:
-        """Everything together."""
-        return self.weights + self.kv + self.prompt_cache + self.compute
-
-
-def kv_bytes(header: GgufHeader, engine: EngineSettings, ctx_size: int) -> int:
-    """Return the size of the KV cache: `ctx_size` tokens in each of `parallel` slots, full attention."""
-    per_head = (
-        header.key_length * BYTES_PER_VALUE[engine.cache_type_k]
-        + header.value_length * BYTES_PER_VALUE[engine.cache_type_v]
-    )
-    return round(ctx_size * engine.parallel * sum(header.kv_heads) * per_head)
-
-
-def footprint(tier: Tier, *, file_bytes: int, header: GgufHeader | None) -> Footprint:
-    """Return what a gguf tier needs once resident.
-
-    Args:
-        tier: the tier; a `size_gb` in models.ini counts instead of the file's size.
-        file_bytes: size of its file or files on disk; 0 where they are missing.
-        header: None where the file is missing: then the KV cache is unknown and counted as 0.
-    """
-    size_gb = getattr(tier.model, "size_gb", None)
-    weights = round(size_gb * GB) if size_gb is not None else file_bytes
-    prompt_cache = round(tier.engine.cache_ram_gb * GB)
-    if header is None:
-        return Footprint(weights, prompt_cache=prompt_cache)
-    logits = UBATCH * (header.vocabulary + header.embedding) * 4
-    return Footprint(
-        weights=weights,
-        kv=kv_bytes(header, tier.engine, tier.ctx_size),
-        prompt_cache=prompt_cache,
-        compute=PROCESS_BYTES + logits,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +25,13 @@ class MemoryPlan:
         budget: bytes for all resident models together.
         needs: bytes per tier.
         costs: what evicting a tier costs, compared with the others; by default its size.
+        advice: for a tier larger than the budget, how to raise it.
     """
 
     budget: int
     needs: Mapping[str, int]
     costs: Mapping[str, float]
+    advice: Mapping[str, str] = field(default_factory=dict)
 
     def fits(self, tiers: Collection[str]) -> bool:
         """Return whether these may live together; one alone always may."""
@@ -177,15 +115,19 @@ class MemoryPlan:
         return frozenset(best[2]) if best is not None else None
 
 
-def memory_plan(footprints: Mapping[str, Footprint], *, budget: int, preloaded: str | None) -> MemoryPlan:
-    """Return the plan for these tiers; `preloaded` (the role-fast tier) is evicted last."""
-    needs = {tier: need.total for tier, need in footprints.items()}
+def memory_plan(
+    footprints: Mapping[str, Footprint], *, budget: int, preloaded: str | None, apart: bool = False
+) -> MemoryPlan:
+    """Return the plan for these tiers.
+
+    Args:
+        footprints: of every gguf tier.
+        budget: bytes for all resident models together.
+        preloaded: the role-fast tier; it is evicted last.
+        apart: the budget is a GPU's own memory, which holds no prompt caches.
+    """
+    needs = {tier: need.device if apart else need.total for tier, need in footprints.items()}
     costs = {tier: max(1.0, need / GB) for tier, need in needs.items()}
     if preloaded in costs:
         costs[preloaded] += PRELOADED_COST
     return MemoryPlan(budget, needs, costs)
-
-
-def default_budget(total_memory: int) -> int:
-    """Return the budget where `memory_gb` is not set: three quarters of the machine's memory, in bytes."""
-    return round(total_memory * (1 - KEPT_FREE))

@@ -375,10 +375,11 @@ class Pool:
         plan = self._terms.plan
         if plan.exceeds(tier):
             _log.warning(
-                "%s needs %.1f GB, more than the whole budget of %.1f GB; it is loaded by itself",
+                "%s needs %.1f GB, more than the whole budget of %.1f GB; it is loaded by itself: %s",
                 tier,
                 plan.needs[tier] / 1024**3,
                 plan.budget / 1024**3,
+                plan.advice.get(tier, "raise `memory_gb`"),
             )
         await model.server.start()
         if model.state != "starting":

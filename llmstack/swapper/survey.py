@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import platform
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-import psutil
 
 from llmstack.config.model import Backend, GgufModel, Role
 from llmstack.engine.binary import find_engine
 from llmstack.engine.header import read_header
 from llmstack.engine.weights import find_weights, shards
 from llmstack.errors import LlmstackError
-from llmstack.swapper.planner import GB, Footprint, default_budget, footprint, memory_plan
+from llmstack.swapper.budget import Budget, budget_of
+from llmstack.swapper.footprint import Footprint, footprint
+from llmstack.swapper.hardware import Hardware, detect
+from llmstack.swapper.planner import memory_plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from llmstack.config.model import StackConfig, Tier
     from llmstack.engine.binary import EngineBinary
+    from llmstack.engine.header import GgufHeader
     from llmstack.swapper.planner import MemoryPlan
 
 
@@ -35,12 +38,21 @@ class Obstacle:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What is known of a tier's file or files that are not on this disk: their size, and their header."""
+
+    size_bytes: int
+    header: GgufHeader | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TierSurvey:
     """What is known of one tier without starting it.
 
     Attributes:
         weights: the file to load, for a gguf tier that is on disk.
-        size_bytes: of its file or files.
+        size_bytes: of its file or files, also where they are elsewhere.
+        header: the model's shape, where it could be read.
         need: memory, for a gguf tier.
         obstacle: None where it can start.
     """
@@ -49,6 +61,7 @@ class TierSurvey:
     size_bytes: int = 0
     need: Footprint | None = None
     obstacle: Obstacle | None = None
+    header: GgufHeader | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +72,13 @@ class Survey:
         engine: what runs models; None where nothing was found.
         tiers: by name.
         plan: which gguf tiers may live together.
+        budget: where the plan's budget comes from.
     """
 
     engine: EngineBinary | None
     tiers: Mapping[str, TierSurvey]
     plan: MemoryPlan
+    budget: Budget | None = None
 
     @property
     def unavailable(self) -> dict[str, str]:
@@ -71,15 +86,48 @@ class Survey:
         return {name: str(found.obstacle) for name, found in self.tiers.items() if found.obstacle is not None}
 
 
-def survey(config: StackConfig, env: Mapping[str, str]) -> Survey:
-    """Look at this machine: the engine, the files and their headers, the memory."""
+def survey(
+    config: StackConfig,
+    env: Mapping[str, str],
+    *,
+    hardware: Hardware | None = None,
+    elsewhere: Mapping[str, Elsewhere] | None = None,
+) -> Survey:
+    """Look at this machine: the engine, the files and their headers, the memory.
+
+    Args:
+        config: the tiers.
+        env: where to look.
+        hardware: what there is, where it was detected already.
+        elsewhere: files of tiers that are not on disk, by tier.
+    """
     engine, no_engine = _engine(env)
-    tiers = {name: _measure(tier, *_find(tier, env, no_engine)) for name, tier in config.tiers.items()}
+    far = elsewhere or {}
+    tiers = {
+        name: _measure(tier, *_find(tier, env, no_engine), far.get(name))
+        for name, tier in config.tiers.items()
+    }
     fast = config.by_role(Role.FAST)
-    memory_gb = config.settings.memory_gb
-    budget = round(memory_gb * GB) if memory_gb else default_budget(psutil.virtual_memory().total)
+    budget = memory_budget(config, engine, env, hardware)
     needs = {name: found.need for name, found in tiers.items() if found.need is not None}
-    return Survey(engine, tiers, memory_plan(needs, budget=budget, preloaded=fast.name if fast else None))
+    preloaded = fast.name if fast else None
+    plan = memory_plan(needs, budget=budget.bytes, preloaded=preloaded, apart=budget.apart)
+    advice = {name: budget.raise_for(need) for name, need in plan.needs.items() if plan.exceeds(name)}
+    return Survey(engine, tiers, replace(plan, advice=advice), budget)
+
+
+def memory_budget(
+    config: StackConfig, engine: EngineBinary | None, env: Mapping[str, str], hardware: Hardware | None
+) -> Budget:
+    """Return the memory budget; the machine is looked at where models.ini does not say it."""
+    if hardware is None:
+        hardware = Hardware(0) if config.settings.memory_gb else detect(env)
+    return budget_of(config.settings, config.tiers.values(), hardware, gpu_engine=uses_graphics_card(engine))
+
+
+def uses_graphics_card(engine: EngineBinary | None) -> bool:
+    """Return whether the engine may use one: the registry's wheels do on a Mac only."""
+    return engine is None or engine.kind == "native" or platform.system() == "Darwin"
 
 
 def missing(config: StackConfig, env: Mapping[str, str]) -> dict[str, str]:
@@ -107,18 +155,23 @@ def _find(
     return weights, no_engine if weights is not None else Obstacle(*_missing(tier.model))
 
 
-def _measure(tier: Tier, weights: Path | None, obstacle: Obstacle | None) -> TierSurvey:
+def _measure(
+    tier: Tier, weights: Path | None, obstacle: Obstacle | None, elsewhere: Elsewhere | None
+) -> TierSurvey:
     if tier.backend is not Backend.GGUF:
         return TierSurvey(obstacle=obstacle)
     if weights is None:
-        return TierSurvey(need=footprint(tier, file_bytes=0, header=None), obstacle=obstacle)
+        size, header = (elsewhere.size_bytes, elsewhere.header) if elsewhere else (0, None)
+        need = footprint(tier, file_bytes=size, header=header)
+        return TierSurvey(size_bytes=size, need=need, obstacle=obstacle, header=header)
     size = sum(shard.stat().st_size for shard in shards(weights))
     try:
-        need = footprint(tier, file_bytes=size, header=read_header(weights))
+        header = read_header(weights)
     except LlmstackError as error:
         damaged = Obstacle(error.message, error.hint or "")
         return TierSurvey(weights, size, footprint(tier, file_bytes=size, header=None), damaged)
-    return TierSurvey(weights, size, need, obstacle)
+    need = footprint(tier, file_bytes=size, header=header)
+    return TierSurvey(weights, size, need, obstacle, header)
 
 
 def _missing(model: GgufModel) -> tuple[str, str]:

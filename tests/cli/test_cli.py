@@ -103,7 +103,7 @@ def test_route_reads_a_request(here: CliProject) -> None:
 
 
 def test_check_works_without_a_project(here: CliProject) -> None:
-    checked = here.run("check", "--json")
+    checked = here.run("check", "--offline", "--json")
     assert checked.code == 1
     found = json.loads(checked.out)
     assert {"tiers", "combinations", "problems"} <= found.keys()

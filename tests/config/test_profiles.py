@@ -206,13 +206,15 @@ def test_a_directory_that_ini_cannot_name_is_refused() -> None:
 
 
 def test_unknown_profiles_are_a_usage_error() -> None:
-    assert profile_names() == ["default", "demo"]
+    assert profile_names() == ["16gb", "32gb", "64gb", "8gb", "default", "demo"]
     with pytest.raises(UsageError) as caught:
         text_of("defualt")
     assert (caught.value.message, caught.value.hint) == (
-        "no profile called `defualt`; there are: default, demo",
+        "no profile called `defualt`; there are: 16gb, 32gb, 64gb, 8gb, default, demo",
         "did you mean `default`?",
     )
     with pytest.raises(UsageError) as caught:
         text_of("../demo")
-    assert caught.value.message == "no profile called `../demo`; there are: default, demo"
+    assert (
+        caught.value.message == "no profile called `../demo`; there are: 16gb, 32gb, 64gb, 8gb, default, demo"
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 import time
 import tracemalloc
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.gguf import array, gguf, llama, raw, text, tokens, u32
 
-from llmstack.engine.header import GgufHeader, read_header
+from llmstack.engine.header import GgufHeader, read_header, read_header_from
 from llmstack.engine.tiny import write_echo
 from llmstack.errors import LlmstackError
 
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HUGE = 2**62
+HYBRID = {
+    "block_count": 6,
+    "embedding_length": 64,
+    "attention.head_count": 4,
+    "attention.head_count_kv": 2,
+    "ssm.conv_kernel": 4,
+    "ssm.inner_size": 128,
+    "ssm.state_size": 32,
+    "ssm.group_count": 2,
+}
 
 
 def header_of(path: Path, content: bytes) -> GgufHeader:
@@ -39,6 +50,8 @@ def test_a_small_llama(tmp_path: Path) -> None:
         context=4096,
         vocabulary=5,
         embedding=64,
+        heads=8,
+        hidden=2 * 64,
     )
 
 
@@ -73,6 +86,49 @@ def test_what_may_be_missing(tmp_path: Path) -> None:
         tmp_path, gguf(llama(llama__attention__head_count_kv=None, llama__attention__head_count=None))
     )
     assert sum(recurrent.kv_heads) == 0
+
+
+def test_layers_that_keep_no_cache_of_their_own(tmp_path: Path) -> None:
+    hybrid = {
+        "general.architecture": text("qwen3next"),
+        **{f"qwen3next.{name}": u32(value) for name, value in HYBRID.items()},
+    }
+    found = header_of(tmp_path, gguf(hybrid))
+    # every fourth layer has attention; the others a convolution of 3 x (128 + 2 x 2 x 32), and 32 x 128
+    assert (found.kv_heads, found.state) == ((0, 0, 0, 2, 0, 0), 5 * (3 * 256 + 4096))
+    speculative = header_of(tmp_path, gguf(llama(llama__nextn_predict_layers=u32(1))))
+    assert speculative.kv_heads == (2, 2, 0)
+    latent = header_of(tmp_path, gguf(llama(llama__attention__key_length_mla=u32(24))))
+    assert latent.kv_values(windowed=False) == (3 * 2 * 8, 0)
+
+
+def test_layers_with_a_sliding_window(tmp_path: Path) -> None:
+    window = {"llama__attention__sliding_window": u32(512)}
+    assert header_of(tmp_path, gguf(llama(**window))).windowed == ()  # llama.cpp ignores it there
+    period = header_of(tmp_path, gguf(llama(**window, llama__attention__sliding_window_pattern=u32(3))))
+    assert (period.window, period.windowed) == (512, (True, True, False))
+    listed = array(7, 3, b"\0\1\0")
+    own = header_of(
+        tmp_path,
+        gguf(
+            llama(
+                **window,
+                llama__attention__sliding_window_pattern=listed,
+                llama__attention__key_length_swa=u32(4),
+            )
+        ),
+    )
+    assert (own.windowed, own.window_key_length) == ((False, True, False), 4)
+    assert (own.kv_values(windowed=True), own.kv_values(windowed=False)) == ((8, 16), (32, 32))
+
+
+def test_a_header_from_elsewhere_is_read_up_to_the_vocabulary() -> None:
+    content = gguf(llama(tokenizer__ggml__tokens=tokens(50_000)))
+    beginning = content[: content.index(b"tokenizer.ggml.tokens") + 40]
+    header = read_header_from(io.BytesIO(beginning), len(content), "far", brief=True)
+    assert (header.vocabulary, header.layers, header.size) == (50_000, 3, len(content))
+    with pytest.raises(LlmstackError, match="far: expected a GGUF model: the file ends"):
+        read_header_from(io.BytesIO(beginning), len(content), "far")
 
 
 @pytest.mark.parametrize(

@@ -2,83 +2,13 @@ from __future__ import annotations
 
 import time
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmstack.config.model import Backend, EngineSettings, GgufModel, Tier
-from llmstack.engine.header import GgufHeader
-from llmstack.swapper.planner import (
-    GB,
-    MB,
-    Footprint,
-    MemoryPlan,
-    default_budget,
-    footprint,
-    kv_bytes,
-    memory_plan,
-)
-
-QWEN_3B = GgufHeader(
-    architecture="qwen2",
-    size=2_438_740_384,
-    layers=36,
-    kv_heads=(2,) * 36,
-    key_length=128,
-    value_length=128,
-    context=32_768,
-    vocabulary=151_936,
-    embedding=2048,
-)
-
-
-def tier(*, size_gb: float | None = None, ctx_size: int = 131_072, **engine: object) -> Tier:
-    settings = EngineSettings(**engine)  # type: ignore[arg-type]
-    model = GgufModel(path=Path("m.gguf"), size_gb=size_gb)
-    return Tier("code-fast", Backend.GGUF, model, ctx_size, engine=settings)
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        # 36 layers x 2 heads x 128 values x (K + V) x 2 bytes = 36 864 bytes a token
-        (EngineSettings(cache_type_k="f16", cache_type_v="f16", parallel=1), 36_864 * 131_072),
-        (EngineSettings(cache_type_k="f16", cache_type_v="f16", parallel=2), 2 * 36_864 * 131_072),
-        # q8_0: 34 bytes for 32 values
-        (EngineSettings(parallel=1), 18_432 * 34 // 32 * 131_072),
-        (
-            EngineSettings(cache_type_k="f16", cache_type_v="q4_0", parallel=1),
-            (9216 * 2 + 9216 * 18 // 32) * 131_072,
-        ),
-    ],
-)
-def test_kv_cache(settings: EngineSettings, expected: int) -> None:
-    assert kv_bytes(QWEN_3B, settings, 131_072) == expected
-
-
-def test_layers_without_a_kv_cache_are_not_counted() -> None:
-    hybrid = GgufHeader("next", 1, 48, (0, 0, 0, 2) * 12, 256, 256, 262_144, 151_936, 2048)
-    settings = EngineSettings(cache_type_k="f16", cache_type_v="f16", parallel=1)
-    assert kv_bytes(hybrid, settings, 1000) == 12 * 2 * 256 * 2 * 2 * 1000
-
-
-def test_footprint_of_a_file_on_disk() -> None:
-    found = footprint(tier(parallel=1, cache_ram_gb=0.5), file_bytes=QWEN_3B.size, header=QWEN_3B)
-    assert found == Footprint(
-        weights=2_438_740_384,
-        kv=18_432 * 34 // 32 * 131_072,
-        prompt_cache=GB // 2,
-        compute=48 * MB + 512 * (151_936 + 2048) * 4,
-    )
-    assert found.total == found.weights + found.kv + found.prompt_cache + found.compute
-
-
-def test_footprint_of_a_file_that_is_missing() -> None:
-    assert footprint(tier(size_gb=2.5), file_bytes=0, header=None) == Footprint(
-        round(2.5 * GB), kv=0, prompt_cache=GB, compute=48 * MB
-    )
+from llmstack.swapper.footprint import GB, Footprint
+from llmstack.swapper.planner import MemoryPlan, memory_plan
 
 
 def plan(budget: float, **gigabytes: float) -> MemoryPlan:
@@ -195,5 +125,7 @@ def test_many_tiers_take_no_time(count: int) -> None:
     assert time.perf_counter() - began < 0.5
 
 
-def test_budget_where_none_is_set() -> None:
-    assert default_budget(64 * GB) == 48 * GB
+def test_a_gpu_of_its_own_holds_no_prompt_caches() -> None:
+    need = {"a": Footprint(3 * GB, kv=GB, prompt_cache=2 * GB, compute=0)}
+    assert memory_plan(need, budget=4 * GB, preloaded=None).exceeds("a")
+    assert not memory_plan(need, budget=4 * GB, preloaded=None, apart=True).exceeds("a")

@@ -17,7 +17,7 @@ from llmstack.config.model import (
     StackConfig,
     Tier,
 )
-from llmstack.swapper.planner import GB
+from llmstack.swapper.footprint import GB
 from llmstack.swapper.survey import survey
 
 if TYPE_CHECKING:
