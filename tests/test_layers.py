@@ -18,7 +18,7 @@ ROOMS = [
     {"errors"},
     {"paths", "files", "fingerprint", "console"},
     {"config", "channel", "trust", "disclosure"},
-    {"policy", "process", "engine"},
+    {"policy", "process", "engine", "download"},
     {"swapper", "router.dialects"},
     {"generators", "router", "clients"},
     {"stack"},
