@@ -14,6 +14,7 @@ import typer
 from llmstack.commands import (
     check,
     demo,
+    download,
     help_,
     install,
     load,
@@ -39,6 +40,7 @@ INTERRUPTED = 130
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
     "install": install.install,
+    "download": download.download,
     "start": start.start,
     "stop": stop.stop,
     "restart": restart.restart,
