@@ -49,7 +49,7 @@ def refuse(response: httpx.Response, name: str) -> None:
         RefusedError: it will not.
     """
     status = response.status_code
-    if status in PASSING or status >= SERVER_ERROR:
+    if passing(status):
         wait_s = retry_after(response.headers.get("retry-after"))
         raise TransientError(f"the server answered {status} {response.reason_phrase}", wait_s=wait_s)
     if status == EMPTY_RANGE and response.headers.get("content-range") == "bytes */0":
@@ -62,6 +62,11 @@ def refuse(response: httpx.Response, name: str) -> None:
         )
     if response.url.scheme == "http" and any(hop.url.scheme == "https" for hop in response.history):
         raise RefusedError(f"{name}: redirected from https to {response.url.host} without it", status=status)
+
+
+def passing(status: int) -> bool:
+    """Return whether asking again may help."""
+    return status in PASSING or status >= SERVER_ERROR
 
 
 def retry_after(value: str | None) -> float | None:

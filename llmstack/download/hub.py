@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from llmstack.download.answers import RefusedError
+from llmstack.download.answers import RefusedError, TransientError, passing, retry_after
 from llmstack.download.fetch import Wanted, fetch
+from llmstack.download.retry import Limits, Patience
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
 
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.download.fetch import Watcher
-    from llmstack.download.retry import Limits
 
 ENDPOINT = "https://huggingface.co"
 METADATA_S = 15.0
+METADATA = Limits(tries=5)  # some seconds: whoever asks is waiting
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PLAIN = re.compile(r"[\w][\w.-]*")
 _YES = {"1", "ON", "YES", "TRUE"}
@@ -71,7 +72,9 @@ class Hub:
 
         return self._token or get_token()
 
-    async def find(self, repo: str, file: str, *, revision: str = "main") -> HubFile:
+    async def find(
+        self, repo: str, file: str, *, revision: str = "main", limits: Limits = METADATA
+    ) -> HubFile:
         """Ask the hub for a file's metadata.
 
         Raises:
@@ -85,7 +88,12 @@ class Hub:
                 f"{file} is not on disk, and HF_HUB_OFFLINE forbids to fetch it",
                 hint="unset HF_HUB_OFFLINE, or put the file there and name it with `path` in models.ini",
             )
-        return await asyncio.to_thread(self._metadata, repo, file, revision)
+        patience = Patience(limits, f"{repo}/{file}", lambda _: None)
+        while True:
+            try:
+                return await asyncio.to_thread(self._metadata, repo, file, revision)
+            except TransientError as failure:
+                await patience.after(failure)
 
     def _metadata(self, repo: str, file: str, revision: str) -> HubFile:
         import httpx2  # noqa: PLC0415 - what huggingface_hub raises where no connection comes about
@@ -99,17 +107,17 @@ class Hub:
                 endpoint=self.endpoint,
                 timeout=METADATA_S,
                 library_name="llmstack",
-                retry_on_errors=True,
             )
         except HfHubHTTPError as error:
-            raise self._refused(repo, file, error.response.status_code if error.response else 0) from error
+            answer = error.response
+            if passing(answer.status_code):
+                wait_s = retry_after(answer.headers.get("retry-after"))
+                raise TransientError(f"the hub answered {answer.status_code}", wait_s=wait_s) from error
+            raise self._refused(repo, file, answer.status_code) from error
         except HFValidationError as error:
             raise LlmstackError(f"hf_repo: expected `owner/name`, got `{repo}`") from error
         except (httpx2.HTTPError, OSError) as error:
-            raise LlmstackError(
-                f"{self.endpoint} cannot be reached: {error}",
-                hint="check the network, or HF_ENDPOINT, and run the same command again",
-            ) from error
+            raise TransientError(f"{self.endpoint} cannot be reached: {error}") from error
         etag, commit = found.etag or "", found.commit_hash or ""
         # Both become names in the cache.
         if found.size is None or not _PLAIN.fullmatch(etag) or not _PLAIN.fullmatch(commit):

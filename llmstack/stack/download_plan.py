@@ -10,7 +10,7 @@ from llmstack.config.model import GgufModel
 from llmstack.engine.weights import find_weights
 from llmstack.errors import UsageError
 from llmstack.stack.download_state import Item
-from llmstack.stack.project import local_config
+from llmstack.stack.project import refuse_thin_client
 from llmstack.stack.routing import config_here
 
 if TYPE_CHECKING:
@@ -44,13 +44,10 @@ def declared(project: Project | None, user: UserDirs) -> StackConfig:
     Raises:
         LlmstackError: it is wrong, or the project is a thin client.
     """
-    if project is None or not project.models_ini.is_file():
-        return (
-            local_config(project)
-            if project and project.default_channel.is_file()
-            else config_here(None, user)
-        )
-    local_config(project)
+    if project is not None:
+        refuse_thin_client(project)
+    if project is None or not (project.models_ini.is_file() or project.default_channel.is_file()):
+        return config_here(None, user)
     return load(project.models_ini)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from huggingface_hub import try_to_load_from_cache
 from support.hub import COMMIT, Fault
+from support.net import free_port
 
 from llmstack.download.hub import Hub
 from llmstack.download.retry import Limits
@@ -105,10 +106,25 @@ def test_a_missing_file_names_the_page_to_visit(server: Server, cache: Path) -> 
     assert f"see {server.url}/org/name/tree/main" in str(error.value.hint)
 
 
+def test_a_hub_that_is_busy_is_asked_again(server: Server, cache: Path) -> None:
+    server.files["org/name/m.gguf"] = CONTENT
+    server.busy = 3
+    assert asyncio.run(hub_at(server, cache).find("org/name", "m.gguf", limits=QUICK)).size == len(CONTENT)
+    server.busy = 100
+    with pytest.raises(LlmstackError, match=r"org/name/m.gguf: the hub answered 429 \(4 tries\)"):
+        asyncio.run(hub_at(server, cache).find("org/name", "m.gguf", limits=QUICK))
+
+
 def test_a_hub_that_is_not_there(cache: Path) -> None:
-    hub = Hub({"HF_HUB_OFFLINE": "1"}, cache)
+    hub = Hub({"HF_ENDPOINT": f"http://127.0.0.1:{free_port()}"}, cache)
+    with pytest.raises(LlmstackError, match="cannot be reached: "):
+        asyncio.run(hub.find("org/name", "m.gguf", limits=QUICK))
+
+
+def test_offline_nothing_is_asked(server: Server, cache: Path) -> None:
     with pytest.raises(LlmstackError, match="HF_HUB_OFFLINE forbids"):
-        asyncio.run(hub.find("org/name", "m.gguf"))
+        asyncio.run(hub_at(server, cache, HF_HUB_OFFLINE="1").find("org/name", "m.gguf"))
+    assert not server.asked
 
 
 @pytest.mark.parametrize("file", ["../m.gguf", "/etc/m.gguf", "a/../../m.gguf"])

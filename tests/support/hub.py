@@ -40,6 +40,7 @@ class Hub:
 
     files: dict[str, bytes] = field(default_factory=dict)
     faults: deque[Fault] = field(default_factory=deque)  # one for each request for bytes; none left is well
+    busy: int = 0  # so many questions to the hub are answered with 429
     gated: bool = False
     token: str | None = None
     ranges: bool = True
@@ -95,6 +96,10 @@ class _HubHandler(_Handler):
 
     def do_HEAD(self) -> None:
         self._saw()
+        if self.hub.busy:
+            self.hub.busy -= 1
+            self._answer(429, {"Retry-After": "0"})
+            return
         found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", unquote(self.path))
         if self.hub.gated and self.headers.get("authorization") != f"Bearer {self.hub.token}":
             self._answer(403 if self.hub.token else 401, {"X-Error-Code": "GatedRepo"})
