@@ -17,11 +17,13 @@ from llmstack.commands import (
     download,
     help_,
     install,
+    install_llama_swap,
     load,
     logs,
     restart,
     route,
     run,
+    setup,
     start,
     status,
     stop,
@@ -39,7 +41,9 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
+    "setup": setup.setup,
     "install": install.install,
+    "install-llama-swap": install_llama_swap.install_llama_swap,
     "download": download.download,
     "start": start.start,
     "stop": stop.stop,

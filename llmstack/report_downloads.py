@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from llmstack.console import Console
+    from llmstack.download.llama_swap import Installed
     from llmstack.stack.download_plan import Planned
     from llmstack.stack.download_state import Downloads, Item, Place
+    from llmstack.stack.setup import Step
 
 
 def name(item: Item) -> str:
@@ -50,6 +52,33 @@ def ended(console: Console, now: Downloads) -> None:
             console.say(escape(f"{name(item)}: {item.file} is here, {amount(item.bytes)}"))
         else:
             console.warn(f"{name(item)}: {item.error or item.state}", item.hint)
+
+
+def llama_swap(console: Console, done: Installed) -> None:
+    """Show which llama-swap is there."""
+    version = f" v{done.version}" if done.version else ""
+    if done.fetched:
+        console.say(escape(f"llama-swap{version} is installed: {done.path}"))
+    else:
+        console.say(escape(f"llama-swap{version} was there: {done.path}; `--force` fetches the newest"))
+
+
+def step(console: Console, found: Step) -> Step:
+    """Show one step of `setup`, and return it."""
+    style = {"ok": "green", "done": "bold green", "failed": "red", "missing": "yellow"}.get(
+        found.state, "dim"
+    )
+    console.say(f"[{style}]{found.state:8}[/] {found.name:11} {escape(found.detail)}")
+    if found.hint:
+        console.say(f"{'':20} {escape(found.hint)}")
+    return found
+
+
+def set_up(console: Console, steps: Sequence[Step]) -> None:
+    """Show how `setup` ended, and how to go on."""
+    if not any(each.state in {"done", "failed"} for each in steps):
+        console.say("nothing had to be done")
+    console.say("next, in a project: `llmstack install`, `llmstack start`, `llmstack run opencode`")
 
 
 def table(console: Console, items: Sequence[Item]) -> None:
