@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import shutil
 import time
 from collections import deque
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 PARTIAL, WHOLE = 206, 200
 EMPTY_RANGE = 416
+SMALLEST_CHUNK = 4 * 1024**2
 HASH_BYTES = 32 * 1024**2
 LOCK_POLL_S = 0.2
 FEW_BYTES = 4096  # fewer than that in `stall_s` counts as nothing
@@ -96,15 +98,13 @@ async def fetch(wanted: Wanted, *, limits: Limits | None = None, watcher: Watche
 async def _locked(lock: Path, watcher: Watcher) -> AsyncIterator[None]:
     """Hold the file's lock; somebody else's download of the same file is waited for."""
     with contextlib.ExitStack() as stack:
-        told = False
-        while True:
+        for turn in itertools.count():
             try:
                 stack.enter_context(exclusive(lock, "download", wait_s=0))
                 break
             except LockedError as held:
-                if not told:
+                if turn == 1:  # who it is stands beside the lock a moment after it was taken
                     watcher.tell(f"waiting: {held.message}")
-                told = True
                 await asyncio.sleep(LOCK_POLL_S)
         yield
 
@@ -172,10 +172,12 @@ class _Fetch:
                 return
             size = 0 if response.status_code == EMPTY_RANGE else content_range(response, start=0)[1]
             self._take(size=size, etag=response.headers.get("etag"))
-        missing = self._partial.spans.missing(self._partial.size or 0, self._limits.chunk_bytes)
+        size, limits = self._partial.size or 0, self._limits
+        share = max(SMALLEST_CHUNK, -(-size // limits.connections))  # so that every connection has work
+        missing = self._partial.spans.missing(size, min(limits.chunk_bytes, share))
         self._chunks = deque(_Chunk(start, end) for start, end in missing)
         self._report()
-        count = min(self._limits.connections, len(self._chunks))
+        count = min(limits.connections, len(self._chunks))
         await _all([self._worker() for _ in range(count)])
         if self._partial.size == 0:
             self._partial.write(0, b"")

@@ -38,7 +38,9 @@ def start(planned: Planned, place: Place, env: Mapping[str, str]) -> Downloads:
         LlmstackError: another download is running here, or the process ended at once.
     """
     refuse_second(place)
-    place.directory.mkdir(parents=True, exist_ok=True)
+    place.prepare()
+    output = place.logs / "downloads.log"  # of what should never happen: each file has a log of its own
+    output.unlink(missing_ok=True)
     argv = [
         sys.executable,
         "-P",
@@ -48,14 +50,14 @@ def start(planned: Planned, place: Place, env: Mapping[str, str]) -> Downloads:
         str(place.logs),
     ]
     argv += [f"{item.tier}\t{item.label}\t{item.repo}\t{item.file}" for item in planned.items]
-    process, identity = spawn_daemon(argv, env=env, cwd=place.directory, log=place.logs / "downloads.log")
+    process, identity = spawn_daemon(argv, env=env, cwd=place.directory, log=output)
     while True:
         now = read(place)
         if now is not None and now.identity.pid == identity.pid:
             return now
         if process.poll() is not None:
             refuse_second(place)
-            raise LlmstackError("the download ended at once", hint=f"see {place.logs / 'downloads.log'}")
+            raise LlmstackError("the download ended at once", hint=f"see {output}")
         time.sleep(POLL_S / 10)
 
 
@@ -128,6 +130,7 @@ def run(
     Raises:
         LlmstackError: another download is running here.
     """
+    place.prepare()
     with exclusive(place.lock, "download", wait_s=0):
         run = _Run(items, place, env, show)
         try:

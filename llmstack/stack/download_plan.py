@@ -12,6 +12,7 @@ from llmstack.errors import UsageError
 from llmstack.stack.download_state import Item
 from llmstack.stack.project import refuse_thin_client
 from llmstack.stack.routing import config_here
+from llmstack.trust import refuse_unsafe_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -45,6 +46,7 @@ def declared(project: Project | None, user: UserDirs) -> StackConfig:
         LlmstackError: it is wrong, or the project is a thin client.
     """
     if project is not None:
+        refuse_unsafe_dir(project)
         refuse_thin_client(project)
     if project is None or not (project.models_ini.is_file() or project.default_channel.is_file()):
         return config_here(None, user)

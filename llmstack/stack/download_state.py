@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
 from llmstack.process.identity import Identity
 
@@ -42,6 +43,17 @@ class Place:
     def lock(self) -> Path:
         """Held by the process that downloads, for as long as it does."""
         return self.directory / "downloads.lock"
+
+    def prepare(self) -> None:
+        """Make the directories.
+
+        Raises:
+            LlmstackError: that is not possible.
+        """
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LlmstackError(f"cannot write {self.logs}: {error.strerror or error}") from error
 
     def log(self, tier: str, label: str) -> Path:
         """Return the log of one tier's file."""
@@ -103,10 +115,26 @@ def read(place: Place) -> Downloads | None:
     try:
         record = json.loads(place.state.read_text(encoding="utf-8"))
         identity = Identity(int(record["pid"]), float(record["started"]))
-        downloads = Downloads(identity, [Item(**item) for item in record["items"]])
+        downloads = Downloads(identity, [_item(entry) for entry in record["items"]])
     except (OSError, ArithmeticError, ValueError, KeyError, TypeError):
         return None
     if not downloads.running:
         for item in downloads.items:
             item.state = "interrupted" if item.state in UNFINISHED else item.state
     return downloads
+
+
+def _item(entry: dict[str, Any]) -> Item:
+    """Return what the note says of a file; it may be a cloned project's, so nothing is taken on trust."""
+    total = entry["total"]
+    return Item(
+        tier=str(entry["tier"]),
+        label="next" if entry["label"] == "next" else "current",
+        repo=str(entry["repo"]),
+        file=str(entry["file"]),
+        state=str(entry["state"]),
+        bytes=int(entry["bytes"]),
+        total=int(total) if total is not None else None,
+        error=str(entry["error"]),
+        hint=str(entry["hint"]),
+    )

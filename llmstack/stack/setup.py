@@ -96,7 +96,7 @@ def models(
     """Fetch the GGUFs that are not here, in the background unless `wait`."""
     found, place = to_fetch(project, user, env), Place.of(project, user)
     if not found.items:
-        return Step("models", "ok", f"all {len(found.present)} files are on disk")
+        return Step("models", "ok", f"{_files(len(found.present))} on disk, none missing")
     now = read(place)
     if not wait:
         if now is not None and now.running:
@@ -104,14 +104,14 @@ def models(
                 "models", "ok", f"a download is under way (pid {now.identity.pid}): `llmstack status`"
             )
         started = start(found, place, env)
-        detail = f"fetching {len(found.items)} files in the background (pid {started.identity.pid})"
+        detail = f"fetching {_files(len(found.items))} in the background (pid {started.identity.pid})"
         return Step("models", "done", detail, "see how far it is with `llmstack status`")
     done = fetch_here(lambda: to_fetch(project, user, env), place, env, show=show, tell=tell)
     failed = done.failed if done is not None else []
     if failed:
         why = "; ".join(f"{item.tier} ({item.label}): {item.error}" for item in failed)
         return Step("models", "failed", why, failed[0].hint)
-    return Step("models", "done", f"all {len(found.items) + len(found.present)} files are on disk")
+    return Step("models", "done", f"{_files(len(found.items) + len(found.present))} on disk, none missing")
 
 
 def llama_swap(
@@ -130,3 +130,7 @@ def llama_swap(
             "llama-swap", "missing", error.message, error.hint or "the built-in pool serves without it"
         )
     return Step("llama-swap", "done", f"v{done.version} installed: {done.path}")
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' if count != 1 else ''}"

@@ -143,8 +143,8 @@ def test_wrong_bytes_leave_nothing_in_the_cache(server: Server, cache: Path) -> 
     assert not [path for path in (cache / "models--org--name").rglob("*") if path.is_file()]
 
 
-def test_a_signed_address_that_got_old_is_asked_for_anew(server: Server, cache: Path) -> None:
-    """Every range goes through the hub, so only a refusal that lasts is one."""
+def test_every_range_asks_the_hub_for_a_fresh_address(server: Server, cache: Path) -> None:
+    """The signed address it redirects to gets old while a large file comes."""
     server.files["org/name/m.gguf"] = CONTENT
     server.faults.append(Fault(status=503))
     asyncio.run(download(hub_at(server, cache), "m.gguf"))

@@ -130,7 +130,7 @@ def test_only_what_is_asked_for(here: CliProject) -> None:
 
 
 def test_two_at_once_one_fetches(here: CliProject, server: Hub) -> None:
-    server.rate = 6e6
+    server.rate = 1.5e6
     here.run("download", "--current").check()
     second = here.run("download", "--current")
     assert second.code == 1
@@ -144,7 +144,7 @@ def test_two_at_once_one_fetches(here: CliProject, server: Hub) -> None:
 
 
 def test_a_killed_download_is_reported_and_goes_on(here: CliProject, server: Hub) -> None:
-    server.rate = 3e6
+    server.rate = 2e6
     here.run("download", "--current").check()
     wait_until(lambda: server.sent > len(LARGE) / 3, timeout=20)
     os.kill(state(here)["pid"], signal.SIGKILL)
@@ -159,7 +159,7 @@ def test_a_killed_download_is_reported_and_goes_on(here: CliProject, server: Hub
 
 
 def test_ctrl_c_stops_it_and_the_next_run_goes_on(here: CliProject, server: Hub) -> None:
-    server.rate = 3e6
+    server.rate = 2e6
     waiting = here.popen("download", "--current", "--wait")
     wait_until(lambda: server.sent > len(LARGE) / 3, timeout=20)
     waiting.send_signal(signal.SIGINT)
@@ -179,6 +179,23 @@ def test_what_cannot_be_had_does_not_keep_the_rest(here: CliProject, server: Hub
     assert f"hint: see {server.url}/org/fast/tree/main" in done.err
     assert states(here) == ["failed", "done"]
     assert cached(here, SHARDS[0]) is not None
+
+
+def test_a_cloned_project_does_not_choose_what_is_written_to(here: CliProject, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    for name in ("downloads.json", "logs/dl-code-fast-current.log"):
+        link = here.state / name
+        said = f"error: {link} is a link that leads out of the project\nhint: replace it with a file of its own\n"
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(mine)
+        for more in ([], ["--wait"]):
+            refused = here.run("download", *more)
+            assert (refused.code, refused.err) == (1, said)
+        link.unlink()
+    (here.state / "downloads.json").write_text('{"pid": 1, "started": 0, "items": [{"tier": "[red]x"}]}')
+    assert here.run("status", "--json").code == 1
+    assert mine.read_text() == "precious"
 
 
 def test_without_a_project_the_default_profile_and_the_users_own_log(tmp_path: Path, server: Hub) -> None:

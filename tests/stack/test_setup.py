@@ -85,12 +85,12 @@ def test_without_waiting_or_without_models(here: CliProject, server: Hub) -> Non
     assert not server.asked
     server.rate = 200_000
     begun = here.run("setup", "--skip-wait").check()
-    assert "fetching 1 files in the background (pid " in begun.err
+    assert "fetching 1 file in the background (pid " in begun.err
     again = here.run("setup", "--skip-wait").check()
     assert "a download is under way (pid " in again.err
     server.rate = None
     wait_until(lambda: not here.processes(), timeout=20)
-    assert "all 1 files are on disk" in here.run("setup").check().err
+    assert "1 file on disk, none missing" in here.run("setup").check().err
 
 
 def test_without_llama_swap_it_is_a_warning_and_without_a_model_a_failure(
