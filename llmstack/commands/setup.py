@@ -50,10 +50,10 @@ def _models(app: App, *, skip: bool, wait: bool) -> Step:
 
     console, project = app.console, app.find_project()
     found = steps.to_fetch(project, app.user, app.env)
-    count, about = len(found.items), f"{found.size_gb:g} GB"
+    about = f"{len(found.items)} files to fetch" + (f", about {found.size_gb:g} GB" if found.size_gb else "")
     if skip and found.items:
-        return steps.Step("models", "skipped", f"{count} files to fetch, about {about}", "llmstack download")
-    if found.items and console.interactive and not console.confirm(f"Fetch {count} files, about {about}?"):
+        return steps.Step("models", "skipped", about, "llmstack download")
+    if found.items and console.interactive and not console.confirm(f"{about}. Begin?"):
         return steps.Step("models", "skipped", "not now", "llmstack download TIER fetches the ones you want")
     if not found.items or not wait:
         return steps.models(project, app.user, app.env, wait=wait, show=lambda _: None, tell=console.say)

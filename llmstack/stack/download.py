@@ -162,7 +162,7 @@ class _Run:
 
     async def all(self) -> None:
         self.note(force=True)
-        found = [await self._look_up(item) for item in self.downloads.items]
+        found = await asyncio.gather(*(self._look_up(item) for item in self.downloads.items))
         for item, files in zip(self.downloads.items, found, strict=True):
             if files:
                 await self._fetch(item, files)

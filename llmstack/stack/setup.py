@@ -109,7 +109,10 @@ def models(
     done = fetch_here(lambda: to_fetch(project, user, env), place, env, show=show, tell=tell)
     failed = done.failed if done is not None else []
     if failed:
-        why = "; ".join(f"{item.tier} ({item.label}): {item.error}" for item in failed)
+        first, rest = failed[0], len(failed) - 1
+        why = f"{first.tier} ({first.label}): {first.error}" + (
+            f"; {_files(rest)} more failed" if rest else ""
+        )
         return Step("models", "failed", why, failed[0].hint)
     return Step("models", "done", f"{_files(len(found.items) + len(found.present))} on disk, none missing")
 

@@ -186,7 +186,8 @@ def test_a_cloned_project_does_not_choose_what_is_written_to(here: CliProject, t
     mine.write_text("precious")
     for name in ("downloads.json", "logs/dl-code-fast-current.log"):
         link = here.state / name
-        said = f"error: {link} is a link that leads out of the project\nhint: replace it with a file of its own\n"
+        hint = "hint: replace it with a file of its own\n"
+        said = f"error: {link} is a link that leads out of the project\n{hint}"
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(mine)
         for more in ([], ["--wait"]):
