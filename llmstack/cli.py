@@ -12,8 +12,10 @@ import typer
 from llmstack.commands import (
     check,
     demo,
+    download,
     help_,
     install,
+    install_llama_swap,
     load,
     logs,
     promote,
@@ -21,6 +23,7 @@ from llmstack.commands import (
     restart,
     route,
     run,
+    setup,
     start,
     status,
     stop,
@@ -36,7 +39,10 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
+    "setup": setup.setup,
     "install": install.install,
+    "install-llama-swap": install_llama_swap.install_llama_swap,
+    "download": download.download,
     "start": start.start,
     "stop": stop.stop,
     "restart": restart.restart,

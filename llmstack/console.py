@@ -18,6 +18,8 @@ from llmstack.errors import ConfigError, LlmstackError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from llmstack.console_bars import Bar
+
 PIPED_WIDTH = 400  # a table that is piped is not to be cut at a terminal's width
 STYLES = {
     "resident": "green",
@@ -114,6 +116,18 @@ class Console:
             return
         with self._err.status("") as spinner:
             yield lambda text: spinner.update(escape(text))
+
+    @contextmanager
+    def bars(self) -> Iterator[Callable[[Sequence[Bar]], None]]:
+        """Show the progress of files while the block runs: bars on a terminal, else lines."""
+        from llmstack.console_bars import PipedBars, TerminalBars  # noqa: PLC0415 - for downloads only
+
+        if not self._err.is_terminal:
+            yield PipedBars(self.say).show
+            return
+        shown = TerminalBars(self._err)
+        with shown.progress:
+            yield shown.show
 
     def watch(self, show: Callable[[], None], *, every_s: float) -> None:
         """Show something again and again, until Ctrl-C; on a terminal each time in the place of the last."""

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 LOCK_WAIT_S = 10.0
 
 
+class LockedError(LlmstackError):
+    """Somebody else holds the lock."""
+
+
 def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
     """Write a whole file, or leave what was there: temporary file beside it, then rename.
 
@@ -64,7 +68,8 @@ def exclusive(path: Path, command: str, *, wait_s: float = LOCK_WAIT_S) -> Itera
         wait_s: how long to wait for another holder, in seconds.
 
     Raises:
-        LlmstackError: somebody else holds it for longer than that.
+        LockedError: somebody else holds it for longer than that.
+        LlmstackError: the lock file cannot be written.
     """
     holder = path.with_name(f"{path.name}.holder")
     try:
@@ -72,7 +77,7 @@ def exclusive(path: Path, command: str, *, wait_s: float = LOCK_WAIT_S) -> Itera
         lock = filelock.FileLock(path)
         lock.acquire(timeout=wait_s)
     except filelock.Timeout as error:
-        raise LlmstackError(
+        raise LockedError(
             f"another llmstack command is at work here: {_describe(holder)}",
             hint="wait for it to end and try again",
         ) from error

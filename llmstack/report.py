@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from llmstack import report_downloads
 from llmstack.console import escape, styled
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def status(console: Console, now: StackStatus) -> None:
                 for record in now.recent[-SHOWN_DECISIONS:]
             ],
         )
+    report_downloads.table(console, now.downloads)
     if not router.healthy:
         console.say("start it with `llmstack start`")
 

@@ -57,13 +57,22 @@ def local_config(project: Project) -> StackConfig:
     Raises:
         LlmstackError: it is missing or wrong, or the project is a thin client and has none.
     """
+    refuse_thin_client(project)
+    return load(project.models_ini)
+
+
+def refuse_thin_client(project: Project) -> None:
+    """Raise where the models are another project's.
+
+    Raises:
+        LlmstackError: the project is a thin client.
+    """
     channel = read_marker(project.default_channel)
     if channel is not None and channel.url is not None:
         raise LlmstackError(
             f"{project.work_dir} is a thin client of {channel.url} and has no models of its own",
             hint="act in the project that owns that router, or go back with `llmstack install --current`",
         )
-    return load(project.models_ini)
 
 
 def router_address(daemon: Daemon | None, config: StackConfig) -> Address:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from llmstack.config.model import GgufModel
+from llmstack.engine.weights import find_weights
 from llmstack.errors import LlmstackError
+from llmstack.stack.download_state import Item, Place, read
 from llmstack.stack.project import active_channel, local_config, router_address, running_router
 from llmstack.stack.router_client import RouterClient, api_key
 from llmstack.swapper.survey import missing
@@ -61,6 +64,7 @@ class StackStatus:
         swapper: its kind, engine and memory budget.
         recent: the last decisions, oldest first.
         healthy: all that should be up is up: the router, and every model that was asked for could start.
+        downloads: the files of the last `download`, running or ended.
     """
 
     work_dir: str
@@ -70,10 +74,25 @@ class StackStatus:
     tiers: list[TierStatus]
     recent: list[dict[str, Any]] = field(default_factory=list)
     healthy: bool = False
+    downloads: list[Item] = field(default_factory=list)
 
 
 def status(project: Project, env: Mapping[str, str]) -> StackStatus:
-    """Return the status of a project's stack."""
+    """Return the status of a project's stack, and of its downloads."""
+    return replace(_stack(project, env), downloads=downloads(project, env))
+
+
+def downloads(project: Project, env: Mapping[str, str]) -> list[Item]:
+    """Return the files of the last `download`; what is on disk by now is done, however it got there."""
+    last = read(Place(project.state, project.logs))
+    items = last.items if last is not None else []
+    for item in items:
+        if item.state in {"failed", "interrupted"} and find_weights(GgufModel(item.repo, item.file), env):
+            item.state, item.error, item.hint = "done", "", ""
+    return items
+
+
+def _stack(project: Project, env: Mapping[str, str]) -> StackStatus:
     declared = local_config(project)
     channel = active_channel(project)
     config = declared.on("next" if channel.kind == "next" else "current")

@@ -152,7 +152,7 @@ def _find(
         reason = f"this version serves gguf tiers only, {tier.name} has backend {tier.backend}"
         return None, Obstacle(reason, "give it `hf_repo` and `hf_file`, or `path`")
     weights = find_weights(tier.model, env)
-    return weights, no_engine if weights is not None else Obstacle(*_missing(tier.model))
+    return weights, no_engine if weights is not None else Obstacle(*_missing(tier.name, tier.model))
 
 
 def _measure(
@@ -174,8 +174,7 @@ def _measure(
     return TierSurvey(weights, size, need, obstacle, header)
 
 
-def _missing(model: GgufModel) -> tuple[str, str]:
+def _missing(tier: str, model: GgufModel) -> tuple[str, str]:
     if model.path is not None:
         return f"{model.path} is not on disk", "put the file there, or correct `path` in models.ini"
-    fetch = f"llama-cli -hf {model.repo} -hff {model.file}"
-    return f"{model.file} is not on disk", f"fetch it into the hub cache, for example with `{fetch}`"
+    return f"{model.file} is not on disk", f"fetch it with `llmstack download {tier}`"

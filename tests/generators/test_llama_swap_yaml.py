@@ -34,7 +34,8 @@ from llmstack.engine.command import server_flags
 from llmstack.engine.tiny import write_echo
 from llmstack.errors import LlmstackError
 from llmstack.generators.llama_swap import SwapSecrets, command_line, render
-from llmstack.swapper.planner import GB, Footprint, memory_plan
+from llmstack.swapper.footprint import GB, Footprint
+from llmstack.swapper.planner import memory_plan
 from llmstack.swapper.survey import Obstacle, Survey, TierSurvey
 
 GOLDEN = Path(__file__).parent / "golden"

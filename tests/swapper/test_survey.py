@@ -62,8 +62,7 @@ def test_what_can_start_and_what_cannot(tmp_path: Path, env: dict[str, str]) -> 
         "bad": f"{bad}: expected a GGUF model: the file ends inside its header"
         " (the file is damaged or something else; fetch it again)",
         "gone": f"{tmp_path / 'x.gguf'} is not on disk (put the file there, or correct `path` in models.ini)",
-        "hub": "m.gguf is not on disk (fetch it into the hub cache, for example with"
-        " `llama-cli -hf org/name -hff m.gguf`)",
+        "hub": "m.gguf is not on disk (fetch it with `llmstack download hub`)",
         "hosted": "this version serves gguf tiers only, hosted has backend litellm"
         " (give it `hf_repo` and `hf_file`, or `path`)",
     }

@@ -1,0 +1,127 @@
+"""`llmstack setup` and `install-llama-swap` as a new user runs them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from support.hub import running_hub
+from support.net import free_port
+from support.project import CliProject
+from support.releases import PROGRAM, running_releases
+from support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.hub import Hub
+    from support.releases import Releases
+
+pytestmark = pytest.mark.engine
+
+CONTENT = os.urandom(500_000)
+INI = "[code-fast]\nrole = fast\nhf_repo = org/fast\nhf_file = fast.gguf\nctx_size = 8k\n"
+
+
+@pytest.fixture
+def server() -> Iterator[Hub]:
+    with running_hub() as hub:
+        hub.files["org/fast/fast.gguf"] = CONTENT
+        yield hub
+
+
+@pytest.fixture
+def page() -> Iterator[Releases]:
+    with running_releases() as releases:
+        yield releases
+
+
+@pytest.fixture
+def here(tmp_path: Path, server: Hub, page: Releases) -> CliProject:
+    project = CliProject(tmp_path / "project")
+    project.env |= {"HF_ENDPOINT": server.url, "LLAMA_SWAP_RELEASES": page.url}
+    project.state.mkdir(parents=True)
+    (project.state / "models.ini").write_text(INI)
+    return project
+
+
+def states(said: str) -> dict[str, str]:
+    lines = [line.split() for line in said.splitlines()]
+    return {
+        line[1]: line[0]
+        for line in lines
+        if line and line[0] in {"ok", "done", "skipped", "missing", "failed"}
+    }
+
+
+def test_the_second_run_does_nothing_twice_and_says_so(here: CliProject, server: Hub, page: Releases) -> None:
+    here.env["PATH"] = f"{here.directory}:{here.env['PATH']}"
+    (here.directory / "opencode").write_text("#!/bin/sh\n")
+    (here.directory / "opencode").chmod(0o755)
+    first = here.run("setup").check()
+    assert states(first.err) == {
+        "machine": "ok",
+        "engine": "ok",
+        "models": "done",
+        "llama-swap": "done",
+        "opencode": "ok",
+    }
+    assert "the built-in pool needs no program" in first.err
+    assert first.err.endswith(
+        "next, in a project: `llmstack install`, `llmstack start`, `llmstack run opencode`\n"
+    )
+    asked = len(server.asked), len(page.asked)
+    second = here.run("setup").check()
+    assert set(states(second.err).values()) == {"ok"}
+    assert "nothing had to be done\n" in second.err
+    assert (len(server.asked), len(page.asked)) == asked
+
+
+def test_without_waiting_or_without_models(here: CliProject, server: Hub) -> None:
+    skipped = here.run("setup", "--skip-download").check()
+    assert states(skipped.err)["models"] == "skipped"
+    assert not server.asked
+    server.rate = 200_000
+    begun = here.run("setup", "--skip-wait").check()
+    assert "fetching 1 file in the background (pid " in begun.err
+    again = here.run("setup", "--skip-wait").check()
+    assert "a download is under way (pid " in again.err
+    server.rate = None
+    wait_until(lambda: not here.processes(), timeout=20)
+    assert "1 file on disk, none missing" in here.run("setup").check().err
+
+
+def test_without_llama_swap_it_is_a_warning_and_without_a_model_a_failure(
+    here: CliProject, server: Hub
+) -> None:
+    here.env["LLAMA_SWAP_RELEASES"] = f"http://127.0.0.1:{free_port()}"
+    said = here.run("setup").check().err
+    assert states(said)["llama-swap"] == "missing"
+    assert "the built-in pool serves without it" in said
+    server.files.clear()
+    (here.state / "models.ini").write_text(INI.replace("fast.gguf", "other.gguf"))
+    failed = here.run("setup")
+    assert (failed.code, states(failed.err)["models"]) == (1, "failed")
+
+
+def test_install_llama_swap(here: CliProject, page: Releases, tmp_path: Path) -> None:
+    here.env["LLMSTACK_BIN_DIR"] = str(tmp_path / "bin")
+    done = here.run("install-llama-swap").check()
+    assert done.err.endswith(f"llama-swap v251 is installed: {tmp_path}/bin/llama-swap\n")
+    again = here.run("install-llama-swap").check()
+    assert (
+        again.err == f"llama-swap v251 was there: {tmp_path}/bin/llama-swap; `--force` fetches the newest\n"
+    )
+    here.env["LLAMA_SWAP_VERSION"] = "v250"
+    here.run("install-llama-swap", "--force").check()
+    assert (tmp_path / "bin" / "llama-swap").read_bytes() == PROGRAM
+
+
+@pytest.mark.parametrize("command", ["setup", "download", "install-llama-swap"])
+def test_a_thin_client_refuses_with_the_reason(here: CliProject, command: str) -> None:
+    (here.state / "default-channel").write_text("external http://127.0.0.1:10101\n")
+    refused = here.run(command)
+    assert refused.code == 1
+    assert "is a thin client of http://127.0.0.1:10101 and has no models of its own" in refused.err
