@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from llmstack.download.access import HubAccess
 from llmstack.download.answers import RefusedError, TransientError, passing, retry_after
 from llmstack.download.fetch import Wanted, fetch
 from llmstack.download.retry import Limits, Patience
@@ -21,12 +22,10 @@ if TYPE_CHECKING:
 
     from llmstack.download.fetch import Watcher
 
-ENDPOINT = "https://huggingface.co"
 METADATA_S = 15.0
 METADATA = Limits(tries=5)  # some seconds: whoever asks is waiting
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PLAIN = re.compile(r"[\w][\w.-]*")
-_YES = {"1", "ON", "YES", "TRUE"}
 _CLOSED = {401, 403, 404, 410}
 
 
@@ -56,21 +55,9 @@ class Hub:
     """The model hub as this environment reaches it."""
 
     def __init__(self, env: Mapping[str, str], cache: Path) -> None:
-        """Look at `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_TOKEN`; `cache` is the hub's cache directory."""
-        self.endpoint = (env.get("HF_ENDPOINT") or ENDPOINT).rstrip("/")
+        """Look at the environment; `cache` is the hub's cache directory."""
+        self.access = HubAccess.from_env(env)
         self.cache = cache
-        self._offline = env.get("HF_HUB_OFFLINE", "").upper() in _YES
-        self._token = env.get("HF_TOKEN")
-
-    def page(self, repo: str) -> str:
-        """Return the address of a repository for people."""
-        return f"{self.endpoint}/{repo}"
-
-    def token(self) -> str | None:
-        """Return the user's token: `HF_TOKEN`, else what `hf auth login` stored."""
-        from huggingface_hub import get_token  # noqa: PLC0415 - 0.2 s that only downloads should cost
-
-        return self._token or get_token()
 
     async def find(
         self, repo: str, file: str, *, revision: str = "main", limits: Limits = METADATA
@@ -83,7 +70,7 @@ class Hub:
         name = PurePosixPath(file)
         if name.is_absolute() or ".." in name.parts:
             raise LlmstackError(f"{repo}: expected a file of the repository, got `{file}`")
-        if self._offline:
+        if self.access.offline:
             raise LlmstackError(
                 f"{file} is not on disk, and HF_HUB_OFFLINE forbids to fetch it",
                 hint="unset HF_HUB_OFFLINE, or put the file there and name it with `path` in models.ini",
@@ -102,9 +89,9 @@ class Hub:
 
         try:
             found = get_hf_file_metadata(
-                hf_hub_url(repo, file, revision=revision, endpoint=self.endpoint),
-                token=self.token() or False,
-                endpoint=self.endpoint,
+                hf_hub_url(repo, file, revision=revision, endpoint=self.access.endpoint),
+                token=self.access.token() or False,
+                endpoint=self.access.endpoint,
                 timeout=METADATA_S,
                 library_name="llmstack",
             )
@@ -117,20 +104,20 @@ class Hub:
         except HFValidationError as error:
             raise LlmstackError(f"hf_repo: expected `owner/name`, got `{repo}`") from error
         except (httpx2.HTTPError, OSError) as error:
-            raise TransientError(f"{self.endpoint} cannot be reached: {error}") from error
+            raise TransientError(f"{self.access.endpoint} cannot be reached: {error}") from error
         etag, commit = found.etag or "", found.commit_hash or ""
         # Both become names in the cache.
         if found.size is None or not _PLAIN.fullmatch(etag) or not _PLAIN.fullmatch(commit):
             raise LlmstackError(
-                f"{self.endpoint} does not answer like a model hub for {repo}/{file}",
+                f"{self.access.endpoint} does not answer like a model hub for {repo}/{file}",
                 hint="check HF_ENDPOINT, and whether something between answers in the hub's place",
             )
         return HubFile(repo, file, commit, etag, found.size)
 
     def _refused(self, repo: str, file: str, status: int) -> LlmstackError:
-        page = self.page(repo)
+        page = self.access.page(repo)
         if status in {401, 403}:
-            known = "with the token there is" if self.token() else "without a token"
+            known = "with the token there is" if self.access.token() else "without a token"
             return LlmstackError(
                 f"{repo}/{file}: the hub does not give it out {known} ({status}): gated, private or misspelt",
                 hint=f"see {page}, accept its terms there, and set HF_TOKEN or run `hf auth login`",
@@ -159,12 +146,14 @@ class Hub:
         pointer = folder / "snapshots" / wanted.commit / wanted.file
         if pointer.is_file() and pointer.stat().st_size == wanted.size:
             return pointer
-        token = self.token()
+        token = self.access.token()
         blob = folder / "blobs" / wanted.etag
         try:
             await fetch(
                 Wanted(
-                    url=hf_hub_url(wanted.repo, wanted.file, revision=wanted.commit, endpoint=self.endpoint),
+                    url=hf_hub_url(
+                        wanted.repo, wanted.file, revision=wanted.commit, endpoint=self.access.endpoint
+                    ),
                     target=blob,
                     label=wanted.file,
                     size=wanted.size,

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from llmstack.config.model import GgufModel
+from llmstack.download.access import HubAccess
 from llmstack.engine.weights import find_weights
 from llmstack.stack.hub import UnreachableError, Wanted, look_up
-from llmstack.stack.hub import offline as asked_to_stay
 from llmstack.swapper.survey import Elsewhere
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmstack.config.model import Model, StackConfig, Tier
-    from llmstack.stack.hub import HubFile
+    from llmstack.stack.hub import HubAnswer
     from llmstack.swapper.survey import Survey
 
 SHA256_DIGITS = 64
@@ -45,10 +45,10 @@ class AtHub:
 class Answers:
     """What the hub said, or why nobody could ask it."""
 
-    files: Mapping[tuple[str, str], HubFile] = field(default_factory=dict)
+    files: Mapping[tuple[str, str], HubAnswer] = field(default_factory=dict)
     silent: Finding | None = None
 
-    def of(self, model: Model | None) -> HubFile | None:
+    def of(self, model: Model | None) -> HubAnswer | None:
         """Return what it said of a model."""
         if not isinstance(model, GgufModel) or model.repo is None or model.file is None:
             return None
@@ -94,12 +94,13 @@ def ask_hub(config: StackConfig, env: Mapping[str, str], *, offline: bool) -> An
                 )
     if offline or not wanted:
         return Answers()
-    if asked_to_stay(env):
+    access = HubAccess.from_env(env)
+    if access.offline:
         return Answers(
             silent=Finding(None, "HF_HUB_OFFLINE is set: nothing was asked of the hub", "", "warning")
         )
     try:
-        said = look_up(list(wanted.values()), env)
+        said = look_up(list(wanted.values()), access)
     except UnreachableError as error:
         return Answers(silent=Finding(None, error.message, error.hint or "", "warning"))
     return Answers({key: said[file] for key, file in wanted.items()})
@@ -109,7 +110,7 @@ def _missing(model: Model | None, env: Mapping[str, str]) -> bool:
     return isinstance(model, GgufModel) and find_weights(model, env) is None
 
 
-def _about(tier: str, said: HubFile | None, weights: Path | None, size: int) -> list[Finding]:
+def _about(tier: str, said: HubAnswer | None, weights: Path | None, size: int) -> list[Finding]:
     if said is None:
         return []
     if said.problem:

@@ -17,21 +17,20 @@ from llmstack.engine.weights import shards
 from llmstack.errors import LlmstackError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
+    from llmstack.download.access import HubAccess
     from llmstack.engine.header import GgufHeader
 
-DEFAULT = "https://huggingface.co"
 TIMEOUT = httpx.Timeout(5.0, connect=3.0)
 AT_ONCE = 4
-TRUE = {"1", "true", "yes", "on"}
 NOT_FOUND, REFUSED = {404, 410}, {401, 403}
 SHOWN_FILES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class HubFile:
-    """One model's file, or files, at the hub.
+class HubAnswer:
+    """What the hub says of one model's file, or files.
 
     Attributes:
         page: where a person reads about it.
@@ -64,12 +63,7 @@ class UnreachableError(LlmstackError):
     """The hub did not answer."""
 
 
-def offline(env: Mapping[str, str]) -> bool:
-    """Return whether `HF_HUB_OFFLINE` asks not to go there."""
-    return env.get("HF_HUB_OFFLINE", "").lower() in TRUE
-
-
-def look_up(wanted: Collection[Wanted], env: Mapping[str, str]) -> dict[Wanted, HubFile]:
+def look_up(wanted: Collection[Wanted], access: HubAccess) -> dict[Wanted, HubAnswer]:
     """Ask the hub about files, a few at a time.
 
     Raises:
@@ -77,31 +71,31 @@ def look_up(wanted: Collection[Wanted], env: Mapping[str, str]) -> dict[Wanted, 
     """
     if not wanted:
         return {}
-    endpoint = (env.get("HF_ENDPOINT") or DEFAULT).rstrip("/")
-    token = env.get("HF_TOKEN")
+    token = access.token()
     headers = {"user-agent": "llmstack", **({"authorization": f"Bearer {token}"} if token else {})}
     try:
         with (
             httpx.Client(timeout=TIMEOUT, headers=headers) as client,
             ThreadPoolExecutor(AT_ONCE) as pool,
         ):
-            hub = _Hub(client, endpoint)
+            hub = _Hub(client, access)
             return dict(zip(wanted, pool.map(hub.ask, wanted), strict=True))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error) or type(error).__name__
         raise UnreachableError(
-            f"{endpoint} could not be reached: {reason}",
+            f"{access.endpoint} could not be reached: {reason}",
             hint="files and memory below are as far as this machine knows them",
         ) from error
 
 
 class _Hub:
-    def __init__(self, client: httpx.Client, endpoint: str) -> None:
+    def __init__(self, client: httpx.Client, access: HubAccess) -> None:
         self._client = client
-        self._endpoint = endpoint
+        self._endpoint = access.endpoint
+        self._page = access.page
 
-    def ask(self, wanted: Wanted) -> HubFile:
-        page = f"{self._endpoint}/{wanted.repo}"
+    def ask(self, wanted: Wanted) -> HubAnswer:
+        page = self._page(wanted.repo)
         names = [part.as_posix() for part in shards(Path(wanted.file))]
         answers = [self._head(wanted.repo, name) for name in names]
         for name, answer in zip(names, answers, strict=True):
@@ -109,7 +103,7 @@ class _Hub:
                 return self._absent(wanted.repo, name, answer, page)
         sizes = [_size(answer) for answer in answers]
         size = sum(filter(None, sizes)) if all(sizes) else None
-        return HubFile(
+        return HubAnswer(
             page=page,
             size_bytes=size,
             date=self._date(wanted.repo),
@@ -149,24 +143,24 @@ class _Hub:
         except ValueError:
             return None
 
-    def _absent(self, repo: str, name: str, answer: httpx.Response, page: str) -> HubFile:
+    def _absent(self, repo: str, name: str, answer: httpx.Response, page: str) -> HubAnswer:
         """Say why a file cannot be had: the wrong name, the wrong repository, or a closed door."""
         said, status = answer.headers.get("x-error-code", ""), answer.status_code
         if said == "GatedRepo":
             hint = f"ask for access at {page}, then set HF_TOKEN"
-            return HubFile(page, problem=f"{repo} is gated: access has to be granted", hint=hint)
+            return HubAnswer(page, problem=f"{repo} is gated: access has to be granted", hint=hint)
         if said == "RepoNotFound" or (not said and status in REFUSED):
             hint = f"look at {page}; a private one needs HF_TOKEN"
-            return HubFile(page, problem=f"the hub has no repository {repo}", hint=hint)
+            return HubAnswer(page, problem=f"the hub has no repository {repo}", hint=hint)
         if said == "EntryNotFound" or status in NOT_FOUND:
             known = self._files(repo)
             if known is None:
-                return HubFile(page, problem=f"the hub has no repository {repo}", hint=f"look at {page}")
+                return HubAnswer(page, problem=f"the hub has no repository {repo}", hint=f"look at {page}")
             near = _alike(name, known)
             there = f"there is {', '.join(f'`{file}`' for file in near)}; " if near else ""
             hint = f"{there}all of them: {page}/tree/main"
-            return HubFile(page, problem=f"{repo} has no file {name}", hint=hint)
-        return HubFile(page, problem=f"the hub answers {status} for {repo}/{name}", hint=f"look at {page}")
+            return HubAnswer(page, problem=f"{repo} has no file {name}", hint=hint)
+        return HubAnswer(page, problem=f"the hub answers {status} for {repo}/{name}", hint=f"look at {page}")
 
     def _files(self, repo: str) -> list[str] | None:
         """Return the GGUF files of a repository, None where there is no such repository."""
