@@ -127,7 +127,8 @@ mid_fidelity_ceiling = 1000
 
     def close(self) -> None:
         """Stop it, and fail where something was left."""
-        self.run("stop", "--timeout", "5")
+        if (self.state / "router.pid").exists():
+            self.run("stop", "--timeout", "5")
         try:
             wait_until(lambda: not self.processes(), timeout=5)
         except TimeoutError:
