@@ -54,7 +54,9 @@ def installed(console: Console, done: Installed) -> None:
         console.say(f"  kept  {escape(str(path))} (yours)")
     for name, why in done.unavailable.items():
         console.warn(f"{name} cannot start yet: {why}")
-    console.say("next: `llmstack restart`" if done.restart else "next: `llmstack start`")
+    to_fetch = any("llmstack download" in why for why in done.unavailable.values())
+    fetch = "`llmstack download`, then " if to_fetch else ""
+    console.say(f"next: {fetch}`llmstack {'restart' if done.restart else 'start'}`")
 
 
 def _chosen(console: Console, choice: Proposal) -> None:
