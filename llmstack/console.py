@@ -18,7 +18,7 @@ from llmstack.errors import ConfigError, LlmstackError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from llmstack.console_bars import Bar
+    from llmstack.transfers import Bar
 
 PIPED_WIDTH = 400  # a table that is piped is not to be cut at a terminal's width
 STYLES = {

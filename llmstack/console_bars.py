@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn
 from rich.text import Text
+
+from llmstack.transfers import STYLES, Bar, amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,25 +19,6 @@ if TYPE_CHECKING:
 LINE_EVERY = 10  # percent
 MOVING = "fetching"
 NO_TIME = 100 * 3600  # longer than that is no estimate
-STYLES = {"done": "green", "failed": "red", "interrupted": "red"}
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One file: `done` of `total` bytes, and a word for what happens to it."""
-
-    name: str
-    state: str
-    done: int
-    total: int | None
-
-
-def amount(count: float) -> str:
-    """Return bytes in decimal units, as disks and providers count them."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count:.0f} B"
 
 
 def clock(seconds: float) -> str:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import filelock
 
 from llmstack.errors import LlmstackError
 
@@ -34,6 +31,8 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None
     Raises:
         LlmstackError: it cannot be written (disk full, no permission, …).
     """
+    import tempfile  # noqa: PLC0415 - commands that only read, such as `status`, are to start fast
+
     data = content.encode() if isinstance(content, str) else content
     temporary = None
     try:
@@ -71,6 +70,8 @@ def exclusive(path: Path, command: str, *, wait_s: float = LOCK_WAIT_S) -> Itera
         LockedError: somebody else holds it for longer than that.
         LlmstackError: the lock file cannot be written.
     """
+    import filelock  # noqa: PLC0415 - as above
+
     holder = path.with_name(f"{path.name}.holder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

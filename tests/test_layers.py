@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(llmstack.__file__).parent
 ROOMS = [
-    {"errors"},
+    {"errors", "transfers"},
     {"paths", "files", "fingerprint", "console_bars"},
     {"console"},
     {"config", "channel", "trust", "disclosure"},

@@ -5,7 +5,6 @@ With http.client: importing a larger HTTP library would be a quarter of what `st
 
 from __future__ import annotations
 
-import http.client
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -59,6 +58,8 @@ class RouterClient:
         return answer
 
     def _send(self, method: str, path: str, timeout_s: float) -> str:
+        import http.client  # noqa: PLC0415 - not needed where nothing runs
+
         where = urlsplit(self.url)
         kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
         connection = kind(where.hostname or "", where.port, timeout=timeout_s)

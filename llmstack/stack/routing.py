@@ -13,7 +13,7 @@ from llmstack.policy.ladder import AUTO, Decision, decide
 from llmstack.router.dialects.base import BadRequestError
 from llmstack.router.dialects.openai import OpenaiChat, OpenaiCompletion
 from llmstack.stack.project import active_channel, running_router
-from llmstack.swapper.survey import missing
+from llmstack.swapper.obstacles import missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from llmstack.errors import LlmstackError
 from llmstack.stack.download_state import Item, Place, read
 from llmstack.stack.project import active_channel, local_config, router_address, running_router
 from llmstack.stack.router_client import RouterClient, api_key
-from llmstack.swapper.survey import missing
+from llmstack.swapper.obstacles import missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,14 +6,14 @@ import platform
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from llmstack.config.model import Backend, GgufModel, Role
-from llmstack.engine.binary import find_engine
+from llmstack.config.model import Backend, Role
 from llmstack.engine.header import read_header
-from llmstack.engine.weights import find_weights, shards
+from llmstack.engine.weights import shards
 from llmstack.errors import LlmstackError
 from llmstack.swapper.budget import Budget, budget_of
 from llmstack.swapper.footprint import Footprint, footprint
 from llmstack.swapper.hardware import Hardware, detect
+from llmstack.swapper.obstacles import Obstacle, engine_here, find
 from llmstack.swapper.planner import memory_plan
 
 if TYPE_CHECKING:
@@ -24,17 +24,6 @@ if TYPE_CHECKING:
     from llmstack.engine.binary import EngineBinary
     from llmstack.engine.header import GgufHeader
     from llmstack.swapper.planner import MemoryPlan
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Why a tier cannot start, and the command that mends it."""
-
-    reason: str
-    hint: str
-
-    def __str__(self) -> str:
-        return f"{self.reason} ({self.hint})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +90,10 @@ def survey(
         hardware: what there is, where it was detected already.
         elsewhere: files of tiers that are not on disk, by tier.
     """
-    engine, no_engine = _engine(env)
+    engine, no_engine = engine_here(env)
     far = elsewhere or {}
     tiers = {
-        name: _measure(tier, *_find(tier, env, no_engine), far.get(name))
+        name: _measure(tier, *find(tier, env, no_engine), far.get(name))
         for name, tier in config.tiers.items()
     }
     fast = config.by_role(Role.FAST)
@@ -130,31 +119,6 @@ def uses_graphics_card(engine: EngineBinary | None) -> bool:
     return engine is None or engine.kind == "native" or platform.system() == "Darwin"
 
 
-def missing(config: StackConfig, env: Mapping[str, str]) -> dict[str, str]:
-    """Return tiers that lack something, with reason and remedy, without opening any file."""
-    _, no_engine = _engine(env)
-    found = {name: _find(tier, env, no_engine)[1] for name, tier in config.tiers.items()}
-    return {name: str(obstacle) for name, obstacle in found.items() if obstacle is not None}
-
-
-def _engine(env: Mapping[str, str]) -> tuple[EngineBinary | None, Obstacle | None]:
-    try:
-        return find_engine(env), None
-    except LlmstackError as error:
-        return None, Obstacle(error.message, error.hint or "")
-
-
-def _find(
-    tier: Tier, env: Mapping[str, str], no_engine: Obstacle | None
-) -> tuple[Path | None, Obstacle | None]:
-    """Return the file to load, and what is missing."""
-    if tier.backend is not Backend.GGUF or not isinstance(tier.model, GgufModel):
-        reason = f"this version serves gguf tiers only, {tier.name} has backend {tier.backend}"
-        return None, Obstacle(reason, "give it `hf_repo` and `hf_file`, or `path`")
-    weights = find_weights(tier.model, env)
-    return weights, no_engine if weights is not None else Obstacle(*_missing(tier.name, tier.model))
-
-
 def _measure(
     tier: Tier, weights: Path | None, obstacle: Obstacle | None, elsewhere: Elsewhere | None
 ) -> TierSurvey:
@@ -172,9 +136,3 @@ def _measure(
         return TierSurvey(weights, size, footprint(tier, file_bytes=size, header=None), damaged)
     need = footprint(tier, file_bytes=size, header=header)
     return TierSurvey(weights, size, need, obstacle, header)
-
-
-def _missing(tier: str, model: GgufModel) -> tuple[str, str]:
-    if model.path is not None:
-        return f"{model.path} is not on disk", "put the file there, or correct `path` in models.ini"
-    return f"{model.file} is not on disk", f"fetch it with `llmstack download {tier}`"

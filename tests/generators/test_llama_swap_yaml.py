@@ -35,8 +35,9 @@ from llmstack.engine.tiny import write_echo
 from llmstack.errors import LlmstackError
 from llmstack.generators.llama_swap import SwapSecrets, command_line, render
 from llmstack.swapper.footprint import GB, Footprint
+from llmstack.swapper.obstacles import Obstacle
 from llmstack.swapper.planner import memory_plan
-from llmstack.swapper.survey import Obstacle, Survey, TierSurvey
+from llmstack.swapper.survey import Survey, TierSurvey
 
 GOLDEN = Path(__file__).parent / "golden"
 SECRETS = SwapSecrets(key="the-key", path="the-path")

@@ -24,8 +24,9 @@ from llmstack.router.service import Service
 from llmstack.router.upstream import Upstream
 from llmstack.router.waiting import Waits
 from llmstack.swapper.base import ModelState, SwapError
+from llmstack.swapper.obstacles import Obstacle
 from llmstack.swapper.planner import memory_plan
-from llmstack.swapper.survey import Obstacle, Survey, TierSurvey
+from llmstack.swapper.survey import Survey, TierSurvey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping

@@ -1,0 +1,61 @@
+"""Why a tier cannot start, as far as it shows without opening a file; small, since `status` waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmstack.config.model import Backend, GgufModel
+from llmstack.engine.binary import find_engine
+from llmstack.engine.weights import find_weights
+from llmstack.errors import LlmstackError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from llmstack.config.model import StackConfig, Tier
+    from llmstack.engine.binary import EngineBinary
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a tier cannot start, and the command that mends it."""
+
+    reason: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.hint})"
+
+
+def missing(config: StackConfig, env: Mapping[str, str]) -> dict[str, str]:
+    """Return tiers that lack something, with reason and remedy, without opening any file."""
+    _, no_engine = engine_here(env)
+    found = {name: find(tier, env, no_engine)[1] for name, tier in config.tiers.items()}
+    return {name: str(obstacle) for name, obstacle in found.items() if obstacle is not None}
+
+
+def engine_here(env: Mapping[str, str]) -> tuple[EngineBinary | None, Obstacle | None]:
+    """Return the engine, or why there is none."""
+    try:
+        return find_engine(env), None
+    except LlmstackError as error:
+        return None, Obstacle(error.message, error.hint or "")
+
+
+def find(
+    tier: Tier, env: Mapping[str, str], no_engine: Obstacle | None
+) -> tuple[Path | None, Obstacle | None]:
+    """Return the file to load, and what is missing."""
+    if tier.backend is not Backend.GGUF or not isinstance(tier.model, GgufModel):
+        reason = f"this version serves gguf tiers only, {tier.name} has backend {tier.backend}"
+        return None, Obstacle(reason, "give it `hf_repo` and `hf_file`, or `path`")
+    weights = find_weights(tier.model, env)
+    return weights, no_engine if weights is not None else Obstacle(*_missing(tier.name, tier.model))
+
+
+def _missing(tier: str, model: GgufModel) -> tuple[str, str]:
+    if model.path is not None:
+        return f"{model.path} is not on disk", "put the file there, or correct `path` in models.ini"
+    return f"{model.file} is not on disk", f"fetch it with `llmstack download {tier}`"
