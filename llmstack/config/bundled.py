@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from llmstack.config.values import nearest
@@ -34,6 +33,8 @@ def fitting_profile(budget_gb: float) -> str | None:
 
 def profile_names() -> list[str]:
     """Return the names of the bundled profiles."""
+    from importlib import resources  # noqa: PLC0415 - a project has its own models.ini already
+
     files = resources.files("llmstack.config").joinpath("profiles").iterdir()
     return sorted(file.name.removesuffix(".ini") for file in files if file.name.endswith(".ini"))
 
@@ -56,6 +57,8 @@ def profile_text(name: str, *, demo_models: Path) -> str:
             f"no profile called `{name}`; there are: {', '.join(known)}",
             hint=f"did you mean `{near[0]}`?" if near else None,
         )
+    from importlib import resources  # noqa: PLC0415 - as above
+
     text = resources.files("llmstack.config").joinpath("profiles", f"{name}.ini").read_text(encoding="utf-8")
     directory = demo_models.as_posix()
     if _MODELS_DIR in text and re.search(r"\s;|[\r\n]", directory):

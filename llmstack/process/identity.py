@@ -6,13 +6,13 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import psutil
-
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import psutil
 
 START_TOLERANCE_S = 1.0  # start times are derived from the boot time, which a clock correction shifts
 
@@ -32,6 +32,8 @@ class Identity:
     @classmethod
     def of(cls, pid: int) -> Identity | None:
         """Return who has this pid now, or None."""
+        import psutil  # noqa: PLC0415 - not needed where nothing runs, and `status` is to start fast
+
         try:
             return cls(pid, psutil.Process(pid).create_time())
         except (psutil.Error, ValueError):
@@ -39,6 +41,8 @@ class Identity:
 
     def process(self) -> psutil.Process | None:
         """Return the process while it runs (a zombie does not)."""
+        import psutil  # noqa: PLC0415 - as above
+
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started) <= START_TOLERANCE_S  # False for NaN

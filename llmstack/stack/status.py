@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from llmstack.config.model import GgufModel
 from llmstack.engine.weights import find_weights
 from llmstack.errors import LlmstackError
@@ -176,6 +174,8 @@ def _tier(entry: dict[str, Any]) -> TierStatus:
 
 def _rss_mb(pid: int, *, children: bool) -> float | None:
     """Return resident memory in MB; a native llama-server is the child of its launcher."""
+    import psutil  # noqa: PLC0415 - not needed where nothing runs
+
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)] if children else [process]
