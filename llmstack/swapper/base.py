@@ -67,6 +67,10 @@ class Lease(Protocol):
         """Address of its server, without a path."""
 
     @property
+    def slot(self) -> int | None:
+        """The server's slot that keeps this conversation; None where the server chooses."""
+
+    @property
     def headers(self) -> Mapping[str, str]:
         """What its server wants with every request, such as its key."""
 
@@ -92,8 +96,12 @@ class Swapper(Protocol):
     def kind(self) -> Literal["builtin", "llama-swap"]:
         """Which one it is."""
 
-    async def acquire(self, tier: str) -> Lease:
+    async def acquire(self, tier: str, session: str = "") -> Lease:
         """Wait until a tier is resident and has a place, and return the right to use it.
+
+        Args:
+            tier: its name.
+            session: the conversation, so that it finds its slot again; empty where there is none.
 
         Raises:
             SwapError: it cannot be started, or the queue is full or too slow.

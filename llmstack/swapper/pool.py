@@ -93,6 +93,11 @@ class PoolLease:
         return self._model.server.url
 
     @property
+    def slot(self) -> int | None:
+        """The server chooses."""
+        return None
+
+    @property
     def headers(self) -> Mapping[str, str]:
         """The model server's key."""
         return self._model.server.headers
@@ -152,7 +157,7 @@ class Pool:
         self._wake: asyncio.TimerHandle | None = None
         self._closing = False
 
-    async def acquire(self, tier: str) -> PoolLease:
+    async def acquire(self, tier: str, session: str = "") -> PoolLease:  # noqa: ARG002 - slots are not pinned yet
         """Wait until a tier is resident and has a free slot, and return the right to use it."""
         if self._closing:
             raise SwapError("the router is stopping", retry_after=5)

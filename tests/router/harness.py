@@ -175,6 +175,7 @@ class FakeLease:
         self._swapper = swapper
         self.tier = name
         self.url = swapper.url
+        self.slot: int | None = None
         self.headers: Mapping[str, str] = {"authorization": f"Bearer {ENGINE_KEY}"}
 
     async def failure(self) -> str | None:
@@ -207,8 +208,10 @@ class FakeSwapper:
         self.explains: Callable[[int, bytes], str | None] = lambda _status, _body: None
         self.granted = self.held = self.waiting = 0
         self.loaded: list[str] = []
+        self.sessions: list[str] = []
 
-    async def acquire(self, tier: str) -> FakeLease:
+    async def acquire(self, tier: str, session: str = "") -> FakeLease:
+        self.sessions.append(session)
         self.waiting += 1
         try:
             await self.ready.wait()

@@ -120,10 +120,10 @@ async def test_logs_hold_no_words_and_no_keys(caplog: pytest.LogCaptureFixture) 
 
 async def test_a_bug_costs_one_request_and_leaves_a_trace(caplog: pytest.LogCaptureFixture) -> None:
     class Buggy(FakeSwapper):
-        async def acquire(self, tier: str) -> Any:
+        async def acquire(self, tier: str, session: str = "") -> Any:
             if tier == "plan":
                 raise ZeroDivisionError("prompt-words")
-            return await super().acquire(tier)
+            return await super().acquire(tier, session)
 
     async with router(Buggy()) as running:
         reply = await chat(running, asking(model="plan"))
