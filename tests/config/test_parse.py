@@ -83,6 +83,8 @@ extra_args = --no-warmup
 ttl = 0
 fallback = local, talk
 description = the first; one
+serves = embedding
+modalities = text, image
 
 [local]
 path = ../weights/b.gguf
@@ -143,6 +145,8 @@ def test_everything_a_file_can_say() -> None:
             ttl=0.0,
             fallback=("local", "tool"),
             description="the first; one",
+            serves="embedding",
+            modalities=("text", "image"),
             engine=EngineSettings(
                 n_gpu_layers=None,
                 parallel=1,
