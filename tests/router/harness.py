@@ -171,6 +171,8 @@ async def model_server(script: Callable[[Asked], Awaitable[None]]) -> AsyncItera
 
 
 class FakeLease:
+    origin: Literal["engine"] = "engine"
+
     def __init__(self, swapper: FakeSwapper, name: str) -> None:
         self._swapper = swapper
         self.tier = name
