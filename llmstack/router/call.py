@@ -74,6 +74,12 @@ class Call:
         self.others = tuple(other for other in self.others if other != tier)
         self.tier, self.reason = tier, f"{self.reason}; {tier} serves: {left} {why}"
 
+    def stand_in(self, tier: str) -> None:
+        """Let another tier serve while the chosen one loads, which may still serve if that one fails."""
+        loading = self.tier
+        self.move(tier, "is not loaded yet")
+        self.others = (loading, *self.others)
+
     def content_came(self) -> None:
         """Note the first byte of content: from here on no other tier can take over."""
         if self.first_byte_s is None:

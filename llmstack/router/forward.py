@@ -42,6 +42,7 @@ _NOT_FORWARDED = frozenset(
 
 async def forward(exchange: Exchange, call: Call, service: Service, waits: Waits) -> None:
     """Serve one request; whatever happens to it, the client is told."""
+    service.while_loading(call)
     try:
         async with Telling(exchange, call, waits) as telling:
             forwarding = _Forwarding(exchange, call, service, telling)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field, replace
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from llmstack.router.upstream import Upstream
     from llmstack.swapper.base import Lease, Swapper
     from llmstack.swapper.survey import Survey
+
+_log = logging.getLogger(__name__)
 
 RECENT = 50
 # Settings that are read at the start only.
@@ -95,6 +99,7 @@ class Service:
     in_flight: int = 0
     cooldowns: Cooldowns = field(default_factory=Cooldowns)
     metrics: Metrics = field(init=False)
+    _warming: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Begin to count."""
@@ -129,6 +134,28 @@ class Service:
     def is_up(self, tier: str) -> bool:
         """Return whether a tier could serve at once."""
         return self.state(self.config.tiers[tier]).state in {"resident", "remote"}
+
+    def while_loading(self, call: Call) -> None:
+        """With `while_loading = resident`, let a tier that is up serve, and load the chosen one meanwhile."""
+        if self.config.routing.while_loading == "wait" or call.asked != AUTO or self.is_up(call.tier):
+            return
+        cooling = self.cooldowns.cooling()
+        up = [other for other in call.others if other not in cooling and self.is_up(other)]
+        if up:
+            self.warm(call.tier)
+            call.stand_in(up[0])
+
+    def warm(self, tier: str) -> None:
+        """Make a tier resident in the background."""
+        if tier not in self._warming:
+            self._warming[tier] = task = asyncio.create_task(self._load(tier))
+            task.add_done_callback(lambda _: self._warming.pop(tier))
+
+    async def _load(self, tier: str) -> None:
+        try:
+            await self.swapper.load(tier)
+        except Exception as error:  # noqa: BLE001 - nobody waits for it; the router serves the other tiers
+            _log.error("loading %s in the background failed: %s", tier, error)
 
     def alternative(self, call: Call, kind: Kind) -> str | None:
         """Return the best tier that may serve in place of the one that failed, if there is one."""
