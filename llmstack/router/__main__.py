@@ -26,6 +26,7 @@ from llmstack.router.upstream import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
     from llmstack.config.model import StackConfig
 
 

@@ -118,9 +118,9 @@ class Exchange:
 
     async def gone(self) -> None:
         """Wait until the client has left."""
-        left = asyncio.get_running_loop().create_future()
-        self.when_gone(lambda: left.done() or left.set_result(None))
-        await left
+        left = asyncio.Event()
+        self.when_gone(left.set)
+        await left.wait()
 
     def leave(self) -> None:
         """Note that the client has gone."""

@@ -391,9 +391,12 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(408, "request_timeout", "the headers did not arrive in time")
         elif self.phase is Phase.LINGER and waited > limits.linger_s:
             self.abort()
-        elif self.phase is Phase.BODY and self._reading is not None:
-            if waited > limits.body_s + self._reading.incoming.received / limits.body_rate:
-                self._refuse(408, "request_timeout", "the body did not arrive in time")
+        elif self.phase is Phase.BODY and self._reading is not None and waited > self._body_s(self._reading):
+            self._refuse(408, "request_timeout", "the body did not arrive in time")
+
+    def _body_s(self, exchange: Exchange) -> float:
+        """Return the seconds that the body may take, for as much of it as is here."""
+        return self._limits.body_s + exchange.incoming.received / self._limits.body_rate
 
 
 def _too_long_a_head(limits: Limits) -> _RefusedError:
