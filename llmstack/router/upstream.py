@@ -215,6 +215,7 @@ class Upstream:
         for connection in list(self._open):
             connection.abort()
         self._idle.clear()
+        await asyncio.sleep(0)  # the event loop closes what was aborted
 
 
 def _take(idle: list[ServerConnection]) -> ServerConnection | None:

@@ -183,6 +183,8 @@ class Connection(asyncio.BufferedProtocol):
         if parser is None:
             return
         exchange = self._exchange(parser)
+        if parser.should_upgrade() and ("transfer-encoding" in self._headers or exchange.incoming.too_large):
+            raise _RefusedError(400, "invalid_http", "an Upgrade with such a body is not understood")
         self._reading = exchange
         if self._current is None and not self._paused and not self._queue:
             self._answer(exchange)
@@ -198,11 +200,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_message_complete(self) -> None:
         """The whole request is here."""
-        exchange, self._reading = self._reading, None
-        if exchange is not None:
-            exchange.incoming.finish()
-            if exchange is self._current:
-                self._enter(Phase.ANSWER)
+        exchange = self._reading
+        if exchange is None or exchange.incoming.missing:
+            return  # asked to upgrade, the parser takes the body for something else
+        self._reading = None
+        exchange.incoming.finish()
+        if exchange is self._current:
+            self._enter(Phase.ANSWER)
 
     def _exchange(self, parser: httptools.HttpRequestParser) -> Exchange:
         method, headers = parser.get_method().decode(), self._headers
@@ -233,7 +237,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._parser.feed_data(data)
                 break
             except httptools.HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]  # to nothing we speak: what follows is the next request
+                data = self._beyond_upgrade(data[upgrade.args[0] :])
             except httptools.HttpParserError as error:
                 self._refuse(*_reason(error))
                 return
@@ -244,6 +248,17 @@ class Connection(asyncio.BufferedProtocol):
         if self._queue and not self._held and self._transport is not None:
             self._held = True
             self._transport.pause_reading()
+
+    def _beyond_upgrade(self, data: memoryview) -> memoryview:
+        """Take the body of a request that would upgrade to what is not spoken here; return what follows."""
+        if self._reading is None:
+            return data
+        incoming = self._reading.incoming
+        body = data[: incoming.missing]
+        if body:
+            incoming.feed(bytes(body))
+        self.on_message_complete()
+        return data[len(body) :]
 
     def _bound_head(self, size: int) -> None:
         """Refuse a head that does not end; the parser keeps what it has of a header to itself."""

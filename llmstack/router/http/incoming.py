@@ -51,6 +51,11 @@ class Incoming:
         """Whether it is, or says that it will be, longer than the limit."""
         return (self._length or self.received) > self._limit
 
+    @property
+    def missing(self) -> int:
+        """How many of the declared bytes have not come."""
+        return max(0, (self._length or 0) - self.received)
+
     def feed(self, data: bytes) -> None:
         """Take a part."""
         self.received += len(data)

@@ -103,8 +103,9 @@ class Server:
             connection.abort()
         for task in list(self._tasks):
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self.limits.cut_s)
+        self._empty.clear()
+        self._note_empty()
+        await self._until_empty(self.limits.cut_s)
 
     async def _until_empty(self, seconds: float) -> None:
         if self._connections or self._tasks:
