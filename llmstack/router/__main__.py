@@ -20,6 +20,7 @@ from llmstack.paths import Project, UserDirs
 from llmstack.process.child import rotating_log
 from llmstack.router.app import App
 from llmstack.router.guard import Guard, is_loopback
+from llmstack.router.http.loop import new_loop
 from llmstack.router.http.server import Server
 from llmstack.router.service import Service, build_service
 from llmstack.router.upstream import Upstream
@@ -86,7 +87,7 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
             bin_dir=UserDirs.from_env(env).bin,
         )
 
-    with _listen(host, port) as listening, asyncio.Runner(loop_factory=_new_loop) as runner:
+    with _listen(host, port) as listening, asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_run(Server(App(make_service)), listening))
 
 
@@ -97,15 +98,6 @@ async def _run(server: Server, listening: socket.socket) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(server.stop))
     await server.serve(listening)
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """Return uvloop's loop where there is one: it takes half the time of asyncio's own."""
-    try:
-        import uvloop  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -12,4 +12,5 @@ def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
         import uvloop  # noqa: PLC0415 - not on Windows
     except ImportError:
         return asyncio.DefaultEventLoopPolicy()
-    return uvloop.EventLoopPolicy()
+    policy: asyncio.AbstractEventLoopPolicy = uvloop.EventLoopPolicy()
+    return policy

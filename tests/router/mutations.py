@@ -30,7 +30,7 @@ SEEDS = (
     whole(b"x" * 300_000),
 )  # fmt: skip
 WORDS = (
-    *(b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b",", b";", b"%", b"\xff", b"\x7f", b"/", b"?", b"#", b"*"),
+    *(b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b",", b";", b"%", b"\xff", b"\x7f", b"/", b"?", b"#"),
     *(b"content-length: ", b"transfer-encoding: chunked\r\n", b"connection: close\r\n", b"host: evil\r\n"),
     *(b"0\r\n\r\n", b"-1", b"99999999999999999999", b"ffffffffffffffff", b"HTTP/1.1", b"HTTP/1.0", b"GET "),
     *(b"x" * 5000, b"x: y\r\n" * 200, b"POST /v1/chat/completions HTTP/1.1\r\n"),

@@ -382,7 +382,7 @@ async def test_the_end_is_bounded() -> None:
 
 async def test_a_sample_of_broken_requests(caplog: pytest.LogCaptureFixture) -> None:
     """A hundred thousand of them: tests/benchmarks/fuzz_http.py."""
-    chance = random.Random(20)
+    chance = random.Random(20)  # noqa: S311 - no secret
     setup = Setup(limits=Limits(linger_s=1, head_s=1, body_s=1, sweep_s=0.1))
     async with stack(well_behaved, setup) as (running, _):
         for _ in range(25):

@@ -338,7 +338,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._eof or self._held or not transport.can_write_eof():
             transport.close()
         else:
-            transport.write_eof()
+            try:
+                transport.write_eof()
+            except OSError:  # the client has reset the connection, and the event loop does not know yet
+                transport.abort()
 
     # For an exchange
 
