@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
-from llmstack.swapper.kv_costs import Costs, load_costs, store_costs
+from llmstack.swapper.kv_costs import FIRST_TOKENS, Costs, load_costs, store_costs
 from llmstack.swapper.kv_files import DamagedError
 
 if TYPE_CHECKING:
@@ -103,9 +103,12 @@ class ModelKv:
     async def _save(self, slot: Slot, tokens: int) -> None:
         """Save a slot, where that pays and there is room."""
         await self._measure_reading()
+        if self._costs.saves(tokens):
+            async with self._files.saving:
+                await self._write(slot, tokens)
+
+    async def _write(self, slot: Slot, tokens: int) -> None:
         path = self._files.file(self._place.identity, slot.session)
-        if not self._costs.saves(tokens):
-            return
         if not await asyncio.to_thread(self._files.make_room, self._size(tokens), path):
             _log.info("%s: %d tokens are more than kv_cache_gb has room for", self._tier, tokens)
             return
@@ -150,7 +153,7 @@ class ModelKv:
 
     async def _measure_reading(self) -> None:
         tokens, seconds = await self._engine.reading()
-        if tokens and seconds:
+        if tokens >= FIRST_TOKENS and seconds:  # a few words take longer, each
             self._costs.learn("read_s", round(tokens), seconds)
 
     async def _keep_costs(self) -> None:

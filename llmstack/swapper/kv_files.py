@@ -8,6 +8,7 @@ nothing. The engine dies of a truncated file and takes one of another model with
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -68,11 +69,15 @@ class KvFiles:
     Args:
         root: their directory.
         budget: bytes for all of them; the one used longest ago goes first.
+
+    Attributes:
+        saving: held while one is written: two at once would both take the same room.
     """
 
     def __init__(self, root: Path, budget: int) -> None:
         self.root = root
         self.budget = budget
+        self.saving = asyncio.Lock()
 
     def prepare(self, identity: str) -> Path:
         """Return the directory that a server with this identity writes to, made where it is missing.
@@ -93,23 +98,21 @@ class KvFiles:
         """Return where the engine is to write what becomes `path`; it names who is at it."""
         return path.with_name(f"{path.stem}.{os.getpid()}.part")
 
-    def make_room(self, size: int, replaced: Path) -> bool:
+    def make_room(self, size: int, replaced: Path | None = None) -> bool:
         """Remove what was used longest ago until `size` more bytes fit; return whether they do.
 
         Args:
             size: bytes.
-            replaced: the file that they will take the place of; it stays until then, and counts.
+            replaced: the file that they will take the place of: it goes first.
         """
         if size > self.budget:
             return False
-        entries = self.entries()
-        total = sum(path.stat().st_size for path in self._all_files()) + size
-        for entry in entries:
+        total = self.total() + size
+        for entry in sorted(self.entries(), key=lambda entry: entry.path != replaced):
             if total <= self.budget:
                 break
-            if entry.path != replaced or total - entry.note.size <= self.budget:
-                total -= entry.note.size
-                self.remove(entry.path)
+            total -= entry.note.size
+            self.remove(entry.path)
         return total <= self.budget
 
     def commit(self, path: Path, *, tier: str, model: str, tokens: int) -> Note:
@@ -130,7 +133,7 @@ class KvFiles:
             self.remove(path)
             raise
         if self.total() > self.budget:
-            self.make_room(0, path)
+            self.make_room(0)
         return note
 
     def check(self, path: Path) -> Note | None:
@@ -169,7 +172,11 @@ class KvFiles:
 
     def total(self) -> int:
         """Return the bytes of all files."""
-        return sum(path.stat().st_size for path in self._all_files())
+        total = 0
+        for path in self._all_files():
+            with contextlib.suppress(OSError):  # as above
+                total += path.stat().st_size
+        return total
 
     def clear(self) -> int:
         """Remove everything; return the bytes that were freed."""

@@ -106,7 +106,7 @@ class PoolLease:
         return self._model.server.headers
 
     async def prepare(self) -> None:
-        """Bring the conversation's prompt into its slot, where it was saved; cancelled, give the lease back."""
+        """Bring the conversation's prompt into its slot, where it was saved. Cancelled, the lease is over."""
         kv, slots = self._model.kv, self._model.slots
         try:
             if kv is None:
