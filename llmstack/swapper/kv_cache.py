@@ -109,6 +109,7 @@ class ModelKv:
 
     async def _write(self, slot: Slot, tokens: int) -> None:
         path = self._files.file(self._place.identity, slot.session)
+        await asyncio.to_thread(self._files.prepare, self._place.identity)  # a person may have removed it
         if not await asyncio.to_thread(self._files.make_room, self._size(tokens), path):
             _log.info("%s: %d tokens are more than kv_cache_gb has room for", self._tier, tokens)
             return

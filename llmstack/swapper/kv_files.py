@@ -179,10 +179,10 @@ class KvFiles:
         return total
 
     def clear(self) -> int:
-        """Remove everything; return the bytes that were freed."""
+        """Remove everything but the directories, where servers write; return the bytes that were freed."""
         freed = self.total()
-        for directory in self.root.glob("*/"):
-            shutil.rmtree(directory, ignore_errors=True)
+        for path in self._all_files():
+            path.unlink(missing_ok=True)
         return freed
 
     def _all_files(self) -> Iterator[Path]:
