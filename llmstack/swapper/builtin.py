@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmstack.paths import Project
     from llmstack.swapper.survey import Survey
 
-ROOMY = 1.2  # a saved slot holds its tokens and recurrent states beside the cells, which are counted exactly
+ROOMY = 1.2  # a saved slot holds its tokens, too, beside what is counted
 
 
 class BuiltinSwapper(Pool):
@@ -107,13 +107,13 @@ class BuiltinSwapper(Pool):
         need = found.tiers[tier.name].need
         if tier.serves != "chat" or not self._kv.budget or need is None:
             return None
-        identity, of_slot = kv_identity(tier, weights, engine), need.kv // tier.engine.parallel
+        identity, slots = kv_identity(tier, weights, engine), tier.engine.parallel
         return KvPlace(
             identity,
             self._kv.prepare(identity),
             tier.model.label,
-            most_bytes=round(of_slot * ROOMY),
-            token_bytes=of_slot // tier.ctx_size,
+            most_bytes=round(ROOMY * (need.kv + need.checkpoints) / slots),
+            token_bytes=need.kv // slots // tier.ctx_size,
         )
 
 

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 ENTER_S = 20.0  # for one request that waits while slots are exchanged
 ASK_S = 1.0
 LEAVE_S = 30.0  # for all slots of a model that is stopped
-CLOSE_S = 5.0  # the same where the router stops; whoever stopped it waits for ten
+CLOSE_S = 12.0  # the same where the router stops; whoever stopped it waits a little longer
 COSTS = "costs.json"
 MARGIN = 1.1  # the last save said how large a token is; the next may differ a little
 

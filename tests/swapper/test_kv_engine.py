@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from support import shapes
 from support.kv import Talk, swapping
 
 from llmstack.engine.tiny import write_random
@@ -64,6 +65,28 @@ async def test_conversations_survive_swaps(models: Path, tmp_path: Path) -> None
     assert swapped == straight
     assert all(abs(a - b) <= 16 for a, b in zip(read[3:], read_straight[3:], strict=True))
     assert max(read[3:]) <= WARM
+
+
+@pytest.mark.parametrize("write", [shapes.gemma3, shapes.qwen3next])
+async def test_windows_and_recurrent_states_survive_too(
+    tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    """llama.cpp cannot rewind these; it saves its checkpoints of them as well."""
+    write(tmp_path / "a.gguf")
+    write_random(tmp_path / "b.gguf", dim=32, layers=1)
+    prompt = [token % 7 for token in range(1200)]
+    async with swapping(tmp_path, tmp_path, ctx=4096) as swapper:
+        for turn in range(2):
+            async with await swapper.acquire("a", "x") as lease:
+                body = {"prompt": prompt, "n_predict": 6, "id_slot": lease.slot}
+                async with (
+                    aiohttp.ClientSession() as client,
+                    client.post(f"{lease.url}/completion", json=body, headers=lease.headers) as reply,
+                ):
+                    read = (await reply.json())["timings"]["prompt_n"]
+            prompt += [9, 8, 9] * 10  # not what it has answered
+            await evict(swapper)
+            assert (read <= WARM) == (turn > 0)
 
 
 async def test_they_survive_the_router_too(models: Path, tmp_path: Path) -> None:
