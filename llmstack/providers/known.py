@@ -1,4 +1,4 @@
-"""What is known of models: short names, and what each does not accept. `models.toml`, the user's over ours."""
+"""Short names of models, and what each does not accept: `models.toml`, ours below the user's."""
 
 from __future__ import annotations
 
