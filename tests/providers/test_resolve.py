@@ -208,6 +208,8 @@ def test_no_key_shows_in_a_representation() -> None:
     ("name", "body", "fitted"),
     [
         ("anthropic/opus", {"temperature": 0.2, "top_p": 0.9, "max_tokens": 5}, {"max_tokens": 5}),
+        ("anthropic/claude-sonnet-5-5", {"temperature": 0.2, "top_k": 9}, {}),
+        ("anthropic/claude-fable-5", {"temperature": 0.2, "effort": 9}, {"effort": 9}),
         ("anthropic/sonnet", {"top_p": 0.9, "temperature": 0.2}, {"temperature": 0.2}),
         ("anthropic/sonnet", {"top_p": 0.9, "temperature": None}, {"top_p": 0.9, "temperature": None}),
         ("anthropic/sonnet", {"temperature": 1.7}, {"temperature": 1.0}),
@@ -252,7 +254,9 @@ def test_sampler_values_the_caller_did_not_send(
     name: str, sent: dict[str, object], added: dict[str, float]
 ) -> None:
     sampler = Sampler(temp=0.2, top_p=0.9, top_k=20, min_p=0.05, rep_pen=1.05)
-    assert at(name).limits.sampler_defaults(sampler, sent) == added
+    assert at(name).sampler_defaults(sampler, sent, {}) == added
+    newer = at(name).sampler_defaults(sampler, sent, {"anthropic-version": "2026-10-21"})
+    assert newer == (added if name.startswith("ollama") else {})
 
 
 def test_the_users_own_file_is_merged_over_ours(tmp_path: Path) -> None:
@@ -263,7 +267,7 @@ def test_the_users_own_file_is_merged_over_ours(tmp_path: Path) -> None:
     known = load(tmp_path)
     assert known.default("anthropic") == "claude-opus-5"
     assert known.full_name("anthropic", "sonnet") == "claude-sonnet-4-6"
-    haiku = known.limits("anthropic", "claude-haiku-9")
+    haiku = known.limits("anthropic", "claude-haiku-4-9")
     assert haiku.fit({"top_k": 1, "temperature": 1, "top_p": 1}) == {"temperature": 1}
 
 
