@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmstack.commands import (
+    ask,
     check,
     demo,
     download,
@@ -18,6 +19,7 @@ from llmstack.commands import (
     install_llama_swap,
     load,
     logs,
+    mcp,
     promote,
     reload,
     restart,
@@ -29,6 +31,7 @@ from llmstack.commands import (
     stop,
     trust,
     unload,
+    use,
 )
 from llmstack.context import App
 from llmstack.errors import LlmstackError
@@ -50,11 +53,14 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": status.status,
     "check": check.check,
     "route": route.route,
+    "ask": ask.ask,
+    "use": use.use,
     "run": run.run,
     "logs": logs.logs,
     "load": load.load,
     "unload": unload.unload,
     "promote": promote.promote,
+    "mcp": mcp.mcp,
     "trust": trust.trust,
     "help": help_.help_,
 }

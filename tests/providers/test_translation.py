@@ -102,7 +102,7 @@ def test_chat_at_anthropic_streamed() -> None:
     ):
         pieces = [event.delta for event in stream if event.type == "content.delta"]
         final = stream.get_final_completion()
-    assert pieces == ["You said: ", "so, hällo", "."]
+    assert pieces == ["", "You said: ", "so, hällo", "."]
     assert final.choices[0].finish_reason == "stop"
     assert final.usage is not None
     assert (final.usage.prompt_tokens, final.usage.completion_tokens) == (30, 7)
