@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llmstack.providers.asking import Ask
 
 START_S = 30.0  # an interpreter with a large library on a busy machine
-PING_S = 2.0  # a server that does not answer by then is taken to be busy
+ALIVE_S = 2.0  # a server that does not answer by then is taken to be busy
 LAST_BYTES, LAST_LINES = 4096, 3  # of what the server said, shown where it ended
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
 _SHORTEST = 6  # shorter values are no secrets, and would be cut out of ordinary words
@@ -155,8 +155,8 @@ class _Server:
 
         if self.up and not self._calls:  # one that is at work may not answer
             try:
-                async with asyncio.timeout(PING_S):
-                    await self._client.send_ping()
+                async with asyncio.timeout(ALIVE_S):
+                    await self._client.session.list_tools()  # `ping` is on its way out
             except MCPError as error:
                 self._ended(error)
             except TimeoutError:
