@@ -40,6 +40,7 @@ class ModelState:
         since: seconds in this state.
         leases: requests in flight.
         waiting: requests in its queue.
+        loads: times that it was started.
         detail: why it is down, where it is.
     """
 
@@ -49,6 +50,7 @@ class ModelState:
     since: float = 0.0
     leases: int = 0
     waiting: int = 0
+    loads: int = 0
     detail: str = ""
 
 
@@ -73,6 +75,10 @@ class Lease(Protocol):
     @property
     def headers(self) -> Mapping[str, str]:
         """What its server wants with every request, such as its key."""
+
+    @property
+    def origin(self) -> Literal["engine", "provider"]:
+        """Who fails where its server does."""
 
     async def failure(self) -> str | None:
         """Return why the server ended, if it did: asked after a connection broke."""

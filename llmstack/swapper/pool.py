@@ -81,6 +81,8 @@ class _Request:
 class PoolLease:
     """A lease of the built-in pool."""
 
+    origin: Literal["engine"] = "engine"
+
     def __init__(self, pool: Pool, tier: str, model: _Model) -> None:
         self._pool = pool
         self._model = model

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-import uvicorn
-
 from llmstack.channel import CURRENT
 from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.paths import Project
-from llmstack.router.__main__ import Server
 from llmstack.router.app import App
 from llmstack.router.guard import Guard
+from llmstack.router.http.limits import Limits
+from llmstack.router.http.server import Server
 from llmstack.router.service import Service
 from llmstack.router.upstream import Upstream
 from llmstack.router.waiting import Waits
@@ -29,7 +28,7 @@ from llmstack.swapper.planner import memory_plan
 from llmstack.swapper.survey import Survey, TierSurvey
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -171,6 +170,8 @@ async def model_server(script: Callable[[Asked], Awaitable[None]]) -> AsyncItera
 
 
 class FakeLease:
+    origin: Literal["engine"] = "engine"
+
     def __init__(self, swapper: FakeSwapper, name: str) -> None:
         self._swapper = swapper
         self.tier = name
@@ -209,6 +210,7 @@ class FakeSwapper:
         self.granted = self.held = self.waiting = 0
         self.loaded: list[str] = []
         self.sessions: list[str] = []
+        self.tiers: Collection[str] = ()
 
     async def acquire(self, tier: str, session: str = "") -> FakeLease:
         self.sessions.append(session)
@@ -224,7 +226,8 @@ class FakeSwapper:
         return FakeLease(self, tier)
 
     def states(self) -> Mapping[str, ModelState]:
-        return {name: ModelState("resident", pid=17, port=10_001) for name in self.loaded}
+        up = {name: ModelState("resident", pid=17, port=10_001) for name in self.loaded}
+        return {name: ModelState("idle") for name in self.tiers} | up
 
     async def load(self, tier: str) -> None:
         if self.refuses is not None:
@@ -280,6 +283,7 @@ class Setup:
     unavailable: Mapping[str, str] = field(default_factory=dict)
     guard: Guard = Guard("127.0.0.1", (), "", "LLMSTACK_API_KEY")  # noqa: RUF009 - frozen
     waits: Waits = PATIENT
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
 
 
 def _survey(setup: Setup) -> Survey:
@@ -294,6 +298,7 @@ def _survey(setup: Setup) -> Survey:
 @contextlib.asynccontextmanager
 async def router(swapper: FakeSwapper, setup: Setup | None = None) -> AsyncIterator[Running]:
     setup = setup or Setup()
+    swapper.tiers = setup.stack.tiers
 
     async def make_service() -> Service:
         return Service(
@@ -308,33 +313,28 @@ async def router(swapper: FakeSwapper, setup: Setup | None = None) -> AsyncItera
         )
 
     app = App(make_service, setup.waits)
-    options = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws="none",
-        lifespan="on",
-        timeout_graceful_shutdown=5,
-    )
-    server = Server(options, app)
+    server = Server(app, setup.limits)
     listening = socket.create_server(("127.0.0.1", 0))
-    task = asyncio.create_task(server.serve(sockets=[listening]))
+    task = asyncio.create_task(server.serve(listening))
     try:
         await until(lambda: server.started or task.done(), "the router has started")
         yield Running(listening.getsockname()[1], app, server, swapper)
     finally:
-        server.should_exit = True
+        server.stop()
         await task
         listening.close()
 
 
 @contextlib.asynccontextmanager
 async def stack(
-    script: Callable[[Asked], Awaitable[None]], setup: Setup | None = None
+    script: Callable[[Asked], Awaitable[None]],
+    setup: Setup | None = None,
+    swapper: FakeSwapper | None = None,
 ) -> AsyncIterator[tuple[Running, ModelServer]]:
     """A router in front of a model server."""
-    async with model_server(script) as behind, router(FakeSwapper(behind.url), setup) as running:
+    swapper = swapper or FakeSwapper()
+    async with model_server(script) as behind, router(swapper, setup) as running:
+        swapper.url = behind.url
         yield running, behind
 
 
