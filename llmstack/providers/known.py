@@ -19,7 +19,7 @@ OVERRIDE = "models.toml"
 """Name of the user's own file, in the user's configuration directory."""
 
 _KEYS = {"default", "names", "limits"}
-_LISTS, _TABLES = ("refuses", "one_of", "takes"), ("renames", "highest")
+_LISTS, _TABLES, _TEXTS = ("refuses", "one_of", "takes"), ("renames", "highest"), ("unsigned_call",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +130,11 @@ def _problem_of_limits(entry: Any) -> str | None:
     if not isinstance(entry, dict) or not _strings(entry.get("models")):
         return 'limits: expected `models = ["pattern"]`'
     for key, value in entry.items():
-        if key not in {"models", *_LISTS, *_TABLES}:
+        if key not in {"models", *_LISTS, *_TABLES, *_TEXTS}:
             return f"limits: unknown key `{key}`"
-        if key not in _TABLES and not _strings(value):
+        if key in _TEXTS and not isinstance(value, str):
+            return f"limits: {key}: expected a text"
+        if key not in (*_TABLES, *_TEXTS) and not _strings(value):
             return f"limits: {key}: expected a list of names"
         if key == "renames" and not _texts(value):
             return f"limits: {key}: expected names of parameters in quotes"

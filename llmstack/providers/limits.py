@@ -31,6 +31,7 @@ class Limits:
         renames: what it calls a parameter.
         takes: the only parameters there are; empty where the API ignores others.
         highest: largest value of a parameter.
+        unsigned_call: what stands for the signature of a tool call that has none; empty where none is wanted.
     """
 
     refuses: frozenset[str] = frozenset()
@@ -38,6 +39,7 @@ class Limits:
     renames: Mapping[str, str] = field(default_factory=dict)
     takes: frozenset[str] = frozenset()
     highest: Mapping[str, float] = field(default_factory=dict)
+    unsigned_call: str = ""
 
     def plus(self, entry: Mapping[str, Any]) -> Limits:
         """Return these limits with those of one entry of the data file."""
@@ -48,6 +50,7 @@ class Limits:
             {**self.renames, **entry.get("renames", {})},
             self.takes | frozenset(entry.get("takes", ())),
             {**self.highest, **entry.get("highest", {})},
+            entry.get("unsigned_call", self.unsigned_call),
         )
 
     def unfit(self, body: Mapping[str, Any]) -> list[str]:
@@ -75,6 +78,8 @@ class Limits:
             value = fitted.get(name)
             if isinstance(value, int | float) and value > highest:
                 fitted[name] = highest
+        if self.unsigned_call and isinstance(fitted.get("messages"), list):
+            fitted["messages"] = [_signed(message, self.unsigned_call) for message in fitted["messages"]]
         return fitted
 
     def fit_bytes(self, body: bytes) -> bytes:
@@ -98,6 +103,20 @@ class Limits:
         }
         fitted = self.fit({**body, **given})
         return {name: fitted[name] for name in given if name in fitted}
+
+
+def _signed(message: Any, signature: str) -> Any:
+    """Return a message whose first tool call is signed: clients lose Google's field, or never had it."""
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    if (
+        not isinstance(calls, list)
+        or not calls
+        or not isinstance(calls[0], dict)
+        or "extra_content" in calls[0]
+    ):
+        return message
+    first = {**calls[0], "extra_content": {"google": {"thought_signature": signature}}}
+    return {**message, "tool_calls": [first, *calls[1:]]}
 
 
 def _flat(body: Mapping[str, Any]) -> list[str]:

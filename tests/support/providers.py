@@ -246,7 +246,14 @@ def _chat(fake: FakeProvider, path: str, headers: dict[str, str], body: Json) ->
             results.append(message["content"])
         else:
             results = []
-            called = {call["id"] for call in message.get("tool_calls") or ()}
+            calls = message.get("tool_calls") or ()
+            called = {call["id"] for call in calls}
+            signed = (
+                fake.kind != "google"
+                or not calls
+                or "thought_signature" in str(calls[0].get("extra_content"))
+            )
+            _require(signed, "Function call is missing a thought_signature in functionCall parts.")
     words = _last_words([message for message in body["messages"] if message["role"] == "user"])
     tools = [tool["function"]["name"] for tool in body.get("tools", ())]
     script = scripts.script_for(words, tools, results=results)
