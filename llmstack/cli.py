@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmstack.commands import (
+    ask,
     cache,
     check,
     demo,
@@ -19,6 +20,7 @@ from llmstack.commands import (
     install_llama_swap,
     load,
     logs,
+    mcp,
     promote,
     reload,
     restart,
@@ -30,6 +32,7 @@ from llmstack.commands import (
     stop,
     trust,
     unload,
+    use,
 )
 from llmstack.context import App
 from llmstack.errors import LlmstackError
@@ -51,12 +54,15 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": status.status,
     "check": check.check,
     "route": route.route,
+    "ask": ask.ask,
+    "use": use.use,
     "run": run.run,
     "logs": logs.logs,
     "load": load.load,
     "unload": unload.unload,
     "promote": promote.promote,
     "cache": cache.cache,
+    "mcp": mcp.mcp,
     "trust": trust.trust,
     "help": help_.help_,
 }

@@ -53,6 +53,11 @@ class Console:
         """Print text as it is, on stdout."""
         self._out.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def piece(self, text: str) -> None:
+        """Print a piece of a text that is still being written, at once."""
+        self._out.file.write(text)
+        self._out.file.flush()
+
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
         """Print a table; a cell may hold rich markup.
 

@@ -22,6 +22,7 @@ class UserDirs:
 
     data: Path
     cache: Path
+    config: Path
     state: Path
     bin: Path
 
@@ -36,6 +37,7 @@ class UserDirs:
         return cls(
             data=data,
             cache=dirs.user_cache_path,
+            config=dirs.user_config_path,
             state=dirs.user_state_path,
             bin=Path(env["LLMSTACK_BIN_DIR"]).expanduser() if env.get("LLMSTACK_BIN_DIR") else data / "bin",
         )

@@ -38,6 +38,20 @@ def without_key(text: str, section: str, key: str) -> str:
     return "\n".join(lines)
 
 
+def switched_off(text: str, section: str, key: str) -> str:
+    """Return the text with a key's line made a comment, `;key = value`; unchanged where it is not there.
+
+    Raises:
+        LlmstackError: there is no such section.
+    """
+    entry = _section(text, section).find(key)
+    if entry is None:
+        return text
+    lines = text.split("\n")
+    lines[entry.line - 1] = f";{lines[entry.line - 1].lstrip()}"
+    return "\n".join(lines)
+
+
 def _section(text: str, name: str) -> Section:
     found = scan(text).find(name)
     if found is None:

@@ -1,0 +1,300 @@
+"""A model behind HTTP: asked in the provider's own API, whatever that is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from llmstack.providers.asking import RETRIES, TIMEOUT_S, Result, TokensUsed
+from llmstack.providers.catalog import PROVIDERS
+from llmstack.providers.errors import (
+    BrokenError,
+    ProviderError,
+    RateLimitedError,
+    RejectedError,
+    TimedOutError,
+    UnreachableError,
+    UnsupportedParameterError,
+)
+from llmstack.providers.retries import Retries
+from llmstack.providers.translation import target, translate
+from llmstack.providers.translation.base import chat_tokens
+from llmstack.providers.translation.chunks import said
+from llmstack.providers.translation.failures import failure, without
+from llmstack.providers.translation.sse import Events
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from llmstack.providers.asking import Ask
+    from llmstack.providers.resolve import Endpoint
+    from llmstack.providers.translation import Translated
+
+CONNECT_S = 10.0
+FAILED, SERVER_FAILED = 400, 500  # HTTP: from here on a status says that a request, a server failed
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TIMED_OUT, TOO_MANY, NOT_IMPLEMENTED = 401, 403, 404, 408, 429, 501
+NO_QUOTA = frozenset(("insufficient_quota", "billing_hard_limit_reached", "credit_balance_too_low"))
+"""OpenAI's words, among others, for a 429 that no waiting mends."""
+
+# What strict mode minds, by the names that Anthropic and OpenAI have for it.
+_NAMES = {"temperature": ("temperature",), "reasoning_effort": ("reasoning_effort", "output_config.effort")}
+
+
+class HttpSource:
+    """One model of one provider.
+
+    Args:
+        endpoint: where it is.
+        timeout_s: seconds for a whole call, retries included.
+        retries: of what is transient.
+        strict: a parameter that the model does not take is an error, not left out.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        retries: Retries | None = None,
+        strict: bool = False,
+    ) -> None:
+        self._endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._retries = retries or Retries(RETRIES)
+        self._strict = strict
+        # A proxy of the environment is for what is far away.
+        self._tls = httpx.create_ssl_context() if endpoint.root.startswith("https:") else True
+
+    @property
+    def provider(self) -> str:
+        """Its prefix."""
+        return self._endpoint.provider
+
+    @property
+    def model(self) -> str:
+        """The model's full name."""
+        return self._endpoint.model
+
+    async def answer(self, ask: Ask) -> Result:
+        """Return a whole answer."""
+        body, translated = self._request(ask, stream=False)
+        async with self._within(), self._client() as client:
+            response = await self._sent(client, body)
+            data = await self._read(response)
+        return self._result(translated.answer(data) if translated else data)
+
+    async def pieces(self, ask: Ask) -> AsyncGenerator[str | Result]:
+        """Yield the text as it comes, and the whole answer last."""
+        body, translated = self._request(ask, stream=True)
+        answer = _Gathered(self._endpoint)
+        async with self._within(), self._client() as client:
+            response = await self._sent(client, body)
+            stream, events = translated.stream() if translated else None, Events()
+            async for chunk in self._chunks(response):
+                for data in events.feed(stream.feed(chunk) if stream else chunk):
+                    for piece in answer.add(data):
+                        yield piece
+            for data in [*events.feed(stream.close() if stream else b""), *events.end()]:
+                for piece in answer.add(data):
+                    yield piece
+        yield answer.result()
+
+    async def close(self) -> None:
+        """Nothing is held between calls."""
+
+    @asynccontextmanager
+    async def _within(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                yield
+        except TimeoutError as error:
+            raise TimedOutError(
+                f"{self._endpoint.label} did not answer within {self._timeout_s:g} s", provider=self.provider
+            ) from error
+
+    def _client(self) -> httpx.AsyncClient:
+        timeout = httpx.Timeout(None, connect=CONNECT_S)
+        return httpx.AsyncClient(verify=self._tls, timeout=timeout, trust_env=not self._endpoint.local)
+
+    def _request(self, ask: Ask, *, stream: bool) -> tuple[bytes, Translated | None]:
+        """Return the body to send, and the way back where the provider's API is not chat completions."""
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": list(ask.messages),
+            "max_tokens": ask.max_tokens,
+            **ask.given,
+        }
+        if stream:
+            request |= {"stream": True, "stream_options": {"include_usage": True}}
+        limits = self._endpoint.limits
+        if self._strict:
+            refused = [name for name in ask.given if limits.refuses.intersection(_NAMES[name])]
+            if refused:
+                raise UnsupportedParameterError(
+                    f"{self._endpoint.label} does not take {', '.join(refused)}", provider=self.provider
+                )
+        server = target("chat", self._endpoint.dialects)
+        if server is None:
+            return json.dumps(limits.fit(request)).encode(), None
+        translated = translate(
+            json.dumps(request).encode(),
+            "chat",
+            server,
+            model=self.model,
+            limits=limits,
+            now=int(time.time()),
+            max_tokens=ask.max_tokens,
+        )
+        return translated.body, translated
+
+    async def _sent(self, client: httpx.AsyncClient, body: bytes) -> httpx.Response:
+        """Return the answer, its body still to come; what is transient is tried again."""
+        tried = 0
+        while True:
+            try:
+                return await self._sent_once(client, body)
+            except ProviderError as error:
+                wait = self._retries.wait(error, tried)
+                if wait is None:
+                    raise
+            tried += 1
+            await asyncio.sleep(wait)
+
+    async def _sent_once(self, client: httpx.AsyncClient, body: bytes) -> httpx.Response:
+        dialect = self._endpoint.dialects[0]
+        headers = {**self._endpoint.defaults(dialect), **self._endpoint.headers}
+        request = client.build_request("POST", self._endpoint.url(dialect), content=body, headers=headers)
+        try:
+            response = await client.send(request, stream=True)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
+            raise self._unreachable(error) from error
+        except httpx.HTTPError as error:
+            raise self._broken(error) from error
+        if response.status_code < FAILED:
+            return response
+        data = await self._read(response)
+        raise self._refused(response, data)
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        return b"".join([chunk async for chunk in self._chunks(response)])
+
+    async def _chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in response.aiter_bytes():
+                yield chunk
+        except httpx.HTTPError as error:
+            raise self._broken(error) from error
+
+    def _unreachable(self, error: Exception) -> UnreachableError:
+        where = self._endpoint
+        raised = UnreachableError(
+            f"nothing answers at {where.root} (from {where.source})",
+            provider=self.provider,
+            hint=_where_else(where)
+            if where.local
+            else f"check the network: {without(str(error), where.secrets) or type(error).__name__}",
+        )
+        raised.transient = not where.local  # on this machine it is not up, and will not be in a second
+        return raised
+
+    def _broken(self, error: Exception) -> BrokenError:
+        return BrokenError(
+            f"the connection to {self._endpoint.root} broke ({type(error).__name__})", provider=self.provider
+        )
+
+    def _refused(self, response: httpx.Response, body: bytes) -> ProviderError:
+        where, status = self._endpoint, response.status_code
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        told = failure(status, body, headers, secrets=where.secrets)
+        message = f"{where.label} answered {status}: {told.message}"
+        if status == TOO_MANY:
+            lasting = told.code in NO_QUOTA
+            return RateLimitedError(
+                message, provider=self.provider, retry_after=told.retry_after, transient=not lasting
+            )
+        if status >= SERVER_FAILED:
+            passing = status != NOT_IMPLEMENTED
+            return BrokenError(message, provider=self.provider, status=status, transient=passing)
+        if status == TIMED_OUT:
+            return TimedOutError(message, provider=self.provider)
+        return RejectedError(message, provider=self.provider, status=status, hint=_hint(where, status))
+
+    def _result(self, data: bytes) -> Result:
+        try:
+            body = json.loads(data)
+            choice = body["choices"][0]
+            output, reason = said(choice["message"]), choice.get("finish_reason") or "stop"
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise BrokenError(
+                f"{self._endpoint.root} answered with what is no chat completion", provider=self.provider
+            ) from error
+        tokens = _used(body.get("usage"))
+        return Result(output, body.get("model") or self.model, self.provider, tokens, reason)
+
+
+class _Gathered:
+    """The chunks of one stream, put together."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._pieces: list[str] = []
+        self._model = endpoint.model
+        self._tokens = TokensUsed()
+        self._reason: str | None = None
+
+    def add(self, data: bytes) -> list[str]:
+        """Take one event; return the text in it."""
+        if data == b"[DONE]":
+            return []
+        try:
+            chunk = json.loads(data)
+            if chunk.get("error"):
+                raise self._broken(failure(SERVER_FAILED, data, {}, secrets=self._endpoint.secrets).message)
+            self._model = chunk.get("model") or self._model
+            if chunk.get("usage"):
+                self._tokens = _used(chunk["usage"])
+            new = []
+            for choice in chunk.get("choices") or ():
+                self._reason = choice.get("finish_reason") or self._reason
+                if text := said(choice.get("delta") or {}):
+                    new.append(text)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._broken("its stream makes no sense") from error
+        self._pieces += new
+        return new
+
+    def result(self) -> Result:
+        """Return the whole answer; BrokenError where it was cut."""
+        if self._reason is None:
+            raise self._broken("its answer ended in the middle")
+        return Result("".join(self._pieces), self._model, self._endpoint.provider, self._tokens, self._reason)
+
+    def _broken(self, why: str) -> BrokenError:
+        return BrokenError(f"{self._endpoint.label}: {why}", provider=self._endpoint.provider)
+
+
+def _used(usage: Any) -> TokensUsed:
+    tokens = chat_tokens(usage)
+    return TokensUsed(tokens.prompt, tokens.completion) if tokens else TokensUsed()
+
+
+def _where_else(where: Endpoint) -> str:
+    known = PROVIDERS.get(where.provider)
+    if known is None:
+        return "is the stack running? see `llmstack status`"
+    variable = where.source if where.source.isupper() else known.url_variables[0]
+    return f"start {where.provider} there, or set {variable} to where it is"
+
+
+def _hint(where: Endpoint, status: int) -> str | None:
+    if status in {UNAUTHORIZED, FORBIDDEN}:
+        known = PROVIDERS.get(where.provider)
+        return f"check {' or '.join(known.key_variables)} in the environment" if known else "check the key"
+    if status == NOT_FOUND:
+        return f"is there a model `{where.model}` at {where.root}?"
+    return None

@@ -1,0 +1,129 @@
+"""What one model does not accept of a request, and making a request fit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmstack.config.model import Sampler
+
+SAMPLER = {
+    "temp": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "rep_pen": "repetition_penalty",
+}
+"""Sampler values of models.ini, as APIs call them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a model does not accept.
+
+    Attributes:
+        refuses: parameters it answers with an error; `output_config.effort` is one inside another.
+        one_of: groups of which it takes only one at a time.
+        renames: what it calls a parameter.
+        takes: the only parameters there are; empty where the API ignores others.
+        highest: largest value of a parameter.
+        unsigned_call: what stands for the signature of a tool call that has none; empty where none is wanted.
+    """
+
+    refuses: frozenset[str] = frozenset()
+    one_of: tuple[tuple[str, ...], ...] = ()
+    renames: Mapping[str, str] = field(default_factory=dict)
+    takes: frozenset[str] = frozenset()
+    highest: Mapping[str, float] = field(default_factory=dict)
+    unsigned_call: str = ""
+
+    def plus(self, entry: Mapping[str, Any]) -> Limits:
+        """Return these limits with those of one entry of the data file."""
+        group = tuple(entry.get("one_of", ()))
+        return Limits(
+            self.refuses | frozenset(entry.get("refuses", ())),
+            (*self.one_of, group) if group else self.one_of,
+            {**self.renames, **entry.get("renames", {})},
+            self.takes | frozenset(entry.get("takes", ())),
+            {**self.highest, **entry.get("highest", {})},
+            entry.get("unsigned_call", self.unsigned_call),
+        )
+
+    def unfit(self, body: Mapping[str, Any]) -> list[str]:
+        """Return the parameters of a request that would not be sent as they are, renamed ones aside."""
+        fitted = self.fit(body)
+        flat, after = _flat(body), _flat(fitted)
+        return [name for name in flat if self.renames.get(name, name) not in after]
+
+    def fit(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a request as the model takes it: what it would refuse is left out."""
+        fitted = {self.renames.get(name, name): value for name, value in body.items()}
+        for name in self.refuses:
+            outer, _, inner = name.partition(".")
+            if not inner:
+                fitted.pop(name, None)
+            elif isinstance(fitted.get(outer), dict) and inner in fitted[outer]:
+                rest = {key: value for key, value in fitted[outer].items() if key != inner}
+                fitted = {**fitted, outer: rest} if rest else {k: v for k, v in fitted.items() if k != outer}
+        for group in self.one_of:
+            for name in [name for name in group if fitted.get(name) is not None][1:]:
+                del fitted[name]
+        if self.takes:
+            fitted = {name: value for name, value in fitted.items() if name in self.takes}
+        for name, highest in self.highest.items():
+            value = fitted.get(name)
+            if isinstance(value, int | float) and value > highest:
+                fitted[name] = highest
+        if self.unsigned_call and isinstance(fitted.get("messages"), list):
+            fitted["messages"] = [_signed(message, self.unsigned_call) for message in fitted["messages"]]
+        return fitted
+
+    def fit_bytes(self, body: bytes) -> bytes:
+        """Return the bytes of a request as the model takes it; the same bytes where nothing is in its way.
+
+        Args:
+            body: a valid JSON object.
+        """
+        if self == Limits():
+            return body
+        request = json.loads(body)
+        fitted = self.fit(request)
+        return body if fitted == request else json.dumps(fitted, ensure_ascii=False).encode()
+
+    def sampler_defaults(self, sampler: Sampler, body: Mapping[str, Any]) -> dict[str, float]:
+        """Return the sampler values of a tier that the caller did not send and the model takes."""
+        given = {
+            api: getattr(sampler, ours)
+            for ours, api in SAMPLER.items()
+            if getattr(sampler, ours) is not None and body.get(api) is None
+        }
+        fitted = self.fit({**body, **given})
+        return {name: fitted[name] for name in given if name in fitted}
+
+
+def _signed(message: Any, signature: str) -> Any:
+    """Return a message whose first tool call is signed: clients lose Google's field, or never had it."""
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    if (
+        not isinstance(calls, list)
+        or not calls
+        or not isinstance(calls[0], dict)
+        or "extra_content" in calls[0]
+    ):
+        return message
+    first = {**calls[0], "extra_content": {"google": {"thought_signature": signature}}}
+    return {**message, "tool_calls": [first, *calls[1:]]}
+
+
+def _flat(body: Mapping[str, Any]) -> list[str]:
+    """Return the names of parameters, those one level down as `outer.inner`."""
+    names = []
+    for name, value in body.items():
+        names.append(name)
+        if isinstance(value, dict):
+            names += [f"{name}.{inner}" for inner in value]
+    return names

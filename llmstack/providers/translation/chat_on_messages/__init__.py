@@ -1,0 +1,1 @@
+"""A chat-completions client at a server of Anthropic's messages."""

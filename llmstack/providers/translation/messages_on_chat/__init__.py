@@ -1,0 +1,1 @@
+"""A client of Anthropic's messages at a chat-completions server."""

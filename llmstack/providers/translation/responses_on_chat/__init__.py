@@ -1,0 +1,1 @@
+"""A client of OpenAI's responses at a chat-completions server."""

@@ -1,0 +1,71 @@
+"""What providers' errors say, in the forms they come in; and MCP answers as chat completions."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from llmstack.providers import Result, TokensUsed
+from llmstack.providers.errors import RejectedError
+from llmstack.providers.mcp_chat import asked, events, whole
+from llmstack.providers.translation.failures import Failure, failure
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+ANTHROPIC = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
+OPENAI = b'{"error":{"message":"No.","type":"requests","param":null,"code":"insufficient_quota"}}'
+GOOGLE = b'[{"error":{"code":400,"message":"Bad.","status":"INVALID_ARGUMENT"}}]'
+MISTRAL = (
+    b'{"object":"error","message":{"detail":[{"msg":"Extra"}]},"type":"invalid_request_error","code":null}'
+)
+OLLAMA = b'{"error":"model \\"x\\" not found"}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "expected"),
+    [
+        (529, ANTHROPIC, {"retry-after": "7"}, Failure(503, "overloaded_error", "Overloaded", 7.0)),
+        (
+            429,
+            OPENAI,
+            {"retry-after-ms": "20", "retry-after": "1"},
+            Failure(429, "insufficient_quota", "No.", 0.02),
+        ),
+        (400, GOOGLE, {}, Failure(400, "INVALID_ARGUMENT", "Bad.")),
+        (422, MISTRAL, {}, Failure(422, "invalid_request_error", '[{"msg": "Extra"}]')),
+        (404, OLLAMA, {}, Failure(404, "", 'model "x" not found')),
+        (401, b'{"message":"Unauthorized"}', {}, Failure(401, "", "Unauthorized")),
+        (401, b'{"error":{"message":"bad key sk-1234"}}', {}, Failure(401, "", "bad key …")),
+        (502, b"<html>Bad Gateway", {}, Failure(502, "", "<html>Bad Gateway")),
+        (503, b"", {"retry-after": "Fri, 20 Nov 2026 12:00:30 GMT"}, Failure(503, "", "HTTP 503", 30.0)),
+        (503, b"", {"retry-after": "Fri, 20 Nov 2026 11:00:00 GMT"}, Failure(503, "", "HTTP 503", 0.0)),
+        (503, b"", {"retry-after": "soon"}, Failure(503, "", "HTTP 503")),
+        (500, b'"oh"', {}, Failure(500, "", '"oh"')),
+    ],
+)
+def test_errors_as_providers_give_them(
+    status: int, body: bytes, headers: dict[str, str], expected: Failure
+) -> None:
+    assert failure(status, body, headers, secrets=("sk-1234",), now=NOW) == expected
+
+
+def test_an_mcp_answer_as_a_chat_completion() -> None:
+    body = {"messages": [{"role": "user", "content": "hi"}], "max_completion_tokens": 9, "stream": True}
+    ask, stream = asked(json.dumps(body).encode())
+    assert (list(ask.messages), ask.max_tokens, stream) == (body["messages"], 9, True)
+    result = Result("hällo", "m", "mcp", TokensUsed(3, 2), "length")
+    said = json.loads(whole(result, now=1, given="7"))
+    assert said["choices"][0]["message"]["content"] == "hällo"
+    assert (said["id"], said["usage"]["total_tokens"]) == ("chatcmpl-7", 5)
+    lines = [line for line in events(result, now=1, given="7").split(b"\n\n") if line]
+    assert lines[-1] == b"data: [DONE]"
+    chunks = [json.loads(line.removeprefix(b"data: ")) for line in lines[:-1]]
+    assert [c["choices"][0]["finish_reason"] for c in chunks[:2]] == [None, "length"]
+    assert chunks[2]["usage"]["completion_tokens"] == 2
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"messages":5}', b'{"messages":[5]}', b"[" * 100_000])
+def test_what_is_no_chat_completion(body: bytes) -> None:
+    with pytest.raises(RejectedError, match="the body is no chat completion"):
+        asked(body)

@@ -1,0 +1,130 @@
+"""Whatever a client or a provider sends, a translation ends in an answer or in an error of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import provider_scripts as scripts
+
+from llmstack.providers.errors import BrokenError
+from llmstack.providers.limits import Limits
+from llmstack.providers.translation import CannotTranslateError, translate
+
+if TYPE_CHECKING:
+    from llmstack.providers.catalog import Dialect
+    from llmstack.providers.translation import Translated
+
+PAIRS: list[tuple[Dialect, Dialect]] = [
+    ("chat", "messages"),
+    ("messages", "chat"),
+    ("responses", "chat"),
+    ("responses", "messages"),
+]
+EVERYTHING = scripts.Script(
+    thinking="hm", pieces=("a", "ä"), calls=(("c", "f", {"x": 1}), ("d", "g", {})), stop="tool_calls"
+)
+WORDS = st.sampled_from(
+    (
+        *("messages", "input", "role", "user", "assistant", "tool", "system", "content", "type", "text"),
+        *("image_url", "url", "tool_use", "id", "name", "tool_result", "tool_use_id", "source", "base64"),
+        *("data", "function", "function_call", "arguments", "call_id", "output", "tools", "custom"),
+        *("tool_choice", "namespace", "json_schema", "choices", "delta", "usage", "index", "tool_calls"),
+    )
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | WORDS | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def made(client: Dialect, server: Dialect, body: dict[str, Any]) -> Translated:
+    return translate(json.dumps(body).encode(), client, server, model="m", limits=Limits(), now=1)
+
+
+def request(client: Dialect) -> dict[str, Any]:
+    content = [{"role": "user", "content": "hi"}]
+    return {"input": content} if client == "responses" else {"messages": content, "max_tokens": 5}
+
+
+@pytest.mark.parametrize(("client", "server"), PAIRS)
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(items=st.lists(JSON, max_size=3), more=st.dictionaries(WORDS, JSON, max_size=3))
+def test_requests_of_any_shape(
+    client: Dialect, server: Dialect, items: list[Any], more: dict[str, Any]
+) -> None:
+    with contextlib.suppress(CannotTranslateError):
+        json.loads(made(client, server, {**request(client), "messages": items, "input": items, **more}).body)
+
+
+@pytest.mark.parametrize(("client", "server"), PAIRS)
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b"null", b'{"messages": 5, "input": 5}', b"\xff", b"[" * 100_000]
+)
+def test_bodies_that_are_none(client: Dialect, server: Dialect, body: bytes) -> None:
+    with pytest.raises(CannotTranslateError):
+        translate(body, client, server, model="m", limits=Limits(), now=1)
+
+
+@pytest.mark.parametrize(("client", "server"), PAIRS)
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(answer=JSON, event=JSON)
+def test_answers_of_any_shape(client: Dialect, server: Dialect, answer: Any, event: Any) -> None:
+    sent = made(client, server, request(client))
+    with contextlib.suppress(BrokenError):
+        json.loads(sent.answer(json.dumps(answer).encode()))
+    stream = sent.stream()
+    with contextlib.suppress(BrokenError):
+        stream.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
+        stream.close()
+
+
+@pytest.mark.parametrize(("client", "server"), PAIRS)
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_a_stream_is_the_same_however_it_is_cut(client: Dialect, server: Dialect, ending: str) -> None:
+    events = (
+        scripts.anthropic_events(EVERYTHING, "m")
+        if server == "messages"
+        else scripts.openai_events(EVERYTHING, "m", usage=True)
+    )
+    data = b"".join(events).replace(b"\n", ending.encode())
+    sent = made(
+        client, server, {**request(client), "stream": True, "stream_options": {"include_usage": True}}
+    )
+    whole = sent.stream()
+    expected = whole.feed(data) + whole.close()
+    assert whole.complete
+    assert whole.tokens is not None
+    assert (whole.tokens.prompt, whole.tokens.completion, whole.tokens.cached) == (30, 7, 20)
+    dice = random.Random(7)  # noqa: S311 - no secret
+    for longest in (1, 3, 50):
+        stream, got, at = sent.stream(), b"", 0
+        while at < len(data):
+            size = dice.randint(1, longest)
+            got += stream.feed(data[at : at + size])
+            at += size
+        got += stream.close()
+        assert got.replace(b":\n\n", b"") == expected.replace(b":\n\n", b"")
+
+
+@pytest.mark.parametrize(("client", "server"), PAIRS)
+def test_a_stream_that_ends_early_is_never_complete(client: Dialect, server: Dialect) -> None:
+    events = list(
+        scripts.anthropic_events(EVERYTHING, "m")
+        if server == "messages"
+        else scripts.openai_events(EVERYTHING, "m", usage=True)
+    )
+    proper = len(events) - (1 if server == "messages" else 3)  # before: message_stop, or the finish reason
+    for count in range(proper + 1):
+        stream = made(client, server, {**request(client), "stream": True}).stream()
+        said = stream.feed(b"".join(events[:count])) + stream.close()
+        assert stream.complete is False, count
+        assert b"[DONE]" not in said
+        assert b"message_stop" not in said
+        assert b"response.completed" not in said

@@ -1,0 +1,139 @@
+"""Models behind stdio MCP servers, and ours: real processes, the official SDK on the other side."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from mcp import Client, StdioServerParameters
+from support.providers import KEY, provider
+
+from llmstack import providers
+from llmstack.providers.asking import Ask
+from llmstack.providers.calling import Model
+from llmstack.providers.mcp_source import McpSource
+
+SCRIPT = str(Path(__file__).parents[1] / "support" / "mcp_model.py")
+
+
+def source(kind: str, **more: Any) -> McpSource:
+    env = {**os.environ, "SOME_API_KEY": KEY}
+    return McpSource((sys.executable, SCRIPT, kind), "complete", env=env, **{"timeout_s": 20, **more})
+
+
+async def test_calls_share_one_process_and_closing_ends_it() -> None:
+    tool = source("plain")
+    first, second = await asyncio.gather(tool.answer(Ask.of("a")), tool.answer(Ask.of("b", system="S")))
+    pid, words = first.output.split("|", 1)
+    assert (words, second.output) == ("a", f"{pid}|S\n\nb")
+    assert (first.provider, tool.running) == ("mcp", True)
+    await tool.close()
+    assert not psutil.pid_exists(int(pid))
+    assert not tool.running
+
+
+async def test_a_tool_gets_what_it_takes() -> None:
+    tool = source("rich", model="m")
+    answer = await tool.answer(Ask.of("p", system="s", max_tokens=9, temperature=0.5, reasoning_effort="low"))
+    assert answer.output.split("|")[1:] == ["p", "s", "9", "0.5", "m"]
+    talk = [{"role": r, "content": c} for r, c in (("user", "a"), ("assistant", "b"), ("user", "c"))]
+    answer = await tool.answer(Ask.of(talk))
+    assert answer.output.split("|")[1] == "User: a\n\nAssistant: b\n\nUser: c"
+    await tool.close()
+
+
+async def test_a_crash_is_told_with_its_last_words_and_the_next_call_starts_anew() -> None:
+    tool = source("plain")
+    before = (await tool.answer(Ask.of("a"))).output
+    with pytest.raises(providers.BrokenError) as raised:
+        await tool.answer(Ask.of("crash"))
+    assert "the weights are gone, and my key is …" in raised.value.message
+    assert KEY not in raised.value.message
+    after = (await tool.answer(Ask.of("a"))).output
+    assert before != after
+    psutil.Process(int(after.split("|")[0])).kill()  # between calls
+    assert (await tool.answer(Ask.of("a"))).output not in {before, after}
+    await tool.close()
+
+
+async def test_failures_of_tool_time_and_start() -> None:
+    tool = source("plain")
+    with pytest.raises(providers.RejectedError, match="no weights"):
+        await tool.answer(Ask.of("fail"))
+    await tool.close()
+    slow = source("plain", timeout_s=2)
+    with pytest.raises(providers.TimedOutError, match=r"did not answer within 2 s"):
+        await slow.answer(Ask.of("slow"))
+    await slow.close()
+    odd = source("odd")
+    with pytest.raises(providers.RejectedError, match="takes left, right: none of it is a prompt"):
+        await odd.answer(Ask.of("a"))
+    await odd.close()
+    with pytest.raises(providers.BrokenError, match=r"did not start:\nno such model"):
+        await source("nothing").answer(Ask.of("a"))
+    env = dict(os.environ)
+    with pytest.raises(providers.RejectedError, match="has no tool `other`; it has complete"):
+        await McpSource((sys.executable, SCRIPT, "plain"), "other", env=env).answer(Ask.of("a"))
+    with pytest.raises(providers.UnreachableError, match="cannot run the MCP server `/nonexistent/x y`"):
+        await McpSource(("/nonexistent/x", "y"), "t", env=env).answer(Ask.of("a"))
+
+
+def test_kept_between_calls_or_ended_after_each() -> None:
+    with Model(source("plain")) as model:
+        first = model.call("a").output
+        assert (model.call("a").output, list(model.stream("a"))) == (first, [first])
+    assert not psutil.pid_exists(int(first.split("|")[0]))
+    assert Model(source("plain")).call("a").output != first
+
+
+async def test_the_mcp_forms_run_our_own_server(tmp_path: Path) -> None:
+    with provider("anthropic") as fake:
+        env = {**os.environ, "ANTHROPIC_BASE_URL": fake.url, "ANTHROPIC_API_KEY": KEY}
+        async with providers.model("anthropic_mcp/opus", env=env, config_dir=tmp_path) as model:
+            result = await model.acall("hello", max_tokens=9, system="S")
+            with pytest.raises(providers.RejectedError) as raised:
+                await model.acall("error 401")
+    assert result == providers.Result(
+        "You said: hello.", "claude-opus-4-6", "anthropic_mcp", providers.TokensUsed(30, 7), "stop"
+    )
+    assert fake.requests[0]["max_tokens"] == 9
+    assert fake.requests[0]["system"] == [{"type": "text", "text": "S"}]
+    assert KEY not in str(raised.value)
+
+
+async def test_a_real_client_at_our_server(tmp_path: Path) -> None:
+    with provider("local") as fake:
+        env = {**os.environ, "LOCAL_LLM_BASE_URL": fake.url}
+        parameters = StdioServerParameters(
+            command=sys.executable, args=["-m", "llmstack", "mcp"], env=env, cwd=tmp_path
+        )
+        async with Client(parameters) as client:
+            tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+            assert {"provider_anthropic", "provider_ollama", "provider_mistral"} <= tools.keys()
+            choice = tools["provider_anthropic"].input_schema["properties"]["model"]["description"]
+            assert "haiku, opus, sonnet" in choice
+            messages = [{"role": "user", "content": "hi"}]
+            asked = {"model": "q", "messages": messages, "temperature": 0.5}
+            answer = await client.call_tool("provider_ollama", asked)
+            assert answer.structured_content == {
+                "output": "You said: hi.",
+                "model": "q",
+                "provider": "ollama",
+                "tokens_used": {"input": 30, "output": 7},
+                "stop_reason": "stop",
+            }
+            assert fake.last["temperature"] == 0.5
+            for tool, given, says in (
+                ("provider_ollama", {"prompt": "hi"}, "`ollama` has no default model"),
+                ("provider_ollama", {"model": "q"}, "expected `prompt` or `messages`"),
+                ("provider_openai", {"model": "q", "prompt": "hi"}, "OPENAI_API_KEY is not set"),
+                ("nothing", {}, "no tool is called `nothing`"),
+            ):
+                failed = await client.call_tool(tool, given)
+                assert failed.is_error
+                assert says in failed.model_dump_json()

@@ -1,0 +1,292 @@
+"""Which address, key and headers a name means: every rule of precedence, as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmstack.config.model import DIRECT_PROVIDERS, LOCAL_SERVERS, Sampler
+from llmstack.errors import LlmstackError
+from llmstack.providers.catalog import PROVIDERS
+from llmstack.providers.errors import MissingKeyError, OwnAddressError, UnknownModelError
+from llmstack.providers.known import bundled, load
+from llmstack.providers.resolve import Endpoint, resolve, same_place
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KNOWN = bundled()
+OWN = ("http://127.0.0.1:10101",)
+KEYS = {f"{name}_API_KEY": "k" for name in ("ANTHROPIC", "OPENAI", "GOOGLE", "GEMINI", "MISTRAL")}
+
+
+def at(name: str, env: dict[str, str] | None = None, base_url: str | None = None) -> Endpoint:
+    return resolve(name, {**KEYS, **(env or {})}, KNOWN, base_url=base_url, own=OWN)
+
+
+def test_every_prefix_of_models_ini_is_known() -> None:
+    assert set(LOCAL_SERVERS + DIRECT_PROVIDERS) <= PROVIDERS.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "root"),
+    [
+        ("ollama/llama3.1:8b", "http://localhost:11434/v1"),
+        ("vllm/meta-llama/Llama-3.1-8B-Instruct", "http://localhost:8000/v1"),
+        ("lm_studio/google/gemma-3-4b", "http://localhost:1234/v1"),
+        ("llamacpp/llama-3.1", "http://localhost:8080/v1"),
+        ("devstral_local", "http://127.0.0.1:8080/v1"),
+        ("anthropic_ollama/gpt-oss:120b-cloud", "http://localhost:11434/v1"),
+        ("anthropic/haiku", "https://api.anthropic.com/v1"),
+        ("openai/gpt-5.2", "https://api.openai.com/v1"),
+        ("google/flash", "https://generativelanguage.googleapis.com/v1beta/openai"),
+        ("gemini/gemini-3-pro", "https://generativelanguage.googleapis.com/v1beta/openai"),
+        ("google_ai_studio", "https://generativelanguage.googleapis.com/v1beta/openai"),
+        ("mistral/small", "https://api.mistral.ai/v1"),
+    ],
+)
+def test_default_addresses(name: str, root: str) -> None:
+    assert (at(name).root, at(name).source) == (root, "the default")
+
+
+SEVERAL = {"OLLAMA_BASE_URL": "http://o:1", "LOCAL_LLM_BASE_URL": "http://l:2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "env", "base_url", "root", "source"),
+    [
+        ("ollama/x", SEVERAL, "http://t:3", "http://t:3/v1", "base_url"),
+        ("ollama/x", SEVERAL, None, "http://o:1/v1", "OLLAMA_BASE_URL"),
+        ("ollama/x", {**SEVERAL, "OLLAMA_BASE_URL": ""}, None, "http://l:2/v1", "LOCAL_LLM_BASE_URL"),
+        ("ollama/x", {**SEVERAL, "OLLAMA_BASE_URL": " "}, None, "http://l:2/v1", "LOCAL_LLM_BASE_URL"),
+        ("ollama/x", {"LOCAL_LLM_BASE_URL": ""}, None, "http://localhost:11434/v1", "the default"),
+        ("vllm/x", SEVERAL, None, "http://l:2/v1", "LOCAL_LLM_BASE_URL"),
+        ("lm_studio/x", {"LMSTUDIO_BASE_URL": "http://m:4/v1/"}, None, "http://m:4/v1", "LMSTUDIO_BASE_URL"),
+        (
+            "lm_studio/x",
+            {"LM_STUDIO_BASE_URL": "http://m:4"},
+            None,
+            "http://localhost:1234/v1",
+            "the default",
+        ),
+        ("llamacpp/x", {"OPENAI_BASE_URL": "http://p:5"}, None, "http://localhost:8080/v1", "the default"),
+        ("openai/x", {"OPENAI_BASE_URL": "http://p:5/v1"}, None, "http://p:5/v1", "OPENAI_BASE_URL"),
+        ("openai/x", SEVERAL, None, "https://api.openai.com/v1", "the default"),
+        (
+            "openai/x",
+            {},
+            "https://open.bigmodel.cn/api/paas/v4",
+            "https://open.bigmodel.cn/api/paas/v4",
+            "base_url",
+        ),
+        ("google/x", {"GOOGLE_BASE_URL": "http://g:6"}, None, "http://g:6/v1beta/openai", "GOOGLE_BASE_URL"),
+        (
+            "anthropic_ollama",
+            {"ANTHROPIC_BASE_URL": "http://a:7"},
+            None,
+            "http://a:7/v1",
+            "ANTHROPIC_BASE_URL",
+        ),
+    ],
+)
+def test_which_address_wins(
+    name: str, env: dict[str, str], base_url: str | None, root: str, source: str
+) -> None:
+    assert (at(name, env, base_url).root, at(name, env, base_url).source) == (root, source)
+
+
+@pytest.mark.parametrize(
+    ("name", "env", "headers"),
+    [
+        ("ollama/x", {"OLLAMA_API_KEY": "o", "LOCAL_LLM_API_KEY": "l"}, {"authorization": "Bearer o"}),
+        ("ollama/x", {"OLLAMA_API_KEY": "", "LOCAL_LLM_API_KEY": "l"}, {"authorization": "Bearer l"}),
+        ("ollama/x", {"OPENAI_API_KEY": "p"}, {"authorization": "Bearer none"}),
+        ("lm_studio/x", {"LMSTUDIO_API_KEY": "m"}, {"authorization": "Bearer m"}),
+        ("anthropic_ollama", {"ANTHROPIC_AUTH_TOKEN": "t"}, {"authorization": "Bearer t"}),
+        ("anthropic_ollama", {}, {"authorization": "Bearer none"}),
+        ("anthropic/haiku", {"ANTHROPIC_API_KEY": "a", "ANTHROPIC_AUTH_TOKEN": "t"}, {"x-api-key": "a"}),
+        ("google/x", {"GOOGLE_API_KEY": "", "GEMINI_API_KEY": "g"}, {"authorization": "Bearer g"}),
+        ("openai/x", {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": "http://p"}, {"authorization": "Bearer none"}),
+    ],
+)
+def test_which_key_wins(name: str, env: dict[str, str], headers: dict[str, str]) -> None:
+    assert at(name, env).headers == headers
+
+
+def test_a_hosted_provider_without_its_key_says_which_variable() -> None:
+    with pytest.raises(MissingKeyError) as raised:
+        at("gemini/x", {"GEMINI_API_KEY": "", "GOOGLE_API_KEY": ""})
+    assert raised.value.message == "gemini wants a key, and GEMINI_API_KEY (or GOOGLE_API_KEY) is not set"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("ollama/", "`ollama/` names no model"),
+        ("ollama/ ", "`ollama/ ` names no model"),
+        ("ollama", "`ollama` has no default model"),
+        ("openai-compat/x", "`openai-compat/` is reserved"),
+        ("openai-compat/", "`openai-compat/` is reserved"),
+        ("olama/x", "no provider is called `olama`"),
+        ("", "no provider is called ``"),
+        ("/x", "no provider is called ``"),
+    ],
+)
+def test_names_that_mean_nothing(name: str, says: str) -> None:
+    with pytest.raises(UnknownModelError) as raised:
+        at(name)
+    assert raised.value.message == says
+
+
+@pytest.mark.parametrize(
+    "value", ["localhost:1", "ftp://x", "http://", "http://u:secret@h", "http://h:99999"]
+)
+def test_a_variable_that_is_no_address_is_named_and_not_shown(value: str) -> None:
+    with pytest.raises(UnknownModelError, match=r"^OLLAMA_BASE_URL: expected an address such as") as raised:
+        at("ollama/x", {"OLLAMA_BASE_URL": value})
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "mine",
+    [
+        "http://127.0.0.1:10101",
+        "http://localhost:10101/v1",
+        "http://LOCALHOST.:10101",
+        "http://[::1]:10101",
+        "http://[::ffff:127.0.0.1]:10101",
+        "http://0.0.0.0:10101",
+        "http://127.8.9.1:10101/v1",
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "variable"), [("anthropic/haiku", "ANTHROPIC_BASE_URL"), ("openai/x", "OPENAI_BASE_URL")]
+)
+def test_our_own_router_is_refused(mine: str, name: str, variable: str) -> None:
+    with pytest.raises(OwnAddressError) as raised:
+        at(name, {variable: mine})
+    assert variable in raised.value.message
+
+
+def test_another_port_or_machine_is_not_our_own() -> None:
+    assert not same_place("http://localhost:10102", OWN[0])
+    assert not same_place("http://192.168.1.2:10101", OWN[0])
+    assert same_place("http://box.lan/v1", "http://box.lan:80")
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("anthropic/haiku", "claude-haiku-4-5-20251001"),
+        ("anthropic/sonnet", "claude-sonnet-4-6"),
+        ("anthropic/opus", "claude-opus-4-6"),
+        ("anthropic", "claude-haiku-4-5-20251001"),
+        ("anthropic/claude-next", "claude-next"),
+        ("mistral/small", "mistral-medium-latest"),
+        ("mistral/medium", "mistral-large-2411"),
+        ("mistral/mini", "ministral-3b"),
+        ("mistral/code", "codestral-2508"),
+        ("mistral/devstral", "devstral-2"),
+        ("gemini/flash", "gemini-flash-latest"),
+        ("anthropic_ollama", "minimax-m2.5:cloud"),
+        ("devstral_local", "devstral"),
+    ],
+)
+def test_short_names(name: str, full: str) -> None:
+    assert at(name).model == full
+
+
+def test_no_key_shows_in_a_representation() -> None:
+    endpoint = at("anthropic/haiku", {"ANTHROPIC_API_KEY": "sk-planted"})
+    assert "planted" not in repr(endpoint)
+    assert endpoint.secrets == ("sk-planted",)
+    assert at("ollama/x").secrets == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "fitted"),
+    [
+        ("anthropic/opus", {"temperature": 0.2, "top_p": 0.9, "max_tokens": 5}, {"max_tokens": 5}),
+        ("anthropic/claude-sonnet-5-5", {"temperature": 0.2, "top_k": 9}, {}),
+        ("anthropic/claude-fable-5", {"temperature": 0.2, "effort": 9}, {"effort": 9}),
+        ("anthropic/sonnet", {"top_p": 0.9, "temperature": 0.2}, {"temperature": 0.2}),
+        ("anthropic/sonnet", {"top_p": 0.9, "temperature": None}, {"top_p": 0.9, "temperature": None}),
+        ("anthropic/sonnet", {"temperature": 1.7}, {"temperature": 1.0}),
+        ("openai/gpt-5.2", {"max_tokens": 5, "temperature": 1}, {"max_completion_tokens": 5}),
+        ("openai/gpt-4o", {"max_tokens": 5, "temperature": 1}, {"max_tokens": 5, "temperature": 1}),
+        ("mistral/small", {"stream_options": {}, "seed": 1, "model": "m"}, {"random_seed": 1, "model": "m"}),
+        ("mistral/small", {"max_completion_tokens": 5}, {"max_tokens": 5}),
+        ("ollama/x", {"reasoning_effort": "high", "temperature": 1}, {"temperature": 1}),
+        ("ollama/x", {"reasoning": {"effort": "low"}, "thinking": {}}, {}),
+        ("vllm/x", {"output_config": {"effort": "low", "format": {}}}, {"output_config": {"format": {}}}),
+    ],
+)
+def test_what_a_model_refuses_is_left_out(
+    name: str, body: dict[str, object], fitted: dict[str, object]
+) -> None:
+    assert at(name).limits.fit(body) == fitted
+
+
+def test_bytes_that_fit_stay_the_same_bytes() -> None:
+    body = b'{"model": "m",  "messages": [] }'
+    assert at("mistral/small").limits.fit_bytes(body) is body
+    assert at("mistral/small").limits.fit_bytes(b'{"model":"\xc3\xa4","n_ctx":1}') == b'{"model": "\xc3\xa4"}'
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "added"),
+    [
+        ("anthropic/opus", {}, {}),
+        ("anthropic/sonnet", {}, {"temperature": 0.2, "top_k": 20}),
+        ("anthropic/sonnet", {"temperature": 1}, {"top_k": 20}),
+        ("openai/gpt-5.2", {}, {}),
+        ("openai/gpt-4o", {"top_p": 1}, {"temperature": 0.2}),
+        ("mistral/small", {}, {"temperature": 0.2, "top_p": 0.9}),
+        (
+            "ollama/x",
+            {"min_p": 0},
+            {"temperature": 0.2, "top_p": 0.9, "top_k": 20, "repetition_penalty": 1.05},
+        ),
+    ],
+)
+def test_sampler_values_the_caller_did_not_send(
+    name: str, sent: dict[str, object], added: dict[str, float]
+) -> None:
+    sampler = Sampler(temp=0.2, top_p=0.9, top_k=20, min_p=0.05, rep_pen=1.05)
+    assert at(name).sampler_defaults(sampler, sent, {}) == added
+    newer = at(name).sampler_defaults(sampler, sent, {"anthropic-version": "2026-10-21"})
+    assert newer == (added if name.startswith("ollama") else {})
+
+
+def test_the_users_own_file_is_merged_over_ours(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(
+        '[anthropic]\ndefault = "opus"\nnames = { opus = "claude-opus-5" }\n'
+        '[[anthropic.limits]]\nmodels = ["claude-haiku-*"]\nrefuses = ["top_k"]\n'
+    )
+    known = load(tmp_path)
+    assert known.default("anthropic") == "claude-opus-5"
+    assert known.full_name("anthropic", "sonnet") == "claude-sonnet-4-6"
+    haiku = known.limits("anthropic", "claude-haiku-4-9")
+    assert haiku.fit({"top_k": 1, "temperature": 1, "top_p": 1}) == {"temperature": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[anthropic", "not TOML"),
+        ("[antropic]", r"\[antropic\] no such provider"),
+        ("[openai]\nmodels = 1", r"\[openai\] expected default, limits, names, got models"),
+        ('[openai]\n[[openai.limits]]\nmodels = "x"', "limits: expected `models = "),
+        ('[openai]\n[[openai.limits]]\nmodels = ["x"]\nrefuse = ["y"]', "limits: unknown key `refuse`"),
+        (
+            '[openai]\n[[openai.limits]]\nmodels = ["x"]\nhighest = { t = "y" }',
+            "limits: highest: expected num",
+        ),
+    ],
+)
+def test_a_wrong_file_of_the_users_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "models.toml").write_text(text)
+    with pytest.raises(LlmstackError, match=says) as raised:
+        load(tmp_path)
+    assert str(tmp_path) in raised.value.message

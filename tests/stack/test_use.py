@@ -1,0 +1,154 @@
+"""`use TIER MODEL`: asks the model first; models.ini keeps its comments, and the old model if that fails."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from support.net import free_port
+from support.project import CliProject
+from support.providers import KEY, provider
+
+from llmstack import trust
+from llmstack.channel import CURRENT, Channel, write_marker
+from llmstack.config import load
+from llmstack.errors import ConfigError, LlmstackError, UsageError
+from llmstack.paths import Project, UserDirs
+from llmstack.stack.use import Used, use
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TIERS = """
+[local]   ; mine
+aliases = near
+model = ollama/old      ; a good one
+base_url = http://127.0.0.1:1/
+model_next = ollama/newer
+ctx_size = 8k
+
+[hosted]
+backend = server
+model = openai/gpt-4o
+ctx_size = 8k
+
+[lite]
+model = openai/gpt-4o
+ctx_size = 8k
+
+[file]
+role = agent
+hf_repo = owner/name-GGUF   ; the weights
+hf_file = a.gguf
+threads = 4
+ctx_size = 8k
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    cli = CliProject(tmp_path / "project")
+    cli.write(tiers=(), extra=TIERS)
+    project = Project.at(cli.directory, {})
+    write_marker(project.default_channel, CURRENT)
+    trusted(project)
+    return project
+
+
+def trusted(project: Project) -> None:
+    trust.grant(project, UserDirs.from_env(os.environ).trusted_projects)
+
+
+def used(
+    project: Project, tier: str, model: str, env: dict[str, str] | None = None, *, force: bool = False
+) -> Used:
+    return use(project, UserDirs.from_env(os.environ), env or {}, tier, model, force=force)
+
+
+def test_a_local_model_is_asked_then_written(project: Project) -> None:
+    with provider("local") as fake:
+        before = project.models_ini.read_text().replace("127.0.0.1:1/", fake.url.removeprefix("http://"))
+        project.models_ini.write_text(before)
+        trusted(project)
+        done = used(project, "near", "ollama/new")
+    assert done == Used("local", "ollama/old", "ollama/new", ("model_next",), None, reloaded=False)
+    assert project.models_ini.read_text() == before.replace(
+        "model = ollama/old      ; a good one", "model = ollama/new      ; a good one"
+    ).replace("model_next =", ";model_next =")
+    assert fake.last["messages"][0]["content"] == "Answer with the word OK."
+
+
+@pytest.mark.parametrize(
+    ("tier", "model", "says"),
+    [
+        ("local", "ollama/new", r"^local keeps ollama/old: ollama/new was asked, and nothing answers at "),
+        ("hosted", "anthropic/opus", r"asked, and anthropic wants a key, and ANTHROPIC_API_KEY is not set$"),
+        ("lite", "bedrock/x", r"asked, and no provider is called `bedrock`$"),
+        ("nowhere", "ollama/new", "no tier is called `nowhere`"),
+    ],
+)
+def test_a_probe_that_fails_changes_nothing(project: Project, tier: str, model: str, says: str) -> None:
+    before = project.models_ini.read_text()
+    with pytest.raises(LlmstackError, match=says):
+        used(project, tier, model)
+    assert project.models_ini.read_text() == before
+
+
+def test_whatever_the_provider_says_no_with_keeps_the_old_model(project: Project) -> None:
+    with provider("openai") as fake:
+        env = {"OPENAI_BASE_URL": fake.url, "OPENAI_API_KEY": KEY}
+        for status in (401, 404, 429, 500):
+            fake.fails = [(status, "")]
+            with pytest.raises(LlmstackError, match=f"hosted keeps openai/gpt-4o: .* answered {status}"):
+                used(project, "hosted", "openai/gpt-5.2", env)
+        assert len(fake.requests) == 4
+        assert used(project, "hosted", "openai/gpt-5.2", env).after == "openai/gpt-5.2"
+
+
+def test_force_writes_it_all_the_same(project: Project) -> None:
+    done = used(project, "lite", "bedrock/x", force=True)
+    assert (done.after, done.unproved) == ("bedrock/x", "no provider is called `bedrock`")
+    assert load(project.models_ini).tiers["lite"].model.label == "bedrock/x"
+
+
+def test_a_gguf_tier_becomes_a_hosted_one_and_its_file_a_comment(project: Project) -> None:
+    with provider("anthropic") as fake:
+        env = {"ANTHROPIC_BASE_URL": fake.url, "ANTHROPIC_API_KEY": KEY}
+        done = used(project, "file", "anthropic/sonnet", env)
+    assert done.off == ("hf_repo", "hf_file", "threads")
+    text = project.models_ini.read_text()
+    assert ";hf_repo = owner/name-GGUF   ; the weights\n;hf_file = a.gguf\n;threads = 4\n" in text
+    tier = load(project.models_ini).tiers["file"]
+    assert (str(tier.backend), tier.model.label) == ("server", "anthropic/claude-sonnet-4-6")
+    assert KEY not in text
+
+
+def test_another_provider_leaves_the_address_behind(project: Project) -> None:
+    with provider("local") as fake:
+        done = used(project, "local", "vllm/new", {"VLLM_BASE_URL": fake.url})
+    assert done.off == ("base_url", "model_next")
+    assert load(project.models_ini).tiers["local"].model.label == "vllm/new"
+
+
+def test_the_router_itself_is_no_model(project: Project) -> None:
+    own = f"http://127.0.0.1:{load(project.models_ini).settings.router_port}"
+    with pytest.raises(LlmstackError, match="is this router's own address"):
+        used(project, "hosted", "openai/x", {"OPENAI_BASE_URL": own})
+
+
+def test_what_cannot_be_used(project: Project) -> None:
+    with pytest.raises(UsageError, match="MODEL: expected `<provider>/<id>`, got `nonsense`"):
+        used(project, "local", "nonsense")
+    with pytest.raises(UsageError, match="`openai-compat/` is reserved"):
+        used(project, "local", "openai-compat/x")
+    write_marker(project.default_channel, Channel("external", f"http://127.0.0.1:{free_port()}"))
+    with pytest.raises(LlmstackError, match="is a thin client"):
+        used(project, "local", "ollama/new")
+
+
+def test_a_file_that_would_be_wrong_is_not_written(project: Project) -> None:
+    text = project.models_ini.read_text()
+    project.models_ini.write_text(text + "[other]\nctx_size = 8k\n")
+    with pytest.raises(ConfigError):
+        used(project, "local", "ollama/new")

@@ -1,0 +1,75 @@
+"""A server that serves one API by a provider of another: what a router does with a translation."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from support.providers import KEY, provider, running
+
+from llmstack.providers.known import bundled
+from llmstack.providers.resolve import resolve
+from llmstack.providers.translation import target, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.providers import FakeProvider
+
+    from llmstack.providers.catalog import Dialect
+    from llmstack.providers.resolve import Endpoint
+
+SLICE = 5  # bytes: no event is ever whole in one piece
+
+
+@contextmanager
+def translated(client: Dialect, kind: str, model: str) -> Iterator[tuple[str, FakeProvider]]:
+    """Serve `client` requests by a fake provider; yield the address, and the provider."""
+    with provider(kind) as fake:
+        env = {f"{kind.upper()}_BASE_URL": fake.url, f"{kind.upper()}_API_KEY": KEY}
+        endpoint = resolve(f"{kind}/{model}", env, bundled())
+        dialect = target(client, endpoint.dialects) or client
+        assert dialect != client
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                self._answer(body, client, dialect, endpoint)
+
+            def _answer(self, body: bytes, client: Dialect, server: Dialect, endpoint: Endpoint) -> None:
+                sent = translate(
+                    body, client, server, model=endpoint.model, limits=endpoint.limits, now=1_700_000_000
+                )
+                headers = {**endpoint.defaults(server), **endpoint.headers}
+                with httpx.stream("POST", endpoint.url(server), content=sent.body, headers=headers) as answer:
+                    if answer.status_code != 200:
+                        self._send(answer.status_code, answer.read())
+                    elif not sent.streams:
+                        self._send(200, sent.answer(answer.read()))
+                    else:
+                        self.send_response(200)
+                        self.send_header("content-type", "text/event-stream")
+                        self.send_header("connection", "close")
+                        self.end_headers()
+                        stream = sent.stream()
+                        for chunk in answer.iter_bytes(SLICE):
+                            self.wfile.write(stream.feed(chunk))
+                        self.wfile.write(stream.close())
+                        self.close_connection = True
+
+            def _send(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its own name
+                pass
+
+        with running(Handler) as url:
+            yield url, fake
