@@ -57,6 +57,7 @@ class FailureReport:
         origin: who failed.
         retry_after: seconds; None where trying again is no use.
         allow: the methods that the path takes, for a 405.
+        needed: tokens that a request asks for, where no window holds it; `window` is the largest one.
     """
 
     status: int
@@ -65,6 +66,8 @@ class FailureReport:
     origin: Origin = "router"
     retry_after: int | None = None
     allow: str | None = None
+    needed: int | None = None
+    window: int | None = None
 
 
 class BadRequestError(Exception):
@@ -96,6 +99,10 @@ class StreamWatch(Protocol):
 
 class Dialect(Protocol):
     """One client API."""
+
+    @property
+    def slots(self) -> bool:
+        """Whether llama.cpp takes a top-level `id_slot` in such a body."""
 
     def parse(self, body: bytes) -> ParsedRequest:
         """Read what a decision needs.
