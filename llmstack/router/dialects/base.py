@@ -114,6 +114,9 @@ class Dialect(Protocol):
     def error(self, report: FailureReport) -> bytes:
         """Return the body of an HTTP error."""
 
+    def server_error(self, status: int, body: bytes, origin: Origin) -> bytes:
+        """Return a server's error as this API's clients read it: as it is, where they can."""
+
     def error_event(self, report: FailureReport) -> bytes:
         """Return the server-sent event that ends a stream that failed."""
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from llmstack.router.dialects.base import ParsedRequest
+from llmstack.router.dialects.base import FailureReport, ParsedRequest
 from llmstack.router.dialects.reading import NULL, SYSTEM_ROLES, Transcript, decode
 from llmstack.router.dialects.stream import EndWatch, TrustingWatch, counted, usage_in
 
 if TYPE_CHECKING:
-    from llmstack.router.dialects.base import FailureReport, StreamWatch, Usage
+    from llmstack.router.dialects.base import Origin, StreamWatch, Usage
 
 _END = re.compile(rb'"type"\s*:\s*"(?:message_stop|error)"|[\r\n]data: ?(?:\{\s*"error"\s*:\s*\{|(\[DONE\]))')
 
@@ -28,6 +28,9 @@ _ERROR_TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+
+
+SHOWN_BYTES = 2000  # of a server's error that is not JSON
 
 
 class _Source(msgspec.Struct):
@@ -61,6 +64,18 @@ class _Messages(msgspec.Struct):
     tools: msgspec.Raw = msgspec.Raw()
     max_tokens: int | None = None
     metadata: _Metadata | None = None
+
+
+class _Error(msgspec.Struct):
+    message: str = ""
+    type: str = ""
+    n_prompt_tokens: int | None = None
+    n_ctx: int | None = None
+
+
+class _Failure(msgspec.Struct):
+    type: str = ""
+    error: _Error | None = None
 
 
 class _UserId(msgspec.Struct):
@@ -100,6 +115,22 @@ class Messages:
             "origin": report.origin,
         }
         return json.dumps({"type": "error", "error": error, "request_id": None}).encode()
+
+    def server_error(self, status: int, body: bytes, origin: Origin) -> bytes:
+        """Return a server's error as Anthropic's; llama.cpp answers with OpenAI's on this path too."""
+        try:
+            found = _FAILURE.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            text = body[:SHOWN_BYTES].decode(errors="replace")
+            return self.error(FailureReport(status, f"upstream_{status}", text, origin))
+        if found.type == "error" or found.error is None:
+            return body
+        error = found.error
+        if error.type != "exceed_context_size_error":
+            return self.error(FailureReport(status, f"upstream_{status}", error.message, origin))
+        needed, window = error.n_prompt_tokens, error.n_ctx
+        code = "context_length_exceeded"
+        return self.error(FailureReport(400, code, error.message, origin, needed=needed, window=window))
 
     def error_event(self, report: FailureReport) -> bytes:
         """Return the error object as an event; SDKs raise on it."""
@@ -196,6 +227,7 @@ def _files(blocks: list[_Block]) -> int:
 
 
 _MESSAGES = msgspec.json.Decoder(_Messages)
+_FAILURE = msgspec.json.Decoder(_Failure)
 _USER_ID = msgspec.json.Decoder(_UserId)
 _CONTENT: msgspec.json.Decoder[str | list[_Block] | None] = msgspec.json.Decoder(str | list[_Block] | None)
 _STRING = msgspec.json.Decoder(str)

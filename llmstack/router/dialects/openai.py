@@ -14,7 +14,7 @@ from llmstack.router.dialects.reading import decode
 from llmstack.router.dialects.stream import EndWatch, TrustingWatch, usage_in
 
 if TYPE_CHECKING:
-    from llmstack.router.dialects.base import FailureReport, StreamWatch, Usage
+    from llmstack.router.dialects.base import FailureReport, Origin, StreamWatch, Usage
 
 SERVER_FAILED = 500  # HTTP: from here on a status says that the server failed
 
@@ -37,6 +37,10 @@ class Openai:
     def error(self, report: FailureReport) -> bytes:
         """Return OpenAI's error object, with who failed."""
         return json.dumps({"error": error_object(report)}).encode()
+
+    def server_error(self, _status: int, body: bytes, _origin: Origin) -> bytes:
+        """Return it as it is."""
+        return body
 
     def error_event(self, report: FailureReport) -> bytes:
         """Return the error object as an event; SDKs raise on it."""
