@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmstack.router.dialects.base import StreamWatch
 
 _STOP = re.compile(rb'"stop"\s*:\s*true|[\r\n](?:data|error): ?(?:\{\s*"error"\s*:\s*[^\sn]|(\[DONE\]))')
+_HINTS = (b'"stop":true', b'"stop": true', b'"error"', b"[DONE]")
 
 
 class _Extra(msgspec.Struct):
@@ -51,7 +52,7 @@ class Infill(Openai):
 
     def watch(self) -> StreamWatch:
         """Return what waits for the last event."""
-        return EndWatch(_STOP, "timings")
+        return EndWatch(_STOP, _HINTS, "timings")
 
 
 _INFILL = msgspec.json.Decoder(_Infill)

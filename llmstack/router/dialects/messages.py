@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _END = re.compile(rb'"type"\s*:\s*"(?:message_stop|error)"|[\r\n]data: ?(?:\{\s*"error"\s*:\s*\{|(\[DONE\]))')
 
+_HINTS = (b"message_stop", b'"error"', b"[DONE]")
+
 _ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -138,7 +140,7 @@ class Messages:
 
     def watch(self) -> StreamWatch:
         """Return what waits for `message_stop`."""
-        return EndWatch(_END)
+        return EndWatch(_END, _HINTS)
 
     def usage(self, answer: bytes) -> Usage | None:
         """Return what an answer says of its tokens."""

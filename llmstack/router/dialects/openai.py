@@ -21,6 +21,7 @@ SERVER_FAILED = 500  # HTTP: from here on a status says that the server failed
 # What ends an answer: a finish reason, an error event of the server's, or else the closing mark (group 1).
 # Inside a string of JSON the quotes would be escaped.
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"[^"]|[\r\n]data: ?(?:\{\s*"error"\s*:\s*[^\sn]|(\[DONE\]))')
+_FINISH_HINTS = (b'"finish_reason":"', b'"finish_reason": "', b'"error"', b"[DONE]")
 
 _ERROR_TYPES = {
     401: "authentication_error",
@@ -48,7 +49,7 @@ class Openai:
 
     def watch(self) -> StreamWatch:
         """Return what waits for a finish reason."""
-        return EndWatch(_FINISH)
+        return EndWatch(_FINISH, _FINISH_HINTS)
 
     def usage(self, answer: bytes) -> Usage | None:
         """Return what an answer says of its tokens."""

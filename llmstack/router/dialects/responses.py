@@ -20,6 +20,7 @@ _END = re.compile(
     rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"'
     rb'|[\r\n]data: ?(?:\{\s*"error"\s*:\s*[^\sn]|(\[DONE\]))'
 )
+_HINTS = (b"response.completed", b"response.incomplete", b"response.failed", b'"error"', b"[DONE]")
 _FILES = frozenset(("input_audio", "input_file"))
 
 
@@ -81,7 +82,7 @@ class Responses(Openai):
 
     def watch(self) -> StreamWatch:
         """Return what waits for the event with the whole response."""
-        return EndWatch(_END)
+        return EndWatch(_END, _HINTS)
 
 
 def _event(kind: str, **members: object) -> bytes:

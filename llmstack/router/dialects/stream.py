@@ -100,13 +100,19 @@ class EndWatch:
     Args:
         end: what stands in the event that ends an answer, properly or with an error; group 1 is the closing
             mark. The event must be whole: a client drops what is left of one that was cut.
+        hints: one of them stands in every such event; looking for bytes is ten times as fast as for `end`.
         member: where events say their tokens.
     """
 
-    def __init__(self, end: re.Pattern[bytes], member: Literal["usage", "timings"] = "usage") -> None:
+    def __init__(
+        self,
+        end: re.Pattern[bytes],
+        hints: tuple[bytes, ...],
+        member: Literal["usage", "timings"] = "usage",
+    ) -> None:
         self.complete = False
         self.usage: Usage | None = None
-        self._end = end
+        self._end, self._hints = end, hints
         self._ending = self._held = False
         self._recent = b"\n"  # an event may start the stream
         self._name = f'"{member}"'.encode()
@@ -124,7 +130,7 @@ class EndWatch:
             self._recent = window[-RECENT_BYTES:]
             return chunk
         if not self._ending:
-            found = self._end.search(window)
+            found = self._search(window)
             if found is None:
                 self._recent = window[-RECENT_BYTES:]
                 return chunk
@@ -136,6 +142,12 @@ class EndWatch:
         self.complete = _BLANK_LINE.search(window) is not None
         self._recent = window[-RECENT_BYTES:]
         return chunk
+
+    def _search(self, window: bytes) -> re.Match[bytes] | None:
+        for hint in self._hints:
+            if hint in window:
+                return self._end.search(window)
+        return None
 
     def _note_usage(self, text: bytes) -> None:
         self._begun = b""
