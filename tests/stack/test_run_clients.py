@@ -86,7 +86,9 @@ class TestCodex:
         trusted = f'model = "mine"\n[projects."{repo.resolve()}"]\ntrust_level = "trusted"\n'
         (home / "config.toml").write_text(trusted)
         demo_project.env["CODEX_HOME"] = str(home)
-        ran = demo_project.run_process("run", "codex", "exec", "--skip-git-repo-check", "say hi", timeout=200).check()
+        ran = demo_project.run_process(
+            "run", "codex", "exec", "--skip-git-repo-check", "say hi", timeout=200
+        ).check()
         assert "You said: say hi" in ran.out
         assert {("auto", "code-smart", "ok")} == set(decisions(demo_project))
         assert not touched.exists()
