@@ -35,7 +35,19 @@ class NoTierError(LlmstackError):
 
 
 class ContextOverflowError(LlmstackError):
-    """The request is larger than the window of every tier that could serve it."""
+    """The request is larger than the window of every tier that could serve it.
+
+    Args:
+        message: what happened.
+        needed: tokens of the request and its answer.
+        window: the largest there is.
+        hint: the next step.
+    """
+
+    def __init__(self, message: str, *, needed: int, window: int, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.needed = needed
+        self.window = window
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +160,8 @@ def _too_large(facts: RequestFacts, candidates: list[Tier]) -> ContextOverflowEr
     return ContextOverflowError(
         f"the request exceeds the available context size: about {facts.context_tokens} tokens"
         f" + {facts.output_tokens} for the answer, the largest window is {largest.ctx_size} ({largest.name})",
+        needed=facts.context_tokens + facts.output_tokens,
+        window=largest.ctx_size,
         hint="compact the conversation, ask for a shorter answer, or raise `ctx_size`",
     )
 

@@ -85,7 +85,10 @@ def _decide(model: str | None, facts: RequestFacts, service: Service) -> Decisio
         try:
             return decide(facts, config, unavailable)
         except ContextOverflowError as error:
-            report = FailureReport(400, "context_length_exceeded", f"{error.message} ({error.hint})")
+            text = f"{error.message} ({error.hint})"
+            report = FailureReport(
+                400, "context_length_exceeded", text, needed=error.needed, window=error.window
+            )
             raise RequestFailedError(report) from error
         except NoTierError as error:
             report = FailureReport(503, "no_tier", f"{error.message} ({error.hint})")

@@ -11,7 +11,7 @@ from fastapi.responses import PlainTextResponse, Response
 from llmstack.errors import LlmstackError
 from llmstack.policy.ladder import AUTO
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
-from llmstack.router.dialects.openai import OpenaiChat
+from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.forward import of_swapper
 from llmstack.router.metrics import CONTENT_TYPE
 from llmstack.swapper.base import SwapError
@@ -139,7 +139,7 @@ async def _as_openai_error(_request: Request, error: Exception) -> Response:
     report = error.report if isinstance(error, RequestFailedError) else _BUG
     retry = {} if report.retry_after is None else {"retry-after": str(report.retry_after)}
     allow = {} if report.allow is None else {"allow": report.allow}
-    body = OpenaiChat().error(report)
+    body = Untranslated().error(report)
     return Response(body, report.status, headers=retry | allow, media_type="application/json")
 
 

@@ -11,7 +11,7 @@ from llmstack.config import load, parse, profile_text
 from llmstack.errors import LlmstackError
 from llmstack.policy.ladder import AUTO, Decision, decide
 from llmstack.router.dialects.base import BadRequestError
-from llmstack.router.dialects.openai import OpenaiChat, OpenaiCompletion
+from llmstack.router.dialects.table import dialect_of
 from llmstack.stack.project import active_channel, running_router
 from llmstack.swapper.obstacles import missing
 
@@ -74,8 +74,7 @@ def body_of(text: str) -> bytes:
 def _parse(body: bytes) -> ParsedRequest:
     try:
         fields = json.loads(body)
-        dialect = OpenaiCompletion() if isinstance(fields, dict) and "prompt" in fields else OpenaiChat()
-        return dialect.parse(body)
+        return dialect_of(fields if isinstance(fields, dict) else {}).parse(body)
     except (BadRequestError, ValueError, RecursionError) as error:
         raise LlmstackError(
             f"expected the JSON body of a chat completion or completion request: {error}",
