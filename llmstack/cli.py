@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmstack.commands import (
+    activate,
     check,
     demo,
     download,
@@ -55,6 +56,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "load": load.load,
     "unload": unload.unload,
     "promote": promote.promote,
+    "activate": activate.activate,
     "trust": trust.trust,
     "help": help_.help_,
 }
