@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def main(arguments: list[str]) -> None:
-    """Print where a project stands: as JSON, or as fields that each end in NUL."""
+    """Print where a project stands, in the form that the shell wants."""
     from llmstack.fingerprint import STATE_DIR  # noqa: PLC0415 - the path is set below
     from llmstack.shell.standing import Place, standing  # noqa: PLC0415 - likewise
 
@@ -22,13 +22,27 @@ def main(arguments: list[str]) -> None:
     own = Path(work_dir) / STATE_DIR / "models.ini"
     place = Place(Path(work_dir), Path(override).expanduser().absolute() if override else own)
     fields = standing(place, Path(store), env).fields()
+    sys.stdout.buffer.write(encoded(fields, form))
+
+
+def encoded(fields: list[str], form: str) -> bytes:
+    """Return the fields in one of the forms that a shell can take apart without evaluating anything.
+
+    `nul`: each ends in NUL. `lines`: a line each, for `printf %b`. `json`: in ASCII, whatever the code page.
+    """
     if form == "json":
         import json  # noqa: PLC0415 - 10 ms that only PowerShell needs
 
-        text = json.dumps(fields)
-    else:
-        text = "".join(f"{field}\0" for field in fields)
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+        return json.dumps(fields).encode("ascii")
+    data = [field.encode("utf-8", "surrogateescape") for field in fields]
+    if form == "nul":
+        return b"".join(each + b"\0" for each in data)
+    return "".join(f"{''.join(map(_escaped, each))}\n" for each in data).encode("ascii")
+
+
+def _escaped(byte: int) -> str:
+    char = chr(byte)
+    return char if char.isascii() and (char.isalnum() or char in " ./:_-[]") else f"\\0{byte:o}"
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pexpect
 
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # An escape sequence, or a control character other than a newline.
-_CONTROL = re.compile(r"\x1b(?:\[[0-9;?>=]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][A-Z0-9]|[=>78])|\r|[\x00\x07\x0e\x0f]")
+_CONTROL = re.compile(
+    r"\x1b(?:\[[0-9;?>=]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][A-Z0-9]|[=>78])|[\r\x00\x07\x0e\x0f]"
+)
+_FISH_NO_NEWLINE = re.compile("\u23ce +(?:\u23ce )?")
 MARK = "@@"  # ends the prompt that the tests' users have
-RC = {"bash": ".bashrc", "zsh": ".zshrc", "fish": ".config/fish/config.fish"}
+RC = {"bash": ".bashrc", "zsh": ".zshrc", "fish": "config/fish/config.fish"}  # config: XDG_CONFIG_HOME
 PROMPT = {
     "bash": f"PS1='{MARK} '",
     "zsh": f"unsetopt prompt_sp; PROMPT='{MARK} '",
@@ -55,6 +59,16 @@ def trust(project: Project) -> None:
     grant(project, UserDirs.from_env({}).trusted_projects)
 
 
+def prompts(shown: str) -> list[str]:
+    """Return the prompts in what was shown, up to their marks."""
+    return [line.rpartition(MARK)[0] for line in shown.splitlines() if MARK in line]
+
+
+def messages(shown: str) -> list[str]:
+    """Return what the hook said in what was shown."""
+    return [line for line in shown.splitlines() if line.startswith("llmstack: ")]
+
+
 @dataclass
 class Terminal:
     """One shell with the hook, and a prompt that ends in `@@`.
@@ -76,6 +90,8 @@ class Terminal:
     def __post_init__(self) -> None:
         rc = Path.home() / RC[self.shell]
         rc.parent.mkdir(parents=True, exist_ok=True)
+        # Where that is missing fish reads every man page in the background first.
+        (Path.home() / "data" / "fish" / "generated_completions").mkdir(parents=True, exist_ok=True)
         hook = hook_line(self.shell) if self.hook else ""
         rc.write_text("\n".join([PROMPT[self.shell], self.before, hook, self.after, ""]))
         argv = self.argv or ARGV[self.shell]
@@ -84,18 +100,18 @@ class Terminal:
             argv[0],
             argv[1:],
             cwd=str(self.cwd),
-            env={**env, "TERM": "xterm-256color", "SHELL": argv[0], **self.env},
+            env={**env, "TERM": "xterm-256color", "SHELL": shutil.which(argv[0]) or "", **self.env},
             encoding="utf-8",
             codec_errors="backslashreplace",
             dimensions=(50, 1000),
-            timeout=20,
+            timeout=10,
         )
         self.child.delaybeforesend = None
         self.count = 0
         self.child.expect_exact(MARK)
         self.run("true")
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,24 +124,34 @@ class Terminal:
             self.child.sendline(line)
         self.child.sendline(f" echo E''ND{self.count}.")
         self.child.expect_exact(f"END{self.count}.")
-        return _CONTROL.sub("", self.child.before)
+        return _FISH_NO_NEWLINE.sub("", _CONTROL.sub("", self.child.before))
 
     def prompt(self) -> str:
         """Return the prompt as it is shown now, up to its mark."""
-        shown = [line for line in self.run("true").splitlines() if MARK in line]
-        return shown[-1].rpartition(MARK)[0]
-
-    def environment(self) -> dict[str, str]:
-        """Return what the shell exports."""
-        probe = Path.home() / "environment"
-        self.run(f"command env -0 > {probe}")
-        pairs = os.fsdecode(probe.read_bytes()).split("\0")
-        return dict(pair.split("=", 1) for pair in pairs if pair)
+        return self.look()[0]
 
     def active(self) -> str | None:
-        """Return the work dir that the shell is wired up for."""
-        env = self.environment()
-        assert ("LLMSTACK_ACTIVE" in env) == ("OPENCODE_CONFIG" in env) == ("LLMSTACK_WORK_DIR" in env)
+        """Return the work dir that the shell is wired up for after another prompt."""
+        return self.look()[1]
+
+    def environment(self) -> dict[str, str]:
+        """Return what the shell exports after another prompt."""
+        self.run("true", f"command env -0 > {self._probe}")
+        return self._probed()
+
+    def _probed(self) -> dict[str, str]:
+        pairs = os.fsdecode(self._probe.read_bytes()).split("\0")
+        return dict(pair.split("=", 1) for pair in pairs if pair)
+
+    @property
+    def _probe(self) -> Path:
+        return Path.home() / "environment"
+
+    def look(self, *lines: str) -> tuple[str, str | None]:
+        """Run lines; return the prompt up to its mark, and the work dir that the shell is wired up for."""
+        shown = self.run(*lines, "true", f"command env -0 > {self._probe}")
+        env = self._probed()
+        assert ("LLMSTACK_ACTIVE" in env) == ("LLMSTACK_WORK_DIR" in env)
         if "LLMSTACK_ACTIVE" in env:
             assert env["OPENCODE_CONFIG"] == f"{env['LLMSTACK_WORK_DIR']}/{STATE_DIR}/opencode.json"
-        return env.get("LLMSTACK_WORK_DIR")
+        return prompts(shown)[-1], env.get("LLMSTACK_WORK_DIR")

@@ -51,9 +51,10 @@ _llmstack_change() {
   if [[ -n $_llmstack_found && -x $_llmstack_python ]]; then
     [[ ! $_llmstack_found/.llmstack/opencode.json -nt $_llmstack_store ]] || edited=edited
     fields=()
-    while IFS= read -r -d '' field; do
+    while IFS= read -r field; do # one in a line, as `printf %b` takes it; `< <()` would change the user's $!
+      printf -v field %b "$field"
       fields+=("$field")
-    done < <("$_llmstack_python" -I -S "$_llmstack_entry" fields "$_llmstack_store" "$_llmstack_found" </dev/null)
+    done <<<"$("$_llmstack_python" -I -S "$_llmstack_entry" lines "$_llmstack_store" "$_llmstack_found" </dev/null)"
   fi
   [[ -n ${fields[0]-} ]] || return 0 # interrupted: asked again at the next prompt
   _llmstack_seen=$_llmstack_found:$stamp:

@@ -43,10 +43,10 @@ end
 
 function __llmstack_find # the nearest directory upwards with .llmstack/
     set -g __llmstack_found ''
-    set -l dir (path resolve -z -- "$PWD" | string split0)
+    set -l dir (path resolve -Z -- "$PWD" | string split0)
     while not test -d "$dir/.llmstack"
         test "$dir" != /; or return 0
-        set dir (path dirname -z -- "$dir" | string split0)
+        set dir (path dirname -Z -- "$dir" | string split0)
     end
     set -g __llmstack_found $dir
 end
@@ -55,7 +55,7 @@ function __llmstack_change --argument-names stamp
     set -l fields off
     set -l edited (__llmstack_edited)
     if test -n "$__llmstack_found"; and test -x "$__llmstack_python"
-        set fields ($__llmstack_python -I -S $__llmstack_entry fields $__llmstack_store $__llmstack_found </dev/null | string split0)
+        set fields ($__llmstack_python -I -S $__llmstack_entry nul $__llmstack_store $__llmstack_found </dev/null | string split0)
     end
     test -n "$fields[1]"; or return 0 # interrupted: asked again at the next prompt
     set -g __llmstack_seen "$__llmstack_found:$stamp:"

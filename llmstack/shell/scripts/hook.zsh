@@ -48,7 +48,7 @@ _llmstack_change() {
   local edited=''
   if [[ -n $_llmstack_found && -x $_llmstack_python ]]; then
     [[ $_llmstack_found/.llmstack/opencode.json -nt $_llmstack_store ]] && edited=edited
-    fields=("${(@0)$("$_llmstack_python" -I -S "$_llmstack_entry" fields "$_llmstack_store" "$_llmstack_found" </dev/null)}")
+    fields=("${(@0)$("$_llmstack_python" -I -S "$_llmstack_entry" nul "$_llmstack_store" "$_llmstack_found" </dev/null)}")
   fi
   [[ -n ${fields[1]-} ]] || return 0 # interrupted: asked again at the next prompt
   typeset -g _llmstack_seen=$_llmstack_found:$stamp:

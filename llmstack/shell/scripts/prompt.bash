@@ -36,10 +36,9 @@ _llmstack_prompt() {
 
 # Last of all, for what comes later may set PS1; what was there stays.
 _llmstack_register() {
-  local count=${#PROMPT_COMMAND[@]} last
-  ((count)) || PROMPT_COMMAND=''
-  ((count)) || count=1
-  last=${PROMPT_COMMAND[count - 1]-}
+  local index=0 last
+  for index in "${!PROMPT_COMMAND[@]}"; do :; done
+  last=${PROMPT_COMMAND[index]-}
   case $last in
   *_llmstack_prompt) return 0 ;;
   *__bp_interactive_mode) # bash-preexec must stay last
@@ -51,7 +50,7 @@ _llmstack_register() {
     ;;
   esac
   while [[ $last == *[[:space:]\;] ]]; do last=${last%?}; done
-  PROMPT_COMMAND[count - 1]=${last:+$last$'\n'}_llmstack_prompt
+  PROMPT_COMMAND[index]=${last:+$last$'\n'}_llmstack_prompt
 }
 
 _llmstack_unregister() {
