@@ -39,6 +39,7 @@ def external(url: str) -> Channel:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        usable = usable and not (parts.query or parts.fragment or "@" in parts.netloc)  # no key in a file
     except ValueError:
         usable = False
     if not usable or any(char.isspace() or not char.isprintable() for char in url):

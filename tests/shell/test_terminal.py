@@ -333,8 +333,8 @@ REBUILD = {
 def test_prompts_that_are_rebuilt(framework: str, order: str, tmp_path: Path) -> None:
     make_project(tmp_path / "project")
     shell = framework.partition("-")[0]
-    lines = {"before": "", "after": "", order: REBUILD[framework]}
-    with Terminal(shell, tmp_path, **lines) as terminal:
+    before, after = (REBUILD[framework], "") if order == "before" else ("", REBUILD[framework])
+    with Terminal(shell, tmp_path, before=before, after=after) as terminal:
         terminal.run("cd project")
         for _ in range(2):
             shown = terminal.run("true")
