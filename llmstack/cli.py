@@ -35,7 +35,7 @@ from llmstack.context import App
 from llmstack.errors import LlmstackError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 INTERRUPTED = 130
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -98,15 +98,23 @@ def build() -> typer.Typer:
     return app
 
 
-def main() -> None:
-    """Run the command line; every expected error is printed here, with its hint."""
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `llmstack logs | head` ends quietly
-    app = App(dict(os.environ))
+def run_command(arguments: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run one command and return its exit code; every expected error is printed here, with its hint."""
+    app = App(env)
     try:
-        build()(obj=app, standalone_mode=True)
+        build()(list(arguments), obj=app, prog_name="llmstack", standalone_mode=True)
+    except SystemExit as ended:  # how Typer ends, with a number or with nothing
+        return int(ended.code or 0)
     except LlmstackError as error:
         app.console.error(error)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
+    return 0
+
+
+def main() -> None:
+    """Run the command line."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `llmstack logs | head` ends quietly
+    sys.exit(run_command(sys.argv[1:], dict(os.environ)))

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from support.home import at_home
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from pluggy import Result
-
-SCRUBBED = re.compile(r"(LLMSTACK|LLAMA|HF|XDG)_.*|LITELLM_BIN|LOG_LEVEL|.*_(API_KEY|AUTH_TOKEN|BASE_URL)")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,13 +30,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Result[pytes
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the user's own is read or written: an empty home, and none of the variables we look at."""
-    home = tmp_path_factory.mktemp("home")
-    for name in [name for name in os.environ if SCRUBBED.fullmatch(name)]:
+    env = at_home(tmp_path_factory.mktemp("home"), os.environ)
+    for name in os.environ.keys() - env.keys():
         monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("USERPROFILE", str(home))
-    for name in ("CACHE", "CONFIG", "DATA", "STATE"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(autouse=True)

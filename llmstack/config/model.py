@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 Switch = Literal["on", "off", "auto"]
 LocalChannel = Literal["current", "next"]
+Modality = Literal["text", "image"]
+Serves = Literal["chat", "embedding", "rerank"]
 
 LOCAL_SERVERS = ("ollama", "vllm", "lm_studio", "llamacpp")
 """Prefixes of `model` that name a server which runs already."""
@@ -139,6 +141,8 @@ class Tier:
         ttl: seconds idle before the model is unloaded; 0 is never.
         fallback: names of tiers that may serve in its place.
         model: what is served now; `queued` the upgrade that channel `next` runs.
+        serves: what the model is made for; llama.cpp serves one of them per process.
+        modalities: what it can read.
         channel: `next` where `model` is the queued one.
         line: where its section starts in the file.
     """
@@ -156,6 +160,8 @@ class Tier:
     ttl: float = 0.0
     fallback: tuple[str, ...] = ()
     description: str = ""
+    serves: Serves = "chat"
+    modalities: tuple[Modality, ...] = ("text",)
     engine: EngineSettings = EngineSettings()
     channel: LocalChannel = "current"
     line: int = 0

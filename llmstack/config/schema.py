@@ -74,6 +74,8 @@ COMMON: dict[str, Parser] = {
     "sampler": values.sampler,
     "fallback": _NAMES,
     "description": str,
+    "serves": partial(values.choice, of=("chat", "embedding", "rerank")),
+    "modalities": partial(values.comma_list, item=partial(values.choice, of=("text", "image"))),
 }
 """In any tier."""
 

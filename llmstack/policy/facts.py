@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
+
+Task = Literal["chat", "embedding", "rerank", "infill"]
 
 CHARACTERS_PER_TOKEN = 4  # the estimate that ceilings are written for
 IMAGE_TOKENS = 1000  # fixed cost of one image; providers and engines charge 85 to 1 600
@@ -39,6 +42,9 @@ class RequestFacts:
         tool_result_pending: the last message is the result of a tool.
         last_words: what the human last wrote, without harness text.
         output_tokens: the asked-for maximum of the answer; 0 where none was asked for.
+        task: what is asked for; `infill` is text between a prefix and a suffix.
+        images: the model must be able to see.
+        tools: the request offers tools.
     """
 
     conversation_tokens: int = 0
@@ -47,6 +53,9 @@ class RequestFacts:
     tool_result_pending: bool = False
     last_words: str = ""
     output_tokens: int = 0
+    task: Task = "chat"
+    images: bool = False
+    tools: bool = False
 
 
 def tokens(characters: int) -> int:

@@ -19,10 +19,15 @@ AUTO = "auto"
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was chosen for one request, and why, in one line."""
+    """What was chosen for one request, and why, in one line.
+
+    Attributes:
+        others: tiers that may serve in its place, best first; each holds the request.
+    """
 
     tier: str
     reason: str
+    others: tuple[str, ...] = ()
 
 
 class NoTierError(LlmstackError):

@@ -8,7 +8,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from llmstack.router.call import printable
+from llmstack.router.call import printable, request_id
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.openai import OpenaiChat, OpenaiCompletion
 from llmstack.router.exchange import BodyTooLargeError, ClientGoneError, Exchange
@@ -153,42 +153,45 @@ class App:
             await respond_error(exchange, dialect, _STOPPING, [])
             return
         try:
-            call, asked = plan(exchange, self._dialects.get(exchange.path), body, self.service)
+            call = plan(exchange, self._dialects.get(exchange.path), body, self.service)
         except RequestFailedError as failure:
             report = failure.report
+            self.service.metrics.refused(report.code)
             _log.info("%s refused: %d %s", _shown(exchange), report.status, report.code)
             await respond_error(exchange, dialect, report, [])
         except Exception:  # noqa: BLE001 - as below
             _log.exception("%s", _shown(exchange))
             await respond_error(exchange, dialect, _BUG, [])
         else:
-            await self._forward(exchange, call, asked)
+            call.id = request_id(exchange.headers)
+            await self._forward(exchange, call)
 
-    async def _forward(self, exchange: Exchange, call: Call, asked: str) -> None:
+    async def _forward(self, exchange: Exchange, call: Call) -> None:
         service = self.service
         service.in_flight += 1
         try:
-            await forward(exchange, call, service.swapper, service.upstream, self._waits)
+            await forward(exchange, call, service, self._waits)
         except asyncio.CancelledError:
-            call.outcome = "client_gone"
+            call.failed("client_gone", "client")
             if not self._draining:
                 raise
-            call.outcome = _STOPPING.code
+            call.failed(_STOPPING.code, "router")
             await fail(exchange, call, _STOPPING)
         except Exception:  # noqa: BLE001 - a bug: this client gets an error, the log the trace, others go on
-            call.outcome = _BUG.code
+            call.failed(_BUG.code, "router")
             _log.exception("%s", _shown(exchange))
             await fail(exchange, call, _BUG)
         finally:
             service.in_flight -= 1
-            self._record(exchange, call, asked)
+            self._record(exchange, call)
 
-    def _record(self, exchange: Exchange, call: Call, asked: str) -> None:
+    def _record(self, exchange: Exchange, call: Call) -> None:
         """Note what became of a request; nothing of what it said."""
         record = Record(
+            id=call.id,
             at=time.time(),
             path=printable(exchange.path[:SHOWN_PATH]),
-            asked=asked,
+            asked=call.asked,
             tier=call.tier,
             reason=call.reason,
             tokens=call.tokens,
@@ -197,10 +200,10 @@ class App:
             total_s=time.monotonic() - call.arrived,
             outcome=call.outcome,
         )
-        self.service.recent.append(record)
+        self.service.ended(call, record)
         _log.info(
-            "%s %s -> %s (%s) %d %s %d tokens %.3f s",
-            *(record.path, printable(record.asked), record.tier, printable(record.reason)),
+            "%s %s %s -> %s (%s) %d %s %d tokens %.3f s",
+            *(record.id, record.path, printable(record.asked), record.tier, printable(record.reason)),
             *(record.status, record.outcome, record.tokens, record.total_s),
         )
 

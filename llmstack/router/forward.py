@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import time
 from typing import TYPE_CHECKING
 
+from llmstack.router.body import with_model
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
+from llmstack.router.failover import TierFailedError, asked_pause, is_error_event, judge
 from llmstack.router.upstream import UpstreamError
-from llmstack.router.waiting import while_telling
+from llmstack.router.waiting import Telling
 from llmstack.swapper.base import SwapError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
     from llmstack.router.call import Call
-    from llmstack.router.dialects.base import Dialect
+    from llmstack.router.dialects.base import Dialect, StreamWatch
     from llmstack.router.exchange import Exchange
-    from llmstack.router.upstream import Answer, Upstream
+    from llmstack.router.failover import Kind
+    from llmstack.router.service import Service
+    from llmstack.router.upstream import Answer
     from llmstack.router.waiting import Waits
-    from llmstack.swapper.base import Lease, Swapper
+    from llmstack.swapper.base import Lease
 
 FAILED = 400  # HTTP: from here on a status says that a request failed
 SERVER_FAILED = 500  # and from here on that the server did
@@ -34,14 +40,16 @@ _NOT_FORWARDED = frozenset(
 )
 
 
-async def forward(exchange: Exchange, call: Call, swapper: Swapper, upstream: Upstream, waits: Waits) -> None:
+async def forward(exchange: Exchange, call: Call, service: Service, waits: Waits) -> None:
     """Serve one request; whatever happens to it, the client is told."""
+    service.while_loading(call)
     try:
-        lease = await while_telling(exchange, call, waits, _lease(swapper, call.tier), "waiting for")
-        async with lease:
-            await _serve(exchange, call, lease, upstream, waits)
+        async with Telling(exchange, call, waits) as telling:
+            forwarding = _Forwarding(exchange, call, service, telling)
+            while not await forwarding.attempt():
+                pass
     except RequestFailedError as failure:
-        call.outcome = failure.report.code
+        call.failed(failure.report.code, failure.report.origin)
         await fail(exchange, call, failure.report)
 
 
@@ -56,7 +64,7 @@ async def fail(exchange: Exchange, call: Call, report: FailureReport) -> None:
 
 
 async def respond_error(
-    exchange: Exchange, dialect: Dialect, report: FailureReport, headers: list[tuple[str, str]]
+    exchange: Exchange, dialect: Dialect, report: FailureReport, headers: Sequence[tuple[str, str]]
 ) -> None:
     """Send a failure as an HTTP error."""
     extra = [("content-type", "application/json")]
@@ -67,13 +75,6 @@ async def respond_error(
     await exchange.respond(report.status, dialect.error(report), [*headers, *extra])
 
 
-async def _lease(swapper: Swapper, tier: str) -> Lease:
-    try:
-        return await swapper.acquire(tier)
-    except SwapError as error:
-        raise RequestFailedError(of_swapper(error)) from error
-
-
 def of_swapper(error: SwapError) -> FailureReport:
     """Return what a client is told of a model that cannot be used now."""
     text = f"{error.message} ({error.hint})" if error.hint else error.message
@@ -81,19 +82,170 @@ def of_swapper(error: SwapError) -> FailureReport:
     return FailureReport(503, code, text, "swapper", error.retry_after)
 
 
-async def _serve(exchange: Exchange, call: Call, lease: Lease, upstream: Upstream, waits: Waits) -> None:
-    """Send the request with a lease in hand, and the answer back."""
-    headers = {**_forwarded(exchange.headers), **lease.headers}
-    sending = upstream.send(exchange.method, f"{lease.url}{call.target}", headers, call.body)
+class _Forwarding:
+    """One request while it is served: from waiting for a tier to the last byte."""
+
+    def __init__(self, exchange: Exchange, call: Call, service: Service, telling: Telling) -> None:
+        self._exchange = exchange
+        self._call = call
+        self._service = service
+        self._telling = telling
+
+    async def attempt(self) -> bool:
+        """Have one tier serve; return False where another one is to be tried."""
+        call, service = self._call, self._service
+        try:
+            async with await self._lease() as lease:
+                await self._serve(lease)
+        except TierFailedError as failure:
+            if failure.kind != "context":
+                service.cooldowns.failed(call.tier, failure.brief, failure.pause_s)
+            other = service.alternative(call, failure.kind)
+            if other is None:
+                raise
+            call.move(other, failure.brief)
+            return False
+        return True
+
+    async def _lease(self) -> Lease:
+        """Wait for the right to use the tier; not for ever, where another one could serve at once."""
+        call, service = self._call, self._service
+        self._telling.what = "waiting for"
+        limit = self._telling.waits.load_s if any(service.is_up(other) for other in call.others) else None
+        try:
+            async with asyncio.timeout(limit):
+                return await service.acquire(call.tier, call.session)
+        except TimeoutError as error:
+            text = f"{call.tier} did not come up within {limit:g} s"
+            report = FailureReport(503, "model_busy", text, "swapper", retry_after=30)
+            raise TierFailedError(report, "limited", f"is not up after {limit:g} s") from error
+        except SwapError as error:
+            kind: Kind = "broken" if error.retry_after is None else "limited"
+            brief = "cannot start" if error.retry_after is None else "is busy"
+            raise TierFailedError(of_swapper(error), kind, brief, pause_s=error.retry_after) from error
+
+    async def _serve(self, lease: Lease) -> None:
+        """Send the request with a lease in hand, and the answer back."""
+        exchange, call, service = self._exchange, self._call, self._service
+        self._telling.what = "waiting for the first token of"
+        headers = {**_forwarded(exchange.headers), **lease.headers}
+        body = body_for(call, lease)
+        try:
+            url = f"{lease.url}{call.target}"
+            async with await service.upstream.send(exchange.method, url, headers, body) as answer:
+                if answer.is_event_stream and answer.status < FAILED:
+                    await self._stream(answer, lease)
+                else:
+                    await self._pass_whole(answer, lease)
+        except UpstreamError as error:
+            report = await _broken(lease, error)
+            if call.first_byte_s is not None:
+                raise RequestFailedError(report) from error
+            brief = "ended" if report.code == "engine_ended" else "is not reachable"
+            raise TierFailedError(report, "broken", brief) from error
+
+    async def _pass_whole(self, answer: Answer, lease: Lease) -> None:
+        """Pass on an answer that is no stream; read it first, so that a cut one becomes an error."""
+        exchange, call = self._exchange, self._call
+        body = await answer.read()
+        if answer.status >= FAILED:
+            await self._judge(answer, body, lease)
+            call.failed(f"upstream_{answer.status}", lease.origin)
+        elif call.streams:
+            # Clients that asked for events find none in it, and take that for an empty answer.
+            text = f"the model server of {call.tier} answered a streaming request without streaming"
+            raise RequestFailedError(FailureReport(502, "not_a_stream", text, lease.origin))
+        else:
+            self._service.cooldowns.served(call.tier)
+            call.usage = call.dialect.usage(body)
+        await self._telling.end()
+        call.content_came()
+        if exchange.started:
+            raise RequestFailedError(_report(answer, body, lease))
+        await exchange.respond(answer.status, body, [*answer.headers, *call.headers])
+
+    async def _judge(self, answer: Answer, body: bytes, lease: Lease) -> None:
+        """Judge an error; it is passed on as it is where the request is at fault, or nobody else can serve.
+
+        Raises:
+            TierFailedError: another tier can take over, or it was not the server that answered.
+        """
+        call, service = self._call, self._service
+        if answer.status >= SERVER_FAILED and (why := await lease.explain(answer.status, body)) is not None:
+            report = FailureReport(502, "engine_ended", why, lease.origin)
+            raise TierFailedError(report, "broken", "ended")
+        kind = judge(answer.status, body)
+        if kind is None:
+            return
+        if kind == "context":
+            service.overflowed(call)
+        brief, pause = _BRIEF[kind].format(status=answer.status), asked_pause(answer.headers)
+        if service.alternative(call, kind) is not None:
+            raise TierFailedError(_report(answer, body, lease), kind, brief, pause_s=pause)
+        if kind != "context":
+            service.cooldowns.failed(call.tier, brief, pause)
+
+    async def _stream(self, answer: Answer, lease: Lease) -> None:
+        """Pass events on as they come; an end that is none becomes an error event."""
+        exchange, call = self._exchange, self._call
+        chunks = answer.chunks()
+        first = await anext(chunks, b"")
+        if not first or is_error_event(first):
+            text = _message_of(first.partition(b"data:")[2]) if first else "it ended without a word"
+            report = FailureReport(502, "stream_failed", f"{call.tier}: {text}", lease.origin)
+            kind = judge(report.status, first) or "broken"
+            raise TierFailedError(report, kind, "failed before its first token")
+        await self._telling.end()
+        call.content_came()
+        self._service.cooldowns.served(call.tier)
+        if not exchange.started:
+            await exchange.start(answer.status, [*answer.headers, *call.headers])
+        watch = call.dialect.watch()
+        await _pass_events(exchange, watch, first, chunks)
+        call.usage = watch.usage
+        if not watch.complete:
+            text = f"{call.tier} ended its answer in mid-stream, without a finish reason"
+            raise RequestFailedError(FailureReport(502, "stream_cut", text, lease.origin))
+        await exchange.finish()
+
+
+_BRIEF: dict[Kind, str] = {
+    "context": "cannot hold it",
+    "limited": "is rate-limited",
+    "refused": "was refused ({status})",
+    "broken": "failed ({status})",
+}
+
+
+async def _pass_events(
+    exchange: Exchange, watch: StreamWatch, first: bytes, chunks: AsyncIterator[bytes]
+) -> None:
+    """Pass chunks on as they come; an event that was cut off is closed, so that an error after it is read."""
+    chunk, last = first, b""
     try:
-        answer = await while_telling(exchange, call, waits, sending, "waiting for the first token of")
-        async with answer:
-            if answer.is_event_stream:
-                await _stream(exchange, call, answer)
-            else:
-                await _pass_whole(exchange, call, answer, lease)
-    except UpstreamError as error:
-        raise RequestFailedError(await _broken(lease, error)) from error
+        while chunk:
+            if passed := watch.feed(chunk):
+                await exchange.write(passed)
+                last = passed
+            chunk = await anext(chunks, b"")
+    finally:
+        if not watch.complete and not last.endswith(b"\n\n"):
+            await exchange.write(b"\n\n")
+
+
+def body_for(call: Call, lease: Lease) -> bytes:
+    """Return the body with its `model` as the server calls it; every other byte as the client sent it.
+
+    Raises:
+        RequestFailedError: the body is nested too deeply to find it.
+    """
+    if not call.renames or call.parsed.model == lease.tier:
+        return call.body
+    try:
+        return with_model(call.body, call.parsed.model, lease.tier)
+    except RecursionError as error:
+        text = "the request: the body is nested too deeply"
+        raise RequestFailedError(FailureReport(400, "invalid_request", text)) from error
 
 
 def _forwarded(headers: dict[str, str]) -> dict[str, str]:
@@ -107,27 +259,13 @@ def _forwarded(headers: dict[str, str]) -> dict[str, str]:
 async def _broken(lease: Lease, error: UpstreamError) -> FailureReport:
     why = await lease.failure()
     if why is not None:
-        return FailureReport(502, "engine_ended", f"{why}\nThe next request starts it again.", "engine")
-    return FailureReport(502, "engine_unreachable", f"the model server of {lease.tier}: {error}", "engine")
+        return FailureReport(502, "engine_ended", f"{why}\nThe next request starts it again.", lease.origin)
+    text = f"the model server of {lease.tier}: {error}"
+    return FailureReport(502, "engine_unreachable", text, lease.origin)
 
 
-async def _pass_whole(exchange: Exchange, call: Call, answer: Answer, lease: Lease) -> None:
-    """Pass on an answer that is no stream; read it first, so that a cut one becomes an error."""
-    body = await answer.read()
-    call.first_byte_s = time.monotonic() - call.arrived
-    failed = answer.status >= FAILED
-    if call.streams and not failed:
-        # Clients that asked for events find none in it, and take that for an empty answer.
-        text = f"the model server of {call.tier} answered a streaming request without streaming"
-        raise RequestFailedError(FailureReport(502, "not_a_stream", text, "engine"))
-    if answer.status >= SERVER_FAILED and (why := await lease.explain(answer.status, body)) is not None:
-        raise RequestFailedError(FailureReport(502, "engine_ended", why, "engine"))
-    if exchange.started:
-        report = FailureReport(answer.status, f"upstream_{answer.status}", _message_of(body), "engine")
-        raise RequestFailedError(report)
-    if failed:
-        call.outcome = f"upstream_{answer.status}"
-    await exchange.respond(answer.status, body, [*answer.headers, *call.headers])
+def _report(answer: Answer, body: bytes, lease: Lease) -> FailureReport:
+    return FailureReport(answer.status, f"upstream_{answer.status}", _message_of(body), lease.origin)
 
 
 def _message_of(body: bytes) -> str:
@@ -136,31 +274,3 @@ def _message_of(body: bytes) -> str:
         return str(json.loads(body)["error"]["message"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return body[:SHOWN_BYTES].decode(errors="replace")
-
-
-async def _stream(exchange: Exchange, call: Call, answer: Answer) -> None:
-    """Pass events on as they come; an end that is none becomes an error event."""
-    if not exchange.started:
-        await exchange.start(answer.status, [*answer.headers, *call.headers])
-    watch, last = call.dialect.watch(), b"\n\n"
-    try:
-        async for chunk in answer.chunks():
-            if call.first_byte_s is None:
-                call.first_byte_s = time.monotonic() - call.arrived
-            if passed := watch.feed(chunk):
-                await exchange.write(passed)
-                last = (last + passed[-2:])[-2:]
-    except BaseException:
-        await _close_event(exchange, last)
-        raise
-    if not watch.complete:
-        await _close_event(exchange, last)
-        text = f"{call.tier} ended its answer in mid-stream, without a finish reason"
-        raise RequestFailedError(FailureReport(502, "stream_cut", text, "engine"))
-    await exchange.finish()
-
-
-async def _close_event(exchange: Exchange, last: bytes) -> None:
-    """End an event that was cut off in the middle, so that the error after it is one of its own."""
-    if last != b"\n\n":
-        await exchange.write(b"\n\n")

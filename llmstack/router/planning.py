@@ -8,21 +8,20 @@ from urllib.parse import parse_qs, unquote
 
 from llmstack.policy.facts import RequestFacts
 from llmstack.policy.ladder import AUTO, ContextOverflowError, Decision, NoTierError, decide
-from llmstack.router.body import with_model
 from llmstack.router.call import Call
-from llmstack.router.dialects.base import BadRequestError, FailureReport, RequestFailedError
+from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
 
 if TYPE_CHECKING:
-    from llmstack.router.dialects.base import Dialect, ParsedRequest
+    from llmstack.router.dialects.base import Dialect
     from llmstack.router.exchange import Exchange
     from llmstack.router.service import Service
 
 UPSTREAM_PREFIX = "/upstream/"  # as llama-swap has it: /upstream/<tier>/<path of the engine>
 
 
-def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Service) -> tuple[Call, str]:
-    """Decide where a request goes; return that, and the model it asked for.
+def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Service) -> Call:
+    """Decide where a request goes.
 
     Args:
         exchange: the request.
@@ -40,28 +39,28 @@ def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Serv
         raise RequestFailedError(FailureReport(405, "method_not_allowed", text, allow="POST"))
     parsed = _parse(dialect, body)
     decision = _decide(parsed.model, parsed.facts, service)
-    call = Call(
+    return Call(
         dialect,
+        parsed.model or AUTO,
         decision.tier,
         decision.reason,
-        parsed.facts.conversation_tokens,
         exchange.target,
-        _edited(body, parsed.model, decision.tier),
-        streams=parsed.stream,
+        body,
+        parsed,
+        others=decision.others,
     )
-    return call, parsed.model or AUTO
 
 
-def _plan_other(exchange: Exchange, body: bytes, service: Service) -> tuple[Call, str]:
+def _plan_other(exchange: Exchange, body: bytes, service: Service) -> Call:
     """Pass anything else through to the tier it names: in its path, its body, or its query."""
     dialect, target = Untranslated(), exchange.target
     tier, rest = _upstream_path(target)
     if tier and tier != AUTO:
-        streams = False
+        parsed = ParsedRequest(None, stream=False, facts=RequestFacts())
         with contextlib.suppress(RequestFailedError):  # the engine judges what it is sent there
-            streams = _parse(dialect, body).stream
+            parsed = _parse(dialect, body)
         decision = _decide(tier, RequestFacts(), service)
-        return Call(dialect, decision.tier, decision.reason, 0, rest, body, streams=streams), tier
+        return Call(dialect, tier, decision.tier, decision.reason, rest, body, parsed, renames=False)
     parsed = _parse(dialect, body)
     named = parsed.model or _query_model(target)
     if not named or named == AUTO or not target.startswith("/"):
@@ -69,8 +68,8 @@ def _plan_other(exchange: Exchange, body: bytes, service: Service) -> tuple[Call
         text = f"{exchange.method} {exchange.path[:200]}: expected a path of this router, or {expected}"
         raise RequestFailedError(FailureReport(404, "not_found", text))
     decision = _decide(named, RequestFacts(), service)
-    edited = _edited(body, parsed.model, decision.tier) if parsed.model else body
-    return Call(dialect, decision.tier, decision.reason, 0, target, edited, streams=parsed.stream), named
+    renames = bool(parsed.model)
+    return Call(dialect, named, decision.tier, decision.reason, target, body, parsed, renames=renames)
 
 
 def _parse(dialect: Dialect, body: bytes) -> ParsedRequest:
@@ -78,17 +77,6 @@ def _parse(dialect: Dialect, body: bytes) -> ParsedRequest:
         return dialect.parse(body)
     except BadRequestError as error:
         raise RequestFailedError(FailureReport(400, "invalid_request", f"the request: {error}")) from error
-
-
-def _edited(body: bytes, asked: str | None, tier: str) -> bytes:
-    """Return the body with its `model` set."""
-    if asked == tier:
-        return body
-    try:
-        return with_model(body, asked, tier)
-    except RecursionError as error:
-        text = "the request: the body is nested too deeply"
-        raise RequestFailedError(FailureReport(400, "invalid_request", text)) from error
 
 
 def _decide(model: str | None, facts: RequestFacts, service: Service) -> Decision:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field, replace
@@ -14,6 +16,8 @@ from llmstack.errors import LlmstackError
 from llmstack.policy.ladder import AUTO, auto_context
 from llmstack.process.identity import running
 from llmstack.process.leftovers import instance_of
+from llmstack.router.failover import Cooldowns
+from llmstack.router.metrics import Metrics
 from llmstack.swapper.base import ModelState
 from llmstack.swapper.builtin import BuiltinSwapper
 from llmstack.swapper.choice import llama_swap_binary
@@ -28,10 +32,14 @@ if TYPE_CHECKING:
     from llmstack.channel import Channel
     from llmstack.config.model import StackConfig, Tier
     from llmstack.paths import Project
+    from llmstack.router.call import Call
+    from llmstack.router.failover import Kind
     from llmstack.router.guard import Guard
     from llmstack.router.upstream import Upstream
-    from llmstack.swapper.base import Swapper
+    from llmstack.swapper.base import Lease, Swapper
     from llmstack.swapper.survey import Survey
+
+_log = logging.getLogger(__name__)
 
 RECENT = 50
 # Settings that are read at the start only.
@@ -46,6 +54,7 @@ class Record:
     """One request that was served, without a word of what it said.
 
     Attributes:
+        id: as the answer and the log name it.
         at: seconds since the epoch.
         asked: the model that was asked for.
         first_byte_s: seconds to the first byte of content; None where there was none.
@@ -53,6 +62,7 @@ class Record:
         outcome: `ok`, `client_gone`, or the code of the failure.
     """
 
+    id: str
     at: float
     path: str
     asked: str
@@ -87,6 +97,13 @@ class Service:
     recent: deque[Record] = field(default_factory=lambda: deque(maxlen=RECENT))
     started: float = field(default_factory=time.time)
     in_flight: int = 0
+    cooldowns: Cooldowns = field(default_factory=Cooldowns)
+    metrics: Metrics = field(init=False)
+    _warming: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Begin to count."""
+        self.metrics = Metrics(self.swapper.states, lambda: self.in_flight)
 
     @property
     def unavailable(self) -> dict[str, str]:
@@ -105,6 +122,59 @@ class Service:
         if tier.name in self.unavailable:
             return ModelState("down", detail=self.unavailable[tier.name])
         return self.swapper.states().get(tier.name) or ModelState("remote")
+
+    async def acquire(self, tier: str, session: str) -> Lease:
+        """Wait for the right to use a tier.
+
+        Raises:
+            SwapError: it cannot be used now.
+        """
+        return await self.swapper.acquire(tier, session)
+
+    def is_up(self, tier: str) -> bool:
+        """Return whether a tier could serve at once."""
+        return self.state(self.config.tiers[tier]).state in {"resident", "remote"}
+
+    def while_loading(self, call: Call) -> None:
+        """With `while_loading = resident`, let a tier that is up serve, and load the chosen one meanwhile."""
+        if self.config.routing.while_loading == "wait" or call.asked != AUTO or self.is_up(call.tier):
+            return
+        cooling = self.cooldowns.cooling()
+        up = [other for other in call.others if other not in cooling and self.is_up(other)]
+        if up:
+            self.warm(call.tier)
+            call.stand_in(up[0])
+
+    def warm(self, tier: str) -> None:
+        """Make a tier resident in the background."""
+        if tier not in self._warming:
+            self._warming[tier] = task = asyncio.create_task(self._load(tier))
+            task.add_done_callback(lambda _: self._warming.pop(tier))
+
+    async def _load(self, tier: str) -> None:
+        try:
+            await self.swapper.load(tier)
+        except Exception as error:  # noqa: BLE001 - nobody waits for it; the router serves the other tiers
+            _log.error("loading %s in the background failed: %s", tier, error)
+
+    def alternative(self, call: Call, kind: Kind) -> str | None:
+        """Return the best tier that may serve in place of the one that failed, if there is one."""
+        failed, cooling = self.config.tiers.get(call.tier), self.cooldowns.cooling()
+        for name in call.others:
+            tier = self.config.tiers.get(name)  # gone, where the file was edited meanwhile
+            if tier is None or failed is None or name in cooling or name in self.unavailable:
+                continue
+            if kind != "context" or tier.ctx_size > failed.ctx_size:
+                return name
+        return None
+
+    def overflowed(self, call: Call) -> None:
+        """Learn that a tier could not hold what was estimated to fit."""
+
+    def ended(self, call: Call, record: Record) -> None:
+        """Keep what became of a request."""
+        self.recent.append(record)
+        self.metrics.ended(call)
 
     async def reload(self) -> dict[str, Any]:
         """Take up an edited models.ini; return the tiers that changed and what had to be cut.

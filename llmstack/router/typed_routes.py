@@ -13,6 +13,7 @@ from llmstack.policy.ladder import AUTO
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.openai import OpenaiChat
 from llmstack.router.forward import of_swapper
+from llmstack.router.metrics import CONTENT_TYPE
 from llmstack.swapper.base import SwapError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def typed_routes(service: Callable[[], Service]) -> TypedRoutes:
     app.add_exception_handler(404, _not_found)
     app.add_exception_handler(405, _wrong_method)
     app.add_exception_handler(500, _as_openai_error)
-    return TypedRoutes(app, frozenset({"/", "/health", "/models.ini", "/v1/models", "/models"}))
+    return TypedRoutes(app, frozenset({"/", "/health", "/metrics", "/models.ini", "/v1/models", "/models"}))
 
 
 def _add_reads(app: FastAPI, service: Callable[[], Service]) -> None:
@@ -72,6 +73,11 @@ def _add_reads(app: FastAPI, service: Callable[[], Service]) -> None:
     async def models() -> dict[str, Any]:
         """List `auto`, every tier and every alias."""
         return {"object": "list", "data": service().models()}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Return what was counted, for Prometheus."""
+        return Response(service().metrics.text(), media_type=CONTENT_TYPE)
 
     @app.get("/llmstack/status")
     async def status() -> dict[str, Any]:

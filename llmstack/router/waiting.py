@@ -7,65 +7,92 @@ streams gets 200 and comments; from there on a failure is an error event.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from types import TracebackType
 
     from llmstack.router.call import Call
     from llmstack.router.exchange import Exchange
-
-T = TypeVar("T")
 
 _EVENT_STREAM = (("content-type", "text/event-stream"), ("cache-control", "no-cache"))
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """How long a client is left without a word, in seconds.
+    """How long things may take, in seconds.
 
     Attributes:
-        quiet_s: nothing is sent, so that a failure can still be an HTTP error.
+        quiet_s: nothing is sent to a client that waits, so that a failure can still be an HTTP error.
         comment_s: between comments after that.
+        load_s: a tier that is not up by then is left for another one that is. 45 GB from a slow disk take
+            minutes.
     """
 
     quiet_s: float = 2.0
     comment_s: float = 5.0
+    load_s: float = 300.0
 
 
-async def while_telling(exchange: Exchange, call: Call, waits: Waits, work: Awaitable[T], what: str) -> T:
-    """Await work; where it takes long, keep a streaming client informed."""
-    if not call.streams:
-        return await work
-    task = asyncio.ensure_future(work)
-    try:
-        elapsed = time.monotonic() - call.arrived
-        patience = waits.comment_s if exchange.started else max(0.0, waits.quiet_s - elapsed)
-        done, _ = await asyncio.wait((task,), timeout=patience)
-        while not done:
-            await _comment(exchange, call, what)
-            done, _ = await asyncio.wait((task,), timeout=waits.comment_s)
-        return task.result()
-    except BaseException:
-        await _abandon(task)
-        raise
+class Telling:
+    """While it is entered, a streaming client is told now and then what its request waits for.
 
+    A timer, and a task only once there is something to say: most requests never wait that long.
 
-async def _abandon(task: asyncio.Future[T]) -> None:
-    """Cancel work that nobody waits for; what came in the same moment is given back."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError, Exception):
-        result = await task
-        if isinstance(result, contextlib.AbstractAsyncContextManager):
-            await result.__aexit__(None, None, None)
+    Attributes:
+        what: what is being waited for, before the tier's name.
+        waits: how long things may take.
+    """
 
+    def __init__(self, exchange: Exchange, call: Call, waits: Waits) -> None:
+        self.what = "waiting for"
+        self.waits = waits
+        self._exchange = exchange
+        self._call = call
+        self._told = ""
+        self._timer: asyncio.TimerHandle | None = None
+        self._comment: asyncio.Task[None] | None = None
 
-async def _comment(exchange: Exchange, call: Call, what: str) -> None:
-    if not exchange.started:
-        await exchange.start(200, [*call.headers, *_EVENT_STREAM])
-        await exchange.write(f": {call.explained}\n\n".encode())
-    seconds = time.monotonic() - call.arrived
-    await exchange.write(f": {what} {call.tier}, {seconds:.0f} s\n\n".encode())
+    async def __aenter__(self) -> Self:
+        """Begin to count."""
+        if self._call.streams:
+            self._in(max(0.0, self.waits.quiet_s - (time.monotonic() - self._call.arrived)))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Say no more."""
+        if kind is asyncio.CancelledError and self._comment is not None:
+            self._comment.cancel()  # nobody reads it
+        await self.end()
+
+    async def end(self) -> None:
+        """Say no more; a comment that is being written is written to its end."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._comment is not None:
+            await asyncio.wait((self._comment,))
+            self._comment = None
+
+    def _in(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._speak)
+
+    def _speak(self) -> None:
+        self._in(self.waits.comment_s)
+        if self._comment is None or self._comment.done():  # else the client does not even read the last one
+            self._comment = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        exchange, call = self._exchange, self._call
+        text = ""
+        if not exchange.started:
+            await exchange.start(200, [*call.headers, *_EVENT_STREAM])
+        if self._told != call.explained:  # at first, and when another tier takes over
+            self._told = call.explained
+            text = f": {call.explained}\n\n"
+        seconds = time.monotonic() - call.arrived
+        await exchange.write(f"{text}: {self.what} {call.tier}, {seconds:.0f} s\n\n".encode())

@@ -15,7 +15,7 @@ from llmstack.process.identity import running
 from llmstack.process.ports import free_run
 from llmstack.swapper.choice import llama_swap_binary
 from llmstack.swapper.survey import survey
-from llmstack.swapper.swap_process import refuse_taken_port
+from llmstack.swapper.swap_port import refuse_taken_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -40,6 +40,7 @@ class ModelState:
         since: seconds in this state.
         leases: requests in flight.
         waiting: requests in its queue.
+        loads: times that it was started.
         detail: why it is down, where it is.
     """
 
@@ -49,6 +50,7 @@ class ModelState:
     since: float = 0.0
     leases: int = 0
     waiting: int = 0
+    loads: int = 0
     detail: str = ""
 
 
@@ -67,8 +69,16 @@ class Lease(Protocol):
         """Address of its server, without a path."""
 
     @property
+    def slot(self) -> int | None:
+        """The server's slot that keeps this conversation; None where the server chooses."""
+
+    @property
     def headers(self) -> Mapping[str, str]:
         """What its server wants with every request, such as its key."""
+
+    @property
+    def origin(self) -> Literal["engine", "provider"]:
+        """Who fails where its server does."""
 
     async def failure(self) -> str | None:
         """Return why the server ended, if it did: asked after a connection broke."""
@@ -92,8 +102,12 @@ class Swapper(Protocol):
     def kind(self) -> Literal["builtin", "llama-swap"]:
         """Which one it is."""
 
-    async def acquire(self, tier: str) -> Lease:
+    async def acquire(self, tier: str, session: str = "") -> Lease:
         """Wait until a tier is resident and has a place, and return the right to use it.
+
+        Args:
+            tier: its name.
+            session: the conversation, so that it finds its slot again; empty where there is none.
 
         Raises:
             SwapError: it cannot be started, or the queue is full or too slow.

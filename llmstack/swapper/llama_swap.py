@@ -164,10 +164,10 @@ class LlamaSwap:
                 pause = RESTART_S if time.monotonic() - began > STEADY_S else min(2 * pause, STEADY_S)
                 await asyncio.sleep(pause)
 
-    async def acquire(self, tier: str) -> Lease:
+    async def acquire(self, tier: str, session: str = "") -> Lease:
         """Wait until a tier is resident and has a place, and return the right to use it."""
         self._look_after()
-        return await self._pool.acquire(tier)
+        return await self._pool.acquire(tier, session)
 
     def _look_after(self) -> None:
         """Watch over llama-swap again, after it could not be started."""

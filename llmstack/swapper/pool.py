@@ -81,6 +81,8 @@ class _Request:
 class PoolLease:
     """A lease of the built-in pool."""
 
+    origin: Literal["engine"] = "engine"
+
     def __init__(self, pool: Pool, tier: str, model: _Model) -> None:
         self._pool = pool
         self._model = model
@@ -91,6 +93,11 @@ class PoolLease:
     def url(self) -> str:
         """Address of the model server."""
         return self._model.server.url
+
+    @property
+    def slot(self) -> int | None:
+        """The server chooses."""
+        return None
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -152,7 +159,7 @@ class Pool:
         self._wake: asyncio.TimerHandle | None = None
         self._closing = False
 
-    async def acquire(self, tier: str) -> PoolLease:
+    async def acquire(self, tier: str, session: str = "") -> PoolLease:  # noqa: ARG002 - slots are not pinned yet
         """Wait until a tier is resident and has a free slot, and return the right to use it."""
         if self._closing:
             raise SwapError("the router is stopping", retry_after=5)

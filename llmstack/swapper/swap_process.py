@@ -19,13 +19,12 @@ from llmstack.engine.lifeline import LIFELINE, PIPE_ONLY
 from llmstack.errors import LlmstackError
 from llmstack.process.child import Child
 from llmstack.process.leftovers import INSTANCE, stop_instance
-from llmstack.process.ports import is_free, owner
+from llmstack.swapper.swap_port import HOST, refuse_taken_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-HOST = "127.0.0.1"
 OK, UNAUTHORIZED = 200, 401
 READY_S = 30.0  # it reads one file and listens
 PROBE_S, FIRST_PAUSE_S, LAST_PAUSE_S = 5.0, 0.01, 0.25
@@ -236,16 +235,6 @@ class SwapProcess:
                 await asyncio.to_thread(stop_instance, self._instance, grace_s=LEFTOVER_S)
         if self._session is not None:
             await self._session.close()
-
-
-def refuse_taken_port(port: int) -> None:
-    """Raise where llama-swap could not listen: LlmstackError, naming who does."""
-    if not is_free(HOST, port):
-        who = owner(port)
-        raise LlmstackError(
-            f"port {port} for llama-swap is taken{f' by {who}' if who else ''}",
-            hint="stop that program, or set another `swap_port` in models.ini",
-        )
 
 
 def shown(lines: list[str]) -> str:

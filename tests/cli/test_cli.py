@@ -27,10 +27,10 @@ def here(tmp_path: Path) -> CliProject:
 
 
 def test_help_lists_every_command(here: CliProject) -> None:
-    out = here.run("--help").check().out
+    out = here.run_process("--help").check().out
     listed = [line.split()[0] for line in out.split("Commands:")[1].splitlines() if line.strip()]
     assert listed == list(COMMANDS)
-    assert here.run("help").check().out == out
+    assert here.run_process("help").check().out == out
     assert max(map(len, out.splitlines())) <= 80
 
 
@@ -53,7 +53,7 @@ def test_without_a_project_the_error_says_what_to_do(here: CliProject, command: 
 def test_usage_errors_exit_with_two(here: CliProject) -> None:
     assert here.run("strat").code == 2
     assert here.run("status", "--jsn").code == 2
-    both = here.run("install", "--current", "--next")
+    both = here.run_process("install", "--current", "--next")
     assert (both.code, both.err) == (2, "error: --current and --next exclude each other\n")
     assert here.run("route").code == 2
 
@@ -79,7 +79,7 @@ def test_a_reader_that_leaves_is_no_error(here: CliProject) -> None:
 
 
 def test_route_needs_no_project_and_says_what_it_assumed(here: CliProject) -> None:
-    found = here.run("route", "[ULTRA] hello", "--json").check()
+    found = here.run_process("route", "[ULTRA] hello", "--json").check()
     assert json.loads(found.out) == {
         "tier": "code-smart",
         "reason": "trigger [ultra]; no ultra tier",
@@ -103,7 +103,7 @@ def test_route_reads_a_request(here: CliProject) -> None:
 
 
 def test_check_works_without_a_project(here: CliProject) -> None:
-    checked = here.run("check", "--offline", "--json")
+    checked = here.run_process("check", "--offline", "--json")
     assert checked.code == 1
     found = json.loads(checked.out)
     assert {"tiers", "combinations", "problems"} <= found.keys()
@@ -113,7 +113,7 @@ def test_check_works_without_a_project(here: CliProject) -> None:
 
 
 def test_install_writes_what_it_says_once(here: CliProject) -> None:
-    first = here.run("install", "--profile", "demo").check()
+    first = here.run_process("install", "--profile", "demo").check()
     files = sorted(path.name for path in (here.directory / ".llmstack").iterdir())
     assert files == [".gitignore", "AGENTS.md", "default-channel", "lock", "models.ini", "opencode.json"]
     assert "next: `llmstack start`" in first.err
@@ -122,7 +122,7 @@ def test_install_writes_what_it_says_once(here: CliProject) -> None:
     again = here.run("install").check()
     assert f"kept  {ini} (yours)" in again.err
     assert ini.read_text().endswith("; mine\n")
-    refused = here.run("install", "--profile", "demo")
+    refused = here.run_process("install", "--profile", "demo")
     assert (refused.code, "is there already" in refused.err) == (1, True)
 
 
@@ -172,7 +172,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(here: CliProjec
 
 
 def test_version(here: CliProject) -> None:
-    assert here.run("--version").check().out.startswith("llmstack 0.")
+    assert here.run_process("--version").check().out.startswith("llmstack 0.")
 
 
 def cpu_seconds(arguments: list[str], env: dict[str, str], cwd: Path) -> float:
@@ -183,11 +183,14 @@ def cpu_seconds(arguments: list[str], env: dict[str, str], cwd: Path) -> float:
 
 
 def test_help_and_status_are_fast(here: CliProject) -> None:
-    """CPU time of the best of twelve rounds: what others do on the machine then counts for all alike."""
+    """CPU time of the best of up to twelve rounds: what others do on the machine counts for all alike."""
     here.run("install", "--profile", "demo").check()
     env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     commands = (["-c", "import typer, rich"], ["-m", "llmstack", "--help"], ["-m", "llmstack", "status"])
-    rounds = [[cpu_seconds(command, env, here.directory) for command in commands] for _ in range(12)]
-    baseline, help_, status = map(min, zip(*rounds, strict=True))
-    assert help_ <= 2 * baseline
-    assert status <= 5 * baseline
+    rounds: list[list[float]] = []
+    for _ in range(12):
+        rounds.append([cpu_seconds(command, env, here.directory) for command in commands])
+        baseline, help_, status = map(min, zip(*rounds, strict=True))
+        if len(rounds) > 2 and help_ <= 2 * baseline and status <= 5 * baseline:
+            return
+    pytest.fail(f"--help took {help_:.2f} s of CPU, status {status:.2f} s, typer and rich {baseline:.2f} s")

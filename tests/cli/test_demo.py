@@ -39,7 +39,7 @@ def here(tmp_path: Path) -> CliProject:
 
 
 def test_demo_answers_every_path_by_the_tier_the_policy_names(here: CliProject) -> None:
-    shown = json.loads(here.run("demo", "--json", timeout=110).check().out)
+    shown = json.loads(here.run_process("demo", "--json", timeout=110).check().out)
     assert shown["ok"] is True
     assert (shown["swapper"], shown["engine"]) == ("builtin", "bundled")
     for row, (name, tier, reason) in zip(shown["requests"], EXPECTED, strict=True):
@@ -57,7 +57,7 @@ def test_demo_answers_every_path_by_the_tier_the_policy_names(here: CliProject) 
 
 
 def test_demo_keep_says_how_to_talk_to_it(here: CliProject) -> None:
-    shown = here.run("demo", "--keep", timeout=110).check()
+    shown = here.run("demo", "--keep").check()
     url = re.search(r"The stack runs at (http://127\.0\.0\.1:\d+)", shown.out)
     work_dir = re.search(r"^  cd (\S+) && llmstack stop$", shown.out, re.MULTILINE)
     assert url

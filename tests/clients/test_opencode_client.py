@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -93,15 +94,31 @@ def serve() -> Iterator[list[Server]]:
         thread.join()
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> dict[str, str]:
-    """An environment of its own: HOME, XDG and nothing else but PATH."""
+@dataclass(frozen=True)
+class Clean:
+    """A repository, the environment opencode runs in there, and what it answered."""
+
+    env: dict[str, str]
+    repo: Path
+    said: dict[tuple[str, ...], str]
+
+
+ASKED = (("debug", "config"), ("models",), ("agent", "list"), ("mcp", "list"))
+
+
+def own_env(root: Path) -> dict[str, str]:
+    """HOME, XDG and nothing else but PATH."""
     env = {"PATH": os.environ.get("PATH", "")}
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
-        directory = tmp_path / "home" / name.lower()
+        directory = root / "home" / name.lower()
         directory.mkdir(parents=True)
         env[name] = str(directory)
     return env
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    return own_env(tmp_path)
 
 
 @pytest.fixture
@@ -109,6 +126,16 @@ def repo(tmp_path: Path) -> Path:
     path = tmp_path / "repo"
     (path / ".git").mkdir(parents=True)
     return path
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Clean:
+    """What opencode says of our configuration, in a repository that says nothing."""
+    root = tmp_path_factory.mktemp("clean")
+    repo = root / "repo"
+    (repo / ".git").mkdir(parents=True)
+    env = wired(own_env(root), repo)
+    return Clean(env, repo, {args: opencode(env, repo, *args) for args in ASKED})
 
 
 def wired(env: dict[str, str], repo: Path, url: str = "http://127.0.0.1:9") -> dict[str, str]:
@@ -160,7 +187,7 @@ def _watch(child: psutil.Popen, started: dict[int, psutil.Process]) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
             started.update((process.pid, process) for process in child.children(recursive=True))
-            time.sleep(0.02)
+            time.sleep(0.05)  # each look reads the whole process table
 
 
 def hostile(url: str, touch: Path, *, plugins: bool = True) -> dict[str, Any]:
@@ -222,41 +249,37 @@ def plant(repo: Path, url: str, *, plugins: bool = True) -> Path:
 class TestRealOpencode:
     pytestmark = needs_opencode
 
-    def test_it_understands_every_tier_and_agent(
-        self, home: dict[str, str], repo: Path, tmp_path: Path
-    ) -> None:
-        env = wired(home, repo)
-        config = json.loads(opencode(env, repo, "debug", "config"))
-        written = json.loads((tmp_path / "state" / "opencode.json").read_text())
+    def test_it_understands_every_tier_and_agent(self, clean: Clean) -> None:
+        config = json.loads(clean.said["debug", "config"])
+        written = json.loads((clean.repo.parent / "state" / "opencode.json").read_text())
         provider = written["provider"]["llama.cpp"]
         provider["options"]["apiKey"] = "***"  # as `debug config` shows any
         assert config["provider"] == {"llama.cpp": provider}
         assert list(provider["models"]) == ["auto", *ROLES]
         assert (config["model"], config["small_model"]) == ("llama.cpp/auto", "llama.cpp/code-fast")
         assert config["instructions"] == written["instructions"]
-        listed = opencode(env, repo, "models").split()
+        listed = clean.said[("models",)].split()
         assert sorted(listed) == sorted(f"llama.cpp/{name}" for name in ("auto", *ROLES))
 
-    def test_its_planners_read_and_never_write(self, home: dict[str, str], repo: Path) -> None:
-        env = wired(home, repo)
-        listed = opencode(env, repo, "agent", "list")
+    def test_its_planners_read_and_never_write(self, clean: Clean) -> None:
+        listed = clean.said["agent", "list"]
         assert "build (primary)" in listed
         assert "plan (primary)" in listed
         assert "plan-nofilter (all)" in listed
         for name, model in (("plan", "plan"), ("plan-nofilter", "plan-uncensored")):
-            agent = json.loads(opencode(env, repo, "debug", "agent", name))
+            agent = json.loads(opencode(clean.env, clean.repo, "debug", "agent", name))
             assert agent["model"] == {"providerID": "llama.cpp", "modelID": model}
             last = {rule["permission"]: rule for rule in agent["permission"]}
             assert {last[key]["action"] for key in ("edit", "bash", "task")} == {"deny"}
 
-    def test_a_hostile_repository_changes_nothing(
-        self, home: dict[str, str], repo: Path, serve: list[Server]
-    ) -> None:
-        env = wired(home, repo, serve[0].url)
-        asked = [("debug", "config"), ("models",), ("agent", "list"), ("mcp", "list")]
-        before = [opencode(env, repo, *args) for args in asked]
-        touched = plant(repo, serve[1].url)
-        assert [opencode(env, repo, *args) for args in asked] == before
+    def test_a_hostile_repository_changes_nothing(self, clean: Clean, serve: list[Server]) -> None:
+        touched = plant(clean.repo, serve[1].url)
+        try:
+            assert {args: opencode(clean.env, clean.repo, *args) for args in ASKED} == clean.said
+        finally:
+            for path in clean.repo.iterdir():  # clean again
+                if path.name != ".git":
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
         assert not touched.exists()
 
     def test_a_request_goes_to_the_router_and_starts_nothing(

@@ -83,6 +83,8 @@ extra_args = --no-warmup
 ttl = 0
 fallback = local, talk
 description = the first; one
+serves = embedding
+modalities = text, image
 
 [local]
 path = ../weights/b.gguf
@@ -143,6 +145,8 @@ def test_everything_a_file_can_say() -> None:
             ttl=0.0,
             fallback=("local", "tool"),
             description="the first; one",
+            serves="embedding",
+            modalities=("text", "image"),
             engine=EngineSettings(
                 n_gpu_layers=None,
                 parallel=1,
@@ -163,7 +167,7 @@ def test_everything_a_file_can_say() -> None:
             backend=Backend.GGUF,
             model=GgufModel(path=BASE / "../weights/b.gguf"),
             engine=shared,
-            line=55,
+            line=57,
             **limits,
         ),
         Tier(
@@ -172,7 +176,7 @@ def test_everything_a_file_can_say() -> None:
             model=HostedModel("ollama", "qwen3:30b", "http://10.0.0.5:11434"),
             queued=HostedModel("vllm", "qwen3", "http://10.0.0.5:11434"),
             role=Role.AGENT,
-            line=58,
+            line=60,
             **limits,
         ),
         Tier(
@@ -181,7 +185,7 @@ def test_everything_a_file_can_say() -> None:
             model=HostedModel("bedrock", "eu.anthropic.opus"),
             queued=HostedModel("anthropic", "opus"),
             role=Role.ULTRA,
-            line=64,
+            line=66,
             ctx_size=32768,
             max_output_tokens=8192,
             ttl=1200.0,
@@ -191,18 +195,18 @@ def test_everything_a_file_can_say() -> None:
             backend=Backend.SERVER,
             model=HostedModel("anthropic", "sonnet"),
             queued=HostedModel("ollama", "qwen3"),
-            line=70,
+            line=72,
             **limits,
         ),
         Tier(
-            name="proxied", backend=Backend.LITELLM, model=HostedModel("ollama", "qwen3"), line=75, **limits
+            name="proxied", backend=Backend.LITELLM, model=HostedModel("ollama", "qwen3"), line=77, **limits
         ),
         Tier(
             name="tool",
             backend=Backend.MCP,
             model=McpModel(("llmstack", "mcp"), "ask"),
             aliases=("talk",),
-            line=79,
+            line=81,
             **limits,
         ),
     ]

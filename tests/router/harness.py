@@ -29,7 +29,7 @@ from llmstack.swapper.planner import memory_plan
 from llmstack.swapper.survey import Survey, TierSurvey
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -171,10 +171,13 @@ async def model_server(script: Callable[[Asked], Awaitable[None]]) -> AsyncItera
 
 
 class FakeLease:
+    origin: Literal["engine"] = "engine"
+
     def __init__(self, swapper: FakeSwapper, name: str) -> None:
         self._swapper = swapper
         self.tier = name
         self.url = swapper.url
+        self.slot: int | None = None
         self.headers: Mapping[str, str] = {"authorization": f"Bearer {ENGINE_KEY}"}
 
     async def failure(self) -> str | None:
@@ -207,8 +210,11 @@ class FakeSwapper:
         self.explains: Callable[[int, bytes], str | None] = lambda _status, _body: None
         self.granted = self.held = self.waiting = 0
         self.loaded: list[str] = []
+        self.sessions: list[str] = []
+        self.tiers: Collection[str] = ()
 
-    async def acquire(self, tier: str) -> FakeLease:
+    async def acquire(self, tier: str, session: str = "") -> FakeLease:
+        self.sessions.append(session)
         self.waiting += 1
         try:
             await self.ready.wait()
@@ -221,7 +227,8 @@ class FakeSwapper:
         return FakeLease(self, tier)
 
     def states(self) -> Mapping[str, ModelState]:
-        return {name: ModelState("resident", pid=17, port=10_001) for name in self.loaded}
+        up = {name: ModelState("resident", pid=17, port=10_001) for name in self.loaded}
+        return {name: ModelState("idle") for name in self.tiers} | up
 
     async def load(self, tier: str) -> None:
         if self.refuses is not None:
@@ -291,6 +298,7 @@ def _survey(setup: Setup) -> Survey:
 @contextlib.asynccontextmanager
 async def router(swapper: FakeSwapper, setup: Setup | None = None) -> AsyncIterator[Running]:
     setup = setup or Setup()
+    swapper.tiers = setup.stack.tiers
 
     async def make_service() -> Service:
         return Service(
@@ -328,10 +336,14 @@ async def router(swapper: FakeSwapper, setup: Setup | None = None) -> AsyncItera
 
 @contextlib.asynccontextmanager
 async def stack(
-    script: Callable[[Asked], Awaitable[None]], setup: Setup | None = None
+    script: Callable[[Asked], Awaitable[None]],
+    setup: Setup | None = None,
+    swapper: FakeSwapper | None = None,
 ) -> AsyncIterator[tuple[Running, ModelServer]]:
     """A router in front of a model server."""
-    async with model_server(script) as behind, router(FakeSwapper(behind.url), setup) as running:
+    swapper = swapper or FakeSwapper()
+    async with model_server(script) as behind, router(swapper, setup) as running:
+        swapper.url = behind.url
         yield running, behind
 
 

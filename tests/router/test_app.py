@@ -46,9 +46,9 @@ async def test_models() -> None:
         assert [tuple(model.get(key) for key in shown) for model in models] == [
             ("model", "llmstack", 200_000, "router", "current", "resident"),
             ("model", "llmstack", 131_072, "gguf", "current", "resident"),  # preloaded
-            ("model", "llmstack", 65_536, "gguf", "current", "remote"),
-            ("model", "llmstack", 65_536, "gguf", "current", "remote"),
-            ("model", "llmstack", 200_000, "gguf", "current", "remote"),
+            ("model", "llmstack", 65_536, "gguf", "current", "idle"),
+            ("model", "llmstack", 65_536, "gguf", "current", "idle"),
+            ("model", "llmstack", 200_000, "gguf", "current", "idle"),
             ("model", "llmstack", 131_072, "gguf", "current", "down"),
         ]
         assert models[2]["aliases"] == ["agent"]

@@ -179,7 +179,6 @@ HALF = event("hello")[:40]
 @pytest.mark.parametrize(
     "sent",
     [
-        (),  # nothing at all
         (event("hello"),),
         (event("hello"), HALF),  # in the middle of an event
         (event("hello") + DONE,),  # [DONE] without a finish reason: clients loop on it
@@ -202,8 +201,7 @@ async def test_a_stream_that_is_cut_ends_in_an_error_event(sent: tuple[bytes, ..
     async with stack(cut) as (running, _), raw_client(running, asking(stream=True)) as (reader, _writer):
         body = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
         assert body.startswith(b"HTTP/1.1 200")
-        if sent:
-            await asyncio.wait_for(reader.readuntil(b"".join(sent).removesuffix(DONE)[-20:]), 5)
+        await asyncio.wait_for(reader.readuntil(b"".join(sent).removesuffix(DONE)[-20:]), 5)
         seen.set()
         rest = await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 5)
         await running.idle()
@@ -213,6 +211,19 @@ async def test_a_stream_that_is_cut_ends_in_an_error_event(sent: tuple[bytes, ..
     assert DONE not in rest
     error = json.loads(rest[rest.rindex(b"data: ") :].split(b"\n\n")[0].removeprefix(b"data: "))["error"]
     assert (error["code"], error["origin"]) == (code, "engine")
+
+
+@pytest.mark.parametrize("how", ["clean", "reset", "closed"])
+async def test_a_stream_that_ends_before_it_began_is_an_http_error(how: str) -> None:
+    async def cut(asked: Asked) -> None:
+        await asked.start_stream()
+        await ENDS[how](asked)
+
+    async with stack(cut) as (running, _):
+        reply = await chat(running, asking(stream=True))
+        assert (reply.status, reply.headers["content-type"]) == (502, "application/json")
+        assert reply.error["code"] == ("stream_failed" if how == "clean" else "engine_unreachable")
+        assert reply.error["origin"] == "engine"
 
 
 async def test_an_error_event_of_the_server_is_enough() -> None:

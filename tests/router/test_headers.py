@@ -76,7 +76,7 @@ async def test_headers_that_reach_the_client(*, stream: bool) -> None:
             await asked.say(f"{head}\r\n\r\n".encode() + body)
 
     async with stack(answer) as (running, _):
-        reply = await chat(running, asking(stream=stream))
+        reply = await chat(running, asking(stream=stream), {"x-request-id": "mine-17"})
         assert reply.status == 200
         kept: Mapping[str, str] = {
             name: value
@@ -87,6 +87,7 @@ async def test_headers_that_reach_the_client(*, stream: bool) -> None:
             "content-type": "text/event-stream" if stream else "application/json",
             "x-kept": "caf\u00e9 \u2014",
             "set-thing": "b",
+            "x-request-id": "mine-17",
             "x-llmstack-tier": "code-ultra",
             "x-llmstack-reason": "short: 1 <= 12000 tokens",
             "x-llmstack-tokens": "1",
@@ -120,10 +121,10 @@ async def test_logs_hold_no_words_and_no_keys(caplog: pytest.LogCaptureFixture) 
 
 async def test_a_bug_costs_one_request_and_leaves_a_trace(caplog: pytest.LogCaptureFixture) -> None:
     class Buggy(FakeSwapper):
-        async def acquire(self, tier: str) -> Any:
+        async def acquire(self, tier: str, session: str = "") -> Any:
             if tier == "plan":
                 raise ZeroDivisionError("prompt-words")
-            return await super().acquire(tier)
+            return await super().acquire(tier, session)
 
     async with router(Buggy()) as running:
         reply = await chat(running, asking(model="plan"))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
+from support.home import at_home
 from support.project import CliProject
 
 if TYPE_CHECKING:
@@ -25,3 +27,16 @@ def stack(project: CliProject) -> CliProject:
     project.install()
     project.start()
     return project
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliProject]:
+    """A stack for all tests that only talk to it, with a tier that talks for a long time."""
+    root = tmp_path_factory.mktemp("shared")
+    project = CliProject(root / "project", env=at_home(root / "home", os.environ))
+    project.write()
+    project.add_talker()
+    project.run("install", "--trust").check()
+    project.run_process("start").check()  # no child of ours: its models come and go between tests
+    yield project
+    project.close()

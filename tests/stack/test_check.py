@@ -74,7 +74,7 @@ def test_a_file_that_is_not_here_is_measured_from_its_header_at_the_hub(here: Cl
     assert found["budget_bytes"] == 8 * GB
     ranges = [asked for _, path, asked in hub.asked if path.startswith("/storage/")]
     assert ranges == ["bytes=0-262143"]  # the vocabulary, 2 MB, was left alone
-    shown = here.run("check").out
+    shown = here.run_process("check").out
     assert "budget   8.0 GB: `memory_gb`" in shown
     assert "at the hub: 3.0 GB, changed 2026-03-04" in shown
 

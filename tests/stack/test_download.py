@@ -81,10 +81,10 @@ def cached(project: CliProject, file: str) -> bytes | None:
 
 def test_in_the_background_with_logs_and_a_state_to_read(here: CliProject, server: Hub) -> None:
     server.rate = 20e6
-    began = here.run("download").check()
+    began = here.run_process("download").check()
     assert began.err.startswith("fetching 2 files in the background (pid ")
     assert f"  code-fast: fast.gguf, log {here.state}/logs/dl-code-fast-current.log\n" in began.err
-    running = here.run("status", "--json")
+    running = here.run_process("status", "--json")
     items = json.loads(running.out)["downloads"]
     assert [(item["tier"], item["label"]) for item in items] == [
         ("code-fast", "current"),
@@ -96,13 +96,13 @@ def test_in_the_background_with_logs_and_a_state_to_read(here: CliProject, serve
     assert "SHA-256 verified" in (here.state / "logs" / "dl-code-fast-next.log").read_text()
     assert "downloads: 2 of 2 files done" in here.run("status").out
     sent = server.sent
-    again = here.run("download").check()
+    again = here.run_process("download").check()
     assert again.err.splitlines()[-1] == "nothing to fetch: every file is on disk"
     assert server.sent == sent
 
 
 def test_waited_for_and_piped_it_prints_lines(here: CliProject) -> None:
-    done = here.run("download", "--wait", "code-fast").check()
+    done = here.run_process("download", "--wait", "code-fast").check()
     lines = done.err.splitlines()
     assert "code-fast: done, 100%, 25.2 MB of 25.2 MB" in lines
     assert "code-fast (next): done, 100%, 600.1 kB of 600.1 kB" in lines

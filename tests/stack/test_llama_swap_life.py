@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import psutil
 import pytest
 import yaml
 from support.fake_llama_swap import install
+from support.home import at_home
 from support.net import listener
 from support.project import CliProject
 from support.waiting import wait_until
@@ -22,22 +24,42 @@ from support.waiting import wait_until
 from llmstack.process.leftovers import instance_of, of_instance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 pytestmark = pytest.mark.engine
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[CliProject]:
+@contextlib.contextmanager
+def installed(root: Path, env: Mapping[str, str]) -> Iterator[CliProject]:
     """A project with llama-swap installed for its user."""
-    project = CliProject(tmp_path / "project")
-    project.env["LLMSTACK_BIN_DIR"] = str(tmp_path / "bin")
-    install(tmp_path / "bin")
+    project = CliProject(root / "project", env={**env, "LLMSTACK_BIN_DIR": str(root / "bin")})
+    install(root / "bin")
     project.directory.mkdir()
     yield project
     project.close()
     assert not of_instance(instance_of(project.state))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[CliProject]:
+    with installed(tmp_path, os.environ) as project:
+        yield project
+
+
+@pytest.fixture(scope="module")
+def swapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliProject]:
+    """A stack for the tests that leave it as it was; tier `cut` has half a model."""
+    root = tmp_path_factory.mktemp("swapped")
+    with installed(root, at_home(root / "home", os.environ)) as project:
+        project.write()
+        whole = project.model("plan").read_bytes()
+        project.model("cut").write_bytes(whole[: len(whole) // 2])
+        ini = project.state / "models.ini"
+        ini.write_text(f"{ini.read_text()}[cut]\npath = {project.model('cut')}\n")
+        project.run("install", "--trust").check()
+        project.run_process("start").check()  # no child of ours, as its models come and go between tests
+        yield project
 
 
 def swap_port(project: CliProject) -> int:
@@ -93,51 +115,43 @@ def test_start_serves_and_stop_leaves_nothing(project: CliProject) -> None:
     assert not list(project.state.glob("*.pid"))
 
 
-def test_every_port_refuses_strangers_and_no_secret_is_in_a_command_line(project: CliProject) -> None:
-    project.install()
-    project.start()
-    path = project.state / "llama-swap.yaml"
+def test_every_port_refuses_strangers_and_no_secret_is_in_a_command_line(swapped: CliProject) -> None:
+    path = swapped.state / "llama-swap.yaml"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    document = written(project)
+    document = written(swapped)
     (key,) = document["apiKeys"]
     secret = document["models"]["code-fast"]["proxy"].rpartition("/")[2]
     lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
     assert lines
     assert not any(hidden in word for hidden in (key, secret) for line in lines for word in line)
-    others = [file for file in project.state.rglob("*") if file.is_file() and file != path]
+    others = [file for file in swapped.state.rglob("*") if file.is_file() and file != path]
     assert not any(hidden.encode() in file.read_bytes() for hidden in (key, secret) for file in others)
-    url = f"http://127.0.0.1:{swap_port(project)}"
+    url = f"http://127.0.0.1:{swap_port(swapped)}"
     body = {"model": "code-fast", "messages": [{"role": "user", "content": "hi"}]}
     for where in ("/v1/chat/completions", "/upstream/code-fast/v1/chat/completions"):
         assert httpx.post(url + where, json=body).status_code == 401
         allowed = httpx.post(url + where, json=body, headers={"authorization": f"Bearer {key}"}, timeout=30)
         assert allowed.json()["choices"][0]["message"]["content"] == "[code-fast] You said: hi"
-    server = next(process for process in project.processes() if "--alias" in process.cmdline())
+    server = next(process for process in swapped.processes() if "--alias" in process.cmdline())
     port = server.cmdline()[server.cmdline().index("--port") + 1]
     for where in ("/health", "/props", "/v1/chat/completions"):
         assert httpx.post(f"http://127.0.0.1:{port}{where}", json=body).status_code == 404
 
 
-def test_a_tier_that_fails_shows_the_engines_own_words(project: CliProject) -> None:
-    project.install()
-    whole = project.model("plan").read_bytes()
-    project.model("plan").write_bytes(whole[: len(whole) // 2])
-    project.start()
-    refused = project.ask("hello", "plan")
+def test_a_tier_that_fails_shows_the_engines_own_words(swapped: CliProject) -> None:
+    refused = swapped.ask("hello", "cut")
     assert refused.status_code == 503
     message = refused.json()["error"]["message"]
-    assert message.startswith("the model server of plan did not start\n  ")
+    assert message.startswith("the model server of cut did not start\n  ")
     assert "failed to load model" in message
-    assert states(project)["plan"] == "down"
-    assert project.said("hello", "code-fast") == "[code-fast] You said: hello"
+    assert states(swapped)["cut"] == "down"
+    assert swapped.said("hello", "code-fast") == "[code-fast] You said: hello"
 
 
-def test_a_model_server_that_dies_is_explained_and_started_again(project: CliProject) -> None:
-    project.install()
-    project.start()
-    fast = next(tier for tier in project.status()["tiers"] if tier["name"] == "code-fast")
+def test_a_model_server_that_dies_is_explained_and_started_again(swapped: CliProject) -> None:
+    fast = next(tier for tier in swapped.status()["tiers"] if tier["name"] == "code-fast")
     os.kill(fast["pid"], signal.SIGKILL)
-    answers = [project.ask("hello", "code-fast") for _ in range(2)]
+    answers = [swapped.ask("hello", "code-fast") for _ in range(2)]
     assert answers[-1].status_code == 200
     assert answers[0].status_code == 200 or "the model server of code-fast ended" in answers[0].text
 
@@ -152,15 +166,13 @@ def test_a_killed_router_takes_llama_swap_along(project: CliProject) -> None:
     assert project.said("again", "code-fast") == "[code-fast] You said: again"
 
 
-def test_llama_swap_is_started_again_after_a_crash(project: CliProject) -> None:
-    project.install()
-    project.start()
-    before = llama_swap(project)
+def test_llama_swap_is_started_again_after_a_crash(swapped: CliProject) -> None:
+    before = llama_swap(swapped)
     before.kill()
-    wait_until(lambda: (project.state / "llama-swap.pid").exists() and project.said_ok("again"), timeout=20)
-    assert llama_swap(project) != before
-    wait_until(lambda: states(project)["code-fast"] == "resident")
-    servers = [process for process in project.processes() if "--alias" in process.cmdline()]
+    wait_until(lambda: (swapped.state / "llama-swap.pid").exists() and swapped.said_ok("again"), timeout=20)
+    assert llama_swap(swapped) != before
+    wait_until(lambda: states(swapped)["code-fast"] == "resident")
+    servers = [process for process in swapped.processes() if "--alias" in process.cmdline()]
     lines = [" ".join(process.cmdline()) for process in servers]
     assert len([line for line in lines if "--alias code-fast" in line]) == 1
 
@@ -185,17 +197,15 @@ def test_what_a_killed_llama_swap_left_is_stopped_at_the_next_start(project: Cli
             process.wait()
 
 
-def test_load_unload_and_restart(project: CliProject) -> None:
-    project.install()
-    project.start()
-    assert project.run("load", "plan").check().err.endswith("plan is resident\n")
-    assert states(project)["plan"] == "resident"
-    assert project.run("unload", "plan").check().err.endswith("unloaded plan\n")
-    assert states(project)["plan"] == "idle"
-    before = written(project)["apiKeys"]
-    project.run("restart").check()
-    assert written(project)["apiKeys"] != before
-    assert project.said("hello", "plan") == "[plan] You said: hello"
+def test_load_unload_and_restart(swapped: CliProject) -> None:
+    assert swapped.run("load", "plan").check().err.endswith("plan is resident\n")
+    assert states(swapped)["plan"] == "resident"
+    assert swapped.run("unload", "plan").check().err.endswith("unloaded plan\n")
+    assert states(swapped)["plan"] == "idle"
+    before = written(swapped)["apiKeys"]
+    swapped.run_process("restart").check()
+    assert written(swapped)["apiKeys"] != before
+    assert swapped.said("hello", "plan") == "[plan] You said: hello"
 
 
 def test_reload_lets_a_stream_end_and_takes_up_the_file(project: CliProject) -> None:

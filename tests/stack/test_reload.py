@@ -64,7 +64,7 @@ def test_reload_under_load_drops_nothing_and_keeps_what_did_not_change(project: 
     (project.state / "models.ini").write_text(text)
     project.run("install", "--trust").check()
     project.start()
-    streams = [Stream(project, name, 3000) for name in names]
+    streams = [Stream(project, name, 800) for name in names]
     for stream in streams:
         stream.start()
     for stream in streams:
@@ -116,7 +116,7 @@ def test_tiers_come_and_go(stack: CliProject) -> None:
         f"[plan]\nrole = plan\npath = {stack.model('plan')}",
         f"[review]\npath = {stack.model('review')}",
     )
-    assert "changed: plan, review" in stack.run("reload").check().err
+    assert "changed: plan, review" in stack.run_process("reload").check().err
     assert stack.said("hello", "review") == "[review] You said: hello"
     assert stack.ask("hello", "plan").status_code == 404
     wait_until(lambda: not (stack.state / "model-plan.pid").exists(), timeout=10)
@@ -157,7 +157,7 @@ quant_next = Q8_0
     refused = project.run("promote", "code-fast")
     assert (refused.code, "`code-fast` has no queued upgrade; tiers with one: q" in refused.err) == (1, True)
     project.start()
-    done = project.run("promote").check()
+    done = project.run_process("promote").check()
     assert done.err == "q: two.gguf, in place of one.gguf\nnext: `llmstack restart`\n"
     assert (
         ini.read_text()

@@ -14,8 +14,6 @@ import openai
 import pytest
 from support.waiting import wait_until
 
-from llmstack.engine.tiny import write_random
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,21 +32,8 @@ ENDLESS = {"max_tokens": 12_000, "ignore_eos": True, "stream": True}
 
 
 @pytest.fixture
-def talker(project: CliProject) -> CliProject:
-    """A stack with a tier that talks for a long time."""
-    project.write()
-    path = project.model("talker")
-    write_random(path, dim=256, layers=6)
-    ini = project.state / "models.ini"
-    ini.write_text(ini.read_text() + f"[talker]\npath = {path}\n")
-    project.run("install", "--trust").check()
-    project.start()
-    return project
-
-
-@pytest.fixture
-def sdk(stack: CliProject) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key="anything", max_retries=0) as client:
+def sdk(shared: CliProject) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{shared.url}/v1", api_key="anything", max_retries=0) as client:
         yield client
 
 
@@ -64,6 +49,7 @@ def test_sdk_lists_models(sdk: openai.OpenAI) -> None:
         "code-smart",
         "code-ultra",
         "plan",
+        "talker",
     ]
 
 
@@ -116,40 +102,44 @@ def test_sdk_gets_errors_it_understands(sdk: openai.OpenAI) -> None:
     assert caught.value.code == "context_length_exceeded"
 
 
-def test_a_model_killed_in_mid_stream_ends_in_an_error_event(talker: CliProject) -> None:
+def test_a_model_killed_in_mid_stream_ends_in_an_error_event(shared: CliProject) -> None:
     body = {"model": "talker", "messages": [{"role": "user", "content": "talk"}], **ENDLESS}
-    with httpx.stream("POST", f"{talker.url}/v1/chat/completions", json=body, timeout=60) as response:
+    with httpx.stream("POST", f"{shared.url}/v1/chat/completions", json=body, timeout=60) as response:
         chunks = response.iter_bytes()
         text = next(chunks)
-        os.kill(tier_status(talker, "talker")["pid"], signal.SIGKILL)
+        os.kill(tier_status(shared, "talker")["pid"], signal.SIGKILL)
         text += b"".join(chunks)
     last = text.rstrip().rsplit(b"\n\n", 1)[-1]
     error = json.loads(last.removeprefix(b"data: "))["error"]
     assert error["origin"] == "engine"
     assert error["message"].startswith("the model server of talker ended (killed by signal 9)")
     assert b"[DONE]" not in text
-    assert talker.ask("again", "talker", max_tokens=5).status_code == 200  # it is started again
+    assert shared.ask("again", "talker", max_tokens=5).status_code == 200  # it is started again
 
 
-def test_a_client_that_leaves_in_mid_stream_frees_the_model(talker: CliProject) -> None:
+def test_a_client_that_leaves_in_mid_stream_frees_the_model(shared: CliProject) -> None:
     body = {"model": "talker", "messages": [{"role": "user", "content": "talk"}], **ENDLESS}
-    with httpx.stream("POST", f"{talker.url}/v1/chat/completions", json=body, timeout=60) as response:
+    with httpx.stream("POST", f"{shared.url}/v1/chat/completions", json=body, timeout=60) as response:
         chunks = response.iter_bytes()
         next(chunks)
-        assert tier_status(talker, "talker")["leases"] == 1
-    wait_until(lambda: tier_status(talker, "talker")["leases"] == 0, timeout=5)
-    recent = httpx.get(f"{talker.url}/llmstack/status").json()["recent"]
+        assert tier_status(shared, "talker")["leases"] == 1
+    wait_until(lambda: tier_status(shared, "talker")["leases"] == 0, timeout=5)
+    recent = httpx.get(f"{shared.url}/llmstack/status").json()["recent"]
     assert recent[-1]["outcome"] == "client_gone"
     # The engine has stopped generating: every slot is free for the next request at once.
-    assert talker.ask("hello", "talker", max_tokens=2).status_code == 200
+    assert shared.ask("hello", "talker", max_tokens=2).status_code == 200
 
 
-def test_a_router_that_stops_tells_its_streams(talker: CliProject) -> None:
+def test_a_router_that_stops_tells_its_streams(project: CliProject) -> None:
+    project.write()
+    project.add_talker()
+    project.run("install", "--trust").check()
+    project.start()
     body = {"model": "talker", "messages": [{"role": "user", "content": "talk"}], **ENDLESS}
-    with httpx.stream("POST", f"{talker.url}/v1/chat/completions", json=body, timeout=60) as response:
+    with httpx.stream("POST", f"{project.url}/v1/chat/completions", json=body, timeout=60) as response:
         chunks = response.iter_bytes()
         next(chunks)
-        stopping = talker.popen("stop")
+        stopping = project.popen("stop")
         text = b"".join(chunks)
     assert b"the router is stopping" in text.rstrip().rsplit(b"\n\n", 1)[-1]
     stopping.communicate(timeout=30)
@@ -191,10 +181,10 @@ def _pieces(text: str) -> Iterator[str]:
                 yield choice["delta"].get("content") or ""
 
 
-def test_a_client_that_only_connects_costs_nothing(stack: CliProject) -> None:
-    silent = [socket.create_connection(("127.0.0.1", stack.port)) for _ in range(50)]
+def test_a_client_that_only_connects_costs_nothing(shared: CliProject) -> None:
+    silent = [socket.create_connection(("127.0.0.1", shared.port)) for _ in range(50)]
     try:
-        assert stack.said("hello") == "[code-ultra] You said: hello"
+        assert shared.said("hello") == "[code-ultra] You said: hello"
     finally:
         for connection in silent:
             connection.close()

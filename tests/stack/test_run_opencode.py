@@ -62,7 +62,7 @@ def test_run_opencode_is_answered_through_auto(demo_project: CliProject) -> None
         "mcp": {"evil": {"type": "local", "command": ["touch", str(touched)], "enabled": True}},
     }
     (demo_project.directory / "opencode.json").write_text(json.dumps(hostile))
-    ran = demo_project.run("run", "opencode", "run", "say hi", timeout=200).check()
+    ran = demo_project.run_process("run", "opencode", "run", "say hi", timeout=200).check()
     assert ANSWER in ran.out
     # The stack was not running: the model that answered was not loaded when it was asked.
     assert ("auto", "code-ultra", "ok") in decisions(demo_project)
@@ -95,7 +95,7 @@ def test_opencode_with_our_config_alone(demo_project: CliProject) -> None:
 
 def test_debug_config_shows_every_tier_and_agent(demo_project: CliProject) -> None:
     demo_project.start("--detach")
-    ran = demo_project.run("run", "opencode", "debug", "config", timeout=60).check()
+    ran = demo_project.run_process("run", "opencode", "debug", "config", timeout=60).check()
     config = json.loads(ran.out)
     models = config["provider"]["llama.cpp"]["models"]
     assert list(models) == ["auto", "code-fast", "code-smart", "code-ultra", "plan", "plan-uncensored"]
@@ -115,7 +115,7 @@ def test_a_repository_with_plugins_is_refused(demo_project: CliProject) -> None:
     plugins = demo_project.directory / ".opencode" / "plugin"
     plugins.mkdir(parents=True)
     (plugins / "evil.js").write_text("export default async () => ({})\n")
-    refused = demo_project.run("run", "opencode", "--version")
+    refused = demo_project.run_process("run", "opencode", "--version")
     assert refused.code == 1
     assert "evil.js" in refused.err
-    assert demo_project.run("run", "--allow-plugins", "opencode", "--version").check()
+    assert demo_project.run_process("run", "--allow-plugins", "opencode", "--version").check()

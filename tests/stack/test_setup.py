@@ -60,7 +60,7 @@ def test_the_second_run_does_nothing_twice_and_says_so(here: CliProject, server:
     here.env["PATH"] = f"{here.directory}:{here.env['PATH']}"
     (here.directory / "opencode").write_text("#!/bin/sh\n")
     (here.directory / "opencode").chmod(0o755)
-    first = here.run("setup").check()
+    first = here.run_process("setup").check()
     assert states(first.err) == {
         "machine": "ok",
         "engine": "ok",
@@ -108,7 +108,7 @@ def test_without_llama_swap_it_is_a_warning_and_without_a_model_a_failure(
 
 def test_install_llama_swap(here: CliProject, page: Releases, tmp_path: Path) -> None:
     here.env["LLMSTACK_BIN_DIR"] = str(tmp_path / "bin")
-    done = here.run("install-llama-swap").check()
+    done = here.run_process("install-llama-swap").check()
     assert done.err.endswith(f"llama-swap v251 is installed: {tmp_path}/bin/llama-swap\n")
     again = here.run("install-llama-swap").check()
     assert (

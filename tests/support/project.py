@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
+from support.in_process import run_here
 from support.net import free_port
 from support.waiting import wait_until
 
-from llmstack.engine.tiny import write_echo
+from llmstack.engine.tiny import write_echo, write_random
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +65,12 @@ mid_fidelity_ceiling = 1000
         self.state.mkdir(exist_ok=True)
         (self.state / "models.ini").write_text(text + extra)
 
+    def add_talker(self) -> None:
+        """Add a tier that talks for as long as it is let."""
+        write_random(self.model("talker"), dim=256, layers=6)
+        ini = self.state / "models.ini"
+        ini.write_text(f"{ini.read_text()}[talker]\npath = {self.model('talker')}\n")
+
     def install(self, **more: Any) -> None:
         """Write models.ini and install it."""
         self.write(**more)
@@ -81,7 +88,12 @@ mid_fidelity_ceiling = 1000
             **more,
         )
 
-    def run(self, *arguments: str, timeout: float = 60) -> Result:
+    def run(self, *arguments: str) -> Result:
+        """Run a command in this process."""
+        return Result(*run_here(arguments, self.env, self.directory))
+
+    def run_process(self, *arguments: str, timeout: float = 60) -> Result:
+        """Run a command in a process of its own, as a user does."""
         process = self.popen(*arguments)
         try:
             out, err = process.communicate(timeout=timeout)

@@ -19,11 +19,31 @@ class ParsedRequest:
         model: as the client sent it; None where it is absent.
         stream: the client wants server-sent events.
         facts: for the decision.
+        session: the conversation it says it belongs to; None where the body names none.
+        opening: digest of what a conversation keeps while it grows, the system prompt and the first words of
+            the human; empty where there is neither.
     """
 
     model: str | None
     stream: bool
     facts: RequestFacts
+    session: str | None = None
+    opening: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer, as its server counted them.
+
+    Attributes:
+        prompt: read for it, those from a cache included.
+        completion: written.
+        cached: of the prompt, taken from a cache.
+    """
+
+    prompt: int
+    completion: int
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +86,10 @@ class StreamWatch(Protocol):
     def complete(self) -> bool:
         """Whether the answer came to its proper end."""
 
+    @property
+    def usage(self) -> Usage | None:
+        """What the stream said of its tokens so far."""
+
     def feed(self, chunk: bytes) -> bytes:
         """Return what may be passed on of the next bytes; a closing mark before a proper end may not."""
 
@@ -88,3 +112,6 @@ class Dialect(Protocol):
 
     def watch(self) -> StreamWatch:
         """Return what looks at a new stream."""
+
+    def usage(self, answer: bytes) -> Usage | None:
+        """Return what a whole answer says of its tokens; None where it says nothing."""

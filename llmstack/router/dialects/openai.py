@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from llmstack.policy.facts import IMAGE_TOKENS, RequestFacts, tokens, without_harness
-from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest, StreamWatch
+from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest, StreamWatch, Usage
 
 T = TypeVar("T")
 
@@ -63,6 +63,20 @@ class _Completion(msgspec.Struct):
     max_tokens: int | None = None
 
 
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: _Details | None = None
+
+
+class _Answer(msgspec.Struct):
+    usage: _Usage | None = None
+
+
 class _Named(msgspec.Struct):
     model: str | None = None
     stream: bool | None = None
@@ -91,6 +105,17 @@ class _Openai:
         """Return what waits for a finish reason."""
         return FinishWatch()
 
+    def usage(self, answer: bytes) -> Usage | None:
+        """Return what an answer, or the last event of one, says of its tokens."""
+        try:
+            said = _ANSWER.decode(answer).usage
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        if said is None:
+            return None
+        details = said.prompt_tokens_details
+        return Usage(said.prompt_tokens, said.completion_tokens, (details and details.cached_tokens) or 0)
+
 
 class FinishWatch:
     """Waits for a finish reason, and holds back a closing mark that comes without one.
@@ -100,6 +125,7 @@ class FinishWatch:
 
     def __init__(self) -> None:
         self.complete = False
+        self.usage: Usage | None = None
         self._held = False
         self._recent = b"\n"  # an event may start the stream
 
@@ -125,6 +151,7 @@ class TrustingWatch:
     """Takes every end for a proper one: of APIs whose end the router does not know."""
 
     complete = True
+    usage: Usage | None = None
 
     def feed(self, chunk: bytes) -> bytes:
         """Return all of it."""
@@ -192,6 +219,7 @@ class OpenaiCompletion(_Openai):
 
 _CHAT = msgspec.json.Decoder(_Chat)
 _COMPLETION = msgspec.json.Decoder(_Completion)
+_ANSWER = msgspec.json.Decoder(_Answer)
 _NAMED = msgspec.json.Decoder(_Named)
 
 

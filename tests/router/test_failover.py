@@ -1,0 +1,253 @@
+"""Another tier serves in place of one that cannot, until the first byte of content, and says so."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from router.clients import asking, chat, request, well_behaved
+from router.harness import FAST, PLAN, SMART, ULTRA, Asked, FakeSwapper, Setup, config, stack, until
+
+from llmstack.config.model import Backend, HostedModel, Routing
+from llmstack.router.failover import Cooldowns, asked_pause, judge
+from llmstack.router.waiting import Waits
+from llmstack.swapper.base import SwapError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from router.harness import Running
+
+Script = "Callable[[Asked], Awaitable[None]]"
+
+
+def by_model(**scripts: Callable[[Asked], Awaitable[None]]) -> Callable[[Asked], Awaitable[None]]:
+    """A server that answers as told for some tiers (names with `_`), and well for the others."""
+
+    async def answer(asked: Asked) -> None:
+        name = json.loads(asked.body)["model"].replace("-", "_")
+        await scripts.get(name, well_behaved)(asked)
+
+    return answer
+
+
+def failing(status: str, body: Any = None, *headers: str) -> Callable[[Asked], Awaitable[None]]:
+    async def answer(asked: Asked) -> None:
+        data = json.dumps(body or {"error": {"message": "no"}}).encode()
+        head = "\r\n".join(
+            (f"HTTP/1.1 {status}", "content-type: application/json", f"content-length: {len(data)}", *headers)
+        )
+        await asked.say(f"{head}\r\n\r\n".encode() + data)
+
+    return answer
+
+
+async def resets(asked: Asked) -> None:
+    asked.reset()
+
+
+async def ends_at_once(asked: Asked) -> None:
+    await asked.start_stream()
+    await asked.end_stream()
+
+
+async def starts_with_an_error(asked: Asked) -> None:
+    await asked.start_stream()
+    await asked.chunk(b'data: {"error":{"message":"out of memory"}}\n\n')
+    await asked.end_stream()
+
+
+async def tier_and_reason(running: Running, body: dict[str, Any]) -> tuple[int, str, str]:
+    reply = await chat(running, body)
+    return reply.status, reply.headers["x-llmstack-tier"], reply.headers["x-llmstack-reason"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        (failing("500 Oops"), "failed (500)"),
+        (failing("429 Slow", None, "retry-after: 30"), "is rate-limited"),
+        (failing("402 Pay"), "was refused (402)"),
+        (failing("400 Bad", {"error": {"message": "credit balance is too low"}}), "was refused (400)"),
+        (failing("401 Who"), "was refused (401)"),
+        (resets, "is not reachable"),
+    ],
+)
+async def test_the_next_best_serves_and_the_answer_says_so(
+    script: Callable[[Asked], Awaitable[None]], why: str, *, stream: bool
+) -> None:
+    async with stack(by_model(code_ultra=script)) as (running, behind):
+        expected = f"short: 1 <= 12000 tokens; code-smart serves: code-ultra {why}"
+        assert await tier_and_reason(running, asking(stream=stream)) == (200, "code-smart", expected)
+        assert running.recent[-1]["outcome"] == "ok"
+        asked = [json.loads(request.body)["model"] for request in behind.requests]
+        assert asked == ["code-ultra", "code-smart"]
+        # While it cools down it is not even asked.
+        status, tier, reason = await tier_and_reason(running, asking(stream=stream))
+        assert (status, tier) == (200, "code-smart")
+        assert why in reason
+        assert len(behind.requests) == 3
+
+
+@pytest.mark.parametrize("script", [ends_at_once, starts_with_an_error])
+async def test_a_stream_that_fails_before_its_first_token(script: Callable[[Asked], Awaitable[None]]) -> None:
+    async with stack(by_model(code_ultra=script)) as (running, _):
+        status, tier, reason = await tier_and_reason(running, asking(stream=True))
+        assert (status, tier) == (200, "code-smart")
+        assert "code-ultra failed before its first token" in reason
+
+
+async def test_a_tier_that_cannot_start() -> None:
+    class Swapper(FakeSwapper):
+        async def acquire(self, tier: str, session: str = "") -> Any:
+            if tier == "code-ultra":
+                raise SwapError("code-ultra cannot start: out of memory")
+            return await super().acquire(tier, session)
+
+    async with stack(well_behaved, swapper=Swapper()) as (running, _):
+        status, tier, reason = await tier_and_reason(running, asking())
+        assert (status, tier) == (200, "code-smart")
+        assert reason.endswith("code-ultra cannot start")
+
+
+async def test_what_is_the_requests_fault_is_passed_on() -> None:
+    async with stack(by_model(code_ultra=failing("422 No"))) as (running, behind):
+        reply = await chat(running)
+        assert (reply.status, reply.headers["x-llmstack-tier"]) == (422, "code-ultra")
+        assert len(behind.requests) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_context_error_moves_the_request_to_a_larger_window_only(*, stream: bool) -> None:
+    small, large = replace(SMART, ctx_size=16_000), replace(FAST, ctx_size=32_000)
+    error = {"error": {"type": "exceed_context_size_error", "message": "exceeds the available context size"}}
+    script = by_model(code_smart=failing("400 Bad", error))
+    async with stack(script, Setup(config(small, large))) as (running, _):
+        status, tier, reason = await tier_and_reason(running, asking(stream=stream))
+        assert (status, tier) == (200, "code-fast")
+        assert reason.endswith("code-smart cannot hold it")
+    async with stack(by_model(code_fast=failing("400 Bad", error)), Setup(config(large))) as (running, _):
+        reply = await chat(running, asking(stream=stream))
+        assert (reply.status, reply.error["message"]) == (400, "exceeds the available context size")
+
+
+async def test_a_named_tier_is_replaced_only_where_it_says_by_whom() -> None:
+    alone = by_model(plan=failing("500 Oops"))
+    async with stack(alone) as (running, behind):
+        assert (await chat(running, asking(model="plan"))).status == 500
+        assert len(behind.requests) == 1
+    told = config(FAST, SMART, replace(PLAN, fallback=("code-smart",)))
+    async with stack(alone, Setup(told)) as (running, _):
+        expected = "named; code-smart serves: plan failed (500)"
+        assert await tier_and_reason(running, asking(model="plan")) == (200, "code-smart", expected)
+
+
+async def test_a_hosted_tier_never_stands_in_for_a_local_one() -> None:
+    hosted = replace(ULTRA, backend=Backend.LITELLM, model=HostedModel("anthropic", "opus"))
+    long = "word " * 12_000  # beyond the first ceiling: the agent's
+    script = by_model(code_smart=failing("500 Oops"), code_fast=failing("500 Oops"))
+    async with stack(script, Setup(config(hosted, SMART, FAST))) as (running, behind):
+        assert (await chat(running, asking(long))).status == 500
+        assert "code-ultra" not in [json.loads(asked.body)["model"] for asked in behind.requests]
+
+
+async def test_a_tier_that_loads_too_long_is_left_for_one_that_is_up() -> None:
+    class Slow(FakeSwapper):
+        async def acquire(self, tier: str, session: str = "") -> Any:
+            if tier == "code-ultra":
+                await asyncio.Event().wait()
+            return await super().acquire(tier, session)
+
+    swapper = Slow()
+    swapper.loaded = ["code-smart"]
+    setup = Setup(waits=Waits(60, 60, load_s=0.05))
+    async with stack(well_behaved, setup, swapper=swapper) as (running, _):
+        status, tier, reason = await tier_and_reason(running, asking())
+        assert (status, tier) == (200, "code-smart")
+        assert reason.endswith("code-ultra is not up after 0.05 s")
+
+
+async def test_while_loading_resident_the_chosen_tier_is_loaded_meanwhile() -> None:
+    swapper = FakeSwapper()
+    swapper.loaded = ["code-fast"]
+    setup = Setup(config(routing=Routing(while_loading="resident")))
+    async with stack(well_behaved, setup, swapper=swapper) as (running, _):
+        status, tier, reason = await tier_and_reason(running, asking())
+        assert (status, tier) == (200, "code-fast")
+        assert reason.endswith("code-fast serves: code-ultra is not loaded yet")
+        await until(lambda: "code-ultra" in swapper.loaded, "the chosen tier is loaded")
+        assert (await tier_and_reason(running, asking()))[1] == "code-ultra"
+        # A tier that was named is waited for.
+        assert (await tier_and_reason(running, asking(model="plan")))[1] == "plan"
+
+
+def test_cooldowns_double_and_end_with_a_success() -> None:
+    now = [100.0]
+    cooldowns = Cooldowns(clock=lambda: now[0])
+    for pause in (5, 10, 20, 40, 80, 160, 300, 300):
+        cooldowns.failed("a", "failed (500)")
+        assert cooldowns.cooling() == {"a": f"failed (500), tried again in {pause} s"}
+        now[0] += pause
+        assert cooldowns.cooling() == {}
+    cooldowns.served("a")
+    cooldowns.failed("a", "is rate-limited", 30)
+    assert cooldowns.cooling() == {"a": "is rate-limited, tried again in 30 s"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "pause"),
+    [
+        ([("retry-after", "7")], 7.0),
+        ([("retry-after", "1.5")], 1.5),
+        ([("retry-after-ms", "250"), ("retry-after", "9")], 0.25),
+        ([("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")], 0.0),
+        ([("retry-after", "soon")], None),
+        ([("retry-after-ms", "x")], None),
+        ([], None),
+    ],
+)
+def test_the_pause_a_server_asks_for(headers: list[tuple[str, str]], pause: float | None) -> None:
+    assert asked_pause(headers) == pause
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, b'{"error":{"code":"context_length_exceeded"}}', "context"),
+        (400, b'{"type":"error","error":{"message":"prompt is too long: 9 tokens > 8 maximum"}}', "context"),
+        (500, b"the request exceeds the available context size", "context"),
+        (400, b"{}", None),
+        (404, b"{}", None),
+        (403, b"{}", "refused"),
+        (429, b'{"error":{"code":"insufficient_quota"}}', "refused"),
+        (429, b"{}", "limited"),
+        (529, b'{"type":"error","error":{"type":"overloaded_error"}}', "broken"),
+    ],
+)
+def test_what_an_error_says_of_its_tier(status: int, body: bytes, kind: str | None) -> None:
+    assert judge(status, body) == kind
+
+
+async def test_metrics_count_what_happened() -> None:
+    async with stack(by_model(plan=failing("500 Oops"))) as (running, _):
+        await chat(running)
+        await chat(running, asking(stream=True))
+        await chat(running, asking(model="plan"))
+        await chat(running, asking(model="nobody"))
+        text = (await request(running, "GET", "/metrics")).body.decode()
+    for line in (
+        'llmstack_requests_total{outcome="ok",tier="code-ultra"} 2.0',
+        'llmstack_requests_total{outcome="upstream_500",tier="plan"} 1.0',
+        'llmstack_decisions_total{rule="short",tier="code-ultra"} 2.0',
+        'llmstack_decisions_total{rule="named",tier="plan"} 1.0',
+        'llmstack_tokens_total{kind="prompt",tier="code-ultra"} 6.0',
+        'llmstack_errors_total{code="upstream_500",origin="engine"} 1.0',
+        'llmstack_errors_total{code="model_not_found",origin="router"} 1.0',
+        'llmstack_first_byte_seconds_count{tier="code-ultra"} 2.0',
+        "llmstack_in_flight 0.0",
+    ):
+        assert line in text, text
