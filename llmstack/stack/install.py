@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmstack import trust
-from llmstack.channel import CURRENT, NEXT, Channel, read_marker, write_marker
+from llmstack.channel import CURRENT, NEXT, Channel, external, read_marker, write_marker
 from llmstack.config import enable_hosted, load, parse, profile_text
 from llmstack.disclosure import programs
 from llmstack.errors import LlmstackError, UsageError
@@ -35,7 +35,7 @@ class InstallOptions:
     """What to install.
 
     Attributes:
-        channel: the pin; None keeps the one there is.
+        channel: the pin; None keeps the one there is, and without one takes `$LLMSTACK_REMOTE_URL`.
         profile: bundled profile for the first models.ini; None means the one that fits this machine.
         hosted: enable the profile's hosted tier.
         trust: trust files that were there before without asking.
@@ -89,9 +89,11 @@ def install(
     """
     if project.state.is_symlink() or project.state.exists():
         trust.refuse_unsafe_dir(project)
-    channel = options.channel or read_marker(project.default_channel) or CURRENT
+    pinned = read_marker(project.default_channel)
+    url = env.get("LLMSTACK_REMOTE_URL")
+    channel = options.channel or pinned or (external(url) if url else CURRENT)
     if channel.url is not None:
-        return _install_thin_client(project, user, env, options, channel, consent)
+        return _install_thin_client(project, user, env, options, channel=channel, consent=consent)
     _settle_trust(project, user.trusted_projects, options, consent)
     fresh = not project.models_ini.exists() and options.profile is None
     chosen = propose_profile(user, env) if fresh else None
@@ -122,6 +124,7 @@ def _install_thin_client(
     user: UserDirs,
     env: Mapping[str, str],
     options: InstallOptions,
+    *,
     channel: Channel,
     consent: Callable[[list[str]], bool],
 ) -> Installed:
@@ -134,7 +137,7 @@ def _install_thin_client(
         raise UsageError("a thin client has no models of its own: --profile and --hosted need --current")
     if running_router(project) is not None:
         raise LlmstackError("this project's own stack runs", hint="stop it first: `llmstack stop`")
-    remote = fetch(str(channel.url), user, env)
+    remote = fetch(str(channel.url), env)
     _settle_trust(project, user.trusted_projects, options, consent)
     with exclusive(project.lock, "install"):
         project.active_channel.unlink(missing_ok=True)
@@ -145,17 +148,17 @@ def _install_thin_client(
     return Installed(project.work_dir, channel, [*written, project.default_channel], kept, {}, restart=False)
 
 
-def refetch(project: Project, user: UserDirs, env: Mapping[str, str], url: str) -> None:
+def refetch(project: Project, store: Path, env: Mapping[str, str], url: str) -> None:
     """Write a thin client's opencode.json anew, and keep the project trusted.
 
     Raises:
         LlmstackError: the project is not trusted, or the router cannot be used.
     """
-    trust.require(project, user.trusted_projects)
-    remote = fetch(url, user, env)
+    trust.require(project, store)
+    remote = fetch(url, env)
     with exclusive(project.lock, "reload"):
         write_atomic(project.opencode_json, render_remote(project, remote))
-        trust.grant(project, user.trusted_projects)
+        trust.grant(project, store)
 
 
 def render_remote(project: Project, remote: Remote, *, more_instructions: tuple[str, ...] = ()) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmstack.channel import read_marker
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llmstack.config import StackConfig
-    from llmstack.paths import Project, UserDirs
+    from llmstack.paths import Project
 
 Answer = TypeVar("Answer")
 
@@ -37,7 +39,7 @@ def remote_url(project: Project | None) -> str | None:
     return pinned.url if pinned is not None else None
 
 
-def fetch(url: str, user: UserDirs, env: Mapping[str, str]) -> Remote:
+def fetch(url: str, env: Mapping[str, str]) -> Remote:
     """Return what a router serves.
 
     Raises:
@@ -50,10 +52,11 @@ def fetch(url: str, user: UserDirs, env: Mapping[str, str]) -> Remote:
             f"{url} answers with a web page: expected an llmstack router there", hint="check address and port"
         )
     try:
-        config = parse(text, f"{url}/models.ini", base=user.data)
+        config = parse(text, f"{url}/models.ini", base=Path(os.sep))
     except LlmstackError as error:
         raise LlmstackError(
-            f"{url} serves a models.ini that cannot be used, or is no llmstack router", hint="check the address"
+            f"{url} serves a models.ini that cannot be used, or is no llmstack router",
+            hint="check the address",
         ) from error
     # A router that could name the variable could have any other secret sent to it.
     return Remote(url, replace(config, settings=replace(config.settings, api_key_env=KEY)))

@@ -6,10 +6,12 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmstack import trust
 from llmstack.clients import opencode
 from llmstack.errors import UsageError
-from llmstack.stack.install import render_opencode
+from llmstack.stack.install import render_opencode, render_remote
 from llmstack.stack.project import active_channel, local_config
+from llmstack.stack.remote import fetch, remote_url
 from llmstack.stack.start import StartOptions, up
 
 if TYPE_CHECKING:
@@ -53,10 +55,17 @@ def run(
     program = opencode.find(env)
     if not allow_plugins:
         opencode.refuse_repository_plugins(cwd, Path(env.get("HOME") or Path.home()))
-    up(project, env, store, StartOptions(next=active_channel(project).kind == "next", wait=False), tell=tell)
-    channel = active_channel(project)
-    config = local_config(project).on("next" if channel.kind == "next" else "current")
-    text = render_opencode(project, config, more_instructions=(str(project.work_dir / "AGENTS.md"),))
+    more = (str(project.work_dir / "AGENTS.md"),)
+    url = remote_url(project)
+    if url is not None:
+        trust.require(project, store)
+        text = render_remote(project, fetch(url, env), more_instructions=more)
+    else:
+        now = active_channel(project)
+        up(project, env, store, StartOptions(next=now.kind == "next", wait=False), tell=tell)
+        channel = active_channel(project)
+        config = local_config(project).on("next" if channel.kind == "next" else "current")
+        text = render_opencode(project, config, more_instructions=more)
     child_env = opencode.child_env(env, config_json=text, config_path=project.opencode_json)
     command = [str(program), *arguments]
     return lambda: _wait(subprocess.Popen(command, env=child_env, cwd=cwd))
