@@ -55,7 +55,7 @@ def fetch(url: str, env: Mapping[str, str]) -> Remote:
         config = parse(text, f"{url}/models.ini", base=Path(os.sep))
     except LlmstackError as error:
         raise LlmstackError(
-            f"{url} serves a models.ini that cannot be used, or is no llmstack router",
+            f"{url} serves no models.ini that this version can use",
             hint="check the address",
         ) from error
     # A router that could name the variable could have any other secret sent to it.

@@ -51,7 +51,7 @@ def subshell(project: Project, env: Mapping[str, str], cwd: Path) -> Callable[[]
     ready = shell.subshell(project.state, env, look)
     for path, text in ready.files.items():
         write_atomic(path, text)
-    child_env = activated(env, values) | ready.env
+    child_env = activated(env, values) | dict(ready.env)
     command = [program, *ready.arguments]
 
     def run() -> None:
