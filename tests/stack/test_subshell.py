@@ -12,7 +12,7 @@ import pytest
 from support.project import CliProject
 from support.terminal import MARK, Terminal, make_project
 
-from llmstack.shell.environment import NAMES, SAVED
+from llmstack.shell.environment import SAVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +106,3 @@ def test_a_command_follows_the_directory_where_the_hook_is_a_prompt_behind(tmp_p
     with Terminal("bash", first.work_dir) as terminal:
         assert terminal.active() == str(first.work_dir)
         assert f"{second.work_dir} is not trusted any more" in terminal.run(command)
-
-
-def test_what_is_saved_is_named_after_what_is_exported() -> None:
-    assert not [name for name in NAMES if name.startswith(SAVED)]
