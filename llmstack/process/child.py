@@ -27,6 +27,12 @@ DRAIN_S = 1.0  # for output that a process outside the group may still hold open
 
 
 class _Log(RotatingFileHandler):
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 - the library's name
+        """Say whether the file is full. The library's own looks at the disk, twice for each line."""
+        if self.stream is None:
+            self.stream = self._open()
+        return self.stream.tell() + len(record.getMessage()) >= self.maxBytes
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
         """Let a line go that cannot be written: with the disk full, saying so would not be written either."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -12,8 +11,6 @@ import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import uvicorn
 
 from llmstack.channel import NEXT, Channel
 from llmstack.config import load
@@ -23,31 +20,15 @@ from llmstack.paths import Project, UserDirs
 from llmstack.process.child import rotating_log
 from llmstack.router.app import App
 from llmstack.router.guard import Guard, is_loopback
+from llmstack.router.http.loop import new_loop
+from llmstack.router.http.server import Server
 from llmstack.router.service import Service, build_service
 from llmstack.router.upstream import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import FrameType
 
     from llmstack.config.model import StackConfig
-
-KEEP_ALIVE_S = 75  # idle; shorter than that, a client would find the connection gone between two turns
-DRAIN_S = 2.0  # requests in flight get this long after SIGTERM, then an error of their own
-
-
-class Server(uvicorn.Server):
-    """uvicorn's server, which ends what is still running itself rather than cutting it."""
-
-    def __init__(self, config: uvicorn.Config, app: App) -> None:
-        super().__init__(config)
-        self._app = app
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop accepting at once, end the requests in flight a little later."""
-        super().handle_exit(sig, frame)
-        loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(loop.call_later, DRAIN_S, self._app.drain)
 
 
 def main() -> None:
@@ -85,7 +66,6 @@ def _log_to(project: Project, env: Mapping[str, str], *, foreground: bool) -> No
         format="%(asctime)s %(levelname)s %(message)s",
         handlers=handlers,
     )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]) -> None:
@@ -107,24 +87,17 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
             bin_dir=UserDirs.from_env(env).bin,
         )
 
-    app = App(make_service)
-    server = Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            ws="none",
-            lifespan="on",  # without its state the router must not serve
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(DRAIN_S) + 3,
-        ),
-        app,
-    )
-    with contextlib.suppress(SystemExit):  # how some versions of uvicorn say that start-up failed
-        server.run(sockets=[_listen(host, port)])
-    if not server.started:
-        raise LlmstackError("the router could not start", hint=f"see {project.log('router')}")
+    with _listen(host, port) as listening, asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(_run(Server(App(make_service)), listening))
+
+
+async def _run(server: Server, listening: socket.socket) -> None:
+    """Serve until a signal says to stop; a second one ends what still runs."""
+    loop = asyncio.get_running_loop()
+    # Not the loop's own signal handlers: Windows has none.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(server.stop))
+    await server.serve(listening)
 
 
 def _listen(host: str, port: int) -> socket.socket:

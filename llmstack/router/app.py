@@ -1,33 +1,33 @@
-"""The ASGI application: who may enter, and which way a request goes."""
+"""The application: who may enter, and which way a request goes."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmstack.router.call import printable, request_id
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.openai import OpenaiChat, OpenaiCompletion
-from llmstack.router.exchange import BodyTooLargeError, ClientGoneError, Exchange
 from llmstack.router.forward import fail, forward, respond_error
+from llmstack.router.http.asgi import answer_by
+from llmstack.router.http.incoming import BodyTooLargeError, ClientGoneError
+from llmstack.router.http.limits import MIB
 from llmstack.router.planning import plan
 from llmstack.router.service import Record
 from llmstack.router.typed_routes import typed_routes
 from llmstack.router.waiting import Waits
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from llmstack.router.call import Call
     from llmstack.router.dialects.base import Dialect
+    from llmstack.router.exchange import Exchange
     from llmstack.router.service import Service
 
-    Message = MutableMapping[str, Any]
-
-MAX_BODY = 64 * 1024 * 1024
+MAX_BODY = 64 * MIB
 SHOWN_PATH = 200  # characters of a path that the log and the status keep
 
 UNAUTHORIZED = 401
@@ -67,44 +67,42 @@ class App:
             raise RuntimeError("the router has not started")
         return self._service
 
-    async def __call__(
-        self,
-        scope: Message,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
-    ) -> None:
-        """Serve one connection event of the ASGI server."""
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-            return
-        exchange = Exchange(scope, receive, send)
+    async def start(self) -> None:
+        """Build the router's state, and load what is to be resident from the start."""
+        self._service = await self._make_service()
+        if self._service.preloaded is not None:
+            self._spawn(self._preload(self._service.preloaded))
+
+    async def close(self) -> None:
+        """Stop the model servers and let go of every connection to them."""
+        if self._service is not None:
+            await self._service.swapper.close()
+            await self._service.upstream.close()
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer one request."""
         dialect = self._dialects.get(exchange.path, self._other)
         refusal = self.service.guard.refusal(exchange.headers)
         if refusal is not None:
             wanted = [("www-authenticate", "Bearer")] if refusal.status == UNAUTHORIZED else []
             await respond_error(exchange, dialect, refusal, wanted)
-        elif exchange.path in self._typed.paths or exchange.path.startswith("/llmstack/"):
-            await self._typed.app(scope, receive, send)
-        else:
-            await self._serve(exchange, dialect)
-
-    async def _lifespan(
-        self, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
-    ) -> None:
-        await receive()
+            return
         try:
-            self._service = await self._make_service()
-        except Exception as error:
-            _log.exception("the router cannot start")
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            raise
-        if self._service.preloaded is not None:
-            self._spawn(self._preload(self._service.preloaded))
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self._service.swapper.close()
-        await self._service.upstream.close()
-        await send({"type": "lifespan.shutdown.complete"})
+            body = await exchange.body(MAX_BODY)
+        except BodyTooLargeError:
+            report = FailureReport(413, "body_too_large", f"the body is larger than {MAX_BODY // MIB} MB")
+            await respond_error(exchange, dialect, report, [])
+        except ClientGoneError:
+            pass
+        else:
+            if exchange.path in self._typed.paths or exchange.path.startswith("/llmstack/"):
+                await answer_by(self._typed.app, exchange, body)
+            else:
+                await self._serve(exchange, dialect, body)
+
+    def refusal(self, status: int, code: str, text: str) -> bytes:
+        """Return the body of the answer to what is not even a request."""
+        return self._other.error(FailureReport(status, code, text))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -123,28 +121,16 @@ class App:
         for handler in self._handlers:
             handler.cancel()
 
-    async def _serve(self, exchange: Exchange, dialect: Dialect) -> None:
-        """Read the request, then answer it for as long as its client is there."""
-        try:
-            body = await exchange.body(MAX_BODY)
-        except BodyTooLargeError:
-            report = FailureReport(413, "body_too_large", f"the body is larger than {MAX_BODY // 2**20} MB")
-            await respond_error(exchange, dialect, report, [])
-            return
-        except ClientGoneError:
-            return
-        answering = asyncio.create_task(self._answer(exchange, dialect, body))
-        watching = asyncio.create_task(exchange.gone())
+    async def _serve(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
+        """Answer a request for as long as its client is there."""
+        answering = asyncio.current_task()
+        if answering is None:
+            raise RuntimeError("requests are answered in tasks")
+        exchange.when_gone(lambda: self._draining or answering.cancel())
         self._handlers.add(answering)
         try:
-            await asyncio.wait((answering, watching), return_when=asyncio.FIRST_COMPLETED)
+            await self._answer(exchange, dialect, body)
         finally:
-            watching.cancel()
-            # An answer that was sent is seen as the client's going too: what comes after it is left in peace.
-            if not self._draining and not exchange.ended:
-                answering.cancel()  # nothing happens where it is done
-            with contextlib.suppress(asyncio.CancelledError):
-                await answering
             self._handlers.discard(answering)
 
     async def _answer(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:

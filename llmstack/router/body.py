@@ -6,14 +6,22 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
-_KEY = re.compile(rb'"model"\s*:')
-_ESCAPED_LETTER = re.compile(rb"\\u006")  # every letter of `model` is \u006x: the key may be spelled so
+# A `model` with nothing but plain members before it, where most clients put it.
+_LEADING = re.compile(
+    rb"""\s*\{\s*(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[\w.+-]+)\s*,\s*)*?"model"\s*:\s*("[^"\\]*")"""
+)
+LEADING_BYTES = 4096  # in which it is looked for
+_NAME = re.compile(rb"""[\s,{]*("(?:[^"\\]|\\.)*")\s*:\s*""")
+_END = re.compile(rb"[\s{]*\}\s*")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _EMPTY = re.compile(rb"\s*\{\s*\}")
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_STRING = msgspec.json.Decoder(str)
 # Numbers stay text: Python refuses to convert very long ones.
 _VALUE = json.JSONDecoder(parse_int=str, parse_float=str)
 
@@ -21,7 +29,7 @@ _VALUE = json.JSONDecoder(parse_int=str, parse_float=str)
 def with_model(body: bytes, current: str | None, model: str) -> bytes:
     """Return a JSON object with its top-level `model` set to another name, added where it is absent.
 
-    Every other byte stays as it is. Of a `model` that is there twice, both are set.
+    Every other byte stays as it is. Of a `model` that is there twice with different values, both are set.
 
     Args:
         body: a valid JSON object.
@@ -32,19 +40,46 @@ def with_model(body: bytes, current: str | None, model: str) -> bytes:
         RecursionError: the body is nested too deeply.
     """
     value = json.dumps(model).encode()
-    if _ESCAPED_LETTER.search(body) is None:
-        if current is None and _KEY.search(body) is None:
-            return _with_member(body, value)
-        found = list(_MODEL.finditer(body))
-        if current is not None and len(found) == 1 and _spells(found[0][1], current):
-            # There is no other such member, so it is the top-level one. Quotes in strings are escaped.
-            start, end = found[0].span(1)
-            return b"".join((body[:start], value, body[end:]))
-    return _with_members(body, value)
+    found = _LEADING.match(body, 0, LEADING_BYTES)
+    if found is not None and current is not None and found[1] == f'"{current}"'.encode():
+        start, end = found.span(1)
+        return b"".join((body[:start], value, body[end:]))
+    spans = _model_spans(body)
+    if spans is None:
+        return _with_members(body, value)
+    if not spans:
+        return _with_member(body, value)
+    pieces, at = [], 0
+    for start, end in spans:
+        pieces += [body[at:start], value]
+        at = end
+    return b"".join([*pieces, body[at:]])
 
 
-def _spells(literal: bytes, text: str) -> bool:
-    return literal == json.dumps(text).encode() or json.loads(literal) == text
+def _model_spans(body: bytes) -> list[tuple[int, int]] | None:
+    """Return where the values of the top-level `model` start and end.
+
+    The values are skipped at the speed of a parser in C, which says how long each is, but of a name that is
+    there twice only the last one. None where that leads astray.
+    """
+    try:
+        values = _MEMBERS.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    spans, at = [], 0
+    while (name := _NAME.match(body, at)) is not None:
+        try:
+            key = _STRING.decode(name[1])
+            value = bytes(values[key])
+        except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+            return None
+        at = name.end()
+        if not body.startswith(value, at):
+            return None
+        if key == "model":
+            spans.append((at, at + len(value)))
+        at += len(value)
+    return spans if _END.fullmatch(body, at) else None
 
 
 def _with_member(body: bytes, value: bytes) -> bytes:

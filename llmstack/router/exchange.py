@@ -1,22 +1,42 @@
-"""One request of a client, over ASGI. What forwards requests knows only this class."""
+"""One request of a client, and the answer to it. What forwards requests knows only this class."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import time
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
+
+from llmstack.router.http.incoming import BodyTooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-    from typing import Any
+    from collections.abc import Callable, Iterable
 
-    Message = MutableMapping[str, Any]
+    from llmstack.router.http.incoming import Incoming
+
+JOINED_BYTES = 16 * 1024  # up to here copying costs less than one more buffer to write
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_BODILESS = frozenset((204, 304))
 
 
-class BodyTooLargeError(Exception):
-    """The client sends more than the router takes."""
+class Wire(Protocol):
+    """The connection that an exchange is held on."""
 
+    def send(self, *parts: bytes) -> None:
+        """Write; nothing happens where the client has left."""
 
-class ClientGoneError(Exception):
-    """The client closed the connection before its request was complete."""
+    async def drained(self) -> None:
+        """Wait while the client does not read."""
+
+    def answered(self, exchange: Exchange) -> None:
+        """Go on to the next request."""
+
+    def keeps_alive(self, exchange: Exchange) -> bool:
+        """Whether the connection stays open after this answer."""
 
 
 class Exchange:
@@ -27,70 +47,156 @@ class Exchange:
         path: decoded; `target` path and query as they were sent.
         headers: lower-case names; of repeated ones the last.
         started: the status has been sent; `ended`: the whole answer has.
+        left: the client has gone, or will send no more, which looks the same.
     """
+
+    __slots__ = (
+        *("_chunked", "_gone", "_incoming", "_persistent", "_silent", "_version", "_wire"),
+        *("ended", "headers", "left", "method", "path", "started", "status", "target"),
+    )
 
     def __init__(
         self,
-        scope: Message,
-        receive: Callable[[], Awaitable[Message]],
-        send: Callable[[Message], Awaitable[None]],
+        wire: Wire,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        incoming: Incoming,
+        *,
+        version: str = "1.1",
+        persistent: bool = True,
     ) -> None:
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        raw_path = (scope.get("raw_path") or self.path.encode()).decode("latin-1")
-        query = scope["query_string"].decode("latin-1")
-        self.target = f"{raw_path}?{query}" if query else raw_path
-        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        self.method = method
+        self.target = target
+        path = target.partition("?")[0]
+        self.path = unquote(path) if "%" in path else path
+        self.headers = headers
         self.started = False
         self.ended = False
+        self.left = False
         self.status = 0
-        self._receive = receive
-        self._send = send
+        self._wire = wire
+        self._incoming = incoming
+        self._version = version
+        self._persistent = persistent
+        self._chunked = False
+        self._silent = method == "HEAD"
+        self._gone: Callable[[], object] | None = None
+
+    @property
+    def incoming(self) -> Incoming:
+        """Its body as it arrives."""
+        return self._incoming
+
+    @property
+    def persistent(self) -> bool:
+        """Whether the client wants to go on using the connection."""
+        return self._persistent
 
     async def body(self, limit: int) -> bytes:
-        """Return the whole body.
+        """Return the whole body; only once.
 
         Raises:
             BodyTooLargeError: it is longer than `limit` bytes.
             ClientGoneError: the client left before it was complete.
         """
-        if int(self.headers.get("content-length", "0")) > limit:  # digits: the server refuses anything else
+        incoming = self._incoming
+        if not (incoming.complete or incoming.too_large) and self.headers.get("expect", "").lower() == (
+            "100-continue"
+        ):
+            self._wire.send(CONTINUE)
+        body = await incoming.whole()
+        if len(body) > limit:
             raise BodyTooLargeError
-        parts, size = [], 0
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGoneError
-            part = message.get("body", b"")
-            size += len(part)
-            if size > limit:
-                raise BodyTooLargeError
-            parts.append(part)
-            if not message.get("more_body", False):
-                return b"".join(parts)
+        return body
+
+    def when_gone(self, callback: Callable[[], object]) -> None:
+        """Call back once when the client leaves before its answer has ended."""
+        self._gone = callback
+        if self.left:
+            self.leave()
 
     async def gone(self) -> None:
-        """Wait until the client has left. Only after the body was read."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        """Wait until the client has left."""
+        left = asyncio.Event()
+        self.when_gone(left.set)
+        await left.wait()
+
+    def leave(self) -> None:
+        """Note that the client has gone."""
+        self.left = True
+        self._incoming.give_up()
+        callback, self._gone = self._gone, None
+        if callback is not None and not self.ended:
+            callback()
+
+    def _head(self, status: int, headers: Iterable[tuple[str, str]]) -> bytes:
+        """Return the status line and headers, and settle how the body's end is marked."""
+        self.started = True
+        self.status = status
+        self._silent = self._silent or status in _BODILESS
+        fields = [f"{name}: {value}" for name, value in headers]
+        sized = any(field[:15].lower() == "content-length:" for field in fields)
+        if sized and status in _BODILESS:
+            fields = [field for field in fields if field[:15].lower() != "content-length:"]
+        elif not sized and not self._silent:
+            self._chunked = self._version == "1.1"
+            self._persistent = self._persistent and self._chunked
+            if self._chunked:
+                fields.append("transfer-encoding: chunked")
+        if not self._wire.keeps_alive(self):
+            fields.append("connection: close")
+        elif self._version != "1.1":
+            fields.append("connection: keep-alive")
+        fields.append(_date(int(time.time())))
+        text = "\r\n".join((f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", *fields, "", ""))
+        if text.count("\n") != len(fields) + 2 or "\0" in text:
+            raise ValueError("a header of an answer holds a line break")
+        return text.encode("latin-1")
 
     async def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Send status and headers."""
-        self.started = True
-        self.status = status
-        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+        self._wire.send(self._head(status, headers))
 
     async def write(self, data: bytes) -> None:
         """Send a part of the body; waits while the client does not read."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        if data and not self._silent and not self.ended:
+            self._send(data)
+        await self._wire.drained()
+
+    def _send(self, data: bytes) -> None:
+        if not self._chunked:
+            self._wire.send(data)
+        elif len(data) < JOINED_BYTES:
+            self._wire.send(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            self._wire.send(b"%x\r\n" % len(data), data, b"\r\n")
 
     async def finish(self, data: bytes = b"") -> None:
         """Send the last part of the body."""
+        if self.ended:
+            return
         self.ended = True
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+        if not self._silent:
+            if data:
+                self._send(data)
+            if self._chunked:
+                self._wire.send(b"0\r\n\r\n")
+        self._wire.answered(self)
 
     async def respond(self, status: int, body: bytes, headers: Iterable[tuple[str, str]]) -> None:
         """Send a whole answer."""
-        await self.start(status, [*headers, ("content-length", str(len(body)))])
-        await self.finish(body)
+        head = self._head(status, [*headers, ("content-length", str(len(body)))])
+        self.ended = True
+        if self._silent or not body:
+            self._wire.send(head)
+        elif len(body) < JOINED_BYTES:
+            self._wire.send(head + body)
+        else:
+            self._wire.send(head, body)
+        self._wire.answered(self)
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return f"date: {formatdate(second, usegmt=True)}"

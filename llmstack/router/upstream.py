@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import io
+import asyncio
+import ssl
+import sys
+import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
+from llmstack.router.http.client import BrokenError, ServerConnection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from types import SimpleNamespace, TracebackType
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from types import TracebackType
 
 CONNECT_S = 10.0
-CHUNK_BYTES = 256 * 1024
-IN_ONE_PIECE = 2**20  # bytes; aiohttp writes longer bodies in parts, so that others have their turn
+IDLE_S = 4.0  # llama.cpp closes a connection after 5 s idle
+READ_BYTES = 256 * 1024
 # Of what a server answered, these describe its connection to us, are set anew, or are not its business.
 _OWN_HEADERS = frozenset(
     (
@@ -24,6 +28,7 @@ _OWN_HEADERS = frozenset(
     )
 )
 _OWN_PREFIXES = ("access-control-", "x-llmstack-")
+_BODY_EXPECTED = frozenset(("POST", "PUT", "PATCH"))
 
 
 class UpstreamError(Exception):
@@ -33,17 +38,22 @@ class UpstreamError(Exception):
 class Answer:
     """A server's answer, its body still to come."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self.content_type = response.headers.get("content-type", "").lower()
-        nominated = {name.strip().lower() for name in response.headers.get("connection", "").split(",")}
+    def __init__(self, connection: ServerConnection, give_back: Callable[[ServerConnection], None]) -> None:
+        self._connection = connection
+        self._give_back = give_back
+        self.status = connection.status
+        received = connection.headers
+        self.content_type = next((value.lower() for name, value in received if name == "content-type"), "")
+        nominated = {
+            token.strip().lower()
+            for name, value in received
+            if name == "connection"
+            for token in value.split(",")
+        }
         self.headers = [
-            (name, value.decode("latin-1"))
-            for raw, value in response.raw_headers
-            if (name := raw.decode("latin-1").lower()) not in _OWN_HEADERS
-            and not name.startswith(_OWN_PREFIXES)
-            and name not in nominated
+            (name, value)
+            for name, value in received
+            if name not in _OWN_HEADERS and not name.startswith(_OWN_PREFIXES) and name not in nominated
         ]
 
     @property
@@ -51,17 +61,13 @@ class Answer:
         """Whether the body is server-sent events."""
         return self.content_type.startswith("text/event-stream")
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives.
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Return what yields the body as it arrives.
 
         Raises:
             UpstreamError: it broke before its end.
         """
-        try:
-            async for chunk in self._response.content.iter_any():
-                yield chunk
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UpstreamError(_describe(error)) from error
+        return _Chunks(self._connection)
 
     async def read(self) -> bytes:
         """Return the whole body; UpstreamError where it broke."""
@@ -75,16 +81,50 @@ class Answer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connection unless the whole body was read: that cancels the request at the server."""
-        self._response.close()
+        if self._connection.release():
+            self._give_back(self._connection)
+
+
+class _Chunks:
+    """The parts of a body; by hand, since a generator costs more for each of them."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: ServerConnection) -> None:
+        self._connection = connection
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            part = await self._connection.part()
+        except BrokenError as error:
+            raise UpstreamError(str(error)) from error
+        if not part:
+            raise StopAsyncIteration
+        return part
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where a server is."""
+
+    secure: bool
+    host: str
+    port: int
+    authority: str
 
 
 class Upstream:
     """The HTTP client. Made inside a running event loop, closed with `close`."""
 
     def __init__(self) -> None:
-        # llama.cpp closes a connection after 5 s idle
-        self._pooled = _session(aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0))
-        self._fresh = _session(aiohttp.TCPConnector(limit=0, force_close=True))
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._idle: dict[_Origin, list[ServerConnection]] = {}
+        self._open: dict[ServerConnection, _Origin] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._tls: ssl.SSLContext | None = None
 
     async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send a request and wait for the status of the answer.
@@ -96,75 +136,125 @@ class Upstream:
         Raises:
             UpstreamError: the server cannot be reached, or the connection broke.
         """
-        try:
-            attempt = _Attempt()
+        origin, target = _split(url)
+        head = _head(method, target, origin, headers, body)
+        connection = _take(self._idle.get(origin, []))
+        if connection is not None:
             try:
-                return await _send(self._pooled, method, url, headers, body, attempt=attempt)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not attempt.reused:
-                    raise
-                return await _send(self._fresh, method, url, headers, body, attempt=attempt)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UpstreamError(_describe(error)) from error
+                return await self._answer(connection, head, body, method)
+            except BrokenError as error:
+                if not error.silent:
+                    raise UpstreamError(str(error)) from error
+        connection = await self._connect(origin)
+        try:
+            return await self._answer(connection, head, body, method)
+        except BrokenError as error:
+            raise UpstreamError(str(error)) from error
+
+    async def _answer(self, connection: ServerConnection, head: bytes, body: bytes, method: str) -> Answer:
+        try:
+            await connection.answer(head, body, no_body=method == "HEAD")
+        except BaseException:
+            connection.abort()
+            raise
+        return Answer(connection, self._give_back)
+
+    def _give_back(self, connection: ServerConnection) -> None:
+        self._idle.setdefault(self._open[connection], []).append(connection)
+
+    def _forget(self, connection: ServerConnection) -> None:
+        self._open.pop(connection, None)
+
+    async def _connect(self, origin: _Origin) -> ServerConnection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, connection = await loop.create_connection(
+                    self._connection,
+                    origin.host,
+                    origin.port,
+                    ssl=self._tls_context() if origin.secure else None,
+                )
+        except TimeoutError:
+            raise UpstreamError(f"cannot connect within {CONNECT_S:g} s") from None
+        except OSError as error:
+            raise UpstreamError(f"cannot connect: {error.strerror or error}") from error
+        self._open[connection] = origin
+        if self._sweeping is None:
+            self._sweeping = loop.call_later(IDLE_S, self._sweep)
+        return connection
+
+    def _connection(self) -> ServerConnection:
+        # On Windows a read is under way while others read.
+        buffer = memoryview(bytearray(READ_BYTES)) if sys.platform == "win32" else self._buffer
+        return ServerConnection(buffer, self._forget)
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        return self._tls
+
+    def _sweep(self) -> None:
+        """Close what has been idle for long: one timer for all, and none where nothing is open."""
+        self._sweeping = None
+        oldest = time.monotonic() - IDLE_S
+        for origin, idle in list(self._idle.items()):
+            stale = [each for each in idle if not each.usable or each.idle_since < oldest]
+            idle[:] = [each for each in idle if each not in stale]
+            for connection in stale:
+                connection.abort()
+            if not idle:
+                del self._idle[origin]
+        if self._open:
+            self._sweeping = asyncio.get_running_loop().call_later(IDLE_S, self._sweep)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._pooled.close()
-        await self._fresh.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for connection in list(self._open):
+            connection.abort()
+        self._idle.clear()
+        await asyncio.sleep(0)  # the event loop closes what was aborted
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """One try to send a request: whether on a connection that had been used before."""
-
-    reused: bool = False
-
-
-async def _note_reuse(
-    _session: aiohttp.ClientSession,
-    context: SimpleNamespace,
-    _params: aiohttp.TraceConnectionReuseconnParams,
-) -> None:
-    context.trace_request_ctx.reused = True
+def _take(idle: list[ServerConnection]) -> ServerConnection | None:
+    """Return the connection used last, where it can be used again."""
+    oldest = time.monotonic() - IDLE_S
+    while idle:
+        connection = idle.pop()
+        if connection.usable and connection.idle_since >= oldest:
+            return connection
+        connection.abort()
+    return None
 
 
-def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(_note_reuse)
-    return aiohttp.ClientSession(
-        connector=connector,
-        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S),
-        auto_decompress=False,
-        read_bufsize=CHUNK_BYTES,
-        skip_auto_headers=("user-agent", "accept", "accept-encoding", "content-type"),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trace_configs=[trace],
-    )
+def _split(url: str) -> tuple[_Origin, str]:
+    """Return where a URL leads and the target to ask for there, untouched."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    if not slash and "?" in authority:
+        authority, mark, query = authority.partition("?")
+        path = f"{mark}{query}"
+    return _origin(scheme, authority), f"/{path}"
 
 
-async def _send(
-    session: aiohttp.ClientSession,
-    method: str,
-    url: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    attempt: _Attempt,
-) -> Answer:
-    response = await session.request(
-        method,
-        URL(url, encoded=True),
-        headers=headers,
-        data=(body if len(body) <= IN_ONE_PIECE else io.BytesIO(body)) or None,
-        allow_redirects=False,
-        trace_request_ctx=attempt,
-    )
-    return Answer(response)
+@lru_cache(maxsize=64)
+def _origin(scheme: str, authority: str) -> _Origin:
+    parts = urlsplit(f"{scheme}://{authority}")
+    secure = scheme == "https"
+    return _Origin(secure, parts.hostname or "", parts.port or (443 if secure else 80), authority)
 
 
-def _describe(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect: {error.os_error.strerror or error.os_error}"
-    if isinstance(error, TimeoutError):
-        return "it did not answer in time"
-    return f"the connection broke ({type(error).__name__})"
+def _head(method: str, target: str, origin: _Origin, headers: Mapping[str, str], body: bytes) -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", f"host: {origin.authority}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if body or method in _BODY_EXPECTED:
+        lines.append(f"content-length: {len(body)}")
+    text = "\r\n".join((*lines, "", ""))
+    if text.count("\n") != len(lines) + 1:
+        raise UpstreamError("a header of the request holds a line break")
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise UpstreamError("a header of the request holds characters that no header can") from None

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-import uvicorn
-
 from llmstack.channel import CURRENT
 from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.paths import Project
-from llmstack.router.__main__ import Server
 from llmstack.router.app import App
 from llmstack.router.guard import Guard
+from llmstack.router.http.limits import Limits
+from llmstack.router.http.server import Server
 from llmstack.router.service import Service
 from llmstack.router.upstream import Upstream
 from llmstack.router.waiting import Waits
@@ -284,6 +283,7 @@ class Setup:
     unavailable: Mapping[str, str] = field(default_factory=dict)
     guard: Guard = Guard("127.0.0.1", (), "", "LLMSTACK_API_KEY")  # noqa: RUF009 - frozen
     waits: Waits = PATIENT
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
 
 
 def _survey(setup: Setup) -> Survey:
@@ -313,23 +313,14 @@ async def router(swapper: FakeSwapper, setup: Setup | None = None) -> AsyncItera
         )
 
     app = App(make_service, setup.waits)
-    options = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws="none",
-        lifespan="on",
-        timeout_graceful_shutdown=5,
-    )
-    server = Server(options, app)
+    server = Server(app, setup.limits)
     listening = socket.create_server(("127.0.0.1", 0))
-    task = asyncio.create_task(server.serve(sockets=[listening]))
+    task = asyncio.create_task(server.serve(listening))
     try:
         await until(lambda: server.started or task.done(), "the router has started")
         yield Running(listening.getsockname()[1], app, server, swapper)
     finally:
-        server.should_exit = True
+        server.stop()
         await task
         listening.close()
 

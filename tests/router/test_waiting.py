@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import signal
 import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
 from router.clients import COMPLETION, DONE, asking, chat, event, raw_client, request, well_behaved
 from router.harness import FAST_WAITS, Asked, FakeSwapper, Setup, router, stack, until
 
-from llmstack.router.__main__ import Server
 from llmstack.router.app import App
+from llmstack.router.http.server import Server
 from llmstack.router.waiting import Waits
 from llmstack.swapper.base import SwapError
 
@@ -221,7 +217,7 @@ async def test_an_answer_that_was_sent_is_not_recorded_as_a_client_that_left() -
 # The end
 
 
-async def draining() -> None:
+async def test_draining_tells_everyone() -> None:
     async def half(asked: Asked) -> None:
         await asked.start_stream()
         await asked.chunk(event("hello")[:-10])
@@ -236,7 +232,7 @@ async def draining() -> None:
         await until(lambda: running.swapper.waiting == 2, "two are in the queue")
         await asyncio.sleep(FAST_WAITS.quiet_s * 2)
         began = time.monotonic()
-        running.server.handle_exit(signal.SIGTERM, None)
+        running.server.stop()
         first, second, third = await asyncio.gather(streaming, queued, commented)
         assert (first.status, first.last_error["code"]) == (200, "router_stopping")
         assert first.events[0] == (event("hello")[:-10]).decode()
@@ -245,12 +241,6 @@ async def draining() -> None:
         assert (third.status, third.last_error["code"]) == (200, "router_stopping")
         await running.idle()
         assert time.monotonic() - began < 4
-
-
-def test_draining_tells_everyone() -> None:
-    # Beside the main thread, the server does not send itself the signal once more when it has ended.
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, draining()).result()
 
 
 async def test_a_request_that_comes_while_draining_is_refused() -> None:
@@ -264,8 +254,7 @@ async def test_a_router_that_cannot_start_does_not_serve() -> None:
     async def make_service() -> Service:
         raise RuntimeError("no state, no service")
 
-    app = App(make_service)
-    server = Server(uvicorn.Config(app, log_config=None, lifespan="on"), app)
-    with socket.create_server(("127.0.0.1", 0)) as listening, contextlib.suppress(SystemExit):
-        await server.serve(sockets=[listening])
+    server = Server(App(make_service))
+    with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(RuntimeError, match="no state"):
+        await server.serve(listening)
     assert not server.started

@@ -1,0 +1,253 @@
+"""One connection to a model server: a request is sent on it, its answer read as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HEAD_BYTES = 128 * 1024  # of an answer
+HIGH_BYTES = 256 * 1024  # of a body that nobody has taken yet; the server is held back there
+_INFORMATION, _OK, _SWITCHING = 100, 200, 101
+_BODILESS = frozenset((204, 304))
+
+
+class BrokenError(Exception):
+    """The connection broke, or what came on it was no answer; the text says how.
+
+    Attributes:
+        silent: not a byte of an answer had come.
+    """
+
+    def __init__(self, text: str, *, silent: bool = False) -> None:
+        super().__init__(text)
+        self.silent = silent
+
+
+class ServerConnection(asyncio.BufferedProtocol):
+    """One connection, for one request at a time.
+
+    Args:
+        buffer: to read to; shared, since what was read is taken before another connection reads.
+        lost: called once when it is gone.
+
+    Attributes:
+        status, headers: of the answer, once `answer` has returned; names in lower case.
+        complete: the whole answer is here.
+        used: it has served a request before.
+        idle_since: when it last ended one.
+    """
+
+    def __init__(self, buffer: memoryview, lost: Callable[[ServerConnection], None]) -> None:
+        self._buffer = buffer
+        self._lost = lost
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._parts: list[bytes] = []
+        self._waiting_bytes = self._head_bytes = 0
+        self._busy = self._paused = self._ready = self._until_eof = self._no_body = False
+        self._keep = False
+        self._error: BrokenError | None = None
+        self.status = 0
+        self.headers: list[tuple[str, str]] = []
+        self.complete = False
+        self.used = False
+        self.idle_since = 0.0
+
+    # From the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._parser = httptools.HttpResponseParser(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits for an answer."""
+        self._transport = self._parser = None
+        self._ended(exc)
+        self._lost(self)
+
+    def eof_received(self) -> bool:
+        """Take it as the end: a server that has said all it will say."""
+        self._ended(None)
+        return False
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a hint
+        """Return where to read to."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        if not self._busy or self._parser is None:
+            self.abort()  # bytes that nobody asked for: it must not be used again
+            return
+        if not self._ready:
+            self._head_bytes += nbytes
+        try:
+            self._parser.feed_data(self._buffer[:nbytes])
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(f"what it sent is not HTTP ({_reason(error)})")
+        if not self._ready and self._head_bytes > HEAD_BYTES:
+            self._fail(f"the headers of its answer are longer than {HEAD_BYTES} bytes")
+        if self._waiting_bytes > HIGH_BYTES and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    # From the parser
+
+    def on_message_begin(self) -> None:
+        """Begin an answer."""
+        if self.complete:
+            raise BrokenError("more than one answer")
+        self.headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; trailers are of no interest."""
+        if not self._ready:
+            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        """See what kind of answer it is."""
+        parser = self._parser
+        if parser is None:
+            return
+        self.status = parser.get_status_code()
+        if self.status == _SWITCHING or self.status < _INFORMATION:
+            raise BrokenError(f"status {self.status}")
+        if self.status < _OK:
+            return  # 1xx: the answer is still to come
+        self._ready = True
+        self._keep = parser.should_keep_alive()
+        bodiless = self._no_body or self.status in _BODILESS
+        sized = any(name == "content-length" for name, _ in self.headers)
+        self._until_eof = not (bodiless or sized or self._is_chunked())
+        if self._no_body:
+            self._keep = False  # the parser waits for a body that does not come
+            self.complete = True
+
+    def _is_chunked(self) -> bool:
+        codings = ",".join(value for name, value in self.headers if name == "transfer-encoding")
+        return codings.rpartition(",")[2].strip().lower() == "chunked"
+
+    def on_body(self, data: bytes) -> None:
+        """Take a part of the body."""
+        if self._no_body:
+            raise BrokenError("a body in answer to HEAD")
+        self._parts.append(data)
+        self._waiting_bytes += len(data)
+
+    def on_message_complete(self) -> None:
+        """The whole answer is here."""
+        if self._ready:
+            self.complete = True
+
+    # For whoever asks
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request can be sent on it."""
+        transport = self._transport
+        return transport is not None and not transport.is_closing() and self._error is None and not self._busy
+
+    async def answer(self, head: bytes, body: bytes, *, no_body: bool) -> None:
+        """Send a request and wait for status and headers of its answer.
+
+        Args:
+            head: request line and headers.
+            body: of the request.
+            no_body: the answer to it has none whatever it says (HEAD).
+
+        Raises:
+            BrokenError: it broke before.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise BrokenError("it was closed", silent=True)
+        self._busy, self._no_body = True, no_body
+        self._ready = self.complete = self._until_eof = self._keep = False
+        self._head_bytes = 0
+        if body:
+            transport.writelines((head, body))
+        else:
+            transport.write(head)
+        while not self._ready:
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+
+    async def part(self) -> bytes:
+        """Return what has come of the body, waiting for some; empty at its end.
+
+        Raises:
+            BrokenError: it broke before its end.
+        """
+        while not self._parts:
+            if self.complete:
+                return b""
+            if self._error is not None:
+                raise self._error
+            await self._wait()
+        parts = self._parts
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._parts = []
+        self._waiting_bytes = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    def release(self) -> bool:
+        """End with this request; return whether the connection can serve another one."""
+        self._parts = []
+        if self.complete and self._keep and self._transport is not None and not self._transport.is_closing():
+            self._busy, self.used = False, True
+            self.idle_since = time.monotonic()
+            if self._paused:
+                self._paused = False
+                self._transport.resume_reading()
+            return True
+        self.abort()
+        return False
+
+    def abort(self) -> None:
+        """Close it at once: that cancels the request at the server."""
+        self._fail("it was closed")
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, text: str) -> None:
+        if self._error is None:
+            self._error = BrokenError(text)
+        if self._transport is not None:
+            self._transport.abort()
+        self._wake()
+
+    def _ended(self, exc: Exception | None) -> None:
+        """Judge an end of the connection: of an answer without a length it is the end."""
+        if self._ready and self._until_eof and exc is None and self._error is None:
+            self.complete = True
+        elif self._error is None:
+            how = f" ({type(exc).__name__})" if exc is not None else ""
+            when = "in the middle of its answer" if self._head_bytes else "without an answer"
+            self._error = BrokenError(f"the connection was closed {when}{how}", silent=not self._head_bytes)
+        self._wake()
+
+
+def _reason(error: Exception) -> str:
+    return str(error.__context__ if isinstance(error.__context__, BrokenError) else error)

@@ -1,0 +1,443 @@
+"""One client's connection: requests are read from it and answered one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol, cast
+
+import httptools
+
+from llmstack.router.exchange import Exchange
+from llmstack.router.http.incoming import Incoming
+
+if TYPE_CHECKING:
+    from llmstack.router.http.limits import Limits
+
+FRAMING = 16  # bytes that may go into marking a chunk, for each byte of body: one-byte chunks take five
+_BAD_TARGET = re.compile(r"[^!-~]")
+_LENGTH = re.compile(r"\d{1,19}")
+
+
+class Host(Protocol):
+    """What a connection needs of the server it belongs to."""
+
+    limits: Limits
+
+    @property
+    def buffer(self) -> memoryview:
+        """Where a connection reads to."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no further request is taken."""
+
+    def joined(self, connection: Connection) -> bool:
+        """Count a connection; False where there are too many."""
+
+    def parted(self, connection: Connection) -> None:
+        """Forget a connection."""
+
+    def handle(self, connection: Connection, exchange: Exchange) -> None:
+        """Answer a request, in a task of its own."""
+
+    def refusal(self, status: int, code: str, text: str) -> bytes:
+        """Return the whole answer to what is no HTTP or too much of it."""
+
+
+class Phase(Enum):
+    """What a connection waits for."""
+
+    IDLE = "a request"
+    HEAD = "the rest of its headers"
+    BODY = "the rest of its body"
+    ANSWER = "the answer"
+    LINGER = "the client to have read why"
+
+
+class _RefusedError(Exception):
+    """Raised to the parser, which stops there."""
+
+    def __init__(self, status: int, code: str, text: str) -> None:
+        super().__init__(text)
+        self.refusal = (status, code, text)
+
+
+class Connection(asyncio.BufferedProtocol):
+    """The server's side of one connection."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._limits = host.limits
+        self._buffer = host.buffer
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpRequestParser | None = None
+        self._current: Exchange | None = None  # being answered
+        self._reading: Exchange | None = None  # whose body is arriving
+        self._queue: deque[Exchange] = deque()  # pipelined after the current one
+        self._last_word = b""  # what is sent after them all
+        self._direct = False  # the last buffer given out was the body's own
+        self._paused = self._held = self._eof = False
+        self._resumed: asyncio.Future[None] | None = None
+        self._paused_at = 0.0
+        self.phase = Phase.IDLE
+        self._since = 0.0
+        self._target = b""
+        self._headers: dict[str, str] = {}
+        self._head_size = self._header_count = self._framing = 0
+
+    # From the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._parser = httptools.HttpRequestParser(self)
+        self._since = time.monotonic()
+        if not self._host.joined(self):
+            self.send(self._host.refusal(503, "too_many_connections", "the router has too many connections"))
+            self._linger()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - a client may leave as it likes
+        """Let go of everything."""
+        self._host.parted(self)
+        self._transport = self._parser = None  # the parser knows this object, and this object it
+        self._leave()
+        self.resume_writing()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a hint
+        """Return where to read to: the body itself where one is arriving, else what all connections share."""
+        reading = self._reading
+        if reading is not None and self.phase is not Phase.LINGER:
+            room = reading.incoming.room()
+            if room is not None:
+                self._direct = True
+                return room
+        self._direct = False
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        if self._direct and self._reading is not None:
+            self._reading.incoming.fill(nbytes)
+            if self._reading.incoming.complete:
+                self._parser = httptools.HttpRequestParser(self)  # the old one waits for this body still
+                self.on_message_complete()
+        elif self.phase is not Phase.LINGER and not self._last_word:
+            self._feed(self._buffer[:nbytes])
+
+    def eof_received(self) -> bool:
+        """Note that the client sends no more; what costs a model time ends, what is at hand is still sent."""
+        self._eof = True
+        waiting = self._current is not None and self.phase is not Phase.LINGER
+        self._leave()
+        return waiting
+
+    def pause_writing(self) -> None:
+        """Note that the client reads more slowly than it is written to."""
+        self._paused = True
+        self._paused_at = time.monotonic()
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        self._paused = False
+        if self._resumed is not None and not self._resumed.done():
+            self._resumed.set_result(None)
+        if self._current is None and self._queue:
+            self._next()
+
+    # From the parser
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._target = b""
+        self._headers = {}
+        self._head_size = self._header_count = self._framing = 0
+        if self._current is None:
+            self._enter(Phase.HEAD)
+
+    def on_url(self, data: bytes) -> None:
+        """Take a part of the target."""
+        self._target += data
+        if len(self._target) > self._limits.target:
+            raise _RefusedError(414, "uri_too_long", f"the target is longer than {self._limits.target} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; what comes after a chunked body is of no interest."""
+        if self._reading is not None:
+            return
+        self._header_count += 1
+        self._head_size += len(name) + len(value) + 4
+        if self._header_count > self._limits.headers or self._head_size > self._limits.head:
+            raise _too_long_a_head(self._limits)
+        key = name.decode("latin-1").lower()
+        if key == "host" and "host" in self._headers:
+            raise _RefusedError(400, "invalid_http", "there is more than one Host")
+        self._headers[key] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """Hand the request over; its body may be on its way still."""
+        parser = self._parser
+        if parser is None:
+            return
+        exchange = self._exchange(parser)
+        if parser.should_upgrade() and ("transfer-encoding" in self._headers or exchange.incoming.too_large):
+            raise _RefusedError(400, "invalid_http", "an Upgrade with such a body is not understood")
+        self._reading = exchange
+        if self._current is None and not self._paused and not self._queue:
+            self._answer(exchange)
+            self._enter(Phase.BODY)
+        else:
+            self._queue.append(exchange)
+
+    def on_body(self, data: bytes) -> None:
+        """Take a part of the body."""
+        if self._reading is not None:
+            self._framing = max(0, self._framing - FRAMING * len(data))
+            self._reading.incoming.feed(data)
+
+    def on_message_complete(self) -> None:
+        """The whole request is here."""
+        exchange = self._reading
+        if exchange is None or exchange.incoming.missing:
+            return  # asked to upgrade, the parser takes the body for something else
+        self._reading = None
+        exchange.incoming.finish()
+        if exchange is self._current:
+            self._enter(Phase.ANSWER)
+
+    def _exchange(self, parser: httptools.HttpRequestParser) -> Exchange:
+        method, headers = parser.get_method().decode(), self._headers
+        target = _origin_form(self._target.decode("latin-1"))
+        if method == "CONNECT" or target is None:
+            text = "the target of a request is a path in printable ASCII, such as /v1/models"
+            raise _RefusedError(400, "invalid_http", text)
+        length: int | None = None
+        if "transfer-encoding" not in headers:
+            declared = headers.get("content-length", "0")
+            if not _LENGTH.fullmatch(declared):
+                raise _RefusedError(400, "invalid_http", "Content-Length is no number")
+            length = int(declared)
+        return Exchange(
+            self,
+            method,
+            target,
+            headers,
+            Incoming(length, self._limits.body),
+            version=parser.get_http_version(),
+            persistent=parser.should_keep_alive(),
+        )
+
+    def _feed(self, data: memoryview) -> None:
+        size = len(data)
+        while self._parser is not None and data:
+            try:
+                self._parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._beyond_upgrade(data[upgrade.args[0] :])
+            except httptools.HttpParserError as error:
+                self._refuse(*_reason(error))
+                return
+        if self.phase is Phase.HEAD and self._reading is None:
+            self._bound_head(size)
+        elif self._reading is not None:
+            self._bound_framing(size)
+        if self._queue and not self._held and self._transport is not None:
+            self._held = True
+            self._transport.pause_reading()
+
+    def _beyond_upgrade(self, data: memoryview) -> memoryview:
+        """Take the body of a request that would upgrade to what is not spoken here; return what follows."""
+        if self._reading is None:
+            return data
+        incoming = self._reading.incoming
+        body = data[: incoming.missing]
+        if body:
+            incoming.feed(bytes(body))
+        self.on_message_complete()
+        return data[len(body) :]
+
+    def _bound_head(self, size: int) -> None:
+        """Refuse a head that does not end; the parser keeps what it has of a header to itself."""
+        self._framing += size
+        if self._framing > self._limits.head:
+            error = _too_long_a_head(self._limits)
+            self._refuse(*error.refusal)
+
+    def _bound_framing(self, size: int) -> None:
+        """Refuse endless chunk extensions and trailers."""
+        self._framing += size
+        if self._framing > 2 * self._limits.head + len(self._buffer):
+            self._refuse(400, "invalid_http", "the chunks of the body are mostly not body")
+
+    # Answering
+
+    def _answer(self, exchange: Exchange) -> None:
+        self._current = exchange
+        if self._eof:
+            exchange.leave()
+        self._host.handle(self, exchange)
+
+    def _next(self) -> None:
+        """Answer the next of the requests that are here already."""
+        if self._paused or self._transport is None:
+            return
+        if self._queue:
+            exchange = self._queue.popleft()
+            self._answer(exchange)
+            self._enter(Phase.ANSWER if exchange.incoming.complete else Phase.BODY)
+        elif self._last_word:
+            self.send(self._last_word)
+            self._linger()
+        elif self._eof:
+            self._transport.close()
+        else:
+            self._enter(Phase.IDLE)
+        if self._held and not self._queue:
+            self._held = False
+            self._transport.resume_reading()
+
+    def _enter(self, phase: Phase) -> None:
+        if self.phase is not Phase.LINGER:
+            self.phase = phase
+            self._since = time.monotonic()
+
+    def _leave(self) -> None:
+        for exchange in (self._current, *self._queue):
+            if exchange is not None:
+                exchange.leave()
+
+    def _refuse(self, status: int, code: str, text: str) -> None:
+        """Say why this is no request of HTTP, after the answers to those before it."""
+        word = self._host.refusal(status, code, text)
+        broken, self._reading = self._reading, None
+        if broken is not None:
+            broken.incoming.give_up()
+            if broken in self._queue:
+                self._queue.remove(broken)
+        if self._current is not None and broken is not self._current:
+            self._last_word = word
+            return
+        if self._current is None or not self._current.started:
+            self.send(word)
+        if self._current is not None:
+            self._current.ended = True
+        self._linger()
+
+    def _linger(self) -> None:
+        """End the connection once the client had time to read; closed at once, it would see a reset."""
+        transport = self._transport
+        self._enter(Phase.LINGER)
+        self._current = None
+        self._queue.clear()
+        if transport is None or transport.is_closing():
+            return
+        if self._eof or self._held or not transport.can_write_eof():
+            transport.close()
+        else:
+            try:
+                transport.write_eof()
+            except OSError:  # the client has reset the connection, and the event loop does not know yet
+                transport.abort()
+
+    # For an exchange
+
+    def send(self, *parts: bytes) -> None:
+        """Write; nothing happens where the client has left."""
+        transport = self._transport
+        if transport is None or self.phase is Phase.LINGER or transport.is_closing():
+            return
+        if len(parts) == 1:
+            transport.write(parts[0])
+        else:
+            transport.writelines(parts)
+
+    async def drained(self) -> None:
+        """Wait while the client does not read."""
+        while self._paused and self._transport is not None:
+            self._resumed = asyncio.get_running_loop().create_future()
+            await self._resumed
+
+    def keeps_alive(self, exchange: Exchange) -> bool:
+        """Whether the connection stays open after this answer."""
+        return exchange.persistent and exchange.incoming.complete and not (self._eof or self._host.stopping)
+
+    def answered(self, exchange: Exchange) -> None:
+        """Go on to the next request, or end the connection."""
+        if exchange is not self._current:
+            return
+        self._current = None
+        transport = self._transport
+        if transport is None:
+            return
+        if not exchange.incoming.complete:
+            self._linger()
+        elif not exchange.persistent or (self._host.stopping and not self._queue):
+            transport.close()
+        else:
+            self._next()
+
+    def cut(self, exchange: Exchange) -> None:
+        """End the connection in the middle of an answer, so that it does not look whole."""
+        if exchange is self._current and self._transport is not None:
+            self._current = None
+            self._transport.abort()
+
+    # For the server
+
+    def stop(self) -> None:
+        """Close it where it waits for a request."""
+        if self._transport is not None and self._current is None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Cut it."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def check(self, now: float) -> None:
+        """Cut what takes too long."""
+        limits, waited = self._limits, now - self._since
+        if self._paused and now - self._paused_at > limits.stalled_s:
+            self.abort()
+        elif self.phase is Phase.IDLE and waited > limits.idle_s:
+            self.stop()
+        elif self.phase is Phase.HEAD and waited > limits.head_s:
+            self._refuse(408, "request_timeout", "the headers did not arrive in time")
+        elif self.phase is Phase.LINGER and waited > limits.linger_s:
+            self.abort()
+        elif self.phase is Phase.BODY and self._reading is not None and waited > self._body_s(self._reading):
+            self._refuse(408, "request_timeout", "the body did not arrive in time")
+
+    def _body_s(self, exchange: Exchange) -> float:
+        """Return the seconds that the body may take, for as much of it as is here."""
+        return self._limits.body_s + exchange.incoming.received / self._limits.body_rate
+
+
+def _too_long_a_head(limits: Limits) -> _RefusedError:
+    text = f"the headers are longer than {limits.head} bytes or more than {limits.headers}"
+    return _RefusedError(431, "headers_too_large", text)
+
+
+def _reason(error: httptools.HttpParserError) -> tuple[int, str, str]:
+    cause = error.__context__
+    if isinstance(cause, _RefusedError):
+        return cause.refusal
+    return 400, "invalid_http", f"this is not HTTP/1.1: {error}"
+
+
+def _origin_form(target: str) -> str | None:
+    """Return path and query of a request target; None where it has none, or bytes that no URL has."""
+    if _BAD_TARGET.search(target):
+        return None
+    if not target.startswith("/"):
+        scheme, mark, rest = target.partition("://")
+        if not mark or scheme.lower() not in {"http", "https"}:
+            return target if target == "*" else None
+        authority = re.split(r"[/?]", rest, maxsplit=1)[0]
+        target = rest[len(authority) :]
+        target = target if target.startswith("/") else f"/{target}"
+    return target.partition("#")[0]

@@ -1,0 +1,120 @@
+"""The body of a request as it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+
+FIRST_BYTES = 256 * 1024  # memory taken before a byte of it has come; then at most as much again as has come
+
+
+class BodyTooLargeError(Exception):
+    """The client sends more than the router takes."""
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class Incoming:
+    """The body of one request.
+
+    Args:
+        length: as the client declared it; None where it comes in chunks.
+        limit: bytes; a longer one is thrown away as it comes.
+    """
+
+    __slots__ = (
+        "_filled",
+        "_length",
+        "_limit",
+        "_parts",
+        "_view",
+        "_waiter",
+        "broken",
+        "complete",
+        "received",
+    )
+
+    def __init__(self, length: int | None, limit: int) -> None:
+        self._length = length
+        self._limit = limit
+        self._parts: list[bytes | bytearray] = []
+        self._view: memoryview | None = None
+        self._filled = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self.received = 0
+        self.complete = False
+        self.broken = False
+
+    @property
+    def too_large(self) -> bool:
+        """Whether it is, or says that it will be, longer than the limit."""
+        return (self._length or self.received) > self._limit
+
+    @property
+    def missing(self) -> int:
+        """How many of the declared bytes have not come."""
+        return max(0, (self._length or 0) - self.received)
+
+    def feed(self, data: bytes) -> None:
+        """Take a part."""
+        self.received += len(data)
+        if not self.too_large:
+            self._parts.append(data)
+        elif self._parts:
+            self._parts.clear()
+            self._wake()
+
+    def room(self) -> memoryview | None:
+        """Return where the next bytes can be read to directly; None where its length is not known."""
+        if self._length is None or self.complete or self.broken or self.too_large:
+            return None
+        if self._view is None:
+            size = min(self._length - self.received, max(FIRST_BYTES, self.received))
+            segment = bytearray(size)
+            self._parts.append(segment)
+            self._view, self._filled = memoryview(segment), 0
+        return self._view[self._filled :]
+
+    def fill(self, count: int) -> None:
+        """Note that so many bytes were read to where `room` said."""
+        self.received += count
+        self._filled += count
+        if self._view is not None and self._filled == len(self._view):
+            self._view = None
+        if self.received == self._length:
+            self.finish()
+
+    def finish(self) -> None:
+        """All of it is here."""
+        self.complete = True
+        self._wake()
+
+    def give_up(self) -> None:
+        """The rest will not come."""
+        if not self.complete:
+            self.broken = True
+            self._parts.clear()
+            self._view = None
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def whole(self) -> bytes:
+        """Return all of it, once.
+
+        Raises:
+            BodyTooLargeError: it is longer than the limit.
+            ClientGoneError: the client left before it was complete.
+        """
+        while not (self.complete or self.broken or self.too_large):
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self.too_large:
+            raise BodyTooLargeError
+        if self.broken:
+            raise ClientGoneError
+        parts, self._parts = self._parts, []
+        return parts[0] if len(parts) == 1 and isinstance(parts[0], bytes) else b"".join(parts)

@@ -1,0 +1,14 @@
+"""The event loop that the router runs on."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Return uvloop's where there is one (not on Windows): it costs half as much as asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

@@ -1,0 +1,88 @@
+"""Many broken requests at the router's HTTP layer: `python tests/benchmarks/fuzz_http.py --cases 100000`.
+
+Fails on an answer of 5xx, a connection, request or file descriptor that is left, or a log entry above INFO.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import collections
+import logging
+import random
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from router.clients import well_behaved
+from router.harness import Setup, stack, until
+from router.mutations import mutated, statuses
+
+from llmstack.router.http.limits import Limits
+from llmstack.router.http.loop import new_loop
+
+AT_ONCE = 40
+
+
+class Complaints(logging.Handler):
+    """Keeps what is logged above INFO."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.records: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(self.format(record))
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir())) if sys.platform == "linux" else 0
+
+
+async def run(cases: int, seed: int) -> int:
+    complaints = Complaints()
+    logging.getLogger().addHandler(complaints)
+    seen: collections.Counter[int] = collections.Counter()
+    # Told to go away at once, a client that says nothing more does not hold the run up.
+    setup = Setup(limits=Limits(linger_s=1, head_s=1, body_s=1, sweep_s=0.1))
+    async with stack(well_behaved, setup) as (running, _):
+        before = descriptors()
+
+        async def worker(number: int) -> None:
+            chance = random.Random(seed * 1000 + number)  # noqa: S311 - no secret
+            for _ in range(cases // AT_ONCE):
+                data = mutated(chance)
+                async with asyncio.timeout(30):
+                    found = await statuses(running.port, data, chance)
+                seen.update(found)
+                if any(status >= 500 for status in found):
+                    raise RuntimeError(f"{found}: {data[:2000]!r}")
+
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for number in range(AT_ONCE):
+                group.create_task(worker(number))
+        await until(lambda: running.server.connections == 0, "every connection is gone")
+        await running.idle()
+        await running.app.service.upstream.close()
+        await until(lambda: descriptors() <= before, "every file descriptor is closed")
+        took = time.monotonic() - began
+    print(f"{cases} cases with seed {seed} in {took:.0f} s; answers: {dict(sorted(seen.items()))}")
+    print(f"log entries above INFO: {len(complaints.records)} {complaints.records[:3]}")
+    return 1 if complaints.records else 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--asyncio", action="store_true", help="on asyncio's own event loop")
+    options = parser.parse_args()
+    with asyncio.Runner(loop_factory=None if options.asyncio else new_loop) as runner:
+        sys.exit(runner.run(run(options.cases, options.seed)))
+
+
+if __name__ == "__main__":
+    main()

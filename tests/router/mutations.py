@@ -1,0 +1,85 @@
+"""Requests with something wrong in them, from a seed; and clients that send them badly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from typing import TYPE_CHECKING
+
+from router.clients import asking
+from router.wire import head, whole
+
+if TYPE_CHECKING:
+    from random import Random
+
+_STREAM = json.dumps(asking(stream=True)).encode()
+_CHUNKED = head("transfer-encoding: chunked")
+SEEDS = (
+    whole(),
+    whole(_STREAM),
+    whole(_STREAM, version="1.0"),
+    whole() + whole(_STREAM),
+    _CHUNKED + b'5;a=b\r\n{"mod\r\n%x\r\n%b\r\n0\r\nx: y\r\n\r\n' % (len(_STREAM), _STREAM),
+    head(method="GET", path="/health") * 3,
+    head(method="HEAD", path="/v1/models"),
+    head("expect: 100-continue", "content-length: 2") + b"{}",
+    head("upgrade: websocket", "connection: upgrade", method="GET", path="/llmstack/status"),
+    head("upgrade: h2c", "connection: upgrade", "content-length: 5") + b"hello",
+    whole(b"x" * 300_000),
+)  # fmt: skip
+WORDS = (
+    *(b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b",", b";", b"%", b"\xff", b"\x7f", b"/", b"?", b"#"),
+    *(b"content-length: ", b"transfer-encoding: chunked\r\n", b"connection: close\r\n", b"host: evil\r\n"),
+    *(b"0\r\n\r\n", b"-1", b"99999999999999999999", b"ffffffffffffffff", b"HTTP/1.1", b"HTTP/1.0", b"GET "),
+    *(b"x" * 5000, b"x: y\r\n" * 200, b"POST /v1/chat/completions HTTP/1.1\r\n"),
+)  # fmt: skip
+_STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+
+
+def mutated(random: Random) -> bytes:
+    """Return one request or several with up to six faults, mostly in their heads."""
+    data = bytearray(random.choice(SEEDS))
+    for _ in range(random.randrange(7)):
+        at = min(len(data), int(random.expovariate(1 / 80)))
+        kind = random.randrange(5)
+        if kind == 0:
+            data[at:at] = random.choice(WORDS)
+        elif kind == 1:
+            del data[at : at + random.choice((1, 1, 2, 5, 40))]
+        elif kind == 2:
+            data[at : at + 1] = bytes((random.randrange(256),))
+        elif kind == 3:
+            data[at:at] = data[at // 2 : at // 2 + random.randrange(60)]
+        else:
+            del data[random.randrange(len(data) + 1) :]
+    return bytes(data)
+
+
+async def statuses(port: int, data: bytes, random: Random) -> list[int]:
+    """Send it in pieces, leave in one of several ways, and return the statuses of the answers."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+    answers = b""
+    try:
+        with contextlib.suppress(ConnectionError):
+            at = 0
+            while at < len(data):
+                size = random.choice((1, 7, 100, 5000, 2**20))
+                writer.write(data[at : at + size])
+                at += size
+                if random.random() < 0.2:
+                    await asyncio.sleep(0)
+            leaving = random.randrange(4)
+            if leaving == 0:
+                writer.transport.abort()
+            elif leaving == 1:
+                writer.close()
+            else:
+                writer.write_eof()
+                answers = await reader.read()
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+    return [int(found) for found in _STATUS.findall(answers)]

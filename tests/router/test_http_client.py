@@ -1,0 +1,197 @@
+"""The HTTP layer towards model servers: every answer is a whole one or an error, and nothing is left open."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from router.harness import Asked, ModelServer, model_server, until
+
+from llmstack.router.upstream import Upstream, UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
+
+
+def saying(data: bytes, then: str = "close") -> Callable[[Asked], Awaitable[None]]:
+    async def script(asked: Asked) -> None:
+        if data:
+            await asked.say(data)
+        if then == "close":
+            asked.close()
+        elif then == "reset":
+            asked.reset()
+
+    return script
+
+
+@contextlib.asynccontextmanager
+async def client(script: Callable[[Asked], Awaitable[None]]) -> AsyncIterator[tuple[Upstream, ModelServer]]:
+    async with model_server(script) as behind:
+        upstream = Upstream()
+        try:
+            yield upstream, behind
+        finally:
+            await upstream.close()
+
+
+async def ask(upstream: Upstream, behind: ModelServer, method: str = "POST") -> tuple[int, bytes]:
+    body = b"{}" if method == "POST" else b""
+    async with asyncio.timeout(10), await upstream.send(method, f"{behind.url}/x?y", {}, body) as answer:
+        return answer.status, await answer.read()
+
+
+@pytest.mark.parametrize("then", ["close", "reset", "stay"])
+@pytest.mark.parametrize(
+    ("sent", "status", "body"),
+    [
+        (OK + b"content-length: 5\r\n\r\nhello", 200, b"hello"),
+        (OK + b"content-length: 0\r\n\r\n", 200, b""),
+        (CHUNKED + b"2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\ntrailer: 1\r\n\r\n", 200, b"hello"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+        (b"HTTP/1.1 304 Not Modified\r\ncontent-length: 50\r\n\r\n", 304, b""),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"content-length: 2\r\n\r\nhi", 200, b"hi"),
+        (b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" * 3 + CHUNKED + b"0\r\n\r\n", 200, b""),
+        (b"HTTP/1.1 299\r\ncontent-length: 1\r\n\r\nx", 299, b"x"),
+        (OK + b"content-length: 2\r\nconnection: close\r\n\r\nhi", 200, b"hi"),
+        (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nhi", 200, b"hi"),
+    ],
+)
+async def test_whole_answers(sent: bytes, status: int, body: bytes, then: str) -> None:
+    async with client(saying(sent, then)) as (upstream, behind):
+        for _ in range(3):
+            assert await ask(upstream, behind) == (status, body)
+
+
+async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
+    for version in (b"1.1", b"1.0"):
+        async with client(saying(b"HTTP/" + version + b" 200 OK\r\n\r\nhello")) as (upstream, behind):
+            assert await ask(upstream, behind) == (200, b"hello")
+        async with client(saying(b"HTTP/" + version + b" 200 OK\r\n\r\nhello", "reset")) as (
+            upstream,
+            behind,
+        ):
+            with pytest.raises(UpstreamError):
+                await ask(upstream, behind)
+
+
+@pytest.mark.parametrize("then", ["close", "reset"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"HTTP/1.1",
+        OK,
+        OK + b"content-length: 9\r\n\r\n",
+        OK + b"content-length: 9\r\n\r\nhello",
+        CHUNKED,
+        CHUNKED + b"5\r\nhel",
+        CHUNKED + b"5\r\nhello\r\n",
+        CHUNKED + b"5\r\nhello\r\n0\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+    ],
+)
+async def test_answers_that_break_off(sent: bytes, then: str) -> None:
+    async with client(saying(sent, then)) as (upstream, behind):
+        with pytest.raises(UpstreamError, match="the connection was closed"):
+            await ask(upstream, behind)
+        await until(lambda: behind.open == 0, "the connection is closed")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 99 Low\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nhello",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        OK + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        OK + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+        OK + b"content-length: x\r\n\r\nhello",
+        OK + b"bad name: x\r\n\r\n",
+        OK + b"x: a\r\n b\r\n\r\n",
+        OK + b"x: a\0b\r\n\r\n",
+        CHUNKED + b"zz\r\nhello\r\n",
+        CHUNKED + b"5\r\nhelloXX",
+        OK + b"x: " + b"y" * 600_000,
+        OK + b"x: y\r\n" * 100_000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000,
+    ],
+)
+async def test_what_is_no_answer(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with client(saying(sent, "stay")) as (upstream, behind):
+        with pytest.raises(UpstreamError):
+            await ask(upstream, behind)
+        await until(lambda: behind.open == 0, "the connection is closed")
+        assert len(behind.requests) == 1
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+async def test_head() -> None:
+    async with client(saying(OK + b"content-length: 500\r\n\r\n", "stay")) as (upstream, behind):
+        assert await ask(upstream, behind, "HEAD") == (200, b"")
+        assert await ask(upstream, behind, "HEAD") == (200, b"")
+
+
+async def test_more_than_was_asked_for_is_not_taken_for_the_next_answer() -> None:
+    twice = OK + b"content-length: 2\r\n\r\nhi"
+    async with client(saying(twice + twice.replace(b"hi", b"no"), "stay")) as (upstream, behind):
+        for _ in range(3):
+            assert await ask(upstream, behind) == (200, b"hi")
+        assert behind.connections == 3
+
+
+async def test_connections_are_used_again_and_no_longer_than_they_last() -> None:
+    async with client(saying(OK + b"content-length: 2\r\n\r\nhi", "stay")) as (upstream, behind):
+        for _ in range(5):
+            await ask(upstream, behind)
+        assert behind.connections == 1
+        await asyncio.gather(*(ask(upstream, behind) for _ in range(5)))
+        assert behind.connections <= 5
+        for asked in behind.requests:
+            asked.close()
+        await until(lambda: behind.open == 0, "the server has closed them all")
+        assert await ask(upstream, behind) == (200, b"hi")
+
+
+async def test_an_answer_that_is_not_read_to_its_end_is_cancelled() -> None:
+    async def endless(asked: Asked) -> None:
+        await asked.start_stream()
+        while not asked.writer.is_closing():
+            await asked.chunk(b"x" * 10_000)
+
+    async with client(endless) as (upstream, behind):
+        async with await upstream.send("POST", behind.url, {}, b"{}") as answer:
+            assert await anext(answer.chunks())
+        await until(lambda: behind.open == 0, "the connection is closed")
+        sending = asyncio.create_task(upstream.send("POST", behind.url, {}, b"{}"))
+        await asyncio.sleep(0)
+        sending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sending
+        await until(lambda: behind.open == 0, "the connection is closed")
+
+
+async def test_nobody_listens() -> None:
+    upstream = Upstream()
+    with pytest.raises(UpstreamError, match="cannot connect"):
+        await upstream.send("GET", "http://127.0.0.1:1/", {}, b"")
+    with pytest.raises(UpstreamError, match="cannot connect"):
+        await upstream.send("GET", "http://no-such-host.invalid/", {}, b"")
+    await upstream.close()
+
+
+async def test_a_header_cannot_smuggle() -> None:
+    upstream = Upstream()
+    with pytest.raises(UpstreamError, match="line break"):
+        await upstream.send("GET", "http://127.0.0.1:1/", {"x": "y\r\nz: 1"}, b"")
+    with pytest.raises(UpstreamError, match="characters"):
+        await upstream.send("GET", "http://127.0.0.1:1/", {"x": "\u20ac"}, b"")
