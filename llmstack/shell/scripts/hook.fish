@@ -28,7 +28,11 @@ function __llmstack_check
             end
             set now "$now$line;"
         end
-        set now $now(__llmstack_edited)
+        if test "$__llmstack_found/.llmstack/opencode.json" -nt "$__llmstack_store"
+            set now "$now"edited
+        else
+            set now "$now"same
+        end
     end
     test "$__llmstack_found:$stamp:$now" = "$__llmstack_seen"; or __llmstack_change "$stamp"
 end
