@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmstack.commands import (
+    activate,
     ask,
     cache,
     check,
@@ -63,6 +64,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "promote": promote.promote,
     "cache": cache.cache,
     "mcp": mcp.mcp,
+    "activate": activate.activate,
     "trust": trust.trust,
     "help": help_.help_,
 }

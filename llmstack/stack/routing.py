@@ -13,6 +13,7 @@ from llmstack.policy.ladder import AUTO, Decision, decide
 from llmstack.router.dialects.base import BadRequestError
 from llmstack.router.dialects.table import dialect_of
 from llmstack.stack.project import active_channel, running_router
+from llmstack.stack.remote import fetch, remote_url
 from llmstack.swapper.obstacles import missing
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ def route(body: bytes, project: Project | None, user: UserDirs, env: Mapping[str
         LlmstackError: the body is no request, or nothing can serve it.
     """
     parsed = _parse(body)
-    config = config_here(project, user)
-    unavailable = missing(config, env)
+    url = remote_url(project)
+    config = fetch(url, env).config if url is not None else config_here(project, user)
+    unavailable = missing(config, env) if url is None else {}
     runs = project is not None and running_router(project) is not None
     decision = _named(parsed.model, config) or decide(parsed.facts, config, unavailable if runs else {})
     return Route(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmstack import trust
 from llmstack.clients.base import Wiring, find
 from llmstack.clients.claude import Claude
 from llmstack.clients.codex import Codex
@@ -14,8 +16,9 @@ from llmstack.clients.opencode import Opencode
 from llmstack.config.model import Role
 from llmstack.errors import UsageError
 from llmstack.generators.opencode import AUTO, auto_limits, small_model
-from llmstack.stack.install import render_opencode
+from llmstack.stack.install import render_opencode, render_remote
 from llmstack.stack.project import active_channel, local_config, router_address, running_router
+from llmstack.stack.remote import fetch, remote_url
 from llmstack.stack.router_client import api_key
 from llmstack.stack.start import StartOptions, up
 
@@ -63,8 +66,7 @@ def run(
     program = find(client, env)
     if not allow_plugins:
         client.refuse(cwd, Path(env.get("HOME") or Path.home()))
-    up(project, env, store, StartOptions(next=active_channel(project).kind == "next", wait=False), tell=tell)
-    wiring = _wiring(project, env, cwd, trusting=allow_plugins)
+    wiring = replace(_wiring(project, env, store, tell), cwd=cwd, trusting=allow_plugins)
 
     def ready() -> int:
         with tempfile.TemporaryDirectory(prefix="llmstack-run-") as scratch:
@@ -75,12 +77,24 @@ def run(
     return ready
 
 
-def _wiring(project: Project, env: Mapping[str, str], cwd: Path, *, trusting: bool) -> Wiring:
-    config = local_config(project).on("next" if active_channel(project).kind == "next" else "current")
+def _wiring(project: Project, env: Mapping[str, str], store: Path, tell: Callable[[str], None]) -> Wiring:
+    """Return what a client is told of the router, which runs then."""
+    more = (str(project.work_dir / "AGENTS.md"),)
+    url = remote_url(project)
+    if url is not None:
+        trust.require(project, store)
+        remote = fetch(url, env)
+        config, opencode_json = remote.config, render_remote(project, remote, more_instructions=more)
+    else:
+        now = active_channel(project)
+        up(project, env, store, StartOptions(next=now.kind == "next", wait=False), tell=tell)
+        config = local_config(project).on("next" if active_channel(project).kind == "next" else "current")
+        url = router_address(running_router(project), config).url
+        opencode_json = render_opencode(project, config, more_instructions=more)
     context, output = auto_limits(config)
     agent, ultra = config.by_role(Role.AGENT), config.by_role(Role.ULTRA)
     return Wiring(
-        url=router_address(running_router(project), config).url,
+        url=url,
         key=api_key(env, config.settings.api_key_env) or None,
         key_env=config.settings.api_key_env,
         context=context,
@@ -89,13 +103,11 @@ def _wiring(project: Project, env: Mapping[str, str], cwd: Path, *, trusting: bo
         agent=agent.name if agent else AUTO,
         ultra=ultra.name if ultra else AUTO,
         work_dir=project.work_dir,
-        cwd=cwd,
+        cwd=project.work_dir,
         env=env,
-        opencode_json=render_opencode(
-            project, config, more_instructions=(str(project.work_dir / "AGENTS.md"),)
-        ),
+        opencode_json=opencode_json,
         opencode_path=project.opencode_json,
-        trusting=trusting,
+        trusting=False,
     )
 
 
