@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, Response
 
 from llmstack.errors import LlmstackError
-from llmstack.policy.ladder import AUTO
+from llmstack.policy.decision import AUTO
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.forward import of_swapper

@@ -23,10 +23,13 @@ from llmstack.config.model import (
     StackConfig,
     Tier,
 )
-from llmstack.policy.ladder import ContextOverflowError, decide
+from llmstack.policy.decision import ContextOverflowError, StackState
+from llmstack.policy.ladder import ladder
+from llmstack.policy.session import decide
+from llmstack.router.sessions import Sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 SLOTS = 2  # `parallel` of the default profile
 CACHE_RAM = 20_000  # tokens in its `cache_ram_gb = 1`, at 50 KB a token
@@ -79,16 +82,54 @@ class Policy(Protocol):
 class PlainLadder:
     """The base policy, each request for itself."""
 
-    config: StackConfig
+    stack: Stack
 
     def choose(self, step: Step, resident: frozenset[str]) -> str | None:  # noqa: ARG002 - of the Protocol
         try:
-            return decide(step.facts, self.config, {}).tier
+            return ladder(step.facts, self.stack.config, StackState()).tier
         except ContextOverflowError:
             return None
 
     def served(self, step: Step, tier: str, prompt: int) -> None:
         pass
+
+
+@dataclass
+class SessionPolicy:
+    """The policy as the router has it: with its store of sessions and what the tiers' tokens measure."""
+
+    stack: Stack
+    now: float = 0.0
+    sessions: Sessions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sessions = Sessions(clock=lambda: self.now)
+
+    def choose(self, step: Step, resident: frozenset[str]) -> str | None:
+        self.now = step.at
+        key = self.sessions.key(step.session, step.opening, step.facts)
+        heavy = {name for name in resident if name != "fast"}
+        full = len(heavy) >= self.stack.beside_fast
+        evicting = {
+            tier.name
+            for tier in self.stack.config.tiers.values()
+            if full and tier.backend is Backend.GGUF and tier.name not in resident
+        }
+        state = StackState(
+            resident=resident,
+            evicting=frozenset(evicting),
+            engaged=self.sessions.engaged(key),
+            factors=self.sessions.factors,
+        )
+        try:
+            tier = decide(step.facts, self.stack.config, state, self.sessions.get(key), step.at).tier
+        except ContextOverflowError:
+            return None
+        self.sessions.remember(key, step.facts, self.stack.config, tier)
+        return tier
+
+    def served(self, step: Step, tier: str, prompt: int) -> None:
+        self.sessions.observe(tier, step.facts.context_tokens, prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +138,18 @@ class Counts:
 
     Attributes:
         switches: requests of a conversation at another tier than its last one.
-        pending: of them, those with a tool result pending.
+        pending: of them, those with a tool result pending; `forced` where the tier before cannot hold it.
     again: prompt tokens that the conversation had sent before, and that are read again because it was
             switched or the model was evicted; `displaced` because other conversations took its slot.
         too_large: requests sent to a tier that cannot hold them.
-        weaker: requests at a weaker tier than the ladder's.
+        weaker: requests at a weaker tier than the ladder's, where that one holds them.
         loads: models loaded.
     """
 
     requests: int = 0
     switches: int = 0
     pending: int = 0
+    forced: int = 0
     again: int = 0
     displaced: int = 0
     too_large: int = 0
@@ -189,7 +231,7 @@ class Machine:
 
 def replay(steps: list[Step], stack: Stack, policy: Policy) -> Counts:
     """Return what one trace comes to."""
-    machine, ladder = Machine(stack), PlainLadder(stack.config)
+    machine, ladder = Machine(stack), PlainLadder(stack)
     last: dict[str, tuple[str, int, tuple[Piece, ...]]] = {}
     total: Counter[str] = Counter()
     tiers: Counter[str] = Counter()
@@ -202,17 +244,24 @@ def replay(steps: list[Step], stack: Stack, policy: Policy) -> Counts:
         tier, plain = stack.config.tiers[name], ladder.choose(step, frozenset())
         tiers[name] += 1
         prompt = int(step.facts.context_tokens * TRUE_FACTORS[name])
-        total["too_large"] += prompt + step.facts.output_tokens > tier.ctx_size
-        total["weaker"] += plain is not None and _strength(stack, name) < _strength(stack, plain)
+        total["too_large"] += not _holds(stack, name, step)
+        fit = plain is not None and _holds(stack, plain, step)
+        total["weaker"] += fit and plain is not None and _strength(stack, name) < _strength(stack, plain)
         before, loaded, earlier = last.get(step.talk, (name, 0, ()))
         total["switches"] += before != name
-        total["pending"] += before != name and step.facts.tool_result_pending
+        if before != name and step.facts.tool_result_pending:
+            total["pending" if _holds(stack, before, step) else "forced"] += 1
         missed = max(0, shared(earlier, step.prompt) - machine.serve(tier, step))
         cause = "displaced" if (before, loaded) == (name, machine.loads[name]) else "again"
         total[cause] += missed
         last[step.talk] = (name, machine.loads[name], step.prompt)
         policy.served(step, name, prompt)
     return Counts(**total, loads=machine.loads.total(), tiers=tiers)
+
+
+def _holds(stack: Stack, name: str, step: Step) -> bool:
+    prompt = int(step.facts.context_tokens * TRUE_FACTORS[name])
+    return prompt + step.facts.output_tokens <= stack.config.tiers[name].ctx_size
 
 
 def _strength(stack: Stack, name: str) -> int:
@@ -227,11 +276,11 @@ def add(one: Counts, other: Counts) -> Counts:
     return replace(one, **sums, tiers=Counter(one.tiers) + Counter(other.tiers))
 
 
-def total(stack: Stack, make: type[PlainLadder], seeds: tuple[int, ...] = SEEDS) -> Counts:
+def total(stack: Stack, make: Callable[[Stack], Policy], seeds: tuple[int, ...] = SEEDS) -> Counts:
     """Return the sum over all traces."""
     counts = Counts()
     for seed in seeds:
-        counts = add(counts, replay(trace(seed), stack, make(stack.config)))
+        counts = add(counts, replay(trace(seed), stack, make(stack)))
     return counts
 
 
@@ -241,6 +290,7 @@ def main() -> None:
     for name, stack in STACKS.items():
         print(f"\n{name}")
         show("ladder", total(stack, PlainLadder))
+        show("session", total(stack, SessionPolicy))
 
 
 def show(name: str, counts: Counts) -> None:

@@ -13,7 +13,7 @@ def test_the_same_seed_is_the_same_trace() -> None:
 
 def test_the_plain_ladder_switches_in_tool_loops_and_reads_again() -> None:
     for name, stack in STACKS.items():
-        counts = replay(trace(101), stack, PlainLadder(stack.config))
+        counts = replay(trace(101), stack, PlainLadder(stack))
         assert counts.requests == len(trace(101)), name
         assert counts.weaker == 0
         assert counts.switches >= counts.pending
