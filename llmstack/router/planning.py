@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
 from llmstack.policy.decision import AUTO, ContextOverflowError, Decision, NoTierError
@@ -13,6 +15,7 @@ from llmstack.policy.session import decide
 from llmstack.router.call import Call
 from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
+from llmstack.router.dialects.table import dialect_of
 from llmstack.router.sessions import session_name
 
 if TYPE_CHECKING:
@@ -123,6 +126,28 @@ def decide_for(model: str | None, facts: RequestFacts, service: Service, session
         text = f"{tier.name} cannot start: {state.unavailable[tier.name]}"
         raise RequestFailedError(FailureReport(503, "model_unavailable", text))
     return named_decision(model, tier, facts, config, state)
+
+
+def explain(body: dict[str, Any], name: str, service: Service) -> dict[str, Any]:
+    """Return where a request would go and every rule that was tried; nothing is sent or remembered.
+
+    Args:
+        body: of the request, of any API that `auto` serves.
+        name: of its conversation, as a client's header would say it; may be empty.
+        service: tiers and their state.
+
+    Raises:
+        RequestFailedError: it cannot be served, and why.
+    """
+    parsed = _parse(dialect_of(body), json.dumps(body).encode())
+    session = service.sessions.key(name or parsed.session or "", parsed.opening, parsed.facts)
+    decision = decide_for(parsed.model, parsed.facts, service, session)
+    return {
+        **asdict(decision),
+        "conversation_tokens": parsed.facts.conversation_tokens,
+        "context_tokens": parsed.facts.context_tokens,
+        "session_known": service.sessions.get(session) is not None,
+    }
 
 
 def _upstream_path(target: str) -> tuple[str, str]:
