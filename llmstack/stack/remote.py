@@ -39,13 +39,18 @@ def remote_url(project: Project | None) -> str | None:
     return pinned.url if pinned is not None else None
 
 
+def client_of(url: str, env: Mapping[str, str]) -> RouterClient:
+    """Return what talks to a router, with the key of this environment."""
+    return RouterClient(url, env.get(KEY, "").strip())
+
+
 def fetch(url: str, env: Mapping[str, str]) -> Remote:
     """Return what a router serves.
 
     Raises:
         LlmstackError: it does not answer in time, wants another key, or is no llmstack router.
     """
-    client = RouterClient(url, env.get(KEY, "").strip())
+    client = client_of(url, env)
     text = _in_time(url, client.models_ini)
     if text.lstrip()[:1] == "<":
         raise LlmstackError(
@@ -68,7 +73,7 @@ def fetch_status(url: str, env: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         LlmstackError: as for `fetch`.
     """
-    return _in_time(url, RouterClient(url, env.get(KEY, "").strip()).status)
+    return _in_time(url, client_of(url, env).status)
 
 
 def _in_time(url: str, ask: Callable[[], Answer]) -> Answer:
