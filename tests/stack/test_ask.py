@@ -78,6 +78,14 @@ def test_nothing_listening_is_one_error_that_says_what_to_do(here: CliProject) -
     assert here.run("ask", "hello").err.startswith("error: the stack is not running\n")
 
 
+def test_a_cloned_project_cannot_say_where_prompts_go(here: CliProject) -> None:
+    (here.directory / ".llmstack").mkdir()
+    (here.directory / ".llmstack" / "default-channel").write_text("external http://127.0.0.1:9\n")
+    here.env["LLMSTACK_API_KEY"] = KEY
+    refused = here.run("ask", "hello")
+    assert (refused.code, "llmstack trust" in refused.err, "127.0.0.1:9" in refused.err) == (1, True, False)
+
+
 @pytest.mark.engine
 def test_a_tier_of_the_running_stack(stack: CliProject) -> None:
     said = stack.run("ask", "-m", "plan", "hello there").check()
