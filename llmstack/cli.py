@@ -11,6 +11,7 @@ import typer
 
 from llmstack.commands import (
     ask,
+    cache,
     check,
     demo,
     download,
@@ -61,6 +62,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "unload": unload.unload,
     "promote": promote.promote,
     "mcp": mcp.mcp,
+    "cache": cache.cache,
     "trust": trust.trust,
     "help": help_.help_,
 }

@@ -48,6 +48,11 @@ class UserDirs:
         return self.data / "trusted.toml"
 
     @property
+    def prompt_caches(self) -> Path:
+        """What models have read of conversations, saved when they are stopped."""
+        return self.cache / "kv"
+
+    @property
     def demo_models(self) -> Path:
         """The tiny models that `demo` builds."""
         return self.data / "demo-models"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from llmstack.stack.demo import Demo
     from llmstack.stack.install import Installed
     from llmstack.stack.promote import Promoted
+    from llmstack.stack.prompt_caches import PromptCaches
     from llmstack.stack.proposal import Proposal
     from llmstack.stack.reload import Reloaded
     from llmstack.stack.start import Started
@@ -112,6 +113,29 @@ def promoted(console: Console, done: Promoted) -> None:
     console.say("next: `llmstack restart`" if done.running else "next: `llmstack start`")
 
 
+def prompt_caches(console: Console, found: PromptCaches) -> None:
+    """Show the saved prompt caches."""
+    now = time.time()
+    if found.saved:
+        console.table(
+            ("tier", "model…", ">tokens", ">size", ">used"),
+            [
+                (
+                    escape(one.tier),
+                    escape(one.model),
+                    str(one.tokens),
+                    size(one.size_bytes),
+                    f"{duration(max(0.0, now - one.used))} ago",
+                )
+                for one in found.saved
+            ],
+        )
+    console.say(
+        f"{len(found.saved)} conversations, {size(found.total_bytes)} of {size(found.budget_bytes)}"
+        f" in {escape(str(found.directory))}"
+    )
+
+
 def status(console: Console, now: StackStatus) -> None:
     """Show the router, the tiers and the last decisions."""
     router = now.router
@@ -124,6 +148,7 @@ def status(console: Console, now: StackStatus) -> None:
             f"swapper  {swapper['kind']}{where}, {swapper['engine']} llama.cpp,"
             f" budget {swapper['budget_gb']:g} GB"
         )
+        console.data(f"prompts  saved on swap: {swapper['prompt_cache']}")
     else:
         console.data(f"router   {router.url}  {router.problem}")
     console.data(f"project  {now.work_dir}  channel {now.channel}\n")

@@ -146,6 +146,7 @@ def main() -> NoReturn:
     hold_on(
         take_lifeline(), lambda: os._exit(0)
     )  # acts before or after loading, which holds the interpreter lock
+    os.umask(0o077)  # saved prompts are conversations
     import xllamacpp as x  # noqa: PLC0415 - after the flags were checked
 
     try:

@@ -20,6 +20,7 @@ GRACE_S = 4.0
 def main() -> None:
     """Run the given command line, and end it when asked to or when the parent is gone."""
     lifeline = take_lifeline()
+    os.umask(0o077)  # a server that saves its prompts writes conversations
     hook = None if os.name == "nt" else die_with_parent
     try:
         server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=hook)  # noqa: PLW1509 - no threads yet

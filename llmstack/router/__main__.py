@@ -84,7 +84,7 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
             guard=guard,
             upstream=Upstream(),
             env=env,
-            bin_dir=UserDirs.from_env(env).bin,
+            dirs=UserDirs.from_env(env),
         )
 
     with _listen(host, port) as listening, asyncio.Runner(loop_factory=new_loop) as runner:

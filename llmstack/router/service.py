@@ -27,11 +27,10 @@ from llmstack.swapper.swap_process import SwapProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from llmstack.channel import Channel
     from llmstack.config.model import StackConfig, Tier
-    from llmstack.paths import Project
+    from llmstack.paths import Project, UserDirs
     from llmstack.router.call import Call
     from llmstack.router.failover import Kind
     from llmstack.router.guard import Guard
@@ -238,6 +237,7 @@ class Service:
                 "engine": self.found.engine.kind if self.found.engine else None,
                 "budget_gb": round(self.found.plan.budget / 1024**3, 2),
                 "sets": self.found.plan.sets(),
+                "prompt_cache": self.swapper.prompt_cache,
                 **self._llama_swap(),
             },
             "preload": self.preloaded,
@@ -283,16 +283,16 @@ def _refuse_what_needs_a_restart(running: StackConfig, edited: StackConfig) -> N
 
 
 def build_swapper(
-    config: StackConfig, found: Survey, project: Project, env: Mapping[str, str], bin_dir: Path
+    config: StackConfig, found: Survey, project: Project, env: Mapping[str, str], dirs: UserDirs
 ) -> Swapper:
     """Return llama-swap where its binary is installed or asked for, else the built-in pool.
 
     Raises:
         LlmstackError: it is asked for and not installed.
     """
-    binary = llama_swap_binary(config.settings.swapper, bin_dir)
+    binary = llama_swap_binary(config.settings.swapper, dirs.bin)
     if binary is None:
-        return BuiltinSwapper(project, config, found, env)
+        return BuiltinSwapper(project, config, found, env, dirs.prompt_caches)
     swap = SwapProcess(
         binary,
         project.llama_swap_yaml,
@@ -313,7 +313,7 @@ def build_service(
     guard: Guard,
     upstream: Upstream,
     env: Mapping[str, str],
-    bin_dir: Path,
+    dirs: UserDirs,
 ) -> Service:
     """Look at the machine and put the router's state together. Inside the event loop."""
     found = survey(config, env)
@@ -323,7 +323,7 @@ def build_service(
         config=config,
         guard=guard,
         found=found,
-        swapper=build_swapper(config, found, project, env, bin_dir),
+        swapper=build_swapper(config, found, project, env, dirs),
         env=env,
         upstream=upstream,
     )

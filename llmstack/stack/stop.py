@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmstack.paths import Project
     from llmstack.process.identity import Daemon
 
-STOP_GRACE_S = 10.0
+STOP_GRACE_S = 20.0  # it saves prompts, gigabytes, before it ends
 LLAMA_SWAP = "llama-swap"
 LLAMA_SWAP_GRACE_S = 5.0  # its launcher gives it four
 

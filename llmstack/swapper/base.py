@@ -73,6 +73,10 @@ class Lease(Protocol):
         """The server's slot that keeps this conversation; None where the server chooses."""
 
     @property
+    def kv(self) -> str:
+        """What was done about the prompt cache, such as `restored 48211 tokens in 0.4 s`; empty: nothing."""
+
+    @property
     def headers(self) -> Mapping[str, str]:
         """What its server wants with every request, such as its key."""
 
@@ -102,12 +106,18 @@ class Swapper(Protocol):
     def kind(self) -> Literal["builtin", "llama-swap"]:
         """Which one it is."""
 
-    async def acquire(self, tier: str, session: str = "") -> Lease:
+    @property
+    def prompt_cache(self) -> str:
+        """What becomes of prompts when a model is stopped: `on: …` or `off: …`, in words."""
+
+    async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> Lease:
         """Wait until a tier is resident and has a place, and return the right to use it.
 
         Args:
             tier: its name.
             session: the conversation, so that it finds its slot again; empty where there is none.
+            pinned: the request will name the lease's slot to the server. Not every dialect of llama.cpp's
+                can; then the server chooses by what its slots hold, and the lease names none.
 
         Raises:
             SwapError: it cannot be started, or the queue is full or too slow.

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING
 
 from llmstack.engine.command import server_env, server_flags
 from llmstack.errors import LlmstackError
+from llmstack.swapper.kv_files import GB, KvFiles, budget_bytes
+from llmstack.swapper.kv_identity import KvPlace, kv_identity
 from llmstack.swapper.model_server import HOST, LlamaServer, Ports
 from llmstack.swapper.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from llmstack.config.model import StackConfig, Tier
+    from llmstack.engine.binary import EngineBinary
     from llmstack.paths import Project
     from llmstack.swapper.survey import Survey
+
+ROOMY = 1.2  # a saved slot holds its tokens, too, beside what is counted
 
 
 class BuiltinSwapper(Pool):
@@ -26,21 +32,33 @@ class BuiltinSwapper(Pool):
         config: tiers as the running channel has them.
         found: what this machine can serve.
         env: of the model servers, before it is scrubbed.
+        kv_root: where prompt caches are saved, for all projects.
     """
 
-    def __init__(self, project: Project, config: StackConfig, found: Survey, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, project: Project, config: StackConfig, found: Survey, env: Mapping[str, str], kv_root: Path
+    ) -> None:
         settings = config.settings
         reserved = frozenset({settings.router_port, settings.swap_port, settings.litellm_port})
         self._project = project
         self._ports = Ports(settings.start_port, reserved)
         self._env = server_env(env, api_key=secrets.token_urlsafe(32))
         self._config, self._found = config, found
+        self._kv = KvFiles(kv_root, budget_bytes(settings.kv_cache_gb, kv_root))
         super().__init__(
             self._servers_of(config, found),
             found.plan,
             ttls=_ttls(config, found),
             slots=_slots(config, found),
+            kv_files=self._kv,
         )
+
+    @property
+    def prompt_cache(self) -> str:
+        """What becomes of prompts when a model is stopped, in words."""
+        if not self._kv.budget:
+            return "off: kv_cache_gb = 0"
+        return f"on: up to {self._kv.budget / GB:.3g} GB in {self._kv.root}"
 
     async def reload(self, config: StackConfig, found: Survey) -> list[str]:
         """Take up an edited configuration without dropping a request.
@@ -55,6 +73,7 @@ class BuiltinSwapper(Pool):
             or _command(self._config, self._found, name) != _command(config, found, name)
         }
         self._config, self._found = config, found
+        self._kv.budget = budget_bytes(config.settings.kv_cache_gb, self._kv.root)
         self.replace(
             self._servers_of(config, found),
             found.plan,
@@ -66,21 +85,36 @@ class BuiltinSwapper(Pool):
 
     def _servers_of(self, config: StackConfig, found: Survey) -> Callable[[str], LlamaServer]:
         def server(name: str) -> LlamaServer:
-            tier, weights = config.tiers[name], found.tiers[name].weights
-            if weights is None or found.engine is None:
+            tier, weights, engine = config.tiers[name], found.tiers[name].weights, found.engine
+            if weights is None or engine is None:
                 why = found.unavailable.get(name, "its file is not on disk")
                 raise LlmstackError(f"{name} cannot start: {why}")
             return LlamaServer(
                 name,
                 lambda port: server_flags(tier, weights, host=HOST, port=port),
-                found.engine,
+                engine,
                 env=self._env,
                 ports=self._ports,
                 pid_file=self._project.pid_file(f"model-{name}"),
                 log=self._project.log(name),
+                kv=lambda: self._place(tier, found, weights, engine),
             )
 
         return server
+
+    def _place(self, tier: Tier, found: Survey, weights: Path, engine: EngineBinary) -> KvPlace | None:
+        """Return where a tier's prompts are saved; models that answer no chat have none worth it."""
+        need = found.tiers[tier.name].need
+        if tier.serves != "chat" or not self._kv.budget or need is None:
+            return None
+        identity, slots = kv_identity(tier, weights, engine), tier.engine.parallel
+        return KvPlace(
+            identity,
+            self._kv.prepare(identity),
+            tier.model.label,
+            most_bytes=round(ROOMY * (need.kv + need.checkpoints) / slots),
+            token_bytes=need.kv // slots // tier.ctx_size,
+        )
 
 
 def _command(config: StackConfig, found: Survey, name: str) -> object:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from llmstack.config.model import StackConfig
     from llmstack.swapper.base import Lease, ModelState
+    from llmstack.swapper.kv_identity import KvPlace
     from llmstack.swapper.survey import Survey
     from llmstack.swapper.swap_process import SwapProcess
 
@@ -51,6 +52,7 @@ class SwappedServer:
         self._stopped = False
         self.pid: int | None = None
         self.port: int | None = None
+        self.place: KvPlace | None = None  # llama-swap stops servers without asking: nothing is saved
 
     @property
     def url(self) -> str:
@@ -164,10 +166,15 @@ class LlamaSwap:
                 pause = RESTART_S if time.monotonic() - began > STEADY_S else min(2 * pause, STEADY_S)
                 await asyncio.sleep(pause)
 
-    async def acquire(self, tier: str, session: str = "") -> Lease:
+    @property
+    def prompt_cache(self) -> str:
+        """Off."""
+        return "off: llama-swap stops models without saving what they have read; `swapper = builtin` does"
+
+    async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> Lease:
         """Wait until a tier is resident and has a place, and return the right to use it."""
         self._look_after()
-        return await self._pool.acquire(tier, session)
+        return await self._pool.acquire(tier, session, pinned=pinned)
 
     def _look_after(self) -> None:
         """Watch over llama-swap again, after it could not be started."""

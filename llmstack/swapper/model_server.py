@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmstack.engine.binary import EngineBinary
+    from llmstack.swapper.kv_identity import KvPlace
+
+_log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 PORTS = 200  # how far beyond the first port a free one is looked for
@@ -44,6 +48,10 @@ class ModelServer(Protocol):
     @property
     def port(self) -> int | None:
         """The port it listens on once started."""
+
+    @property
+    def place(self) -> KvPlace | None:
+        """Where it saves what its slots hold, once started; None where it does not."""
 
     async def start(self) -> None:
         """Start it and wait until it answers; LlmstackError with its last lines if it does not."""
@@ -105,6 +113,11 @@ class LlamaServer:
         ports: where its port comes from.
         pid_file: where its pid file goes; `log` its output.
         load_s: seconds it may take to load.
+        kv: finds out where it saves what its slots hold; asked at the start, in a thread, as it reads the
+            model's file.
+
+    Attributes:
+        place: the same once it was asked.
     """
 
     def __init__(
@@ -118,6 +131,7 @@ class LlamaServer:
         pid_file: Path,
         log: Path,
         load_s: float = 900.0,
+        kv: Callable[[], KvPlace | None] = lambda: None,
     ) -> None:
         self._tier = tier
         self._flags = flags
@@ -127,6 +141,8 @@ class LlamaServer:
         self._pid_file = pid_file
         self._log = log
         self._load_s = load_s
+        self._kv = kv
+        self.place: KvPlace | None = None
         self._child: Child | None = None
         self._stopped = False
         self.port: int | None = None
@@ -150,9 +166,11 @@ class LlamaServer:
         """Start it and wait until it answers."""
         try:
             self._refuse_if_stopped()
+            saving = await self._saving()
+            self._refuse_if_stopped()
             self.port = self._ports.take(self)
             self._child = await Child.spawn(
-                self._engine.argv(self._flags(self.port)),
+                self._engine.argv((*self._flags(self.port), *saving)),
                 env=self._env,
                 port=self.port,
                 pid_file=self._pid_file,
@@ -170,6 +188,14 @@ class LlamaServer:
         except BaseException:
             await self.stop()
             raise
+
+    async def _saving(self) -> tuple[str, ...]:
+        """Return the flags for saving prompts; without them the model serves as well."""
+        try:
+            self.place = await asyncio.to_thread(self._kv)
+        except (OSError, LlmstackError) as error:
+            _log.warning("%s: its prompts cannot be saved: %s", self._tier, error)
+        return ("--slot-save-path", str(self.place.directory)) if self.place else ()
 
     def _refuse_if_stopped(self) -> None:
         if self._stopped:

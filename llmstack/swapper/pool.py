@@ -6,23 +6,26 @@ What to do is decided by `schedule`; this carries it out.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from llmstack.errors import LlmstackError
 from llmstack.swapper.base import ModelState, SwapError
+from llmstack.swapper.kv_cache import CLOSE_S, LEAVE_S, ModelKv
+from llmstack.swapper.kv_engine import EngineSlots
+from llmstack.swapper.lease import Model, PoolLease, Request
 from llmstack.swapper.schedule import PATIENCE_S, Running, Waiter, schedule
+from llmstack.swapper.slots import Slots
 from llmstack.swapper.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Mapping
-    from types import TracebackType
 
     from llmstack.swapper.base import State
+    from llmstack.swapper.kv_files import KvFiles
     from llmstack.swapper.model_server import ModelServer
     from llmstack.swapper.planner import MemoryPlan
 
@@ -47,84 +50,6 @@ class Limits:
     patience_s: float = PATIENCE_S
 
 
-@dataclass(slots=True)
-class _Model:
-    """A model that holds memory."""
-
-    server: ModelServer
-    state: Literal["starting", "ready", "stopping"]
-    since: float
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    leases: int = 0
-    load_s: float = 0.0
-    last_used: float = 0.0
-    unwanted: bool = False
-
-
-@dataclass(slots=True)
-class _Request:
-    """A request in the queue."""
-
-    tier: str
-    since: float
-    granted: asyncio.Future[_Model] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
-
-    @property
-    def lease(self) -> _Model | None:
-        """The model it was granted a lease of, if it was."""
-        over = self.granted.done() and not self.granted.cancelled() and self.granted.exception() is None
-        return self.granted.result() if over else None
-
-
-class PoolLease:
-    """A lease of the built-in pool."""
-
-    origin: Literal["engine"] = "engine"
-
-    def __init__(self, pool: Pool, tier: str, model: _Model) -> None:
-        self._pool = pool
-        self._model = model
-        self._given_back = False
-        self.tier = tier
-
-    @property
-    def url(self) -> str:
-        """Address of the model server."""
-        return self._model.server.url
-
-    @property
-    def slot(self) -> int | None:
-        """The server chooses."""
-        return None
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The model server's key."""
-        return self._model.server.headers
-
-    async def failure(self) -> str | None:
-        """Return why the model server ended, if it did."""
-        return await self._model.server.failure()
-
-    async def explain(self, status: int, body: bytes) -> str | None:
-        """Return why, where an answer with this status is not the model server's own."""
-        return await self._model.server.explain(status, body)
-
-    async def __aenter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the lease back."""
-        if not self._given_back:
-            self._given_back = True
-            self._pool.release(self._model)
-
-
 class Pool:
     """The built-in pool.
 
@@ -133,6 +58,7 @@ class Pool:
         plan: sizes and budget; its tiers are the ones that can be asked for.
         ttls: seconds idle before a tier is stopped; `slots`: requests it serves at once.
         limits: bounds of its queues.
+        kv_files: where prompt caches are saved; None where they are not.
         clock: monotonic seconds.
     """
 
@@ -146,20 +72,22 @@ class Pool:
         ttls: Mapping[str, float],
         slots: Mapping[str, int],
         limits: Limits = Limits(),
+        kv_files: KvFiles | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._terms = self._target = Terms(servers, plan, ttls, slots)
         self._limits = limits
+        self._kv_files = kv_files
         self._clock = clock
-        self._models: dict[str, _Model] = {}
-        self._queue: dict[int, _Request] = {}  # insertion order is the order of arrival
+        self._models: dict[str, Model] = {}
+        self._queue: dict[int, Request] = {}  # insertion order is the order of arrival
         self._ids = itertools.count()
         self._failures: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake: asyncio.TimerHandle | None = None
         self._closing = False
 
-    async def acquire(self, tier: str, session: str = "") -> PoolLease:  # noqa: ARG002 - slots are not pinned yet
+    async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> PoolLease:
         """Wait until a tier is resident and has a free slot, and return the right to use it."""
         if self._closing:
             raise SwapError("the router is stopping", retry_after=5)
@@ -167,7 +95,15 @@ class Pool:
             raise SwapError(f"{tier} is none of the tiers that this pool serves")
         if sum(request.tier == tier for request in self._queue.values()) >= self._limits.queue:
             raise SwapError(f"{self._limits.queue} requests are waiting for {tier} already", retry_after=10)
-        number, request = next(self._ids), _Request(tier, self._clock())
+        request = Request(tier, self._clock(), session)
+        await self._granted(request)
+        lease = PoolLease(self._release, request, pinned=pinned)
+        await lease.prepare()
+        return lease
+
+    async def _granted(self, request: Request) -> None:
+        """Wait in the queue until a request is granted."""
+        number = next(self._ids)
         self._queue[number] = request
         try:
             self._act()
@@ -176,17 +112,21 @@ class Pool:
         except TimeoutError:
             pass
         except asyncio.CancelledError:
-            if (model := request.lease) is not None:
-                self.release(model)  # granted and cancelled in the same moment: it must not be lost
+            if (granted := request.lease) is not None:  # in the same moment: it must not be lost
+                model, slot = granted
+                model.slots.give_back(slot, served=False)
+                self._release(model)
             raise
         finally:
             if self._queue.pop(number, None) is not None:
                 self._act()
         if not request.granted.done():
-            raise SwapError(f"{tier} did not become free within {self._limits.wait_s:g} s", retry_after=30)
-        return PoolLease(self, tier, request.granted.result())
+            raise SwapError(
+                f"{request.tier} did not become free within {self._limits.wait_s:g} s", retry_after=30
+            )
+        request.granted.result()
 
-    def release(self, model: _Model) -> None:
+    def _release(self, model: Model) -> None:
         """Take a lease back."""
         model.leases -= 1
         model.last_used = self._clock()
@@ -275,7 +215,7 @@ class Pool:
         self._closing = True
         self._wake_at(None)
         for request in self._queue.values():
-            _fail(request, SwapError("the router is stopping", retry_after=5))
+            request.refuse(SwapError("the router is stopping", retry_after=5))
         for tier, model in self._models.items():
             if model.state != "stopping":
                 self._set(tier, "stopping")
@@ -306,14 +246,14 @@ class Pool:
         for number in actions.grants:
             request = self._queue.pop(number)
             model = self._models[request.tier]
-            model.leases += 1
-            request.granted.set_result(model)
+            request.grant(model)
         for tier in actions.stops:
             self._set(tier, "stopping")
             self._spawn(self._stop(tier, self._models[tier]))
         for tier in actions.starts:
             try:
-                model = _Model(self._terms.servers(tier), "starting", now)
+                slots = Slots(self._terms.slots[tier])
+                model = Model(self._terms.servers(tier), "starting", now, slots)
             except LlmstackError as error:
                 self._refuse(tier, error)
             else:
@@ -323,11 +263,11 @@ class Pool:
         if any(tier not in self._models for tier in actions.starts):
             self._act()  # those who waited for it were refused, others may have its place
 
-    def _running(self, tier: str, model: _Model) -> Running:
+    def _running(self, tier: str, model: Model) -> Running:
         return Running(
             state=model.state,
             leases=model.leases,
-            slots=self._terms.slots[tier],
+            slots=len(model.slots.all),
             ready_since=model.since,
             load_s=model.load_s,
             last_used=model.last_used,
@@ -354,7 +294,7 @@ class Pool:
 
     # One model's life
 
-    async def _run(self, tier: str, model: _Model) -> None:
+    async def _run(self, tier: str, model: Model) -> None:
         """Start a model, keep it until its process ends, then forget it."""
         error: LlmstackError | None = None
         try:
@@ -372,13 +312,13 @@ class Pool:
             self._refuse(tier, error)
         self._forget(tier, model)
 
-    def _forget(self, tier: str, model: _Model) -> None:
+    def _forget(self, tier: str, model: Model) -> None:
         if not model.gone.is_set():
             model.gone.set()
             del self._models[tier]
             self._act()
 
-    async def _start(self, tier: str, model: _Model) -> None:
+    async def _start(self, tier: str, model: Model) -> None:
         plan = self._terms.plan
         if plan.exceeds(tier):
             _log.warning(
@@ -393,17 +333,24 @@ class Pool:
             return  # it is being stopped already
         self._failures.pop(tier, None)
         model.load_s = self._clock() - model.since
+        model.kv = self._kv_of(tier, model.server)
         self._set(tier, "ready")
         _log.info("%s is resident after %.2f s (pid %s)", tier, model.load_s, model.server.pid)
         self._act()
 
-    async def _stop(self, tier: str, model: _Model) -> None:
+    async def _stop(self, tier: str, model: Model) -> None:
         try:
+            await model.save_prompts(CLOSE_S if self._closing else LEAVE_S)
             await model.server.stop()
         except Exception:  # noqa: BLE001 - a bug in stopping one must not keep the others from being stopped
             _log.exception("stopping %s", tier)
         else:
             _log.info("%s was stopped", tier)
+
+    def _kv_of(self, tier: str, server: ModelServer) -> ModelKv | None:
+        if self._kv_files is None or server.place is None:
+            return None
+        return ModelKv(tier, EngineSlots(server.url, server.headers), server.place, self._kv_files)
 
     def _refuse(self, tier: str, error: LlmstackError) -> None:
         """Answer everybody who waits for a tier that could not start; the next request tries again."""
@@ -411,9 +358,4 @@ class Pool:
         _log.error("%s cannot start: %s", tier, error.message)
         for request in self._queue.values():
             if request.tier == tier:
-                _fail(request, SwapError(error.message, hint=error.hint))
-
-
-def _fail(request: _Request, error: SwapError) -> None:
-    with contextlib.suppress(asyncio.InvalidStateError):
-        request.granted.set_exception(error)
+                request.refuse(SwapError(error.message, hint=error.hint))

@@ -177,6 +177,7 @@ class FakeLease:
         self.tier = name
         self.url = swapper.url
         self.slot: int | None = None
+        self.kv = ""
         self.headers: Mapping[str, str] = {"authorization": f"Bearer {ENGINE_KEY}"}
 
     async def failure(self) -> str | None:
@@ -199,6 +200,7 @@ class FakeSwapper:
     """Hands out leases of one server, when told to."""
 
     kind: Literal["builtin", "llama-swap"] = "builtin"
+    prompt_cache = "off: a test"
 
     def __init__(self, url: str = "http://127.0.0.1:1") -> None:
         self.url = url
@@ -212,7 +214,7 @@ class FakeSwapper:
         self.sessions: list[str] = []
         self.tiers: Collection[str] = ()
 
-    async def acquire(self, tier: str, session: str = "") -> FakeLease:
+    async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> FakeLease:  # noqa: ARG002 - a fake has no slots
         self.sessions.append(session)
         self.waiting += 1
         try:

@@ -103,10 +103,10 @@ async def test_a_stream_that_fails_before_its_first_token(script: Callable[[Aske
 
 async def test_a_tier_that_cannot_start() -> None:
     class Swapper(FakeSwapper):
-        async def acquire(self, tier: str, session: str = "") -> Any:
+        async def acquire(self, tier: str, session: str = "", **about: Any) -> Any:
             if tier == "code-ultra":
                 raise SwapError("code-ultra cannot start: out of memory")
-            return await super().acquire(tier, session)
+            return await super().acquire(tier, session, **about)
 
     async with stack(well_behaved, swapper=Swapper()) as (running, _):
         status, tier, reason = await tier_and_reason(running, asking())
@@ -157,10 +157,10 @@ async def test_a_hosted_tier_never_stands_in_for_a_local_one() -> None:
 
 async def test_a_tier_that_loads_too_long_is_left_for_one_that_is_up() -> None:
     class Slow(FakeSwapper):
-        async def acquire(self, tier: str, session: str = "") -> Any:
+        async def acquire(self, tier: str, session: str = "", **about: Any) -> Any:
             if tier == "code-ultra":
                 await asyncio.Event().wait()
-            return await super().acquire(tier, session)
+            return await super().acquire(tier, session, **about)
 
     swapper = Slow()
     swapper.loaded = ["code-smart"]

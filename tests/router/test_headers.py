@@ -121,10 +121,10 @@ async def test_logs_hold_no_words_and_no_keys(caplog: pytest.LogCaptureFixture) 
 
 async def test_a_bug_costs_one_request_and_leaves_a_trace(caplog: pytest.LogCaptureFixture) -> None:
     class Buggy(FakeSwapper):
-        async def acquire(self, tier: str, session: str = "") -> Any:
+        async def acquire(self, tier: str, session: str = "", **about: Any) -> Any:
             if tier == "plan":
                 raise ZeroDivisionError("prompt-words")
-            return await super().acquire(tier, session)
+            return await super().acquire(tier, session, **about)
 
     async with router(Buggy()) as running:
         reply = await chat(running, asking(model="plan"))

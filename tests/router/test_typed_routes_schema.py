@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import schemathesis
@@ -46,5 +46,5 @@ def running() -> Iterator[Running]:
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_no_answer_is_a_server_error(case: schemathesis.Case, running: Running) -> None:
+def test_no_answer_is_a_server_error(case: schemathesis.Case[Any], running: Running) -> None:
     case.call_and_validate(base_url=running.url, checks=[not_a_server_error])

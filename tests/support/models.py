@@ -26,6 +26,7 @@ class FakeServer:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: bool = False
     headers: dict[str, str] = field(default_factory=dict)
+    place: None = None
 
     @property
     def url(self) -> str:

@@ -1,0 +1,161 @@
+"""The built-in pool's models, the requests in its queue, and the leases that it hands out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from llmstack.swapper.base import SwapError
+    from llmstack.swapper.kv_cache import ModelKv
+    from llmstack.swapper.model_server import ModelServer
+    from llmstack.swapper.slots import Slot, Slots
+
+
+@dataclass(slots=True)
+class Model:
+    """A model that holds memory; `kv` saves its prompts once it is ready, where that is wanted."""
+
+    server: ModelServer
+    state: Literal["starting", "ready", "stopping"]
+    since: float
+    slots: Slots
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    leases: int = 0
+    load_s: float = 0.0
+    last_used: float = 0.0
+    unwanted: bool = False
+    kv: ModelKv | None = None
+
+    async def save_prompts(self, within_s: float) -> None:
+        """Save what its slots hold, before it is stopped."""
+        if self.kv is not None:
+            await self.kv.leave(self.slots, within_s)
+
+
+@dataclass(slots=True)
+class Request:
+    """A request in the queue."""
+
+    tier: str
+    since: float
+    session: str = ""
+    granted: asyncio.Future[tuple[Model, Slot]] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def grant(self, model: Model) -> None:
+        """Give it a slot of a model."""
+        model.leases += 1
+        self.granted.set_result((model, model.slots.take(self.session)))
+
+    def refuse(self, error: SwapError) -> None:
+        """Tell it why it cannot be served."""
+        with contextlib.suppress(asyncio.InvalidStateError):
+            self.granted.set_exception(error)
+
+    @property
+    def lease(self) -> tuple[Model, Slot] | None:
+        """The model and slot it was granted, if it was."""
+        over = self.granted.done() and not self.granted.cancelled() and self.granted.exception() is None
+        return self.granted.result() if over else None
+
+
+class PoolLease:
+    """A lease of the built-in pool.
+
+    Args:
+        release: takes it back.
+        request: what was granted.
+        pinned: the request names its slot to the engine; else the engine chooses, by what the slots hold.
+
+    Attributes:
+        kv: what was done about the prompt cache, in words; empty where nothing.
+    """
+
+    origin: Literal["engine"] = "engine"
+
+    def __init__(self, release: Callable[[Model], None], request: Request, *, pinned: bool) -> None:
+        self._release = release
+        self._model, self._slot = request.granted.result()
+        self._session = request.session
+        self._pinned = pinned
+        self._before: Mapping[int, int] = {}
+        self._given_back = False
+        self.tier = request.tier
+        self.kv = ""
+
+    @property
+    def url(self) -> str:
+        """Address of the model server."""
+        return self._model.server.url
+
+    @property
+    def slot(self) -> int | None:
+        """The conversation's slot."""
+        return self._slot.index if self._pinned else None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The model server's key."""
+        return self._model.server.headers
+
+    async def prepare(self) -> None:
+        """Bring the conversation's prompt into its slot, where it was saved. Cancelled, the lease is over."""
+        kv, slots = self._model.kv, self._model.slots
+        try:
+            if kv is None:
+                slots.holds(self._slot, self._session)
+            elif self._pinned:
+                self.kv = await kv.enter(slots, self._slot, self._session)
+            else:
+                # The engine will find the slot that holds the most of it: its own, once that is restored.
+                if kv.keeps(self._session):
+                    self.kv = await kv.enter(slots, self._slot, self._session)
+                self._before = await kv.tasks()
+        except BaseException:
+            self._give_back()
+            raise
+
+    async def failure(self) -> str | None:
+        """Return why the model server ended, if it did."""
+        return await self._model.server.failure()
+
+    async def explain(self, status: int, body: bytes) -> str | None:
+        """Return why, where an answer with this status is not the model server's own."""
+        return await self._model.server.explain(status, body)
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the lease back."""
+        try:
+            if not self._pinned and not self._given_back:
+                await self._find()
+        finally:
+            self._give_back()
+
+    async def _find(self) -> None:
+        """Find out in which slot the engine has served it."""
+        kv, slots = self._model.kv, self._model.slots
+        if kv is None or self._model.state == "stopping":
+            return
+        after = await kv.tasks()
+        others = {slot.index for slot in slots.all if slot.busy and slot is not self._slot}
+        changed = {index for index, task in after.items() if task != self._before.get(index)}
+        slots.served(self._session, changed - others)
+
+    def _give_back(self) -> None:
+        if not self._given_back:
+            self._given_back = True
+            self._model.slots.give_back(self._slot, served=self._pinned)
+            self._release(self._model)

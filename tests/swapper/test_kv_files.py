@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmstack.swapper.kv_costs import Costs, load_costs, store_costs
+from llmstack.swapper.kv_files import GB, DamagedError, KvFiles, Note, budget_bytes, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+DEAD = 2**22 + 1  # no process has this id
+
+
+def saved(files: KvFiles, session: str, size: int, *, identity: str = "model", used: int = 0) -> Path:
+    """Do what the engine and the cache do together."""
+    files.prepare(identity)
+    path = files.file(identity, session)
+    files.part(path).write_bytes(os.urandom(size))
+    files.commit(path, tier="a", model="a.gguf", tokens=size // 10)
+    if used:
+        os.utime(path, (used, used))
+    return path
+
+
+def test_what_is_saved_is_found_again_and_private(tmp_path: Path) -> None:
+    files = KvFiles(tmp_path / "kv", GB)
+    path = saved(files, "a conversation", 1000)
+    assert files.check(path) == Note("a", "a.gguf", 100, 1000, digest(path))
+    assert [(entry.path, entry.note.tokens) for entry in files.entries()] == [(path, 100)]
+    assert {oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()} == {"0o600"}
+    assert oct(files.root.stat().st_mode & 0o777) == "0o700"
+    assert "conversation" not in " ".join(str(file) for file in files.root.rglob("*"))
+    assert files.check(files.file("model", "another")) is None
+    assert files.clear() > 1000
+    assert list(files.root.iterdir()) == [path.parent]  # where a server may write
+    assert list(path.parent.iterdir()) == []
+
+
+def test_the_digest_sees_every_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmstack.swapper.kv_files.BLOCK", 64)
+    path, seen = tmp_path / "x", set()
+    content = bytearray(random.Random(1).randbytes(1000))  # noqa: S311 - not for secrets
+    for at in range(0, 1000, 50):
+        content[at] ^= 1
+        path.write_bytes(content)
+        seen.add(digest(path))
+    path.write_bytes(content[:-1])
+    assert len(seen | {digest(path)}) == 21
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[500] ^= 1
+    path.write_bytes(content)
+
+
+def lose_note(path: Path) -> None:
+    path.with_suffix(".json").unlink()
+
+
+def garble_note(path: Path) -> None:
+    path.with_suffix(".json").write_text("{")
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lose_note, garble_note])
+def test_what_is_damaged_is_refused_and_removed(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    files = KvFiles(tmp_path, GB)
+    path = saved(files, "x", 1000)
+    damage(path)
+    with pytest.raises(DamagedError, match="the saved cache was damaged"):
+        files.check(path)
+    assert files.check(path) is None
+    assert list(path.parent.iterdir()) == []
+
+
+def test_what_a_killed_router_left_is_removed(tmp_path: Path) -> None:
+    files = KvFiles(tmp_path, GB)
+    whole = saved(files, "whole", 100)
+    (whole.parent / f"0123.{DEAD}.part").write_bytes(b"half")
+    ours = files.part(files.file("model", "being written"))
+    ours.write_bytes(b"half")
+    (whole.parent / "4567.kv").write_bytes(b"killed before its note was written")
+    files.prepare("model")
+    assert {path.name for path in whole.parent.iterdir()} == {
+        whole.name,
+        whole.with_suffix(".json").name,
+        ours.name,
+    }
+
+
+def test_the_one_used_longest_ago_makes_room(tmp_path: Path) -> None:
+    files = KvFiles(tmp_path, 4000)
+    paths = [saved(files, name, 1000, used=100 + number) for number, name in enumerate("abc")]
+    files.check(paths[0])  # a was used just now
+    assert files.make_room(1000)
+    assert [path.exists() for path in paths] == [True, False, True]
+    assert not files.make_room(4001)
+    assert files.make_room(3000, replaced=paths[0])  # what will be replaced goes first
+    assert [path.exists() for path in paths] == [False, False, False]
+
+
+def test_the_disk_is_never_fuller_than_the_budget(tmp_path: Path) -> None:
+    chance = random.Random(7)  # noqa: S311 - not for secrets
+    files = KvFiles(tmp_path, 50_000)
+    for _ in range(100):
+        size, session = chance.randrange(20_000), str(chance.randrange(12))
+        if files.make_room(size + 300, files.file("model", session)):
+            saved(files, session, size)
+        assert files.total() <= files.budget
+
+
+def test_the_budget(tmp_path: Path) -> None:
+    assert budget_bytes(1.5, tmp_path) == 1.5 * GB
+    assert budget_bytes(0, tmp_path) == 0
+    assert 0 < budget_bytes(None, tmp_path / "not" / "there") <= 20 * GB
+
+
+def test_saving_is_for_what_takes_longer_to_read_again(tmp_path: Path) -> None:
+    costs = Costs()
+    assert (costs.saves(255), costs.saves(256)) == (False, True)  # to measure it
+    costs.learn("save_s", 1000, 0.1)
+    costs.learn("restore_s", 1000, 0.05)
+    costs.learn("read_s", 1000, 1.0)
+    assert (costs.saves(11), costs.saves(12)) == (False, True)  # 1 ms a token against 0.15 and 10 ms
+    store_costs(tmp_path / "costs.json", costs)
+    assert load_costs(tmp_path / "costs.json") == costs
+    for _ in range(20):
+        costs.learn("save_s", 1000, 5.0)  # a slow disk
+    assert not costs.saves(100_000)
+    (tmp_path / "costs.json").write_text('{"save_s": "x"}')
+    assert load_costs(tmp_path / "costs.json") == Costs()
