@@ -35,7 +35,7 @@ def ask(
 
     app: App = ctx.obj
     words = _words(prompt)
-    asked = model_for(model, app.find_project(), app.env, app.user.config)
+    asked = model_for(model, app.find_project(), app.env, app.user)
     pieces = asked.stream(
         words, system=system, max_tokens=max_tokens, temperature=temperature, reasoning_effort=effort
     )

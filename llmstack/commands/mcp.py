@@ -20,4 +20,4 @@ def mcp(ctx: typer.Context) -> None:
     from llmstack.stack.mcp import serve
 
     app: App = ctx.obj
-    serve(app.find_project(), app.env, app.user.config)
+    serve(app.find_project(), app.env, app.user)

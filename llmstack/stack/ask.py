@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack import providers
+from llmstack import providers, trust
 from llmstack.channel import read_marker
 from llmstack.config import load
 from llmstack.errors import LlmstackError
-from llmstack.policy.ladder import AUTO
+from llmstack.policy.decision import AUTO
 from llmstack.providers.calling import Model
 from llmstack.providers.catalog import MCP_FORMS, PROVIDERS, RESERVED
 from llmstack.providers.http import HttpSource
@@ -19,30 +19,32 @@ from llmstack.stack.router_client import api_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from llmstack.config import StackConfig
-    from llmstack.paths import Project
+    from llmstack.paths import Project, UserDirs
 
 DEFAULT_KEY = "LLMSTACK_API_KEY"
 TIMEOUT_S = 1800.0  # a tier may have to load a large model first
 
 
-def model_for(name: str, project: Project | None, env: Mapping[str, str], config_dir: Path) -> Model:
+def model_for(name: str, project: Project | None, env: Mapping[str, str], user: UserDirs) -> Model:
     """Return what `-m NAME` means: a tier of the project, or `<provider>/<id>`.
 
     Raises:
-        LlmstackError: it is neither, or the router that serves the tier does not run.
+        LlmstackError: it is neither, the router that serves the tier does not run, or the project, which says
+            where that router is, is not trusted.
     """
     config = config_of(project)
     tier = config.find(name) if config is not None else None
     if tier is None and name != AUTO and _names_a_provider(name):
-        return providers.model(name, env=env, config_dir=config_dir, own=own_addresses(project, config))
+        return providers.model(name, env=env, config_dir=user.config, own=own_addresses(project, config))
     if tier is None and name != AUTO and config is not None:
         known = ", ".join((AUTO, *config.tiers))
         raise LlmstackError(
             f"no tier is called `{name}`", hint=f"there are {known}; or name `<provider>/<id>`"
         )
+    if project is not None:
+        trust.require(project, user.trusted_projects)
     url = _router(project, config)
     key = api_key(env, config.settings.api_key_env if config is not None else DEFAULT_KEY)
     endpoint = Endpoint(

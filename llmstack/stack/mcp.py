@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmstack import providers
 from llmstack.errors import LlmstackError
-from llmstack.policy.ladder import AUTO
+from llmstack.policy.decision import AUTO
 from llmstack.providers.catalog import PROVIDERS
 from llmstack.providers.known import load as load_known
 from llmstack.stack.ask import config_of, model_for, own_addresses
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from llmstack.paths import Project
+    from llmstack.paths import Project, UserDirs
     from llmstack.providers.calling import Model
     from llmstack.providers.known import Known
     from llmstack.providers.mcp_server import ModelTool
 
 
-def serve(project: Project | None, env: Mapping[str, str], config_dir: Path) -> None:
+def serve(project: Project | None, env: Mapping[str, str], user: UserDirs) -> None:
     """Serve over standard input and output until the client leaves.
 
     Raises:
@@ -37,29 +37,29 @@ def serve(project: Project | None, env: Mapping[str, str], config_dir: Path) -> 
         raise LlmstackError(
             "the extra `mcp` is not installed", hint="pip install 'llmstack-local[mcp]'"
         ) from error
-    anyio.run(serve_tools, list(tools(project, env, config_dir)))
+    anyio.run(serve_tools, list(tools(project, env, user)))
 
 
-def tools(project: Project | None, env: Mapping[str, str], config_dir: Path) -> Iterator[ModelTool]:
+def tools(project: Project | None, env: Mapping[str, str], user: UserDirs) -> Iterator[ModelTool]:
     """Yield a tool for `auto` and each tier of the project, and one for each provider."""
     from llmstack.providers.mcp_server import ModelTool  # noqa: PLC0415 - an extra
 
-    config, known = config_of(project), load_known(config_dir)
+    config, known = config_of(project), load_known(user.config)
     if config is not None:
         described = {AUTO: "the tier that fits the request"} | {
             tier.name: tier.description or tier.model.label for tier in config.tiers.values()
         }
         for name, what in described.items():
             tool = f"tier_{re.sub(r'[^A-Za-z0-9_-]', '_', name)}"
-            yield ModelTool(tool, f"Ask {name}: {what}", partial(_tier, name, project, env, config_dir))
+            yield ModelTool(tool, f"Ask {name}: {what}", partial(_tier, name, project, env, user))
     own = own_addresses(project, config)
     for provider in PROVIDERS:
-        ask = partial(_provided, provider, env=env, config_dir=config_dir, own=own)
+        ask = partial(_provided, provider, env=env, config_dir=user.config, own=own)
         yield ModelTool(f"provider_{provider}", f"Ask a model of {provider}.", ask, _choice(provider, known))
 
 
-def _tier(name: str, project: Project | None, env: Mapping[str, str], config_dir: Path, _model: str) -> Model:
-    return model_for(name, project, env, config_dir)
+def _tier(name: str, project: Project | None, env: Mapping[str, str], user: UserDirs, _model: str) -> Model:
+    return model_for(name, project, env, user)
 
 
 def _provided(

@@ -106,6 +106,14 @@ async def test_the_mcp_forms_run_our_own_server(tmp_path: Path) -> None:
     assert KEY not in str(raised.value)
 
 
+async def test_keys_are_in_no_argument_and_no_representation() -> None:
+    tool = source("plain")
+    pid = int((await tool.answer(Ask.of("a"))).output.split("|")[0])
+    assert KEY not in " ".join(psutil.Process(pid).cmdline())
+    assert KEY not in repr(tool)
+    await tool.close()
+
+
 async def test_a_real_client_at_our_server(tmp_path: Path) -> None:
     with provider("local") as fake:
         env = {**os.environ, "LOCAL_LLM_BASE_URL": fake.url}

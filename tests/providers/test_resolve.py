@@ -232,6 +232,8 @@ def test_bytes_that_fit_stay_the_same_bytes() -> None:
     body = b'{"model": "m",  "messages": [] }'
     assert at("mistral/small").limits.fit_bytes(body) is body
     assert at("mistral/small").limits.fit_bytes(b'{"model":"\xc3\xa4","n_ctx":1}') == b'{"model": "\xc3\xa4"}'
+    too_long = b'{"n": ' + b"1" * 5000 + b"}"
+    assert at("mistral/small").limits.fit_bytes(too_long) is too_long
 
 
 @pytest.mark.parametrize(

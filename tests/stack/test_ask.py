@@ -12,6 +12,9 @@ from support.net import free_port
 from support.project import CliProject
 from support.providers import KEY, provider
 
+from llmstack.paths import Project, UserDirs
+from llmstack.stack.mcp import tools
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -78,6 +81,14 @@ def test_nothing_listening_is_one_error_that_says_what_to_do(here: CliProject) -
     assert here.run("ask", "hello").err.startswith("error: the stack is not running\n")
 
 
+def test_a_cloned_project_cannot_say_where_prompts_go(here: CliProject) -> None:
+    (here.directory / ".llmstack").mkdir()
+    (here.directory / ".llmstack" / "default-channel").write_text("external http://127.0.0.1:9\n")
+    here.env["LLMSTACK_API_KEY"] = KEY
+    refused = here.run("ask", "hello")
+    assert (refused.code, "llmstack trust" in refused.err, "127.0.0.1:9" in refused.err) == (1, True, False)
+
+
 @pytest.mark.engine
 def test_a_tier_of_the_running_stack(stack: CliProject) -> None:
     said = stack.run("ask", "-m", "plan", "hello there").check()
@@ -85,6 +96,10 @@ def test_a_tier_of_the_running_stack(stack: CliProject) -> None:
     answer = json.loads(stack.run("ask", "hello there", "--json").check().out)
     assert answer["provider"] == "llmstack"
     assert answer["tokens_used"]["output"] > 0
+    project, user = Project.at(stack.directory, stack.env), UserDirs.from_env(stack.env)
+    offered = {tool.name: tool for tool in tools(project, stack.env, user)}
+    assert {"tier_auto", "tier_code-fast", "tier_plan", "provider_ollama"} <= offered.keys()
+    assert offered["tier_plan"].open("").call("hello there").output == "[plan] You said: hello there"
     unknown = stack.run("ask", "-m", "pln", "hello")
     assert unknown.err.startswith("error: no tier is called `pln`\nhint: there are auto, code-fast, ")
     stack.env["OPENAI_BASE_URL"] = stack.url
