@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.session_traces import trace
-from benchmarks.sessions import STACKS, PlainLadder, replay
+from benchmarks.sessions import STACKS, Counts, PlainLadder, SessionPolicy, add, replay
 
 
 def test_the_same_seed_is_the_same_trace() -> None:
@@ -17,3 +17,14 @@ def test_the_plain_ladder_switches_in_tool_loops_and_reads_again() -> None:
         assert counts.requests == len(trace(101)), name
         assert counts.weaker == 0
         assert counts.switches >= counts.pending
+
+
+def test_conversations_that_stick_do_better_and_nothing_fits_worse() -> None:
+    for name, stack in STACKS.items():
+        plain, sticky = Counts(), Counts()
+        for seed in (101, 104):
+            plain = add(plain, replay(trace(seed), stack, PlainLadder(stack)))
+            sticky = add(sticky, replay(trace(seed), stack, SessionPolicy(stack)))
+        assert (sticky.pending, sticky.too_large, sticky.weaker, sticky.refused) == (0, 0, 0, 0), name
+        assert sticky.switches < plain.switches, name
+        assert sticky.again < plain.again, name

@@ -1,0 +1,143 @@
+"""What the router remembers of conversations, and how it shows in where requests go."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from router.clients import request, well_behaved
+from router.harness import FAST, SMART, Asked, FakeSwapper, Setup, config, stack
+
+from llmstack.config.model import Routing
+from llmstack.policy.facts import RequestFacts
+from llmstack.router.sessions import HIGHEST, MOST, OLDEST_S, Sessions
+
+FACTS = RequestFacts(5_000, 6_000, user_turns=1, tools=True)
+MAIN, TITLE = "main", "title"
+
+
+def test_another_opening_under_the_same_name_is_another_conversation() -> None:
+    sessions, stack_config = Sessions(), config()
+    main = sessions.key("ses_1", MAIN, FACTS)
+    sessions.remember(main, FACTS, stack_config, "code-smart")
+    title = sessions.key("ses_1", TITLE, RequestFacts(100, 100, user_turns=1))
+    child = sessions.key("ses_1", "child", replace(FACTS, conversation_tokens=9_000))
+    assert len({main, title, child, sessions.key("ses_2", MAIN, FACTS), sessions.key("", MAIN, FACTS)}) == 5
+    assert sessions.key("", "", FACTS) == ""
+    assert sessions.get(title) is None
+
+
+def test_an_opening_that_changes_with_the_date_is_the_same_conversation() -> None:
+    sessions = Sessions()
+    main = sessions.key("ses_1", MAIN, FACTS)
+    sessions.remember(main, FACTS, config(), "code-smart")
+    later = replace(FACTS, conversation_tokens=6_000, tool_result_pending=True)
+    assert sessions.key("ses_1", "tomorrow", later) == main
+    assert sessions.key("ses_1", "tomorrow", replace(later, tools=False)) != main
+
+
+def test_bounded_in_number_and_age() -> None:
+    now = [0.0]
+    sessions = Sessions(clock=lambda: now[0])
+    for number in range(MOST + 5):
+        sessions.remember(f"k{number}", FACTS, config(), "code-fast")
+    assert len(sessions) == MOST
+    assert sessions.get("k0") is None
+    now[0] = OLDEST_S + 1
+    sessions.remember("new", FACTS, config(), "code-smart")
+    assert len(sessions) == 1
+    assert sessions.engaged("new") == frozenset()
+    assert sessions.engaged("") == {"code-smart"}
+
+
+def test_measured_tokens_rise_at_once_and_fall_slowly() -> None:
+    sessions = Sessions()
+    sessions.observe("t", 10, 900)  # too short to tell
+    assert sessions.factors == {}
+    sessions.observe("t", 1_000, 4_000)
+    assert sessions.factors == {"t": 4.0}
+    sessions.observe("t", 1_000, 1_000)
+    assert 3.4 < sessions.factors["t"] < 3.6
+    for _ in range(60):
+        sessions.observe("t", 1_000, 1_000)
+    assert 1.0 <= sessions.factors["t"] < 1.01
+    sessions.observe("t", 1_000, 10**9)
+    assert 2.5 < sessions.factors["t"] <= HIGHEST
+    sessions.forget(["t"])
+    sessions.overflowed("t", 3_000, 12_000)
+    assert 4.0 < sessions.factors["t"] < 4.01
+
+
+def body(text: str, size: int, *, pending: bool = False) -> dict[str, Any]:
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": text},
+        {"role": "user", "content": "x" * size},
+    ]
+    if pending:
+        call = {"id": "1", "type": "function", "function": {"name": "read", "arguments": "{}"}}
+        messages += [
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "1", "content": "done"},
+        ]
+    tools = [{"type": "function", "function": {"name": "read", "parameters": {}}}]
+    return {"model": "auto", "messages": messages, "tools": tools}
+
+
+CEILINGS = Setup(
+    config(FAST, SMART, routing=Routing(high_fidelity_ceiling=1_000, mid_fidelity_ceiling=2_000))
+)
+PLAIN = replace(
+    CEILINGS, stack=replace(CEILINGS.stack, routing=replace(CEILINGS.stack.routing, sticky=False))
+)
+
+
+async def test_a_conversation_keeps_its_tier_and_route_says_so_without_remembering() -> None:
+    swapper = FakeSwapper()
+    async with stack(well_behaved, CEILINGS, swapper) as (running, _):
+        headers = {"x-session-affinity": "ses_1"}
+
+        async def tier_of(sent: dict[str, Any]) -> tuple[str, str]:
+            answer = await request(running, "POST", "/v1/chat/completions", sent, headers=headers)
+            return answer.headers["x-llmstack-tier"], answer.headers["x-llmstack-reason"]
+
+        assert (await tier_of(body("first", 6_000)))[0] == "code-smart"
+        assert await tier_of(body("first", 20_000)) == (
+            "code-smart",
+            "stays: with code-smart; the ladder says long: 5001 > 2000 tokens",
+        )
+        assert len(set(swapper.sessions)) == 1
+        question = {"body": body("first", 20_000), "session": "ses_1"}
+        told = json.loads((await request(running, "POST", "/llmstack/route", question)).body)
+        assert (told["tier"], told["session_known"], told["others"]) == ("code-smart", True, ["code-fast"])
+        assert [rule["rule"] for rule in told["considered"]][-1] == "stays"
+        stranger = {"body": body("other", 20_000), "session": "ses_2"}
+        for _ in range(2):
+            told = json.loads((await request(running, "POST", "/llmstack/route", stranger)).body)
+            assert told["session_known"] is False
+
+
+async def test_without_sticky_each_request_is_for_itself() -> None:
+    async with stack(well_behaved, PLAIN) as (running, _):
+        for pending, tier in ((False, "code-fast"), (True, "code-smart"), (False, "code-fast")):
+            sent = body("first", 20_000, pending=pending)
+            answer = await request(running, "POST", "/v1/chat/completions", sent)
+            assert answer.headers["x-llmstack-tier"] == tier
+
+
+async def test_what_the_server_counts_is_learned() -> None:
+    async def counts(asked: Asked) -> None:
+        usage = {"prompt_tokens": 8_000, "completion_tokens": 1, "total_tokens": 8_001}
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}
+        await asked.answer(json.dumps({"choices": [choice], "usage": usage}).encode())
+
+    small = Setup(config(replace(FAST, ctx_size=100_000), replace(SMART, ctx_size=20_000)))
+    async with stack(counts, small) as (running, _):
+        sent = {"messages": [{"role": "user", "content": "x" * 8_000}]}
+        answer = await request(running, "POST", "/v1/chat/completions", sent)
+        assert answer.headers["x-llmstack-tier"] == "code-smart"
+        await running.idle()
+        sent = {"messages": [{"role": "user", "content": "y" * 24_000}]}
+        answer = await request(running, "POST", "/v1/chat/completions", sent)
+        assert answer.headers["x-llmstack-tier"] == "code-fast"
+        assert "code-smart holds 20000 of 24000 tokens" in answer.headers["x-llmstack-reason"]
