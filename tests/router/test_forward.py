@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from router.clients import COMPLETION, DONE, USAGE, asking, chat, event, raw_client, request, well_behaved
-from router.harness import Asked, FakeSwapper, router, stack
+from router.harness import ULTRA, Asked, FakeSwapper, Setup, config, router, stack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+ALONE = Setup(config(ULTRA))  # nobody else could serve
 HI = json.dumps(COMPLETION).encode()
 
 
@@ -57,7 +58,7 @@ async def bad_chunks(asked: Asked) -> None:
 async def test_server_that_breaks_before_content_is_a_502(
     script: Callable[[Asked], Awaitable[None]], *, stream: bool
 ) -> None:
-    async with stack(script) as (running, behind):
+    async with stack(script, ALONE) as (running, behind):
         reply = await chat(running, asking(stream=stream))
         assert (reply.status, reply.error["code"], reply.error["origin"]) == (
             502,
@@ -81,7 +82,7 @@ async def test_server_that_is_not_there() -> None:
 
 
 async def test_server_that_ended_is_explained_with_its_last_words() -> None:
-    async with stack(reset) as (running, _):
+    async with stack(reset, ALONE) as (running, _):
         running.swapper.last_words = "the model server of code-ultra ended (exit code 1)\n  out of memory"
         reply = await chat(running)
         assert (reply.status, reply.error["code"]) == (502, "engine_ended")
@@ -111,7 +112,7 @@ async def test_a_second_failure_is_not_tried_again() -> None:
         else:
             asked.close()
 
-    async with stack(first_only) as (running, behind):
+    async with stack(first_only, ALONE) as (running, behind):
         assert (await chat(running)).status == 200
         assert (await chat(running)).status == 502
         assert len(behind.requests) == 3
@@ -134,7 +135,7 @@ async def test_errors_of_the_server_are_passed_on_verbatim(status: str, body: by
     async def refuse(asked: Asked) -> None:
         await asked.answer(body, status=status)
 
-    async with stack(refuse) as (running, _):
+    async with stack(refuse, ALONE) as (running, _):
         reply = await chat(running, asking(stream=stream))
         assert (reply.status, reply.body) == (int(status[:3]), body)
         assert reply.headers["x-llmstack-tier"] == "code-ultra"
@@ -198,7 +199,10 @@ async def test_a_stream_that_is_cut_ends_in_an_error_event(sent: tuple[bytes, ..
         await seen.wait()
         await ENDS[how](asked)
 
-    async with stack(cut) as (running, _), raw_client(running, asking(stream=True)) as (reader, _writer):
+    async with (
+        stack(cut, ALONE) as (running, _),
+        raw_client(running, asking(stream=True)) as (reader, _writer),
+    ):
         body = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
         assert body.startswith(b"HTTP/1.1 200")
         await asyncio.wait_for(reader.readuntil(b"".join(sent).removesuffix(DONE)[-20:]), 5)
@@ -219,7 +223,7 @@ async def test_a_stream_that_ends_before_it_began_is_an_http_error(how: str) -> 
         await asked.start_stream()
         await ENDS[how](asked)
 
-    async with stack(cut) as (running, _):
+    async with stack(cut, ALONE) as (running, _):
         reply = await chat(running, asking(stream=True))
         assert (reply.status, reply.headers["content-type"]) == (502, "application/json")
         assert reply.error["code"] == ("stream_failed" if how == "clean" else "engine_unreachable")
@@ -232,7 +236,7 @@ async def test_an_error_event_of_the_server_is_enough() -> None:
         await asked.chunk(event("hello") + b'data: {"error":{"message":"boom"}}\n\n')
         await asked.end_stream()
 
-    async with stack(fails) as (running, _):
+    async with stack(fails, ALONE) as (running, _):
         reply = await chat(running, asking(stream=True))
         assert reply.body == event("hello") + b'data: {"error":{"message":"boom"}}\n\n'
 
@@ -295,7 +299,7 @@ async def test_an_answer_of_what_stands_before_the_server_is_explained(streams: 
     async def bad_gateway(asked: Asked) -> None:
         await asked.answer(b"", status="502 Bad Gateway")
 
-    async with stack(bad_gateway) as (running, _):
+    async with stack(bad_gateway, ALONE) as (running, _):
         running.swapper.explains = lambda status, body: f"it ended: {status} {body!r}"
         reply = await chat(running, asking(stream=streams))
         assert (reply.status, reply.error["code"]) == (502, "engine_ended")
