@@ -87,7 +87,8 @@ class PoolLease:
         self._pinned = pinned
         self._before: Mapping[int, int] = {}
         self._given_back = False
-        self.tier = request.tier
+        self.tier = self.model = request.tier
+        self.defaults = NO_DEFAULTS  # llama.cpp has them as flags
         self.kv = ""
 
     @property
