@@ -43,11 +43,11 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "together_ai": ("TOGETHERAI_API_KEY",),
     "xai": ("XAI_API_KEY",),
 }
-# What it would do by itself: fetch a price list, send figures home, log more than it must, listen elsewhere.
+# By itself it would fetch a price list, send figures home, and log what a provider said of a prompt.
 _QUIET = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_TELEMETRY": "False",
-    "LITELLM_LOG": "ERROR",
+    "LITELLM_LOG": "CRITICAL",
     "DO_NOT_TRACK": "1",
     "NO_DOCS": "True",
     "PYTHONUNBUFFERED": "1",

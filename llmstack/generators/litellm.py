@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 WRITTEN = "llmstack"
 # The router moves on and lets tiers rest: LiteLLM doing both as well would hide what the provider said.
 _SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "litellm_settings": {"drop_params": True, "turn_off_message_logging": True},
+    "litellm_settings": {
+        "drop_params": True,
+        "turn_off_message_logging": True,
+        "use_chat_completions_url_for_anthropic_messages": True,  # compatible servers have no /v1/responses
+    },
     "router_settings": {"num_retries": 0, "disable_cooldowns": True},
 }
 _HEAD = """\

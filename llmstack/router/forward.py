@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FAILED = 400  # HTTP: from here on a status says that a request failed
 SERVER_FAILED = 500  # and from here on that the server did
+_FORM = "application/x-www-form-urlencoded"
 SHOWN_BYTES = 2000  # of a server's error that is not JSON
 
 # The sampling members that a request to a path may have.
@@ -138,6 +139,8 @@ class _Forwarding:
         exchange, call, service = self._exchange, self._call, self._service
         self._telling.what = "waiting for the first token of"
         headers = {**_forwarded(exchange.headers), **lease.headers}
+        if call.renames and headers.get("content-type", _FORM).startswith(_FORM):
+            headers["content-type"] = "application/json"  # it was read as that; `curl -d` does not say so
         body = body_for(call, lease)
         try:
             url = f"{lease.url}{call.target}"
