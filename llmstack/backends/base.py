@@ -56,6 +56,7 @@ class RemoteLease:
     headers: Mapping[str, str] = field(default_factory=dict)
     defaults: Defaults = NO_DEFAULTS
     slot: int | None = None
+    kv: str = ""
     origin: Literal["provider"] = "provider"
     ended: Callable[[], str | None] = lambda: None
 

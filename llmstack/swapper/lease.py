@@ -7,6 +7,8 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
+from llmstack.swapper.base import NO_DEFAULTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType

@@ -19,9 +19,7 @@ def test_the_program_is_the_named_one_or_on_path(tmp_path: Path) -> None:
     program = native_server(tmp_path).rename(tmp_path / "litellm")
     assert find_litellm({"LITELLM_BIN": str(program)}) == program
     assert find_litellm({"PATH": str(tmp_path)}) is not None
-    with pytest.raises(
-        LlmstackError, match="LITELLM_BIN: expected a program that can be run, got `/no/such`"
-    ):
+    with pytest.raises(LlmstackError, match="LITELLM_BIN: expected a program"):
         find_litellm({"LITELLM_BIN": "/no/such", "PATH": str(tmp_path)})
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
 from llmstack.config import parse
-from llmstack.config.model import StackConfig
 from llmstack.errors import LlmstackError
 from llmstack.generators.litellm import render
+
+if TYPE_CHECKING:
+    from llmstack.config.model import StackConfig
 
 ULTRA = """
 [code-ultra]
@@ -110,7 +113,7 @@ def test_an_entry_that_was_not_written_here_is_left_alone() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("model_list: [", "litellm_config.yaml:2: not YAML"),
+        ("model_list: [", "litellm_config.yaml:1: not YAML"),
         ("- a\n", "expected a mapping whose `model_list` is a list of models"),
         ("model_list: 7\n", "expected a mapping whose `model_list` is a list of models"),
         ("model_list: [a]\n", "expected a mapping whose `model_list` is a list of models"),
