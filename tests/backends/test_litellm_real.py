@@ -142,9 +142,15 @@ model = groq/x
     project.install(tiers=("code-fast",), extra=extra)
     project.start("--detach")
     try:
+        wait_until(lambda: _there(project))  # as a process: it is up much later
         yield project
     finally:
         project.close()
+
+
+def _there(stack: CliProject) -> bool:
+    pid = proxy(stack)["pid"]
+    return pid is not None and bool(psutil.Process(pid).children())
 
 
 def up(stack: CliProject) -> dict[str, Any]:
