@@ -148,6 +148,12 @@ model = groq/x
         project.close()
 
 
+def proxy(stack: CliProject) -> dict[str, Any]:
+    """Return what the router says of the proxy."""
+    about: dict[str, Any] = httpx.get(f"{stack.url}/llmstack/status").json()["backends"]["litellm"]
+    return about
+
+
 def _there(stack: CliProject) -> bool:
     pid = proxy(stack)["pid"]
     return pid is not None and bool(psutil.Process(pid).children())
@@ -158,7 +164,7 @@ def up(stack: CliProject) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     def ready() -> bool:
-        found.update(httpx.get(f"{stack.url}/llmstack/status").json()["backends"]["litellm"])
+        found.update(proxy(stack))
         return bool(found["state"] == "up")
 
     wait_until(ready, timeout=READY_S)
@@ -256,11 +262,7 @@ def test_a_taken_port_is_said_with_who_has_it(stack: CliProject) -> None:
     try:
         ini.write_text(ini.read_text().replace(old, f"litellm_port = {taken}"))
         stack.start("--detach")
-        wait_until(
-            lambda: (
-                httpx.get(f"{stack.url}/llmstack/status").json()["backends"]["litellm"]["state"] == "failed"
-            )
-        )
+        wait_until(lambda: proxy(stack)["state"] == "failed")
         answer = stack.ask("hi", "code-ultra")
         assert answer.status_code == 503
         message = answer.json()["error"]["message"]
