@@ -283,14 +283,10 @@ def _write(
     if text is not None:
         write_atomic(project.models_ini, text)
         written.append(project.models_ini)
+    if (merged := write_litellm(project, user.trusted_projects, config)) is not None:
+        written.append(merged)
     write_marker(project.default_channel, channel)
     return [*written, project.default_channel], kept
-        files[project.models_ini] = text
-    for path, content in files.items():
-        write_atomic(path, content)
-    merged = write_litellm(project, user.trusted_projects, config)
-    write_marker(project.default_channel, channel)
-    return [*files, *([merged] if merged else []), project.default_channel], kept
 
 
 def render_opencode(project: Project, config: StackConfig, *, more_instructions: tuple[str, ...] = ()) -> str:
