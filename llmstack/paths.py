@@ -111,6 +111,11 @@ class Project:
         return self.state / "litellm_config.yaml"
 
     @property
+    def litellm_key(self) -> Path:
+        """LiteLLM's master key, mode 0600."""
+        return self.state / "litellm.key"
+
+    @property
     def llama_swap_yaml(self) -> Path:
         """llama-swap's configuration, written at each start."""
         return self.state / "llama-swap.yaml"

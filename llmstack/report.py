@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmstack import report_downloads
 from llmstack.console import escape, styled
@@ -181,6 +181,8 @@ def status(console: Console, now: StackStatus) -> None:
             f" budget {swapper['budget_gb']:g} GB"
         )
         console.data(f"prompts  saved on swap: {swapper['prompt_cache']}")
+        if now.litellm:
+            _litellm(console, now.litellm)
     else:
         console.data(f"router   {router.url}  {router.problem}")
     console.data(f"project  {now.work_dir}  channel {now.channel}\n")
@@ -221,6 +223,16 @@ def _elsewhere(console: Console, now: StackStatus) -> None:
     console.data(f"router   {router.url}  another project's, up {duration(router.uptime_s or 0)}")
     console.data(f"project  {now.work_dir}  channel {now.channel}\n")
     console.table(("tier", "state", "role", ">ctx", ">MB", ">busy", "model~"), [*map(_tier_row, now.tiers)])
+
+
+def _litellm(console: Console, proxy: dict[str, Any]) -> None:
+    """Show the LiteLLM proxy, and how to get at what it has beside models."""
+    if proxy["state"] != "up":
+        console.data(f"litellm  {proxy['state']} (port {proxy['port']})")
+        return
+    facts = f"pid {proxy['pid']}, port {proxy['port']}, {proxy['rss_mb'] or 0:.0f} MB"
+    console.data(f"litellm  {proxy['ui']}  {proxy['mcp']}  ({facts})")
+    console.data(f"         both want its key: cat {proxy['key_file']}")
 
 
 def _tier_row(tier: TierStatus) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ ROOMS = [
     {"config", "channel", "trust", "disclosure"},
     {"policy", "process", "engine", "download", "providers", "shell"},
     {"swapper", "router.dialects"},
+    {"backends"},
     {"generators", "router", "clients"},
     {"stack"},
     {"report_downloads"},

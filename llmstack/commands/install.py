@@ -75,7 +75,15 @@ def install(
             console.say(f"  {escape(line)}")
         return console.confirm("Trust them?")
 
-    report.installed(console, install_project(project, app.user, app.env, options, consent=consent))
+    def ask_hosted(model: str) -> bool:
+        console.say(
+            f"LiteLLM is installed and the key for {escape(model)} is set. With it switched on, `auto` sends"
+            " it short prompts: they leave this machine and cost money."
+        )
+        return console.confirm(f"Switch {model} on?")
+
+    done = install_project(project, app.user, app.env, options, consent=consent, hosted=ask_hosted)
+    report.installed(console, done)
 
 
 def _channel(app: App, *, current: bool, next_: bool, external_: bool, url: str | None) -> Channel | None:

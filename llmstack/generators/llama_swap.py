@@ -50,8 +50,29 @@ class SwapSecrets:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another server whose models llama-swap passes requests on to.
+
+    Attributes:
+        url: its address.
+        key: what it asks for.
+        models: as it calls them.
+    """
+
+    url: str
+    key: str
+    models: tuple[str, ...]
+
+
 def render(
-    config: StackConfig, found: Survey, secrets: SwapSecrets, *, start_port: int, windows: bool = False
+    config: StackConfig,
+    found: Survey,
+    secrets: SwapSecrets,
+    *,
+    start_port: int,
+    windows: bool = False,
+    litellm: Peer | None = None,
 ) -> str:
     """Return the text of `llama-swap.yaml`.
 
@@ -61,6 +82,7 @@ def render(
         secrets: see there.
         start_port: first port of the model servers; as many follow as there are tiers.
         windows: quote command lines as Windows does.
+        litellm: where the litellm tiers are served, so that llama-swap's port reaches them too.
 
     Raises:
         LlmstackError: a path or argument cannot be said in a command line of llama-swap.
@@ -88,6 +110,9 @@ def render(
     if models:
         matrix = _matrix(_plan(found.plan, models))
         document["routing"] = {"router": {"use": "matrix", "settings": {"matrix": matrix}}}
+    if litellm is not None:
+        peer = {"proxy": litellm.url, "apiKey": litellm.key, "models": list(litellm.models)}
+        document["peers"] = {"litellm": peer}
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=float("inf"))
     return f"# Written by `llmstack start` at each start: edit models.ini instead. It holds keys.\n{text}"
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 INSTANCE = "LLMSTACK_INSTANCE"
 
 
-def instance_of(state: Path) -> str:
-    """Return the id that everything below this project's llama-swap has in its environment."""
-    return hashlib.sha256(os.fsencode(state.resolve())).hexdigest()[:24]
+def instance_of(state: Path, daemon: str = "llama-swap") -> str:
+    """Return the id that everything below one of this project's daemons has in its environment."""
+    return hashlib.sha256(os.fsencode(state.resolve() / daemon)).hexdigest()[:24]
 
 
 def of_instance(instance: str) -> list[Identity]:

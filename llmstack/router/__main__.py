@@ -85,6 +85,7 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
             upstream=Upstream(),
             env=env,
             dirs=UserDirs.from_env(env),
+            port=port,
         )
 
     with _listen(host, port) as listening, asyncio.Runner(loop_factory=new_loop) as runner:

@@ -73,8 +73,7 @@ class App:
     async def close(self) -> None:
         """Stop the model servers and let go of every connection to them."""
         if self._service is not None:
-            await self._service.swapper.close()
-            await self._service.upstream.close()
+            await self._service.close()
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 # A `model` with nothing but plain members before it, where most clients put it.
 _LEADING = re.compile(
@@ -143,3 +143,36 @@ def _spans(text: str, wanted: str) -> Iterator[tuple[int, int]]:
 def _after_space(text: str, at: int) -> int:
     found = _SPACE.match(text, at)
     return found.end() if found else at
+
+
+def with_defaults(body: bytes, values: Mapping[str, float], one_of: frozenset[str] = frozenset()) -> bytes:
+    """Return a JSON object with members added that it does not have; every byte that was there stays.
+
+    Args:
+        body: a valid JSON object.
+        values: by name. One that is there as null counts as sent: what it means is for the server to say.
+        one_of: names that exclude each other: one is added only where none of them is there.
+
+    Raises:
+        RecursionError: the body is nested too deeply.
+    """
+    if not values:
+        return body
+    sent = _top_level(body)
+    added = {name: value for name, value in values.items() if name not in sent}
+    if one_of & sent:
+        added = {name: value for name, value in added.items() if name not in one_of}
+    if not added:
+        return body
+    start = body.index(b"{") + 1
+    comma = b"" if _EMPTY.match(body) else b","
+    members = json.dumps(added, separators=(",", ":"))[1:-1].encode()
+    return b"".join((body[:start], members, comma, body[start:]))
+
+
+def _top_level(body: bytes) -> frozenset[str]:
+    """Return the names of the members of an object."""
+    try:
+        return frozenset(msgspec.json.decode(body, type=dict[str, msgspec.Raw]))
+    except (msgspec.DecodeError, UnicodeDecodeError):  # as above: bytes that are no UTF-8 only pass
+        return frozenset(json.loads(body.decode(errors="surrogateescape"), parse_int=str, parse_float=str))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from llmstack.router.dialects.base import FailureReport
 
+LITELLM_PREFIX = "llm_provider-"  # what LiteLLM puts before the names of a provider's headers
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 300.0
 LONGEST_ASKED_S = 3600.0  # a provider's Retry-After above that is taken for that
@@ -84,7 +85,7 @@ def asked_pause(headers: Iterable[tuple[str, str]]) -> float | None:
 
     `Retry-After` is seconds or a date (RFC 9110, 10.2.3); OpenAI and Azure also send milliseconds.
     """
-    said = dict(headers)
+    said = {name.removeprefix(LITELLM_PREFIX): value for name, value in headers}
     try:
         if "retry-after-ms" in said:
             return max(0.0, float(said["retry-after-ms"]) / 1000)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import TYPE_CHECKING
 
-from llmstack.router.body import with_model
+from llmstack.router.body import with_defaults, with_model
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.failover import TierFailedError, asked_pause, is_error_event, judge
 from llmstack.router.upstream import UpstreamError
@@ -14,7 +15,7 @@ from llmstack.router.waiting import Telling
 from llmstack.swapper.base import SwapError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from llmstack.router.call import Call
     from llmstack.router.dialects.base import Dialect, StreamWatch
@@ -27,7 +28,16 @@ if TYPE_CHECKING:
 
 FAILED = 400  # HTTP: from here on a status says that a request failed
 SERVER_FAILED = 500  # and from here on that the server did
+_FORM = "application/x-www-form-urlencoded"
 SHOWN_BYTES = 2000  # of a server's error that is not JSON
+
+# The sampling members that a request to a path may have.
+_SAMPLED = {
+    "/chat/completions": frozenset(("temperature", "top_p", "top_k", "min_p", "repetition_penalty")),
+    "/completions": frozenset(("temperature", "top_p", "top_k", "min_p", "repetition_penalty")),
+    "/messages": frozenset(("temperature", "top_p", "top_k")),
+    "/responses": frozenset(("temperature", "top_p")),
+}
 
 # Of what a client sent, these describe its connection to us, or are for us alone.
 _NOT_FORWARDED = frozenset(
@@ -129,10 +139,13 @@ class _Forwarding:
         exchange, call, service = self._exchange, self._call, self._service
         self._telling.what = "waiting for the first token of"
         headers = {**_forwarded(exchange.headers), **lease.headers}
+        if call.renames and headers.get("content-type", _FORM).startswith(_FORM):
+            headers["content-type"] = "application/json"  # it was read as that; `curl -d` does not say so
         body = body_for(call, lease)
         try:
             url = f"{lease.url}{call.target}"
             async with await service.upstream.send(exchange.method, url, headers, body) as answer:
+                call.cost_usd = cost_of(answer.headers)
                 if answer.is_event_stream and answer.status < FAILED:
                     await self._stream(answer, lease)
                 else:
@@ -236,18 +249,33 @@ async def _pass_events(
 
 
 def body_for(call: Call, lease: Lease) -> bytes:
-    """Return the body with its `model` as the server calls it; every other byte as the client sent it.
+    """Return the body with its `model` as the server calls it, and what models.ini adds to it.
+
+    Every other byte stays as the client sent it.
 
     Raises:
         RequestFailedError: the body is nested too deeply to find it.
     """
-    if not call.renames or call.parsed.model == lease.tier:
+    if not call.renames:
         return call.body
+    takes = _SAMPLED.get(call.target.partition("?")[0].removeprefix("/v1"), frozenset())
+    values = {name: value for name, value in lease.defaults.values.items() if name in takes}
     try:
-        return with_model(call.body, call.parsed.model, lease.tier)
+        body = with_defaults(call.body, values, lease.defaults.one_of)
+        return body if call.parsed.model == lease.model else with_model(body, call.parsed.model, lease.model)
     except RecursionError as error:
         text = "the request: the body is nested too deeply"
         raise RequestFailedError(FailureReport(400, "invalid_request", text)) from error
+
+
+def cost_of(headers: Iterable[tuple[str, str]]) -> float:
+    """Return what LiteLLM says that an answer costs, in US dollars; 0 where it does not know."""
+    said = next((value for name, value in headers if name == "x-litellm-response-cost"), "")
+    try:
+        cost = float(said)
+    except ValueError:
+        return 0.0
+    return cost if cost > 0 and math.isfinite(cost) else 0.0
 
 
 def _forwarded(headers: dict[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from llmstack.backends.litellm import LitellmBackend
 from llmstack.config import load
 from llmstack.config.model import Backend, Role
 from llmstack.engine.command import server_env
@@ -30,6 +31,7 @@ from llmstack.swapper.swap_process import SwapProcess
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llmstack.backends.base import Backend as Serving
     from llmstack.channel import Channel
     from llmstack.config.model import StackConfig, Tier
     from llmstack.paths import Project, UserDirs
@@ -83,6 +85,7 @@ class Service:
     Attributes:
         config: as the running channel has it.
         found: what this machine can serve.
+        backends: what serves the tiers that the swapper does not, by kind.
         env: of the router, for looking at the machine again.
         in_flight: requests being served.
     """
@@ -95,6 +98,7 @@ class Service:
     swapper: Swapper
     upstream: Upstream
     env: Mapping[str, str]
+    backends: Mapping[Backend, Serving] = field(default_factory=dict)
     recent: deque[Record] = field(default_factory=lambda: deque(maxlen=RECENT))
     started: float = field(default_factory=time.time)
     in_flight: int = 0
@@ -123,6 +127,9 @@ class Service:
         """Return what is known of a tier now; nothing is probed."""
         if tier.name in self.unavailable:
             return ModelState("down", detail=self.unavailable[tier.name])
+        backend = self.backends.get(tier.backend)
+        if backend is not None:
+            return backend.state(tier.name)
         return self.swapper.states().get(tier.name) or ModelState("remote")
 
     def stack_state(self, session: str = "") -> StackState:
@@ -145,7 +152,9 @@ class Service:
         Raises:
             SwapError: it cannot be used now.
         """
-        return await self.swapper.acquire(tier, session)
+        known = self.config.tiers.get(tier)
+        backend = self.backends.get(known.backend) if known is not None else None
+        return await (backend or self.swapper).acquire(tier, session)
 
     def is_up(self, tier: str) -> bool:
         """Return whether a tier could serve at once."""
@@ -216,12 +225,19 @@ class Service:
             raise LlmstackError(f"no tier could start: {reasons}")
         self.config, self.found = config, found
         cut = await self.swapper.reload(config, found)
+        for backend in self.backends.values():
+            cut += await backend.reload(config, found.unavailable)
         names = {**before, **config.tiers}
         changed = [
             name for name in names if _without_line(before.get(name)) != _without_line(config.tiers.get(name))
         ]
         self.sessions.forget(changed)
         return {"changed": changed, "unavailable": found.unavailable, "cut": cut}
+
+    async def close(self) -> None:
+        """Stop everything that serves."""
+        await asyncio.gather(self.swapper.close(), *(each.close() for each in self.backends.values()))
+        await self.upstream.close()
 
     def models(self) -> list[dict[str, Any]]:
         """Return the entries of `/v1/models`: `auto`, then every tier, each followed by its aliases."""
@@ -266,6 +282,11 @@ class Service:
                 "sets": self.found.plan.sets(),
                 "prompt_cache": self.swapper.prompt_cache,
                 **self._llama_swap(),
+            },
+            "backends": {
+                str(kind): about
+                for kind, backend in self.backends.items()
+                if (about := backend.status()) is not None
             },
             "preload": self.preloaded,
             "tiers": [self._tier_status(tier) for tier in self.config.tiers.values()],
@@ -341,6 +362,7 @@ def build_service(
     upstream: Upstream,
     env: Mapping[str, str],
     dirs: UserDirs,
+    port: int,
 ) -> Service:
     """Look at the machine and put the router's state together. Inside the event loop."""
     found = survey(config, env)
@@ -351,6 +373,9 @@ def build_service(
         guard=guard,
         found=found,
         swapper=build_swapper(config, found, project, env, dirs),
+        backends={
+            Backend.LITELLM: LitellmBackend(project, config, found.unavailable, env, router_port=port),
+        },
         env=env,
         upstream=upstream,
     )

@@ -31,7 +31,7 @@ def run_foreground(project: Project, env: Mapping[str, str], store: Path, option
     """
     config, channel, found = checked(project, env, store, options)
     with exclusive(project.lock, "start"):
-        address = prepare(project, config, found, env, options)
+        address = prepare(project, config, found, env, options, store=store)
         argv = [*router_argv(project, channel, options), "--foreground"]
         process = subprocess.Popen(argv, env=dict(env), cwd=project.work_dir, stdin=subprocess.PIPE)
         identity = Identity.of(process.pid)

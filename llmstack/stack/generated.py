@@ -7,9 +7,12 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
+from llmstack import trust
+from llmstack.config.model import Backend
+from llmstack.engine.litellm import master_key, model_name
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
-from llmstack.generators import llama_swap
+from llmstack.generators import litellm, llama_swap
 from llmstack.paths import UserDirs
 from llmstack.process.identity import running
 from llmstack.process.ports import free_run
@@ -24,6 +27,32 @@ if TYPE_CHECKING:
     from llmstack.config import StackConfig
     from llmstack.paths import Project
     from llmstack.swapper.survey import Survey
+
+
+def write_litellm(project: Project, store: Path, declared: StackConfig) -> Path | None:
+    """Bring `litellm_config.yaml` up to date with models.ini, and keep the project trusted if it was.
+
+    The lock is held. A request must not go to the model that models.ini named before.
+
+    Returns:
+        The file, where it was written.
+
+    Raises:
+        LlmstackError: it cannot be merged, and stays as it is.
+    """
+    path = project.litellm_config
+    try:
+        before = path.read_text(encoding="utf-8") if path.is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise LlmstackError(f"cannot read {path}: {error}") from error
+    text = litellm.render(declared, before)
+    if text is None or text == before:
+        return None
+    trusted = trust.check(project, store).verdict is trust.Verdict.TRUSTED
+    write_atomic(path, text)
+    if trusted:
+        trust.grant(project, store)
+    return path
 
 
 def chosen_llama_swap(config: StackConfig, env: Mapping[str, str]) -> Path | None:
@@ -51,7 +80,7 @@ def write_llama_swap(
     if chosen is not None:
         refuse_taken_port(config.settings.swap_port)
     try:
-        text = _rendered(config, found, router_port)
+        text = _rendered(project, config, found, router_port)
     except LlmstackError:
         project.llama_swap_yaml.unlink(missing_ok=True)
         if chosen is not None:
@@ -70,7 +99,7 @@ def llama_swap_exchanged(
         yield
         return
     before = path.read_text(encoding="utf-8")
-    write_atomic(path, _rendered(config, survey(config, env), router_port), mode=0o600)
+    write_atomic(path, _rendered(project, config, survey(config, env), router_port), mode=0o600)
     try:
         yield
     except BaseException:
@@ -78,7 +107,23 @@ def llama_swap_exchanged(
         raise
 
 
-def _rendered(config: StackConfig, found: Survey, router_port: int) -> str:
+def _peer(project: Project, config: StackConfig, found: Survey) -> llama_swap.Peer | None:
+    """Return LiteLLM as llama-swap reaches it; None where nothing is served by it."""
+    tiers = [
+        tier
+        for tier in config.tiers.values()
+        if tier.backend is Backend.LITELLM and tier.name not in found.unavailable
+    ]
+    if not tiers:
+        return None
+    return llama_swap.Peer(
+        url=f"http://{llama_swap.HOST}:{config.settings.litellm_port}",
+        key=master_key(project.litellm_key),
+        models=tuple(model_name(tier) for tier in tiers),
+    )
+
+
+def _rendered(project: Project, config: StackConfig, found: Survey, router_port: int) -> str:
     settings = config.settings
     reserved = {router_port, settings.router_port, settings.swap_port, settings.litellm_port}
     count = len(llama_swap.servable(config, found))
@@ -88,4 +133,5 @@ def _rendered(config: StackConfig, found: Survey, router_port: int) -> str:
         llama_swap.SwapSecrets(key=secrets.token_urlsafe(32), path=secrets.token_urlsafe(32)),
         start_port=free_run(llama_swap.HOST, settings.start_port, count, reserved),
         windows=os.name == "nt",
+        litellm=_peer(project, config, found),
     )

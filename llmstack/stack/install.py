@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING
 from llmstack import trust
 from llmstack.channel import CURRENT, NEXT, Channel, external, read_marker, write_marker
 from llmstack.config import enable_hosted, load, parse, profile_text
+from llmstack.config.model import Backend, Role
 from llmstack.disclosure import programs
 from llmstack.errors import LlmstackError, UsageError
 from llmstack.files import exclusive, write_atomic
 from llmstack.fingerprint import fingerprint
 from llmstack.generators.opencode import agents_md, render
 from llmstack.stack.demo_models import build_demo_models, demo_models_of
+from llmstack.stack.generated import write_litellm
 from llmstack.stack.project import router_address, running_router
 from llmstack.stack.proposal import Proposal, propose_profile
 from llmstack.stack.remote import fetch
+from llmstack.swapper.obstacles import missing
 from llmstack.swapper.survey import survey
 
 if TYPE_CHECKING:
@@ -74,6 +77,7 @@ def install(
     options: InstallOptions,
     *,
     consent: Callable[[list[str]], bool],
+    hosted: Callable[[str], bool] = lambda _: False,
 ) -> Installed:
     """Write this project's files.
 
@@ -83,6 +87,7 @@ def install(
         env: decides which tiers can start.
         options: what to write.
         consent: shown what files that were there before would run; True to trust them.
+        hosted: shown the hosted model that a new models.ini could use at once; True to switch it on.
 
     Raises:
         LlmstackError: models.ini is wrong, nothing was written then; or trust was refused.
@@ -97,14 +102,14 @@ def install(
     _settle_trust(project, user.trusted_projects, options, consent)
     fresh = not project.models_ini.exists() and options.profile is None
     chosen = propose_profile(user, env) if fresh else None
-    text, config = _models_ini(project, user, options, chosen)
+    text, config = _models_ini(project, user, env, options, chosen=chosen, hosted=hosted)
     if channel == NEXT and not any(tier.queued for tier in config.tiers.values()):
         raise LlmstackError(
             "no tier has a queued upgrade",
             hint="queue one in models.ini: `hf_file_next` for a GGUF, `model_next` for a hosted model",
         )
     with exclusive(project.lock, "install"):
-        written, kept = _write(project, channel, text, config)
+        written, kept = _write(project, user, channel, text, config)
     written += build_demo_models(demo_models_of(config, user.demo_models))
     trust.grant(project, user.trusted_projects)
     running_config = config.on("next" if channel == NEXT else "current")
@@ -206,21 +211,49 @@ def _settle_trust(
 
 
 def _models_ini(
-    project: Project, user: UserDirs, options: InstallOptions, chosen: Proposal | None
+    project: Project,
+    user: UserDirs,
+    env: Mapping[str, str],
+    options: InstallOptions,
+    *,
+    chosen: Proposal | None,
+    hosted: Callable[[str], bool],
 ) -> tuple[str | None, StackConfig]:
     """Return the text to write as models.ini, None where the user's own stays, and what it says."""
+    source, base = str(project.models_ini), project.models_ini.parent
     if project.models_ini.exists():
         if options.profile is not None:
             raise LlmstackError(
                 f"{project.models_ini} is there already, and it is yours",
                 hint="move it away to start from a profile again",
             )
-        return None, load(project.models_ini)
+        there = load(project.models_ini)
+        if not options.hosted or _has_hosted(there):
+            return None, there
+        text = enable_hosted(there.text)
+        return text, parse(text, source, base=base)
     name = options.profile or (chosen.profile if chosen else "default")
     text = profile_text(name, demo_models=user.demo_models)
-    if options.hosted:
+    if options.hosted or ((ready := _ready_model(text, source, base, env)) is not None and hosted(ready)):
         text = enable_hosted(text)
-    return text, parse(text, str(project.models_ini), base=project.models_ini.parent)
+    return text, parse(text, source, base=base)
+
+
+def _has_hosted(config: StackConfig) -> bool:
+    """Return whether the ultra tier is on already."""
+    return config.by_role(Role.ULTRA) is not None
+
+
+def _ready_model(text: str, source: str, base: Path, env: Mapping[str, str]) -> str | None:
+    """Return the hosted model that a profile could have switched on, where all that it needs is there."""
+    try:
+        could = parse(enable_hosted(text), source, base=base)
+    except LlmstackError:  # a profile without such a tier
+        return None
+    tier = could.by_role(Role.ULTRA)
+    if tier is None or tier.backend is not Backend.LITELLM or tier.name in missing(could, env):
+        return None
+    return tier.model.label
 
 
 def refresh(project: Project, store: Path, config: StackConfig, *, models_ini: str | None = None) -> None:
@@ -233,6 +266,7 @@ def refresh(project: Project, store: Path, config: StackConfig, *, models_ini: s
         models_ini: its new text, where it is to be written too.
     """
     trusted = trust.check(project, store).verdict is trust.Verdict.TRUSTED
+    write_litellm(project, store, config)
     if models_ini is not None:
         write_atomic(project.models_ini, models_ini)
     write_atomic(project.opencode_json, render_opencode(project, config))
@@ -241,7 +275,7 @@ def refresh(project: Project, store: Path, config: StackConfig, *, models_ini: s
 
 
 def _write(
-    project: Project, channel: Channel, text: str | None, config: StackConfig
+    project: Project, user: UserDirs, channel: Channel, text: str | None, config: StackConfig
 ) -> tuple[list[Path], list[Path]]:
     """Write what is generated, keep what is the user's."""
     kept = [] if text is not None else [project.models_ini]
@@ -249,6 +283,8 @@ def _write(
     if text is not None:
         write_atomic(project.models_ini, text)
         written.append(project.models_ini)
+    if (merged := write_litellm(project, user.trusted_projects, config)) is not None:
+        written.append(merged)
     write_marker(project.default_channel, channel)
     return [*written, project.default_channel], kept
 

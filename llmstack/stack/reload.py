@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmstack import trust
 from llmstack.errors import LlmstackError
 from llmstack.files import exclusive
-from llmstack.stack.generated import llama_swap_exchanged
+from llmstack.stack.generated import llama_swap_exchanged, write_litellm
 from llmstack.stack.install import refresh
 from llmstack.stack.project import active_channel, local_config, router_address, running_router
 from llmstack.stack.router_client import RouterClient, api_key
@@ -50,8 +50,9 @@ def reload(project: Project, env: Mapping[str, str], store: Path) -> Reloaded:
         raise LlmstackError("the stack is not running", hint="start it with `llmstack start`")
     client = RouterClient(router_address(daemon, config).url, api_key(env, config.settings.api_key_env))
     with exclusive(project.lock, "reload"):
-        config = config.on("next" if active_channel(project).kind == "next" else "current")
-        with llama_swap_exchanged(project, config, env, router_port=daemon.port):
+        running = config.on("next" if active_channel(project).kind == "next" else "current")
+        write_litellm(project, store, config)  # the router looks whether it changed
+        with llama_swap_exchanged(project, running, env, router_port=daemon.port):
             done = client.post("/llmstack/reload", timeout_s=WAIT_S)
         refresh(project, store, config)
     return Reloaded(list(done["changed"]), dict(done["unavailable"]), list(done["cut"]))

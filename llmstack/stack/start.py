@@ -16,7 +16,7 @@ from llmstack.process.daemon import spawn_daemon
 from llmstack.process.identity import Daemon, read_pid_file, write_pid_file
 from llmstack.process.ports import is_free, owner
 from llmstack.process.stopping import stop_tree
-from llmstack.stack.generated import chosen_llama_swap, write_llama_swap
+from llmstack.stack.generated import chosen_llama_swap, write_litellm, write_llama_swap
 from llmstack.stack.project import Address, local_config, pinned_channel, router_address, running_router
 from llmstack.stack.router_client import RouterClient, RouterUnreachableError, api_key
 from llmstack.stack.stop import STOP_GRACE_S, stop_leftovers, take_down
@@ -102,7 +102,7 @@ def up(
         daemon = running_router(project)
         if daemon is None:
             _refuse_taken_port(address, client)
-            _clear_way(project, config, found, env, address)
+            _clear_way(project, config, found, env, address, store=store)
             spawned = _spawn(project, env, channel, options, address)
     if daemon is not None:
         already = _already(project, daemon, channel, config, found)
@@ -182,7 +182,13 @@ def _address(config: StackConfig, options: StartOptions) -> Address:
 
 
 def prepare(
-    project: Project, config: StackConfig, found: Survey, env: Mapping[str, str], options: StartOptions
+    project: Project,
+    config: StackConfig,
+    found: Survey,
+    env: Mapping[str, str],
+    options: StartOptions,
+    *,
+    store: Path,
 ) -> Address:
     """Return where a new router is to listen, with nothing in its way; the lock is held.
 
@@ -194,15 +200,22 @@ def prepare(
         raise LlmstackError(f"the stack runs already, at {url}", hint="stop it first: `llmstack stop`")
     address = _address(config, options)
     _refuse_taken_port(address, RouterClient(address.url, api_key(env, config.settings.api_key_env)))
-    _clear_way(project, config, found, env, address)
+    _clear_way(project, config, found, env, address, store=store)
     return address
 
 
 def _clear_way(
-    project: Project, config: StackConfig, found: Survey, env: Mapping[str, str], address: Address
+    project: Project,
+    config: StackConfig,
+    found: Survey,
+    env: Mapping[str, str],
+    address: Address,
+    *,
+    store: Path,
 ) -> None:
     """Stop what an earlier router left, and write what the new one reads; the lock is held."""
     stop_leftovers(project)
+    write_litellm(project, store, local_config(project))
     write_llama_swap(project, config, found, env, router_port=address.port)
 
 

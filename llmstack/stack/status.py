@@ -61,6 +61,7 @@ class StackStatus:
 
     Attributes:
         swapper: its kind, engine and memory budget.
+        litellm: its state, pid, memory, addresses, where its key is; empty where nothing is served by it.
         recent: the last decisions, oldest first.
         healthy: all that should be up is up: the router, and every model that was asked for could start.
         downloads: the files of the last `download`, running or ended.
@@ -71,6 +72,7 @@ class StackStatus:
     router: RouterStatus
     swapper: dict[str, Any]
     tiers: list[TierStatus]
+    litellm: dict[str, Any] = field(default_factory=dict)
     recent: list[dict[str, Any]] = field(default_factory=list)
     healthy: bool = False
     downloads: list[Item] = field(default_factory=list)
@@ -129,6 +131,10 @@ def _stack(project: Project, env: Mapping[str, str]) -> StackStatus:
     except LlmstackError as error:
         router = _router(client.url, daemon, error.message)
         return StackStatus(str(project.work_dir), str(channel), router, {}, _declared(config, env))
+    litellm = live["backends"].get("litellm", {})
+    if litellm:
+        pid = litellm["pid"]
+        litellm = {**litellm, "rss_mb": _rss_mb(pid, children=True) if pid is not None else None}
     failed = [entry for entry in live["tiers"] if entry["state"] == "down" and entry["can_start"]]
     return StackStatus(
         work_dir=live["work_dir"],
@@ -136,6 +142,7 @@ def _stack(project: Project, env: Mapping[str, str]) -> StackStatus:
         router=_router(client.url, daemon, None),
         swapper=live["swapper"],
         tiers=[_tier(entry) for entry in live["tiers"]],
+        litellm=litellm,
         recent=live["recent"],
         healthy=not failed,
     )

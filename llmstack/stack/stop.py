@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 STOP_GRACE_S = 20.0  # it saves prompts, gigabytes, before it ends
 LLAMA_SWAP = "llama-swap"
+LITELLM = "litellm"
+LITELLM_GRACE_S = 5.0  # as llama-swap's
 LLAMA_SWAP_GRACE_S = 5.0  # its launcher gives it four
 
 
@@ -73,7 +75,7 @@ def _remove_notes(project: Project) -> None:
 
 
 def stop_leftovers(project: Project) -> list[str]:
-    """Stop model servers and llama-swap where their router is gone; return their names."""
+    """Stop model servers, llama-swap and LiteLLM where their router is gone; return their names."""
     stopped = []
     llama_swap = running(project.pid_file(LLAMA_SWAP))
     if llama_swap is not None:
@@ -83,6 +85,10 @@ def stop_leftovers(project: Project) -> list[str]:
     # What a killed llama-swap left has no pid file of ours.
     if count := stop_instance(instance_of(project.state), grace_s=1.0):
         stopped.append(f"{count} of {LLAMA_SWAP}'s processes")
+    # The pid is of its launcher, which is gone where the router was killed: what it ran is found by its id.
+    if stop_instance(instance_of(project.state, LITELLM), grace_s=LITELLM_GRACE_S):
+        stopped.append(LITELLM)
+    project.pid_file(LITELLM).unlink(missing_ok=True)
     for path in sorted(project.state.glob("model-*.pid")):
         daemon = running(path)
         if daemon is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from llmstack.errors import LlmstackError
@@ -54,6 +54,22 @@ class ModelState:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """Members that a request gets where its caller did not send them.
+
+    Attributes:
+        values: by name.
+        one_of: names of which the server takes one: a default for one is dropped where the other was sent.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    one_of: frozenset[str] = frozenset()
+
+
+NO_DEFAULTS = Defaults()
+
+
 class Lease(Protocol):
     """The right to use a resident model for one request; the model is not evicted while it lasts.
 
@@ -63,6 +79,14 @@ class Lease(Protocol):
     @property
     def tier(self) -> str:
         """The tier's name."""
+
+    @property
+    def model(self) -> str:
+        """What its server calls the model."""
+
+    @property
+    def defaults(self) -> Defaults:
+        """Sampling values of models.ini that its server does not have as flags."""
 
     @property
     def url(self) -> str:

@@ -7,6 +7,8 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
+from llmstack.swapper.base import NO_DEFAULTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
@@ -87,7 +89,8 @@ class PoolLease:
         self._pinned = pinned
         self._before: Mapping[int, int] = {}
         self._given_back = False
-        self.tier = request.tier
+        self.tier = self.model = request.tier
+        self.defaults = NO_DEFAULTS  # llama.cpp has them as flags
         self.kv = ""
 
     @property

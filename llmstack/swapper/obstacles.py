@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack.config.model import Backend, GgufModel
+from llmstack.config.model import Backend, GgufModel, HostedModel
 from llmstack.engine.binary import find_engine
+from llmstack.engine.litellm import INSTALL, find_litellm, missing_keys
 from llmstack.engine.weights import find_weights
 from llmstack.errors import LlmstackError
 
@@ -48,11 +49,31 @@ def find(
     tier: Tier, env: Mapping[str, str], no_engine: Obstacle | None
 ) -> tuple[Path | None, Obstacle | None]:
     """Return the file to load, and what is missing."""
+    if tier.backend is Backend.LITELLM and isinstance(tier.model, HostedModel):
+        return None, _no_litellm(tier.model, env)
     if tier.backend is not Backend.GGUF or not isinstance(tier.model, GgufModel):
-        reason = f"this version serves gguf tiers only, {tier.name} has backend {tier.backend}"
+        reason = f"this version serves gguf and litellm tiers only, {tier.name} has backend {tier.backend}"
         return None, Obstacle(reason, "give it `hf_repo` and `hf_file`, or `path`")
     weights = find_weights(tier.model, env)
     return weights, no_engine if weights is not None else Obstacle(*_missing(tier.name, tier.model))
+
+
+def _no_litellm(model: HostedModel, env: Mapping[str, str]) -> Obstacle | None:
+    """Return what LiteLLM lacks for a model."""
+    try:
+        if find_litellm(env) is None:
+            return Obstacle("LiteLLM is not installed", INSTALL)
+    except LlmstackError as error:
+        return Obstacle(error.message, error.hint or "")
+    if model.base_url is not None:
+        return None  # a server of its own: some want a key, some do not
+    absent = missing_keys(model, env)
+    if not absent:
+        return None
+    named = " and ".join(f"${name}" for name in absent)
+    verb = "is" if len(absent) == 1 else "are"
+    hint = f"export {absent[0]}=… and `llmstack restart`"
+    return Obstacle(f"{named} {verb} not set, which {model.provider} wants", hint)
 
 
 def _missing(tier: str, model: GgufModel) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from llmstack.router.http.server import Server
 from llmstack.router.service import Service
 from llmstack.router.upstream import Upstream
 from llmstack.router.waiting import Waits
-from llmstack.swapper.base import ModelState, SwapError
+from llmstack.swapper.base import NO_DEFAULTS, ModelState, SwapError
 from llmstack.swapper.obstacles import Obstacle
 from llmstack.swapper.planner import memory_plan
 from llmstack.swapper.survey import Survey, TierSurvey
@@ -174,7 +174,8 @@ class FakeLease:
 
     def __init__(self, swapper: FakeSwapper, name: str) -> None:
         self._swapper = swapper
-        self.tier = name
+        self.tier = self.model = name
+        self.defaults = NO_DEFAULTS
         self.url = swapper.url
         self.slot: int | None = None
         self.kv = ""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmstack.router.body import with_model, with_slot
+from llmstack.router.body import with_defaults, with_model, with_slot
 
 
 @pytest.mark.parametrize(
@@ -153,3 +153,28 @@ def test_a_megabyte_takes_no_time(tail: bytes) -> None:
 )
 def test_a_slot_is_set_and_nothing_else(body: bytes, after: bytes) -> None:
     assert with_slot(body, 3) == after
+
+
+ADDED = b'{"temperature":0.2,"top_p":0.9'
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"{}", ADDED + b"}"),
+        (b' { "a" : 1 }', b" " + ADDED + b', "a" : 1 }'),
+        (b'{"top_p": 1}', b'{"temperature":0.2,"top_p": 1}'),
+        (b'{"top\\u005fp": 1}', b'{"temperature":0.2,"top\\u005fp": 1}'),
+        (b'{"temperature": null, "top_p": 1}', b'{"temperature": null, "top_p": 1}'),
+        (b'{"a": {"top_p": 1}, "s": "\xff"}', ADDED + b',"a": {"top_p": 1}, "s": "\xff"}'),
+    ],
+)
+def test_what_the_caller_did_not_send_is_added_and_nothing_else_touched(body: bytes, expected: bytes) -> None:
+    assert with_defaults(body, {"temperature": 0.2, "top_p": 0.9}) == expected
+
+
+def test_of_what_excludes_each_other_nothing_is_added_to_what_was_sent() -> None:
+    either = frozenset({"temperature", "top_p"})
+    values = {"temperature": 0.2, "top_k": 20}
+    assert with_defaults(b'{"top_p":1}', values, either) == b'{"top_k":20,"top_p":1}'
+    assert with_defaults(b'{"a":1}', values, either) == b'{"temperature":0.2,"top_k":20,"a":1}'

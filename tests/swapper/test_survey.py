@@ -35,7 +35,8 @@ def tier(name: str, path: Path, **about: object) -> Tier:
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    return {"PATH": "", "LLAMA_SERVER_BIN": str(native_server(tmp_path)), "HF_HUB_CACHE": str(tmp_path)}
+    program = str(native_server(tmp_path))
+    return {"PATH": "", "LLAMA_SERVER_BIN": program, "LITELLM_BIN": program, "HF_HUB_CACHE": str(tmp_path)}
 
 
 def test_what_can_start_and_what_cannot(tmp_path: Path, env: dict[str, str]) -> None:
@@ -63,8 +64,8 @@ def test_what_can_start_and_what_cannot(tmp_path: Path, env: dict[str, str]) -> 
         " (the file is damaged or something else; fetch it again)",
         "gone": f"{tmp_path / 'x.gguf'} is not on disk (put the file there, or correct `path` in models.ini)",
         "hub": "m.gguf is not on disk (fetch it with `llmstack download hub`)",
-        "hosted": "this version serves gguf tiers only, hosted has backend litellm"
-        " (give it `hf_repo` and `hf_file`, or `path`)",
+        "hosted": "$ANTHROPIC_API_KEY is not set, which anthropic wants"
+        " (export ANTHROPIC_API_KEY=… and `llmstack restart`)",
     }
     assert list(found.plan.needs) == ["fast", "bad", "gone", "hub"]
     assert found.plan.budget == 4 * GB

@@ -1,0 +1,1 @@
+"""What serves tiers that no swapper runs: one module for each kind."""

@@ -1,0 +1,274 @@
+"""The real LiteLLM proxy behind the whole stack: one start for all of these."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+from support.net import free_port
+from support.project import CliProject
+from support.waiting import wait_until
+
+from llmstack.engine.tiny import write_echo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROGRAM = os.environ.get("LITELLM_BIN") or shutil.which("litellm")
+PLANTED = "sk-planted-4c1d9e77a0b3"
+PROMPT = "the-planted-prompt-9f31"
+READY_S = 90.0
+pytestmark = [
+    pytest.mark.litellm,
+    pytest.mark.skipif(PROGRAM is None, reason="LiteLLM is not installed"),
+    pytest.mark.timeout(240),
+    pytest.mark.xdist_group("litellm"),
+]
+
+
+@dataclass
+class Far:
+    """A provider that records what it is asked, and fails as the model's name says."""
+
+    port: int
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def far() -> Iterator[Far]:
+    known = Far(0)
+
+    class Provider(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            known.bodies.append(body)
+            known.keys.append(self.headers["authorization"])
+            failing = str(body["model"]).startswith("fail-")
+            status = int(str(body["model"])[5:]) if failing else 200
+            message = {"role": "assistant", "content": f"I am {body['model']}"}
+            answer: dict[str, Any] = {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 1,
+                "model": body["model"],
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000},
+            }
+            if failing:
+                answer = {"error": {"message": f"planned {status}", "type": "x", "code": "planned"}}
+            data = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("retry-after", "7")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
+    known.port = server.server_port
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield known
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a llama.cpp server, which knows nothing of us."""
+    model = tmp_path_factory.mktemp("llama") / "echo.gguf"
+    write_echo(model, speaker="far-away")
+    tiny = Path(__file__).parents[1] / "engine" / "tiny_server.py"
+    process = subprocess.Popen(
+        [sys.executable, str(tiny), str(model), "f16"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, far: Far, llama: int) -> Iterator[CliProject]:
+    directory = tmp_path_factory.mktemp("hosted")
+    home = {f"XDG_{name}_HOME": str(directory / name) for name in ("CACHE", "CONFIG", "DATA", "STATE")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LLMSTACK_", "XDG_"))}
+    keys = {"OPENAI_API_KEY": PLANTED, "MISTRAL_API_KEY": PLANTED, "LITELLM_BIN": str(PROGRAM)}
+    project = CliProject(directory / "project", {**kept, **home, "HOME": str(directory), **keys})
+    # A user whose client is pointed at us: LiteLLM must not take that for its provider.
+    project.env["OPENAI_BASE_URL"] = f"{project.url}/v1"
+    there = f"base_url = http://127.0.0.1:{far.port}/v1"
+    sampler = "temp=0.3, top_p=0.9, top_k=20, min_p=0.05, rep_pen=1.05"
+    failing = "".join(
+        f"[fail-{status}]\nmodel = openai/fail-{status}\n{there}\n" for status in (401, 429, 500)
+    )
+    extra = f"""
+[code-ultra]
+role = ultra
+model = openai/gpt-4o
+model_next = openai/gpt-next
+sampler = {sampler}
+{there}
+[llama]
+model = openai/echo
+base_url = http://127.0.0.1:{llama}/v1
+{failing}
+[keyless]
+model = groq/x
+"""
+    project.install(tiers=("code-fast",), extra=extra)
+    project.start("--detach")
+    try:
+        wait_until(lambda: _there(project))  # as a process: it is up much later
+        yield project
+    finally:
+        project.close()
+
+
+def proxy(stack: CliProject) -> dict[str, Any]:
+    """Return what the router says of the proxy."""
+    about: dict[str, Any] = httpx.get(f"{stack.url}/llmstack/status").json()["backends"]["litellm"]
+    return about
+
+
+def _there(stack: CliProject) -> bool:
+    pid = proxy(stack)["pid"]
+    return pid is not None and bool(psutil.Process(pid).children())
+
+
+def up(stack: CliProject) -> dict[str, Any]:
+    """Wait for the proxy; return what the router says of it."""
+    found: dict[str, Any] = {}
+
+    def ready() -> bool:
+        found.update(proxy(stack))
+        return bool(found["state"] == "up")
+
+    wait_until(ready, timeout=READY_S)
+    return found
+
+
+def test_the_rest_does_not_wait_and_a_request_waits_with_comments(stack: CliProject) -> None:
+    assert stack.said_ok("hello")
+    body = {"model": "llama", "stream": True, "messages": [{"role": "user", "content": PROMPT}]}
+    with httpx.stream("POST", f"{stack.url}/v1/chat/completions", json=body, timeout=READY_S) as answer:
+        text = "".join(answer.iter_text())
+    said = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+    words = "".join(each["choices"][0]["delta"].get("content") or "" for each in said if each["choices"])
+    assert PROMPT in words
+    assert text.rstrip().endswith("data: [DONE]")
+
+
+def test_sampling_values_and_the_price(stack: CliProject, far: Far) -> None:
+    up(stack)
+    answer = stack.ask("hi", "code-ultra", temperature=0.7)
+    assert answer.json()["choices"][0]["message"]["content"] == "I am gpt-4o"
+    assert {key: value for key, value in far.bodies[-1].items() if key not in {"model", "messages"}} == {
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "top_k": 20,
+        "min_p": 0.05,
+        "repetition_penalty": 1.05,
+    }
+    assert far.keys[-1] == f"Bearer {PLANTED}"
+    assert 'llmstack_cost_usd_total{tier="code-ultra"} 0.0125' in httpx.get(f"{stack.url}/metrics").text
+
+
+def test_tools(stack: CliProject, far: Far) -> None:
+    up(stack)
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    assert stack.ask("hi", "code-ultra", tools=[tool]).is_success
+    assert far.bodies[-1]["tools"] == [tool]
+
+
+@pytest.mark.parametrize("status", [401, 429, 500])
+def test_what_the_provider_says_is_passed_on(stack: CliProject, status: int) -> None:
+    up(stack)
+    answer = stack.ask("hi", f"fail-{status}")
+    assert answer.status_code == status
+    assert f"planned {status}" in answer.json()["error"]["message"]
+    last = httpx.get(f"{stack.url}/llmstack/status").json()["recent"][-1]
+    assert last["outcome"] == f"upstream_{status}"
+
+
+def test_models_and_status(stack: CliProject) -> None:
+    pid = up(stack)["pid"]
+    models = {each["id"]: each for each in httpx.get(f"{stack.url}/v1/models").json()["data"]}
+    ultra = models["code-ultra"]
+    assert (ultra["model"], ultra["channel"], ultra["backend"]) == ("openai/gpt-4o", "current", "litellm")
+    assert "state" not in ultra
+    shown = stack.run("status").out
+    assert f"pid {pid}" in shown
+    assert "/ui  " in shown
+    assert f"both want its key: cat {stack.state / 'litellm.key'}" in shown
+    tiers = {tier["name"]: tier for tier in stack.status()["tiers"]}
+    assert tiers["code-ultra"]["state"] == "remote"
+    why = "$GROQ_API_KEY is not set, which groq wants (export GROQ_API_KEY=… and `llmstack restart`)"
+    assert (tiers["keyless"]["state"], tiers["keyless"]["detail"]) == ("down", why)
+    assert why in stack.ask("hi", "keyless").json()["error"]["message"]
+    swap = yaml.safe_load((stack.state / "llama-swap.yaml").read_text())
+    assert swap["peers"]["litellm"]["models"] == ["code-ultra", "llama", "fail-401", "fail-429", "fail-500"]
+
+
+def test_no_key_and_no_prompt_is_left_anywhere(stack: CliProject) -> None:
+    up(stack)
+    key = (stack.state / "litellm.key").read_text().strip()
+    assert (stack.state / "litellm.key").stat().st_mode & 0o777 == 0o600
+    texts = {path: path.read_text(errors="replace") for path in stack.state.rglob("*") if path.is_file()}
+    assert not [path for path, text in texts.items() if PLANTED in text or PROMPT in text]
+    holding = sorted(path.name for path, text in texts.items() if key in text)
+    assert holding == ["litellm.key", "llama-swap.yaml"]
+    lines = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    assert not [line for line in lines if key in line or PLANTED in line]
+
+
+def test_on_next_the_queued_model_serves_and_a_killed_router_leaves_nothing(stack: CliProject) -> None:
+    stack.run("restart", "--next", "--detach").check()
+    proxy = up(stack)["pid"]
+    assert "I am gpt-next" in stack.said("hi", "code-ultra")
+    family = [psutil.Process(proxy), *psutil.Process(proxy).children(recursive=True)]
+    psutil.Process(stack.pid()).kill()
+    wait_until(lambda: not any(member.is_running() for member in family), timeout=10)
+
+
+def test_a_taken_port_is_said_with_who_has_it(stack: CliProject) -> None:
+    taken = free_port()
+    ini = stack.state / "models.ini"
+    old = next(line for line in ini.read_text().splitlines() if line.startswith("litellm_port"))
+    server = ThreadingHTTPServer(("127.0.0.1", taken), BaseHTTPRequestHandler)
+    try:
+        ini.write_text(ini.read_text().replace(old, f"litellm_port = {taken}"))
+        stack.start("--detach")
+        wait_until(lambda: proxy(stack)["state"] == "failed")
+        answer = stack.ask("hi", "code-ultra")
+        assert answer.status_code == 503
+        message = answer.json()["error"]["message"]
+        assert f"port {taken} for LiteLLM is taken by " in message
+        assert f"(pid {os.getpid()})" in message
+        assert "set another `litellm_port` in models.ini" in message
+    finally:
+        server.server_close()
+        stack.run("stop").check()
