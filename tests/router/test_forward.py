@@ -58,7 +58,7 @@ async def test_server_that_breaks_before_content_is_a_502(
     script: Callable[[Asked], Awaitable[None]], *, stream: bool
 ) -> None:
     async with stack(script) as (running, behind):
-        reply = await chat(running, asking(stream=stream))
+        reply = await chat(running, asking(model="code-ultra", stream=stream))
         assert (reply.status, reply.error["code"], reply.error["origin"]) == (
             502,
             "engine_unreachable",
@@ -112,8 +112,8 @@ async def test_a_second_failure_is_not_tried_again() -> None:
             asked.close()
 
     async with stack(first_only) as (running, behind):
-        assert (await chat(running)).status == 200
-        assert (await chat(running)).status == 502
+        assert (await chat(running, asking(model="code-ultra"))).status == 200
+        assert (await chat(running, asking(model="code-ultra"))).status == 502
         assert len(behind.requests) == 3
         await running.idle()
 
@@ -135,7 +135,7 @@ async def test_errors_of_the_server_are_passed_on_verbatim(status: str, body: by
         await asked.answer(body, status=status)
 
     async with stack(refuse) as (running, _):
-        reply = await chat(running, asking(stream=stream))
+        reply = await chat(running, asking(model="code-ultra", stream=stream))
         assert (reply.status, reply.body) == (int(status[:3]), body)
         assert reply.headers["x-llmstack-tier"] == "code-ultra"
         await running.idle()
