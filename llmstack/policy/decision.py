@@ -75,6 +75,10 @@ class NoTierError(LlmstackError):
     """No tier that `auto` may pick can serve."""
 
 
+class NotServedError(NoTierError):
+    """No tier is declared for such a request, so that trying again is no use."""
+
+
 class ContextOverflowError(LlmstackError):
     """The request is larger than the window of every tier that could serve it.
 

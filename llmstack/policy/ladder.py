@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmstack.config.model import Role
 from llmstack.policy.able import able, available, passed_over, stand_ins
-from llmstack.policy.decision import Considered, Decision, NoTierError, StackState
+from llmstack.policy.decision import Considered, Decision, NoTierError, NotServedError, StackState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,6 +47,10 @@ def ladder(facts: RequestFacts, config: StackConfig, state: StackState) -> Decis
     row = rows[-1]
     candidates = ladder_tiers(row.roles, facts, config, state)
     if not candidates:
+        if facts.task == "infill" and not any(config.by_role(role) for role in row.roles):
+            raise NotServedError(
+                "auto: infill is for the roles fast and agent", hint="give a tier one of them in models.ini"
+            )
         raise _nothing_available(config, state.unavailable)
     fitting = able(candidates, facts, config, state)
     chosen = fitting[0]
@@ -133,12 +137,16 @@ def find_trigger(words: str, routing: Routing) -> str | None:
 def _made_for(facts: RequestFacts, config: StackConfig, state: StackState) -> Decision:
     """Choose among the tiers that serve embeddings, or that rerank; chat models do neither well."""
     made = [tier for tier in config.tiers.values() if tier.serves == facts.task]
+    if not made:
+        raise NotServedError(
+            f"auto: no tier is declared for {facts.task}",
+            hint=f"give one `serves = {facts.task}` in models.ini",
+        )
     usable = [tier for tier in made if tier.name not in state.unavailable]
     if not usable:
         why = "; ".join(f"{tier.name}: {state.unavailable[tier.name]}" for tier in made)
         raise NoTierError(
-            f"auto: no tier for {facts.task} is available ({why or 'none is declared'})",
-            hint=f"give a tier `serves = {facts.task}` in models.ini" if not made else "see `llmstack check`",
+            f"auto: no tier is available ({why})", hint="`llmstack check` says how to mend each"
         )
     fitting = able(usable, facts, config, state)
     reason = f"{facts.task}: made for it"

@@ -7,7 +7,7 @@ import json
 import math
 from typing import TYPE_CHECKING
 
-from llmstack.router.body import with_defaults, with_model
+from llmstack.router.body import with_defaults, with_model, with_slot
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.failover import TierFailedError, asked_pause, is_error_event, judge
 from llmstack.router.upstream import UpstreamError
@@ -124,7 +124,7 @@ class _Forwarding:
         limit = self._telling.waits.load_s if any(service.is_up(other) for other in call.others) else None
         try:
             async with asyncio.timeout(limit):
-                return await service.acquire(call.tier, call.session)
+                return await service.acquire(call)
         except TimeoutError as error:
             text = f"{call.tier} did not come up within {limit:g} s"
             report = FailureReport(503, "model_busy", text, "swapper", retry_after=30)
@@ -141,6 +141,8 @@ class _Forwarding:
         headers = {**_forwarded(exchange.headers), **lease.headers}
         if call.renames and headers.get("content-type", _FORM).startswith(_FORM):
             headers["content-type"] = "application/json"  # it was read as that; `curl -d` does not say so
+        if lease.kv:
+            call.notes = [("x-llmstack-kv", lease.kv)]
         body = body_for(call, lease)
         try:
             url = f"{lease.url}{call.target}"
@@ -262,6 +264,8 @@ def body_for(call: Call, lease: Lease) -> bytes:
     values = {name: value for name, value in lease.defaults.values.items() if name in takes}
     try:
         body = with_defaults(call.body, values, lease.defaults.one_of)
+        if lease.slot is not None:
+            body = with_slot(body, lease.slot)
         return body if call.parsed.model == lease.model else with_model(body, call.parsed.model, lease.model)
     except RecursionError as error:
         text = "the request: the body is nested too deeply"

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
-from llmstack.policy.decision import AUTO, ContextOverflowError, Decision, NoTierError
+from llmstack.policy.decision import AUTO, ContextOverflowError, Decision, NoTierError, NotServedError
 from llmstack.policy.facts import RequestFacts
 from llmstack.policy.named import named as named_decision
 from llmstack.policy.session import decide
@@ -115,7 +115,8 @@ def decide_for(model: str | None, facts: RequestFacts, service: Service, session
             )
             raise RequestFailedError(report) from error
         except NoTierError as error:
-            report = FailureReport(503, "no_tier", f"{error.message} ({error.hint})")
+            status = 404 if isinstance(error, NotServedError) else 503
+            report = FailureReport(status, "no_tier", f"{error.message} ({error.hint})")
             raise RequestFailedError(report) from error
     tier = config.find(model)
     if tier is None:

@@ -146,15 +146,18 @@ class Service:
             factors=self.sessions.factors,
         )
 
-    async def acquire(self, tier: str, session: str) -> Lease:
-        """Wait for the right to use a tier.
+    async def acquire(self, call: Call) -> Lease:
+        """Wait for the right to use the tier of a request.
 
         Raises:
             SwapError: it cannot be used now.
         """
-        known = self.config.tiers.get(tier)
+        known = self.config.tiers.get(call.tier)
         backend = self.backends.get(known.backend) if known is not None else None
-        return await (backend or self.swapper).acquire(tier, session)
+        if backend is not None:
+            return await backend.acquire(call.tier, call.session)
+        pinned = call.renames and call.dialect.slots
+        return await self.swapper.acquire(call.tier, call.session, pinned=pinned)
 
     def is_up(self, tier: str) -> bool:
         """Return whether a tier could serve at once."""

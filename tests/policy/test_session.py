@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmstack.config.model import Backend, GgufModel, HostedModel, Role, Routing, Settings, StackConfig, Tier
-from llmstack.policy.decision import ContextOverflowError, Decision, StackState
+from llmstack.policy.decision import ContextOverflowError, Decision, NoTierError, NotServedError, StackState
 from llmstack.policy.facts import RequestFacts
 from llmstack.policy.ladder import ladder
 from llmstack.policy.session import Session, after, decide
@@ -133,6 +133,12 @@ def test_embeddings_go_to_what_is_made_for_them_and_to_nothing_else() -> None:
     embeds = Tier("vectors", Backend.GGUF, LOCAL, 8_192, serves="embedding")
     decision = decide(said(100, task="embedding"), stack(FAST, AGENT, embeds), FREE)
     assert (decision.tier, decision.others) == ("vectors", ())
+    with pytest.raises(NotServedError, match="no tier is declared for embedding"):
+        decide(said(100, task="embedding"), stack(), FREE)
+    with pytest.raises(NotServedError, match="infill is for the roles fast and agent"):
+        decide(said(100, task="infill"), stack(HOSTED), FREE)
+    with pytest.raises(NoTierError, match="vectors: x"):
+        decide(said(100, task="embedding"), stack(FAST, embeds), StackState({"vectors": "x"}))
     assert decide(said(100, task="infill"), stack(), FREE).tier == "fast"
     assert decide(said(100, task="infill"), stack(AGENT, HOSTED), FREE).tier == "agent"
 

@@ -15,6 +15,7 @@ from llmstack.router.sessions import HIGHEST, MOST, OLDEST_S, Sessions
 
 FACTS = RequestFacts(5_000, 6_000, user_turns=1, tools=True)
 MAIN, TITLE = "main", "title"
+JSON = {"content-type": "application/json"}
 
 
 def test_another_opening_under_the_same_name_is_another_conversation() -> None:
@@ -108,12 +109,12 @@ async def test_a_conversation_keeps_its_tier_and_route_says_so_without_rememberi
         )
         assert len(set(swapper.sessions)) == 1
         question = {"body": body("first", 20_000), "session": "ses_1"}
-        told = json.loads((await request(running, "POST", "/llmstack/route", question)).body)
+        told = json.loads((await request(running, "POST", "/llmstack/route", question, JSON)).body)
         assert (told["tier"], told["session_known"], told["others"]) == ("code-smart", True, ["code-fast"])
         assert [rule["rule"] for rule in told["considered"]][-1] == "stays"
         stranger = {"body": body("other", 20_000), "session": "ses_2"}
         for _ in range(2):
-            told = json.loads((await request(running, "POST", "/llmstack/route", stranger)).body)
+            told = json.loads((await request(running, "POST", "/llmstack/route", stranger, JSON)).body)
             assert told["session_known"] is False
 
 

@@ -86,7 +86,7 @@ async def test_a_swapper_that_refuses_at_once(
 ) -> None:
     async with stack(well_behaved) as (running, _):
         running.swapper.refuses = error
-        reply = await chat(running, asking(stream=stream))
+        reply = await chat(running, asking(model="code-ultra", stream=stream))
         assert (reply.status, reply.error["code"], reply.error["origin"]) == (status, code, "swapper")
         assert reply.headers.get("retry-after") == retry
         assert reply.headers["x-llmstack-tier"] == "code-ultra"
