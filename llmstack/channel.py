@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
 
 from llmstack.errors import LlmstackError
-from llmstack.files import write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,9 +34,12 @@ def external(url: str) -> Channel:
     Raises:
         LlmstackError: the URL is not an http(s) address.
     """
+    from urllib.parse import urlsplit  # noqa: PLC0415 - a prompt seldom needs it, and it takes 10 ms
+
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        usable = usable and not (parts.query or parts.fragment or "@" in parts.netloc)  # no key in a file
     except ValueError:
         usable = False
     if not usable or any(char.isspace() or not char.isprintable() for char in url):
@@ -81,4 +82,6 @@ def read_marker(path: Path) -> Channel | None:
 
 def write_marker(path: Path, channel: Channel) -> None:
     """Write a marker file."""
+    from llmstack.files import write_atomic  # noqa: PLC0415 - a prompt only reads
+
     write_atomic(path, f"{channel}\n")

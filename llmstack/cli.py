@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmstack.commands import (
+    activate,
     ask,
     cache,
     check,
@@ -61,8 +62,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "load": load.load,
     "unload": unload.unload,
     "promote": promote.promote,
-    "mcp": mcp.mcp,
     "cache": cache.cache,
+    "mcp": mcp.mcp,
+    "activate": activate.activate,
     "trust": trust.trust,
     "help": help_.help_,
 }

@@ -152,12 +152,17 @@ class Project:
 def find_project(env: Mapping[str, str], cwd: Path) -> Project | None:
     """Return the project that commands act on here, or None.
 
-    `LLMSTACK_WORK_DIR`, else the nearest directory upwards from `cwd` that has `.llmstack/`.
+    `LLMSTACK_WORK_DIR`, else the nearest directory upwards from `cwd` that has `.llmstack/`. What the shell
+    hook exported is where the last prompt was: after `cd elsewhere && llmstack …` the nearest project counts.
 
     Raises:
         LlmstackError: `LLMSTACK_WORK_DIR` names something that is no directory.
     """
     named = env.get("LLMSTACK_WORK_DIR")
+    if named and env.get("LLMSTACK_ACTIVE") and env.get("LLMSTACK_HOOK"):
+        nearest = _nearest(env, cwd)
+        if nearest is not None:
+            return nearest
     if named:
         work_dir = Path(named).expanduser()
         if not work_dir.is_dir():
@@ -166,6 +171,10 @@ def find_project(env: Mapping[str, str], cwd: Path) -> Project | None:
                 hint="create it, or unset LLMSTACK_WORK_DIR to use the project you are in",
             )
         return Project.at(work_dir, env)
+    return _nearest(env, cwd)
+
+
+def _nearest(env: Mapping[str, str], cwd: Path) -> Project | None:
     for directory in (cwd, *cwd.parents):
         if (directory / STATE_DIR).is_dir():
             return Project.at(directory, env)

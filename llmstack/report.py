@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmstack.stack.start import Started
     from llmstack.stack.status import StackStatus, TierStatus
     from llmstack.stack.stop import Stopped
+    from llmstack.stack.thin_client import Verified
 
 GB = 1024**3
 MB = 1024**2
@@ -87,6 +88,34 @@ def started(console: Console, done: Started) -> None:
         console.say("next: `llmstack run opencode`, or any OpenAI client with model `auto`")
 
 
+def verified(console: Console, done: Verified) -> None:
+    """Show that the router of another project answers."""
+    tiers = escape(", ".join(done.tiers))
+    console.say(f"the router at [bold]{escape(done.url)}[/] answers; its tiers: auto, {tiers}")
+    console.say("next: `llmstack run opencode`, or any OpenAI client with model `auto`")
+
+
+def refetched(console: Console, url: str) -> None:
+    """Show that a thin client's files are new."""
+    console.say(f"fetched again from {escape(url)}; opencode.json is written")
+
+
+def not_ours(console: Console, url: str) -> None:
+    """Say why `stop` has nothing to do."""
+    console.say(f"nothing to stop: the router at {escape(url)} is another project's")
+
+
+def entered(console: Console) -> None:
+    """Show that a shell opens."""
+    console.say("this shell is wired up; `exit` leaves it, and the stack runs on")
+    console.say("  to be wired up wherever you enter a project: `llmstack activate --help`")
+
+
+def left(console: Console, *, serves: bool) -> None:
+    """Show what goes on behind the shell."""
+    console.say("left the shell; " + ("the stack runs on" if serves else "the stack does not run any more"))
+
+
 def stopped(console: Console, done: Stopped) -> None:
     """Show what was stopped."""
     if not done.was_running:
@@ -139,6 +168,9 @@ def prompt_caches(console: Console, found: PromptCaches) -> None:
 def status(console: Console, now: StackStatus) -> None:
     """Show the router, the tiers and the last decisions."""
     router = now.router
+    if now.channel.startswith("external"):
+        _elsewhere(console, now)
+        return
     if router.healthy:
         facts = f"pid {router.pid}, up {duration(router.uptime_s or 0)}, {router.rss_mb or 0:.0f} MB"
         console.data(f"router   {router.url}  {facts}")
@@ -180,6 +212,17 @@ def status(console: Console, now: StackStatus) -> None:
         console.say("start it with `llmstack start`")
 
 
+def _elsewhere(console: Console, now: StackStatus) -> None:
+    """Show the router of another project; one line where it does not answer."""
+    router = now.router
+    if not router.healthy:
+        console.data(f"router   {router.url}  {router.problem}")
+        return
+    console.data(f"router   {router.url}  another project's, up {duration(router.uptime_s or 0)}")
+    console.data(f"project  {now.work_dir}  channel {now.channel}\n")
+    console.table(("tier", "state", "role", ">ctx", ">MB", ">busy", "model~"), [*map(_tier_row, now.tiers)])
+
+
 def _tier_row(tier: TierStatus) -> tuple[str, ...]:
     waiting = f" +{tier.waiting}" if tier.waiting else ""
     return (
@@ -197,7 +240,8 @@ def checked(console: Console, found: Checked) -> None:
     """Show configured against actual."""
     console.data(f"models   {found.source}")
     console.data(f"engine   {found.engine or 'none'}")
-    console.data(f"budget   {size(found.budget_bytes)}: {escape(found.budget_origin)}\n")
+    budget = f"{size(found.budget_bytes)}: {found.budget_origin}" if found.budget_bytes else "the router's"
+    console.data(f"budget   {escape(budget)}\n")
     columns = ("tier", "on disk", ">weights", ">KV", ">cache", ">all", "fits", "file or model~")
     console.table(columns, [_check_row(tier) for tier in found.tiers])
     changes = [(escape(tier.name), change) for tier in found.tiers for change in _changes(tier)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import sys
+import time
 import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -262,5 +263,8 @@ def _write_store(store: Path, records: Iterable[Record]) -> None:
         | {"trusted_at": record.trusted_at, "files": dict(record.files)}
         for record in records
     ]
-    text = "# Projects that may run what their files name. Written by `llmstack trust`.\n"
+    # The shell hooks read the first line at each prompt and look again where it has changed.
+    text = (
+        f"# Projects that may run what their files name. Written by `llmstack trust` at {time.time_ns()}.\n"
+    )
     write_atomic(store, text + tomli_w.dumps({"project": tables}), mode=0o600)

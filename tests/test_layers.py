@@ -19,7 +19,7 @@ ROOMS = [
     {"paths", "files", "fingerprint", "console_bars"},
     {"console"},
     {"config", "channel", "trust", "disclosure"},
-    {"policy", "process", "engine", "download", "providers"},
+    {"policy", "process", "engine", "download", "providers", "shell"},
     {"swapper", "router.dialects"},
     {"generators", "router", "clients"},
     {"stack"},

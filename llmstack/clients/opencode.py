@@ -2,65 +2,48 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmstack.clients.base import Launch, without_proxy, without_relative
 from llmstack.errors import LlmstackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+    from pathlib import Path
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-def find(env: Mapping[str, str]) -> Path:
-    """Return the opencode executable on this environment's PATH.
-
-    Raises:
-        LlmstackError: there is none.
-    """
-    # A relative entry (`.`, `node_modules/.bin`) would find a program of the repository.
-    places = [place for place in env.get("PATH", "").split(os.pathsep) if Path(place).is_absolute()]
-    found = shutil.which("opencode", path=os.pathsep.join(places))
-    if found is None or not Path(found).is_absolute():
-        raise LlmstackError("opencode is not on PATH", hint="install it: npm install -g opencode-ai")
-    return Path(found)
+    from llmstack.clients.base import Wiring
 
 
-def child_env(env: Mapping[str, str], *, config_json: str, config_path: Path) -> dict[str, str]:
-    """Return the environment that pins opencode to this stack.
+class Opencode:
+    """opencode.
 
-    opencode 1.18.33 reads the user's own configuration, `OPENCODE_CONFIG`, the repository's files,
+    1.18.33 reads the user's own configuration, `OPENCODE_CONFIG`, the repository's files,
     `OPENCODE_CONFIG_CONTENT`; a later one wins key by key, but MCP servers and plugins add up. So ours goes
     last and the repository's are switched off; what that switch misses, `repository_plugins` finds.
-
-    Args:
-        env: the environment of the command.
-        config_json: text of our `opencode.json`.
-        config_path: where that text is on disk.
     """
-    child = dict(env)
-    for name in ("OPENCODE_CONFIG_DIR", "OPENCODE_TUI_CONFIG"):
-        # The user's own when absolute; a relative one names files of the repository, plugins included.
-        if not Path(child.get(name, "")).is_absolute():
-            child.pop(name, None)
-    # opencode sends loopback requests to HTTP_PROXY as well, unless told not to.
-    no_proxy = _no_proxy(env)
-    return child | {
-        "OPENCODE_CONFIG": str(config_path),
-        "OPENCODE_CONFIG_CONTENT": config_json,
-        "OPENCODE_DISABLE_PROJECT_CONFIG": "1",
-        "OPENCODE_DISABLE_MODELS_FETCH": "1",
-        "NO_PROXY": no_proxy,
-        "no_proxy": no_proxy,
-    }
 
+    name = "opencode"
+    package = "opencode-ai"
 
-def _no_proxy(env: Mapping[str, str]) -> str:
-    listed = f"{env.get('NO_PROXY', '')},{env.get('no_proxy', '')}".split(",")
-    return ",".join(dict.fromkeys(host for entry in (*listed, *_LOOPBACK) if (host := entry.strip())))
+    def refuse(self, cwd: Path, home: Path) -> None:
+        """Raise where it would run code of the repository.
+
+        Raises:
+            LlmstackError: names the files.
+        """
+        refuse_repository_plugins(cwd, home)
+
+    def launch(self, wiring: Wiring, scratch: Path) -> Launch:  # noqa: ARG002 - of the Protocol: no file is needed
+        """Return it with its configuration in its environment."""
+        # The directories are the user's own when absolute; a relative one names files of the repository.
+        inherited = without_relative(wiring.env, "OPENCODE_CONFIG_DIR", "OPENCODE_TUI_CONFIG")
+        own = {
+            "OPENCODE_CONFIG": str(wiring.opencode_path),
+            "OPENCODE_CONFIG_CONTENT": wiring.opencode_json,
+            "OPENCODE_DISABLE_PROJECT_CONFIG": "1",
+            "OPENCODE_DISABLE_MODELS_FETCH": "1",
+        }
+        return Launch((), inherited | own | without_proxy(wiring.env))
 
 
 def repository_plugins(directory: Path, home: Path) -> list[Path]:

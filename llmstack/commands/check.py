@@ -27,9 +27,15 @@ def check(
     """
     from llmstack import report
     from llmstack.stack.check import check as check_stack
+    from llmstack.stack.remote import remote_url
+    from llmstack.stack.thin_client import check as check_client
 
     app: App = ctx.obj
-    found = check_stack(app.find_project(), app.user, app.env, offline=offline)
+    project = app.find_project()
+    if project is not None and (url := remote_url(project)) is not None:
+        found = check_client(project, app.env, url)
+    else:
+        found = check_stack(project, app.user, app.env, offline=offline)
     if as_json:
         app.console.json(found)
     else:

@@ -9,6 +9,7 @@ import typer
 from llmstack.errors import LlmstackError, UsageError
 
 if TYPE_CHECKING:
+    from llmstack.channel import Channel
     from llmstack.context import App
     from llmstack.paths import Project
 
@@ -17,6 +18,9 @@ def install(
     ctx: typer.Context,
     current: Annotated[bool, typer.Option("--current", help="Pin channel `current`.")] = False,
     next_: Annotated[bool, typer.Option("--next", help="Pin channel `next`: run queued upgrades.")] = False,
+    external: Annotated[
+        bool, typer.Option("--external", help="Use the router of another project or host, at URL.")
+    ] = False,
     profile: Annotated[
         str | None,
         typer.Option(
@@ -34,33 +38,36 @@ def install(
     ] = False,
     trust: Annotated[bool, typer.Option("--trust", help="Trust files that are there already.")] = False,
     print_: Annotated[bool, typer.Option("--print", help="Print opencode.json, write nothing.")] = False,
+    url: Annotated[
+        str | None,
+        typer.Argument(
+            help="With --external: the router; else $LLMSTACK_REMOTE_URL, else http://127.0.0.1:10101.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Set a project up, or refresh its files.
 
     Writes models.ini from a profile (once, then it is yours), opencode.json and the pinned channel.
 
     Example: llmstack install --profile demo
+
+    Example: llmstack install --external http://192.168.1.5:10101
     """
     from rich.markup import escape
 
     from llmstack import report
-    from llmstack.channel import CURRENT, NEXT
-    from llmstack.stack.install import InstallOptions, render_opencode
+    from llmstack.stack.install import InstallOptions
     from llmstack.stack.install import install as install_project
 
     app: App = ctx.obj
     console = app.console
-    if current and next_:
-        raise UsageError("--current and --next exclude each other")
+    channel = _channel(app, current=current, next_=next_, external_=external, url=url)
     project = _project(app, here=here)
     if print_:
-        from llmstack.stack.routing import config_here
-
-        console.data(render_opencode(project, config_here(project, app.user)).rstrip())
+        console.data(_printed(app, project, channel).rstrip())
         return
-    options = InstallOptions(
-        channel=CURRENT if current else NEXT if next_ else None, profile=profile, hosted=hosted, trust=trust
-    )
+    options = InstallOptions(channel=channel, profile=profile, hosted=hosted, trust=trust)
 
     def consent(shown: list[str]) -> bool:
         console.say(f"{project.state} has files that llmstack did not write here. They would use:")
@@ -69,6 +76,32 @@ def install(
         return console.confirm("Trust them?")
 
     report.installed(console, install_project(project, app.user, app.env, options, consent=consent))
+
+
+def _channel(app: App, *, current: bool, next_: bool, external_: bool, url: str | None) -> Channel | None:
+    """Return the channel that the options pin; None keeps what there is."""
+    from llmstack.channel import CURRENT, DEFAULT_REMOTE, NEXT, external
+
+    if current + next_ + external_ > 1:
+        names = (("--current", current), ("--next", next_), ("--external", external_))
+        given = [name for name, on in names if on]
+        raise UsageError(f"{' and '.join(given)} exclude each other")
+    if url is not None and not external_:
+        raise UsageError("a URL goes with --external", hint=f"llmstack install --external {url}")
+    if external_:
+        return external(url or app.env.get("LLMSTACK_REMOTE_URL") or DEFAULT_REMOTE)
+    return CURRENT if current else NEXT if next_ else None
+
+
+def _printed(app: App, project: Project, channel: Channel | None) -> str:
+    from llmstack.stack.install import render_opencode, render_remote
+    from llmstack.stack.remote import fetch, remote_url
+    from llmstack.stack.routing import config_here
+
+    url = channel.url if channel is not None else remote_url(project)
+    if url is not None:
+        return render_remote(project, fetch(url, app.env))
+    return render_opencode(project, config_here(project, app.user))
 
 
 def _project(app: App, *, here: bool) -> Project:

@@ -19,10 +19,17 @@ def reload(ctx: typer.Context) -> None:
     Example: llmstack reload
     """
     from llmstack import report
+    from llmstack.stack.install import refetch
     from llmstack.stack.reload import reload as reload_stack
+    from llmstack.stack.remote import remote_url
 
     app: App = ctx.obj
+    project = app.project()
+    if (url := remote_url(project)) is not None:
+        refetch(project, app.user.trusted_projects, app.env, url)
+        report.refetched(app.console, url)
+        return
     with app.console.progress() as tell:
         tell("reloading")
-        done = reload_stack(app.project(), app.env, app.user.trusted_projects)
+        done = reload_stack(project, app.env, app.user.trusted_projects)
     report.reloaded(app.console, done)

@@ -26,12 +26,17 @@ def restart(
     Example: llmstack restart --next
     """
     from llmstack import report
+    from llmstack.stack.remote import remote_url
     from llmstack.stack.restart import restart as restart_stack
     from llmstack.stack.start import StartOptions
+    from llmstack.stack.thin_client import verify
 
     app: App = ctx.obj
     options = StartOptions(next=next_, host=host, port=port, wait=not detach)
-    console = app.console
+    console, project = app.console, app.project()
+    if (url := remote_url(project)) is not None:
+        report.verified(console, verify(project, app.user.trusted_projects, app.env, url))
+        return
     with console.progress() as tell:
-        started = restart_stack(app.project(), app.env, app.user.trusted_projects, options, tell=tell)
+        started = restart_stack(project, app.env, app.user.trusted_projects, options, tell=tell)
     report.started(console, started)

@@ -20,11 +20,17 @@ def route(
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="The JSON body of a request; - for stdin.")
     ] = None,
+    session: Annotated[
+        str, typer.Option("--session", help="The conversation, as the client's x-session-id names it.")
+    ] = "",
+    explain: Annotated[bool, typer.Option("--explain", help="Show every rule that was tried.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say which tier a request would go to, and why.
 
     Nothing is sent.
+
+    The running router is asked: it knows what is loaded, and which tier a conversation has.
 
     With no stack running, every declared tier is taken as available.
 
@@ -38,16 +44,25 @@ def route(
     if (text is None) == (file is None):
         raise UsageError("expected either TEXT or --file", hint='for example: llmstack route "hello"')
     found = route_request(
-        body_of(text) if text is not None else _read(file), app.find_project(), app.user, app.env
+        body_of(text) if text is not None else _read(file), app.find_project(), app.user, app.env, session
     )
     if as_json:
         names = ("tier", "reason", "conversation_tokens", "context_tokens")
-        console.json({name: getattr(found, name) for name in names})
+        more = ("others", "considered", "running", "session_known") if explain else ()
+        console.json({name: getattr(found, name) for name in (*names, *more)})
         return
     console.data(f"{found.tier}  {found.reason}")
     console.data(
         f"about {found.conversation_tokens} tokens of conversation, {found.context_tokens} of context"
     )
+    if explain:
+        console.table(
+            ("rule", "tier", "why~"), [(rule.rule, rule.tier, rule.detail) for rule in found.considered]
+        )
+        console.data(f"in its place: {', '.join(found.others) or 'none'}")
+    if session and not found.session_known:
+        known = "the router does not know it" if found.running else "nothing runs here that could know it"
+        console.warn(f"conversation `{session}`: {known}; taken as a new one")
     for name, why in found.assumed.items():
         console.warn(f"nothing runs here; {name} was taken as available, but {why}")
 

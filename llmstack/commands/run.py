@@ -12,18 +12,27 @@ if TYPE_CHECKING:
 
 def run(
     ctx: typer.Context,
-    client: Annotated[str, typer.Argument(help="The coding agent: opencode.", show_default=False)],
+    client: Annotated[
+        str, typer.Argument(help="The coding agent: opencode, claude or codex.", show_default=False)
+    ],
     allow_plugins: Annotated[
-        bool, typer.Option("--allow-plugins", help="Let it run the plugins of the repository it works in.")
+        bool,
+        typer.Option(
+            "--allow-plugins", help="Let it run what the repository brings: plugins, hooks, MCP servers."
+        ),
     ] = False,
 ) -> None:
     """Run a coding agent wired to this stack.
 
     Starts the stack where needed.
 
-    What follows CLIENT is passed on to it. A repository's own opencode.json cannot redirect it.
+    What follows CLIENT is passed on to it. The repository's own configuration of it cannot redirect it.
 
     Example: llmstack run opencode run "say hi"
+
+    Example: llmstack run claude -p "say hi"
+
+    Example: llmstack run codex exec "say hi"
     """
     from llmstack.stack.run import run as run_client
 

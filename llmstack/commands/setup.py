@@ -39,6 +39,7 @@ def setup(
     with console.progress() as tell:
         swapper = steps.llama_swap(project, app.user, app.env, tell=tell)
     done.append(report.step(console, swapper))
+    done.append(report.step(console, steps.hook(app.env)))
     done.append(report.step(console, steps.opencode(app.env)))
     report.set_up(console, done)
     raise typer.Exit(1 if any(step.state == "failed" for step in done) else 0)

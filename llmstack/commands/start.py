@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmstack.commands.options import DetachOption, HostOption, NextOption, PortOption
-from llmstack.errors import UsageError
+from llmstack.errors import LlmstackError, UsageError
 
 if TYPE_CHECKING:
     from llmstack.context import App
+    from llmstack.paths import Project
 
 
 def start(
@@ -26,22 +28,53 @@ def start(
     """Start the stack and wait until it is healthy.
 
     Waits for the router and for the model of role fast. What can run is started; what cannot is listed
-    with the way to mend it.
+    with the way to mend it. On a terminal without the shell hook it ends in a shell that is wired up.
+
+    A project that uses another's router starts nothing: it verifies that the router answers.
 
     Example: llmstack start --detach
     """
     from llmstack import report
+    from llmstack.stack.remote import remote_url
     from llmstack.stack.start import StartOptions, up
+    from llmstack.stack.thin_client import verify
 
     app: App = ctx.obj
     if detach and foreground:
         raise UsageError("--detach and --foreground exclude each other")
     options = StartOptions(next=next_, host=host, port=port, wait=not detach)
+    console, project = app.console, app.project()
     if foreground:
         from llmstack.stack.foreground import run_foreground
 
-        raise typer.Exit(run_foreground(app.project(), app.env, app.user.trusted_projects, options))
+        raise typer.Exit(run_foreground(project, app.env, app.user.trusted_projects, options))
+    if (url := remote_url(project)) is not None:
+        if next_ or host or port:
+            raise UsageError(f"the router is another project's: {url}", hint="give these options there")
+        report.verified(console, verify(project, app.user.trusted_projects, app.env, url))
+    else:
+        with console.progress() as tell:
+            started = up(project, app.env, app.user.trusted_projects, options, tell=tell)
+        report.started(console, started)
+    if not detach and console.interactive and sys.stdin.isatty():
+        _open_shell(app, project)
+
+
+def _open_shell(app: App, project: Project) -> None:
+    """End in a shell that is wired up, unless this one is."""
+    from llmstack import report
+    from llmstack.stack.project import running_router
+    from llmstack.stack.remote import remote_url
+    from llmstack.stack.subshell import subshell, wired
+
+    if wired(app.env):
+        return
     console = app.console
-    with console.progress() as tell:
-        started = up(app.project(), app.env, app.user.trusted_projects, options, tell=tell)
-    report.started(console, started)
+    try:
+        run = subshell(project, app.env, app.cwd)
+    except LlmstackError as error:
+        console.warn(error.message, error.hint or "")
+        return
+    report.entered(console)
+    run()
+    report.left(console, serves=remote_url(project) is not None or running_router(project) is not None)

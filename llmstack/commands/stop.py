@@ -21,7 +21,13 @@ def stop(
     Example: llmstack stop
     """
     from llmstack import report
+    from llmstack.stack.remote import remote_url
     from llmstack.stack.stop import down
 
     app: App = ctx.obj
-    report.stopped(app.console, down(app.project(), timeout_s=timeout))
+    project = app.project()
+    done = down(project, timeout_s=timeout)
+    if (url := remote_url(project)) is not None and not done.was_running:
+        report.not_ours(app.console, url)
+        return
+    report.stopped(app.console, done)

@@ -166,6 +166,13 @@ class Tier:
     channel: LocalChannel = "current"
     line: int = 0
 
+    @property
+    def hosted(self) -> bool:
+        """Whether what is sent to it leaves this machine, as far as its `model` tells."""
+        if isinstance(self.model, HostedModel):
+            return self.model.provider not in LOCAL_SERVERS
+        return self.backend is Backend.MCP
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     text("--jinja", action="store_true")
     text("--no-jinja", action="store_true")
     text("--embeddings", "--embedding", action="store_true")
+    text("--pooling", choices=("none", "mean", "cls", "last", "rank"))
     text("--metrics", action="store_true")
     text("--no-warmup", action="store_true")
     return parser
@@ -78,6 +79,10 @@ def _kv_type(x: Any, value: str) -> Any:
     return getattr(x.ggml_type, f"GGML_TYPE_{value.upper()}")
 
 
+def _pooling(x: Any, value: str) -> Any:
+    return getattr(x.llama_pooling_type, f"LLAMA_POOLING_TYPE_{value.upper()}")
+
+
 # option → (attribute of CommonParams, conversion); an option that was not given keeps llama.cpp's default
 ATTRIBUTES: dict[str, tuple[str, Callable[[Any, Any], Any] | None]] = {
     "port": ("port", None),
@@ -94,6 +99,7 @@ ATTRIBUTES: dict[str, tuple[str, Callable[[Any, Any], Any] | None]] = {
     "rope_scaling": ("rope_scaling_type", _rope_scaling),
     "rope_scale": ("rope_freq_scale", lambda _x, scale: 1 / scale),
     "yarn_orig_ctx": ("yarn_orig_ctx", None),
+    "pooling": ("pooling_type", _pooling),
     "chat_template": ("chat_template", None),
     "slot_save_path": ("slot_save_path", lambda _x, path: os.path.join(path, "")),  # noqa: PTH118 - llama.cpp wants the trailing separator
 }

@@ -46,8 +46,21 @@ def server_flags(tier: Tier, model: Path, *, host: str, port: int | str) -> tupl
         flags += ["--n-gpu-layers", str(engine.n_gpu_layers)]
     if engine.threads > 0:
         flags += ["--threads", str(engine.threads)]
+    flags += _task_flags(tier)
     flags += [*_rope_flags(engine), *_template_flags(engine), *_sampler_flags(tier.sampler)]
     return (*flags, *engine.extra_args)
+
+
+def _task_flags(tier: Tier) -> list[str]:
+    """Return what makes a model server embed or rerank; it does nothing else then.
+
+    How an embedding model pools says its file; `extra_args = --pooling …` overrides it. Such an input is read
+    in one batch, so the batch is as large as the window.
+    """
+    if tier.serves == "chat":
+        return []
+    batch = ["--batch-size", str(tier.ctx_size), "--ubatch-size", str(tier.ctx_size)]
+    return ["--embeddings", *(["--pooling", "rank"] if tier.serves == "rerank" else []), *batch]
 
 
 def _rope_flags(engine: EngineSettings) -> list[str]:

@@ -54,7 +54,7 @@ def render(
         "share": "disabled",
         "enabled_providers": [PROVIDER],
         "model": _ref(AUTO),
-        "small_model": _ref(_small_model(config)),
+        "small_model": _ref(small_model(config)),
         "instructions": [instructions, *more_instructions],
         "provider": {PROVIDER: _provider(config, base_url, auto_context)},
         "agent": _agents(config),
@@ -75,7 +75,8 @@ def _ref(model: str) -> str:
     return f"{PROVIDER}/{model}"
 
 
-def _small_model(config: StackConfig) -> str:
+def small_model(config: StackConfig) -> str:
+    """Return the model for small chores."""
     # Titles, sent beside the main request. `auto` would send anything this short to the ultra tier, which may
     # cost money. Never left out, or opencode picks one by itself.
     tier = config.by_role(Role.FAST) or config.by_role(Role.AGENT)
@@ -96,7 +97,8 @@ def _provider(config: StackConfig, base_url: str, auto_context: int | None) -> d
         },
         "models": {
             AUTO: _auto(_pickable(config), auto_context),
-            **{tier.name: _tier(tier) for tier in config.tiers.values()},
+            # What embeds or reranks holds no conversation.
+            **{tier.name: _tier(tier) for tier in config.tiers.values() if tier.serves == "chat"},
         },
     }
 
@@ -105,22 +107,35 @@ def _pickable(config: StackConfig) -> list[Tier]:
     """The tiers that `auto` can send a request to; plan only where it would have nothing else."""
     ladder = [tier for tier in map(config.by_role, (Role.FAST, Role.AGENT, Role.ULTRA)) if tier]
     plan = config.by_role(Role.PLAN)
-    return ladder or ([plan] if plan else list(config.tiers.values()))
+    return ladder or ([plan] if plan else [tier for tier in config.tiers.values() if tier.serves == "chat"])
 
 
-def _auto(tiers: Sequence[Tier], context: int | None) -> dict[str, Any]:
+def auto_limits(config: StackConfig) -> tuple[int, int]:
+    """Return the window of `auto`, and the longest answer to ask it for, in tokens."""
+    return _limits(_pickable(config))
+
+
+def _limits(tiers: Sequence[Tier], context: int | None = None) -> tuple[int, int]:
     # The window is the largest: the router moves a conversation to a tier that holds it. The output is the
     # smallest: opencode asks for all of it in each request, and a tier that cannot hold prompt and output
     # together is not picked.
     window = context or max((tier.ctx_size for tier in tiers), default=_CONTEXT_DEFAULT)
     output = min((_output(tier) for tier in tiers), default=_OUTPUT_DEFAULT)
-    return _model("auto (picks a tier for each request)", window, min(output, window // 2), tool_call=True)
+    return window, min(output, window // 2)
+
+
+def _auto(tiers: Sequence[Tier], context: int | None) -> dict[str, Any]:
+    window, output = _limits(tiers, context)
+    sees = any("image" in tier.modalities for tier in tiers)
+    return _model("auto (picks a tier for each request)", window, output, tool_call=True, sees=sees)
 
 
 def _tier(tier: Tier) -> dict[str, Any]:
     name = f"{tier.name} ({tier.description})" if tier.description else tier.name
     # A model behind an MCP tool takes a prompt and gives text; it cannot call tools.
-    return _model(name, tier.ctx_size, _output(tier), tool_call=tier.backend is not Backend.MCP)
+    calls_tools = tier.backend is not Backend.MCP
+    sees = "image" in tier.modalities
+    return _model(name, tier.ctx_size, _output(tier), tool_call=calls_tools, sees=sees)
 
 
 def _output(tier: Tier) -> int:
@@ -130,15 +145,15 @@ def _output(tier: Tier) -> int:
     return min(tier.max_output_tokens, tier.ctx_size // 2)
 
 
-def _model(name: str, context: int, output: int, *, tool_call: bool) -> dict[str, Any]:
+def _model(name: str, context: int, output: int, *, tool_call: bool, sees: bool) -> dict[str, Any]:
     return {
         "name": name,
         "tool_call": tool_call,
         # Together these send a model's own reasoning back to it in later turns; without any, nothing changes.
         "reasoning": True,
         "interleaved": {"field": "reasoning_content"},
-        "attachment": False,
-        "modalities": {"input": ["text"], "output": ["text"]},
+        "attachment": sees,
+        "modalities": {"input": ["text", "image"] if sees else ["text"], "output": ["text"]},
         "limit": {"context": context, "output": output},
     }
 

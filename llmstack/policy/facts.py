@@ -22,12 +22,18 @@ HARNESS_TAGS = (
     "command-name",
     "command-message",
     "command-args",
+    "local-command-caveat",
+    "task-notification",
+    "turn_aborted",
     "bash-stdout",
     "bash-stderr",
     "ide_selection",
     "ide_opened_file",
 )
 
+_CODEX_RULES = re.compile(
+    r"# AGENTS\.md instructions for [^\n]*\n\s*<INSTRUCTIONS>.*</INSTRUCTIONS>", re.DOTALL
+)
 _TAG = re.compile(rf"<(/?)({'|'.join(HARNESS_TAGS)})(?:\s[^<>]*)?>")
 
 
@@ -70,6 +76,8 @@ def without_harness(text: str) -> str:
     """
     if "<" not in text:
         return text.strip()
+    if text.startswith("# AGENTS.md"):
+        text = _CODEX_RULES.sub("", text, count=1)
     tags = list(_TAG.finditer(text))
     last_closing = {tag[2]: tag.start() for tag in tags if tag[1]}
     kept, end, inside = [], 0, ""

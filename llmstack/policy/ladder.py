@@ -1,4 +1,4 @@
-"""`auto`: which tier serves a request. Pure: facts, configuration and availability in, decision out."""
+"""The base policy: which tier serves a request to `auto`, each request for itself. Pure."""
 
 from __future__ import annotations
 
@@ -6,94 +6,114 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import Role
-from llmstack.errors import LlmstackError
+from llmstack.policy.able import able, available, passed_over, stand_ins
+from llmstack.policy.decision import Considered, Decision, NoTierError, StackState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from llmstack.config.model import Routing, StackConfig, Tier
     from llmstack.policy.facts import RequestFacts
 
-AUTO = "auto"
+_TOP = (Role.ULTRA, Role.AGENT, Role.FAST)
+_MIDDLE = (Role.AGENT, Role.FAST)
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What was chosen for one request, and why, in one line.
+class _Row:
+    """One row of the ladder: whether it matches, why, and the roles to try in turn."""
 
-    Attributes:
-        others: tiers that may serve in its place, best first; each holds the request.
-    """
-
-    tier: str
-    reason: str
-    others: tuple[str, ...] = ()
-
-
-class NoTierError(LlmstackError):
-    """No tier that `auto` may pick can serve."""
-
-
-class ContextOverflowError(LlmstackError):
-    """The request is larger than the window of every tier that could serve it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Rung:
-    """One row of the ladder: the roles to try in turn, and the reason."""
-
+    name: str
     roles: tuple[Role, ...]
+    matches: bool
     reason: str
 
 
-def decide(facts: RequestFacts, config: StackConfig, unavailable: Mapping[str, str]) -> Decision:
+def ladder(facts: RequestFacts, config: StackConfig, state: StackState) -> Decision:
     """Choose the tier for a request to `auto`.
 
     Args:
         facts: what the request says.
         config: tiers and ceilings.
-        unavailable: tiers that cannot start, with the reason.
+        state: of the tiers.
 
     Raises:
         NoTierError: nothing is available.
         ContextOverflowError: no available tier holds the request.
     """
-    usable = {role: tier for role in Role if (tier := _available(config, role, unavailable))}
-    rung = _rung(facts, config.routing)
-    first = [usable[role] for role in rung.roles if role in usable]
-    rest = [usable[role] for role in (Role.AGENT, Role.FAST, Role.ULTRA) if role in usable]
-    # A planner serves where there is nothing else, not where something else is too small.
-    candidates = first + rest or [usable[role] for role in (Role.PLAN,) if role in usable]
+    if facts.task in {"embedding", "rerank"}:
+        return _made_for(facts, config, state)
+    rows = list(_rows(facts, config.routing))
+    row = rows[-1]
+    candidates = ladder_tiers(row.roles, facts, config, state)
     if not candidates:
-        raise _nothing_available(config, unavailable)
-    needed = facts.context_tokens + facts.output_tokens
-    fitting = [tier for tier in candidates if tier.ctx_size >= needed]
-    if not fitting:
-        raise _too_large(facts, candidates)
+        raise _nothing_available(config, state.unavailable)
+    fitting = able(candidates, facts, config, state)
     chosen = fitting[0]
-    notes = [rung.reason, *_left_out(rung, config, unavailable)]
+    notes = [row.reason, *_left_out(row.roles, config, state)]
     if chosen is not candidates[0]:
-        notes.append(f"{candidates[0].name} holds {candidates[0].ctx_size} of {needed} tokens")
-    return Decision(chosen.name, "; ".join(notes))
+        notes.append(passed_over(candidates[0], chosen, facts, state))
+    if facts.images and "image" not in chosen.modalities:
+        notes.append("no tier reads images")
+    reason = "; ".join(notes)
+    considered = tuple(
+        Considered(
+            f"ladder: {row.name}", chosen.name if row.matches else "", reason if row.matches else row.reason
+        )
+        for row in rows
+    )
+    return Decision(chosen.name, reason, stand_ins(chosen, fitting[1:], facts, config, state), considered)
 
 
-def _rung(facts: RequestFacts, routing: Routing) -> _Rung:
-    """Return the first row that matches."""
+def ladder_tiers(
+    first: tuple[Role, ...], facts: RequestFacts, config: StackConfig, state: StackState
+) -> list[Tier]:
+    """Return the tiers that can start, these roles first, then the others that `auto` may pick."""
+    roles = (*first, *(role for role in (*_MIDDLE, Role.ULTRA) if role not in first))
+    if facts.task == "infill":
+        roles = first
+    found = [tier for role in roles if (tier := available(config, role, state))]
+    # A planner serves where there is nothing else, not where something else is too small.
+    if not found and facts.task != "infill" and (planner := available(config, Role.PLAN, state)):
+        found = [planner]
+    return found
+
+
+def _rows(facts: RequestFacts, routing: Routing) -> Iterator[_Row]:
+    """Yield the rows down to the first that matches."""
+    for row in _all_rows(facts, routing):
+        yield row
+        if row.matches:
+            return
+
+
+def _all_rows(facts: RequestFacts, routing: Routing) -> Iterator[_Row]:
+    if facts.task == "infill":
+        yield _Row("infill", (Role.FAST, Role.AGENT), matches=True, reason="infill: between two texts")
     size = facts.conversation_tokens
     high, mid = routing.high_fidelity_ceiling, routing.mid_fidelity_ceiling
     trigger = find_trigger(facts.last_words, routing)
-    if trigger is not None:
-        return _Rung((Role.ULTRA, Role.AGENT, Role.FAST), f"trigger {trigger}")
-    if size <= high:
-        return _Rung((Role.ULTRA, Role.AGENT, Role.FAST), f"short: {size} <= {high} tokens")
-    if size <= mid:
-        return _Rung((Role.AGENT, Role.FAST), f"mid: {size} <= {mid} tokens")
-    if facts.tool_result_pending:
-        return _Rung((Role.AGENT, Role.FAST), f"long: {size} > {mid} tokens, tool result pending")
-    if facts.user_turns >= routing.multi_turn:
-        turns = f"{facts.user_turns} >= {routing.multi_turn} user turns"
-        return _Rung((Role.AGENT, Role.FAST), f"long: {size} > {mid} tokens, {turns}")
-    return _Rung((Role.FAST,), f"long: {size} > {mid} tokens")
+    yield _Row("trigger", _TOP, trigger is not None, f"trigger {trigger}" if trigger else "none was written")
+    short = size <= high
+    yield _Row(
+        "short", _TOP, short, f"short: {size} <= {high} tokens" if short else f"{size} > {high} tokens"
+    )
+    middling = size <= mid
+    yield _Row(
+        "mid", _MIDDLE, middling, f"mid: {size} <= {mid} tokens" if middling else f"{size} > {mid} tokens"
+    )
+    long = f"long: {size} > {mid} tokens"
+    pending, turns = facts.tool_result_pending, facts.user_turns
+    yield _Row(
+        "tool loop",
+        _MIDDLE,
+        pending,
+        f"{long}, tool result pending" if pending else "no tool result is pending",
+    )
+    many = turns >= routing.multi_turn
+    counted = f"{turns} {'>=' if many else '<'} {routing.multi_turn} user turns"
+    yield _Row("turns", _MIDDLE, many, f"{long}, {counted}" if many else counted)
+    yield _Row("long", (Role.FAST,), matches=True, reason=long)
 
 
 def find_trigger(words: str, routing: Routing) -> str | None:
@@ -110,19 +130,33 @@ def find_trigger(words: str, routing: Routing) -> str | None:
     return None
 
 
-def _available(config: StackConfig, role: Role, unavailable: Mapping[str, str]) -> Tier | None:
-    tier = config.by_role(role)
-    return tier if tier is not None and tier.name not in unavailable else None
+def _made_for(facts: RequestFacts, config: StackConfig, state: StackState) -> Decision:
+    """Choose among the tiers that serve embeddings, or that rerank; chat models do neither well."""
+    made = [tier for tier in config.tiers.values() if tier.serves == facts.task]
+    usable = [tier for tier in made if tier.name not in state.unavailable]
+    if not usable:
+        why = "; ".join(f"{tier.name}: {state.unavailable[tier.name]}" for tier in made)
+        raise NoTierError(
+            f"auto: no tier for {facts.task} is available ({why or 'none is declared'})",
+            hint=f"give a tier `serves = {facts.task}` in models.ini" if not made else "see `llmstack check`",
+        )
+    fitting = able(usable, facts, config, state)
+    reason = f"{facts.task}: made for it"
+    considered = (Considered(facts.task, fitting[0].name, reason),)
+    # Vectors of one model mean nothing to another: only what `fallback` names may serve in its place.
+    return Decision(fitting[0].name, reason, stand_ins(fitting[0], (), facts, config, state), considered)
 
 
-def _left_out(rung: _Rung, config: StackConfig, unavailable: Mapping[str, str]) -> list[str]:
+def _left_out(roles: tuple[Role, ...], config: StackConfig, state: StackState) -> list[str]:
     """Say which tiers above the chosen one cannot serve, or are not declared."""
     notes = []
-    for role in rung.roles:
-        tier = config.by_role(role)
-        if tier is not None and tier.name not in unavailable:
+    for role in roles:
+        if available(config, role, state) is not None:
             break
-        notes.append(f"no {role} tier" if tier is None else f"{tier.name} unavailable")
+        tier = config.by_role(role)
+        notes.append(
+            f"no {role} tier" if tier is None or tier.serves != "chat" else f"{tier.name} unavailable"
+        )
     return notes
 
 
@@ -143,19 +177,10 @@ def _nothing_available(config: StackConfig, unavailable: Mapping[str, str]) -> N
     )
 
 
-def _too_large(facts: RequestFacts, candidates: list[Tier]) -> ContextOverflowError:
-    largest = max(candidates, key=lambda tier: tier.ctx_size)
-    return ContextOverflowError(
-        f"the request exceeds the available context size: about {facts.context_tokens} tokens"
-        f" + {facts.output_tokens} for the answer, the largest window is {largest.ctx_size} ({largest.name})",
-        hint="compact the conversation, ask for a shorter answer, or raise `ctx_size`",
-    )
-
-
 def auto_context(config: StackConfig, unavailable: Mapping[str, str]) -> int:
     """Return the window of `auto` in tokens: the largest among the tiers it can pick, else 0."""
-    ladder = [Role.FAST, Role.AGENT, Role.ULTRA]
-    tiers = [tier for role in ladder if (tier := _available(config, role, unavailable))]
-    if not tiers and (plan := _available(config, Role.PLAN, unavailable)):
+    state = StackState(unavailable)
+    tiers = [tier for role in _TOP if (tier := available(config, role, state))]
+    if not tiers and (plan := available(config, Role.PLAN, state)):
         tiers = [plan]
     return max((tier.ctx_size for tier in tiers), default=0)

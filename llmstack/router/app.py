@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from llmstack.router.call import printable, request_id
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
-from llmstack.router.dialects.openai import OpenaiChat, OpenaiCompletion
+from llmstack.router.dialects.openai import Untranslated
+from llmstack.router.dialects.table import dialects
 from llmstack.router.forward import fail, forward, respond_error
 from llmstack.router.http.asgi import answer_by
 from llmstack.router.http.incoming import BodyTooLargeError, ClientGoneError
@@ -50,12 +51,8 @@ class App:
         self._waits = waits or Waits()
         self._service: Service | None = None
         self._typed = typed_routes(lambda: self.service)
-        self._dialects: dict[str, Dialect] = {
-            "/v1/chat/completions": OpenaiChat(),
-            "/chat/completions": OpenaiChat(),
-            "/v1/completions": OpenaiCompletion(),
-        }
-        self._other: Dialect = OpenaiChat()  # how errors look on every other path
+        self._dialects = dialects()
+        self._other: Dialect = Untranslated()  # how errors look on every other path
         self._background: set[asyncio.Task[None]] = set()
         self._handlers: set[asyncio.Task[None]] = set()
         self._draining = False

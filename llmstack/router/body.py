@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _LEADING = re.compile(
     rb"""\s*\{\s*(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[\w.+-]+)\s*,\s*)*?"model"\s*:\s*("[^"\\]*")"""
 )
+_SLOT_KEY = re.compile(rb'"id_slot"\s*:|\\u00[567]')  # or with a letter of it escaped
 LEADING_BYTES = 4096  # in which it is looked for
 _NAME = re.compile(rb"""[\s,{]*("(?:[^"\\]|\\.)*")\s*:\s*""")
 _END = re.compile(rb"[\s{]*\}\s*")
@@ -44,11 +45,33 @@ def with_model(body: bytes, current: str | None, model: str) -> bytes:
     if found is not None and current is not None and found[1] == f'"{current}"'.encode():
         start, end = found.span(1)
         return b"".join((body[:start], value, body[end:]))
-    spans = _model_spans(body)
+    return _with(body, "model", value)
+
+
+def with_slot(body: bytes, slot: int) -> bytes:
+    """Return a JSON object with its top-level `id_slot` set, which names a slot of llama.cpp's server.
+
+    Every other byte stays as it is.
+
+    Args:
+        body: a valid JSON object.
+        slot: the new value.
+
+    Raises:
+        RecursionError: the body is nested too deeply.
+    """
+    value = str(slot).encode()
+    if _SLOT_KEY.search(body) is None:
+        return _with_member(body, "id_slot", value)
+    return _with(body, "id_slot", value)
+
+
+def _with(body: bytes, member: str, value: bytes) -> bytes:
+    spans = _member_spans(body, member)
     if spans is None:
-        return _with_members(body, value)
+        return _with_members(body, member, value)
     if not spans:
-        return _with_member(body, value)
+        return _with_member(body, member, value)
     pieces, at = [], 0
     for start, end in spans:
         pieces += [body[at:start], value]
@@ -56,8 +79,8 @@ def with_model(body: bytes, current: str | None, model: str) -> bytes:
     return b"".join([*pieces, body[at:]])
 
 
-def _model_spans(body: bytes) -> list[tuple[int, int]] | None:
-    """Return where the values of the top-level `model` start and end.
+def _member_spans(body: bytes, member: str) -> list[tuple[int, int]] | None:
+    """Return where the values of this top-level member start and end.
 
     The values are skipped at the speed of a parser in C, which says how long each is, but of a name that is
     there twice only the last one. None where that leads astray.
@@ -76,29 +99,29 @@ def _model_spans(body: bytes) -> list[tuple[int, int]] | None:
         at = name.end()
         if not body.startswith(value, at):
             return None
-        if key == "model":
+        if key == member:
             spans.append((at, at + len(value)))
         at += len(value)
     return spans if _END.fullmatch(body, at) else None
 
 
-def _with_member(body: bytes, value: bytes) -> bytes:
-    """Add a `model` to an object that has none."""
+def _with_member(body: bytes, name: str, value: bytes) -> bytes:
+    """Add a member to an object that has none of that name."""
     start = body.index(b"{") + 1
     comma = b"" if _EMPTY.match(body) else b","
-    return b"".join((body[:start], b'"model":', value, comma, body[start:]))
+    return b"".join((body[:start], f'"{name}":'.encode(), value, comma, body[start:]))
 
 
-def _with_members(body: bytes, value: bytes) -> bytes:
-    """Set every top-level `model`, found by reading the object member by member."""
+def _with_members(body: bytes, name: str, value: bytes) -> bytes:
+    """Set every top-level member of that name, found by reading the object member by member."""
     # A string may hold bytes that are no UTF-8; engines judge them, here they only pass.
     text = body.decode(errors="surrogateescape")
     pieces, end = [], 0
-    for start, stop in _spans(text, "model"):
+    for start, stop in _spans(text, name):
         pieces += [text[end:start], value.decode()]
         end = stop
     if not pieces:
-        return _with_member(body, value)
+        return _with_member(body, name, value)
     return "".join([*pieces, text[end:]]).encode(errors="surrogateescape")
 
 

@@ -162,6 +162,8 @@ class _Forwarding:
         call.content_came()
         if exchange.started:
             raise RequestFailedError(_report(answer, body, lease))
+        if answer.status >= FAILED:
+            body = call.dialect.server_error(answer.status, body, lease.origin)
         await exchange.respond(answer.status, body, [*answer.headers, *call.headers])
 
     async def _judge(self, answer: Answer, body: bytes, lease: Lease) -> None:

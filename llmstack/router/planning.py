@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
+from llmstack.policy.decision import AUTO, ContextOverflowError, Decision, NoTierError
 from llmstack.policy.facts import RequestFacts
-from llmstack.policy.ladder import AUTO, ContextOverflowError, Decision, NoTierError, decide
+from llmstack.policy.named import named as named_decision
+from llmstack.policy.session import decide
 from llmstack.router.call import Call
 from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
+from llmstack.router.dialects.table import dialect_of
+from llmstack.router.sessions import session_name
 
 if TYPE_CHECKING:
     from llmstack.router.dialects.base import Dialect
@@ -38,7 +44,12 @@ def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Serv
         text = f"{exchange.path} takes POST, not {exchange.method}"
         raise RequestFailedError(FailureReport(405, "method_not_allowed", text, allow="POST"))
     parsed = _parse(dialect, body)
-    decision = _decide(parsed.model, parsed.facts, service)
+    session = service.sessions.key(
+        session_name(exchange.headers, parsed.session), parsed.opening, parsed.facts
+    )
+    decision = decide_for(parsed.model, parsed.facts, service, session)
+    if not parsed.model or parsed.model == AUTO:
+        service.sessions.remember(session, parsed.facts, service.config, decision.tier)
     return Call(
         dialect,
         parsed.model or AUTO,
@@ -48,6 +59,7 @@ def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Serv
         body,
         parsed,
         others=decision.others,
+        session=session,
     )
 
 
@@ -59,7 +71,7 @@ def _plan_other(exchange: Exchange, body: bytes, service: Service) -> Call:
         parsed = ParsedRequest(None, stream=False, facts=RequestFacts())
         with contextlib.suppress(RequestFailedError):  # the engine judges what it is sent there
             parsed = _parse(dialect, body)
-        decision = _decide(tier, RequestFacts(), service)
+        decision = decide_for(tier, RequestFacts(), service)
         return Call(dialect, tier, decision.tier, decision.reason, rest, body, parsed, renames=False)
     parsed = _parse(dialect, body)
     named = parsed.model or _query_model(target)
@@ -67,7 +79,7 @@ def _plan_other(exchange: Exchange, body: bytes, service: Service) -> Call:
         expected = f"a `model` that names a tier ({', '.join(service.config.tiers)}) to pass it on to"
         text = f"{exchange.method} {exchange.path[:200]}: expected a path of this router, or {expected}"
         raise RequestFailedError(FailureReport(404, "not_found", text))
-    decision = _decide(named, RequestFacts(), service)
+    decision = decide_for(named, RequestFacts(), service)
     renames = bool(parsed.model)
     return Call(dialect, named, decision.tier, decision.reason, target, body, parsed, renames=renames)
 
@@ -79,13 +91,28 @@ def _parse(dialect: Dialect, body: bytes) -> ParsedRequest:
         raise RequestFailedError(FailureReport(400, "invalid_request", f"the request: {error}")) from error
 
 
-def _decide(model: str | None, facts: RequestFacts, service: Service) -> Decision:
-    config, unavailable = service.config, service.unavailable
+def decide_for(model: str | None, facts: RequestFacts, service: Service, session: str = "") -> Decision:
+    """Decide for a request; nothing is remembered of it.
+
+    Args:
+        model: that it names.
+        facts: what it says.
+        service: tiers and their state.
+        session: key of its conversation; empty where there is none.
+
+    Raises:
+        RequestFailedError: it cannot be served, and why.
+    """
+    config, sessions = service.config, service.sessions
+    state = service.stack_state(session)
     if not model or model == AUTO:
         try:
-            return decide(facts, config, unavailable)
+            return decide(facts, config, state, sessions.get(session), sessions.clock())
         except ContextOverflowError as error:
-            report = FailureReport(400, "context_length_exceeded", f"{error.message} ({error.hint})")
+            text = f"{error.message} ({error.hint})"
+            report = FailureReport(
+                400, "context_length_exceeded", text, needed=error.needed, window=error.window
+            )
             raise RequestFailedError(report) from error
         except NoTierError as error:
             report = FailureReport(503, "no_tier", f"{error.message} ({error.hint})")
@@ -95,10 +122,32 @@ def _decide(model: str | None, facts: RequestFacts, service: Service) -> Decisio
         known = [AUTO, *config.tiers, *(alias for tier in config.tiers.values() for alias in tier.aliases)]
         text = f"no model is called `{model[:100]}`; known are {', '.join(known)}"
         raise RequestFailedError(FailureReport(404, "model_not_found", text))
-    if tier.name in unavailable:
-        text = f"{tier.name} cannot start: {unavailable[tier.name]}"
+    if tier.name in state.unavailable:
+        text = f"{tier.name} cannot start: {state.unavailable[tier.name]}"
         raise RequestFailedError(FailureReport(503, "model_unavailable", text))
-    return Decision(tier.name, "named" if model == tier.name else f"named: alias {model}")
+    return named_decision(model, tier, facts, config, state)
+
+
+def explain(body: dict[str, Any], name: str, service: Service) -> dict[str, Any]:
+    """Return where a request would go and every rule that was tried; nothing is sent or remembered.
+
+    Args:
+        body: of the request, of any API that `auto` serves.
+        name: of its conversation, as a client's header would say it; may be empty.
+        service: tiers and their state.
+
+    Raises:
+        RequestFailedError: it cannot be served, and why.
+    """
+    parsed = _parse(dialect_of(body), json.dumps(body).encode())
+    session = service.sessions.key(name or parsed.session or "", parsed.opening, parsed.facts)
+    decision = decide_for(parsed.model, parsed.facts, service, session)
+    return {
+        **asdict(decision),
+        "conversation_tokens": parsed.facts.conversation_tokens,
+        "context_tokens": parsed.facts.context_tokens,
+        "session_known": service.sessions.get(session) is not None,
+    }
 
 
 def _upstream_path(target: str) -> tuple[str, str]:

@@ -13,11 +13,13 @@ from llmstack.config import load
 from llmstack.config.model import Backend, Role
 from llmstack.engine.command import server_env
 from llmstack.errors import LlmstackError
-from llmstack.policy.ladder import AUTO, auto_context
+from llmstack.policy.decision import AUTO, StackState
+from llmstack.policy.ladder import auto_context
 from llmstack.process.identity import running
 from llmstack.process.leftovers import instance_of
 from llmstack.router.failover import Cooldowns
 from llmstack.router.metrics import Metrics
+from llmstack.router.sessions import Sessions
 from llmstack.swapper.base import ModelState
 from llmstack.swapper.builtin import BuiltinSwapper
 from llmstack.swapper.choice import llama_swap_binary
@@ -97,6 +99,7 @@ class Service:
     started: float = field(default_factory=time.time)
     in_flight: int = 0
     cooldowns: Cooldowns = field(default_factory=Cooldowns)
+    sessions: Sessions = field(default_factory=Sessions)
     metrics: Metrics = field(init=False)
     _warming: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
@@ -121,6 +124,20 @@ class Service:
         if tier.name in self.unavailable:
             return ModelState("down", detail=self.unavailable[tier.name])
         return self.swapper.states().get(tier.name) or ModelState("remote")
+
+    def stack_state(self, session: str = "") -> StackState:
+        """Return what a decision for a conversation is given of the tiers."""
+        states, plan = self.swapper.states(), self.found.plan
+        resident = frozenset(name for name, known in states.items() if known.state in {"resident", "loading"})
+        holding = resident & plan.needs.keys()
+        return StackState(
+            unavailable=self.unavailable,
+            cooling=self.cooldowns.cooling(),
+            resident=resident,
+            evicting=frozenset(name for name in plan.needs if not plan.fits(holding | {name})),
+            engaged=self.sessions.engaged(session),
+            factors=self.sessions.factors,
+        )
 
     async def acquire(self, tier: str, session: str) -> Lease:
         """Wait for the right to use a tier.
@@ -169,9 +186,18 @@ class Service:
 
     def overflowed(self, call: Call) -> None:
         """Learn that a tier could not hold what was estimated to fit."""
+        tier, facts = self.config.tiers.get(call.tier), call.parsed.facts
+        if tier is not None and not facts.images:
+            self.sessions.overflowed(tier.name, facts.context_tokens, tier.ctx_size - facts.output_tokens)
 
     def ended(self, call: Call, record: Record) -> None:
         """Keep what became of a request."""
+        if (
+            call.usage is not None and not call.parsed.facts.images
+        ):  # what an image costs says nothing of text
+            self.sessions.observe(call.tier, call.parsed.facts.context_tokens, call.usage.prompt)
+        if call.asked == AUTO and call.outcome == "ok":
+            self.sessions.served(call.session, call.tier)
         self.recent.append(record)
         self.metrics.ended(call)
 
@@ -194,6 +220,7 @@ class Service:
         changed = [
             name for name in names if _without_line(before.get(name)) != _without_line(config.tiers.get(name))
         ]
+        self.sessions.forget(changed)
         return {"changed": changed, "unavailable": found.unavailable, "cut": cut}
 
     def models(self) -> list[dict[str, Any]]:

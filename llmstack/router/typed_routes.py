@@ -9,11 +9,12 @@ from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, Response
 
 from llmstack.errors import LlmstackError
-from llmstack.policy.ladder import AUTO
+from llmstack.policy.decision import AUTO
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
-from llmstack.router.dialects.openai import OpenaiChat
+from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.forward import of_swapper
 from llmstack.router.metrics import CONTENT_TYPE
+from llmstack.router.planning import explain
 from llmstack.swapper.base import SwapError
 
 if TYPE_CHECKING:
@@ -31,6 +32,14 @@ class TypedRoutes:
 
     app: FastAPI
     paths: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteQuestion:
+    """The body of a request, and the conversation it is sent for: as `x-session-id` names it."""
+
+    body: dict[str, Any]
+    session: str = ""
 
 
 def typed_routes(service: Callable[[], Service]) -> TypedRoutes:
@@ -78,6 +87,11 @@ def _add_reads(app: FastAPI, service: Callable[[], Service]) -> None:
     async def metrics() -> Response:
         """Return what was counted, for Prometheus."""
         return Response(service().metrics.text(), media_type=CONTENT_TYPE)
+
+    @app.post("/llmstack/route")
+    async def route(asked: RouteQuestion) -> dict[str, Any]:
+        """Say where a request would go, without sending it or remembering it."""
+        return explain(asked.body, asked.session, service())
 
     @app.get("/llmstack/status")
     async def status() -> dict[str, Any]:
@@ -139,7 +153,7 @@ async def _as_openai_error(_request: Request, error: Exception) -> Response:
     report = error.report if isinstance(error, RequestFailedError) else _BUG
     retry = {} if report.retry_after is None else {"retry-after": str(report.retry_after)}
     allow = {} if report.allow is None else {"allow": report.allow}
-    body = OpenaiChat().error(report)
+    body = Untranslated().error(report)
     return Response(body, report.status, headers=retry | allow, media_type="application/json")
 
 

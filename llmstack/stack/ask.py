@@ -8,7 +8,7 @@ from llmstack import providers, trust
 from llmstack.channel import read_marker
 from llmstack.config import load
 from llmstack.errors import LlmstackError
-from llmstack.policy.ladder import AUTO
+from llmstack.policy.decision import AUTO
 from llmstack.providers.calling import Model
 from llmstack.providers.catalog import MCP_FORMS, PROVIDERS, RESERVED
 from llmstack.providers.http import HttpSource

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmstack import trust
-from llmstack.channel import CURRENT, NEXT, Channel, read_marker, write_marker
+from llmstack.channel import CURRENT, NEXT, Channel, external, read_marker, write_marker
 from llmstack.config import enable_hosted, load, parse, profile_text
 from llmstack.disclosure import programs
-from llmstack.errors import LlmstackError
+from llmstack.errors import LlmstackError, UsageError
 from llmstack.files import exclusive, write_atomic
 from llmstack.fingerprint import fingerprint
 from llmstack.generators.opencode import agents_md, render
 from llmstack.stack.demo_models import build_demo_models, demo_models_of
 from llmstack.stack.project import router_address, running_router
 from llmstack.stack.proposal import Proposal, propose_profile
+from llmstack.stack.remote import fetch
 from llmstack.swapper.survey import survey
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from llmstack.config import StackConfig
     from llmstack.paths import Project, UserDirs
+    from llmstack.stack.remote import Remote
 
 GITIGNORE = "*\n!.gitignore\n!models.ini\n!litellm_config.yaml\n"
 
@@ -33,7 +35,7 @@ class InstallOptions:
     """What to install.
 
     Attributes:
-        channel: the pin; None keeps the one there is.
+        channel: the pin; None keeps the one there is, and without one takes `$LLMSTACK_REMOTE_URL`.
         profile: bundled profile for the first models.ini; None means the one that fits this machine.
         hosted: enable the profile's hosted tier.
         trust: trust files that were there before without asking.
@@ -87,12 +89,11 @@ def install(
     """
     if project.state.is_symlink() or project.state.exists():
         trust.refuse_unsafe_dir(project)
-    channel = options.channel or read_marker(project.default_channel) or CURRENT
+    pinned = read_marker(project.default_channel)
+    url = env.get("LLMSTACK_REMOTE_URL")
+    channel = options.channel or pinned or (external(url) if url else CURRENT)
     if channel.url is not None:
-        raise LlmstackError(
-            f"this project is pinned to {channel}, and this version has no thin clients",
-            hint="go back with `llmstack install --current`",
-        )
+        return _install_thin_client(project, user, env, options, channel=channel, consent=consent)
     _settle_trust(project, user.trusted_projects, options, consent)
     fresh = not project.models_ini.exists() and options.profile is None
     chosen = propose_profile(user, env) if fresh else None
@@ -116,6 +117,70 @@ def install(
         restart=running_router(project) is not None,
         chosen=chosen,
     )
+
+
+def _install_thin_client(
+    project: Project,
+    user: UserDirs,
+    env: Mapping[str, str],
+    options: InstallOptions,
+    *,
+    channel: Channel,
+    consent: Callable[[list[str]], bool],
+) -> Installed:
+    """Write the files of a project that uses the router of another; its models are not copied.
+
+    Raises:
+        LlmstackError: that router cannot be used, or this project's own one runs; nothing was written then.
+    """
+    if options.profile is not None or options.hosted:
+        raise UsageError("a thin client has no models of its own: --profile and --hosted need --current")
+    if running_router(project) is not None:
+        raise LlmstackError("this project's own stack runs", hint="stop it first: `llmstack stop`")
+    remote = fetch(str(channel.url), env)
+    _settle_trust(project, user.trusted_projects, options, consent)
+    with exclusive(project.lock, "install"):
+        project.active_channel.unlink(missing_ok=True)
+        written = write_client_files(project, render_remote(project, remote))
+        write_marker(project.default_channel, channel)
+    trust.grant(project, user.trusted_projects)
+    kept = [project.models_ini] if project.models_ini.exists() else []
+    return Installed(project.work_dir, channel, [*written, project.default_channel], kept, {}, restart=False)
+
+
+def refetch(project: Project, store: Path, env: Mapping[str, str], url: str) -> None:
+    """Write a thin client's opencode.json anew, and keep the project trusted.
+
+    Raises:
+        LlmstackError: the project is not trusted, or the router cannot be used.
+    """
+    trust.require(project, store)
+    remote = fetch(url, env)
+    with exclusive(project.lock, "reload"):
+        write_atomic(project.opencode_json, render_remote(project, remote))
+        trust.grant(project, store)
+
+
+def render_remote(project: Project, remote: Remote, *, more_instructions: tuple[str, ...] = ()) -> str:
+    """Return the opencode.json of a thin client."""
+    return render(
+        remote.config,
+        base_url=remote.url,
+        instructions=str(project.agents_md),
+        more_instructions=more_instructions,
+    )
+
+
+def write_client_files(project: Project, opencode_json: str) -> list[Path]:
+    """Write what clients read, and what git is to ignore."""
+    files = {
+        project.gitignore: GITIGNORE,
+        project.agents_md: agents_md(),
+        project.opencode_json: opencode_json,
+    }
+    for path, content in files.items():
+        write_atomic(path, content)
+    return [*files]
 
 
 def _settle_trust(
@@ -180,17 +245,12 @@ def _write(
 ) -> tuple[list[Path], list[Path]]:
     """Write what is generated, keep what is the user's."""
     kept = [] if text is not None else [project.models_ini]
-    files = {
-        project.gitignore: GITIGNORE,
-        project.agents_md: agents_md(),
-        project.opencode_json: render_opencode(project, config),
-    }
+    written = write_client_files(project, render_opencode(project, config))
     if text is not None:
-        files[project.models_ini] = text
-    for path, content in files.items():
-        write_atomic(path, content)
+        write_atomic(project.models_ini, text)
+        written.append(project.models_ini)
     write_marker(project.default_channel, channel)
-    return [*files, project.default_channel], kept
+    return [*written, project.default_channel], kept
 
 
 def render_opencode(project: Project, config: StackConfig, *, more_instructions: tuple[str, ...] = ()) -> str:

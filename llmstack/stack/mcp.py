@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmstack import providers
 from llmstack.errors import LlmstackError
-from llmstack.policy.ladder import AUTO
+from llmstack.policy.decision import AUTO
 from llmstack.providers.catalog import PROVIDERS
 from llmstack.providers.known import load as load_known
 from llmstack.stack.ask import config_of, model_for, own_addresses

@@ -52,22 +52,24 @@ class RouterClient:
             raise LlmstackError(f"{self.url} answers, but is no llmstack router") from error
         return status
 
-    def post(self, path: str, *, timeout_s: float) -> dict[str, Any]:
+    def post(self, path: str, *, timeout_s: float, body: bytes | None = None) -> dict[str, Any]:
         """Give a command such as `/llmstack/load/<tier>`; wait up to `timeout_s` seconds."""
-        answer: dict[str, Any] = json.loads(self._send("POST", path, timeout_s))
+        answer: dict[str, Any] = json.loads(self._send("POST", path, timeout_s, body))
         return answer
 
-    def _send(self, method: str, path: str, timeout_s: float) -> str:
+    def _send(self, method: str, path: str, timeout_s: float, body: bytes | None = None) -> str:
         import http.client  # noqa: PLC0415 - not needed where nothing runs
 
         where = urlsplit(self.url)
         kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
         connection = kind(where.hostname or "", where.port, timeout=timeout_s)
         headers = {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        if body is not None:
+            headers["content-type"] = "application/json"
         try:
-            connection.request(method, f"{where.path}{path}", headers=headers)
+            connection.request(method, f"{where.path}{path}", body, headers)
             answer = connection.getresponse()
-            body = answer.read().decode(errors="replace")
+            text = answer.read().decode(errors="replace")
         except TimeoutError as error:
             raise RouterUnreachableError(
                 f"{self.url} did not answer within {timeout_s:g} s", hint="see `llmstack logs router`"
@@ -77,8 +79,8 @@ class RouterClient:
         finally:
             connection.close()
         if answer.status != OK:
-            raise _as_error(self.url, answer.status, body)
-        return body
+            raise _as_error(self.url, answer.status, text)
+        return text
 
 
 def _as_error(url: str, status: int, body: str) -> LlmstackError:

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 from llmstack.channel import NEXT
 from llmstack.config import load, parse, profile_text
 from llmstack.errors import LlmstackError
-from llmstack.policy.ladder import AUTO, Decision, decide
+from llmstack.policy.decision import AUTO, Considered, StackState
+from llmstack.policy.named import named
+from llmstack.policy.session import decide
 from llmstack.router.dialects.base import BadRequestError
-from llmstack.router.dialects.openai import OpenaiChat, OpenaiCompletion
-from llmstack.stack.project import active_channel, running_router
+from llmstack.router.dialects.table import dialect_of
+from llmstack.stack.project import active_channel, local_config, router_address, running_router
+from llmstack.stack.remote import client_of, remote_url
+from llmstack.stack.router_client import RouterClient, api_key
 from llmstack.swapper.obstacles import missing
 
 if TYPE_CHECKING:
@@ -20,7 +24,11 @@ if TYPE_CHECKING:
 
     from llmstack.config import StackConfig
     from llmstack.paths import Project, UserDirs
+    from llmstack.policy.decision import Decision
     from llmstack.router.dialects.base import ParsedRequest
+
+
+ASK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,10 @@ class Route:
     """A decision, and what it rests on.
 
     Attributes:
+        others: tiers that may serve in its place, best first.
+        considered: every rule that was tried.
+        running: a router was asked, which knows what is loaded and what each conversation has.
+        session_known: it knows this conversation.
         assumed: with no stack running, the tiers that were taken as available and are not, with reasons.
     """
 
@@ -35,6 +47,10 @@ class Route:
     reason: str
     conversation_tokens: int
     context_tokens: int
+    others: tuple[str, ...] = ()
+    considered: tuple[Considered, ...] = ()
+    running: bool = False
+    session_known: bool = False
     assumed: dict[str, str] = field(default_factory=dict)
 
 
@@ -46,24 +62,56 @@ def config_here(project: Project | None, user: UserDirs) -> StackConfig:
     return load(project.models_ini).on("next" if active_channel(project) == NEXT else "current")
 
 
-def route(body: bytes, project: Project | None, user: UserDirs, env: Mapping[str, str]) -> Route:
-    """Decide for a request body.
+def route(
+    body: bytes, project: Project | None, user: UserDirs, env: Mapping[str, str], session: str = ""
+) -> Route:
+    """Ask the running router where a request would go; decide here where there is none.
+
+    Args:
+        body: of the request.
+        project: whose router and tiers; None for the bundled profile.
+        user: directories.
+        env: for the router's key, and what tiers need.
+        session: the conversation, as a client's `x-session-id` names it.
 
     Raises:
         LlmstackError: the body is no request, or nothing can serve it.
     """
     parsed = _parse(body)
+    router = _router(project, env)
+    if router is not None:
+        return _ask(body, router, session)
     config = config_here(project, user)
-    unavailable = missing(config, env)
-    runs = project is not None and running_router(project) is not None
-    decision = _named(parsed.model, config) or decide(parsed.facts, config, unavailable if runs else {})
+    decision = _named(parsed, config) or decide(parsed.facts, config, StackState())
     return Route(
         tier=decision.tier,
         reason=decision.reason,
         conversation_tokens=parsed.facts.conversation_tokens,
         context_tokens=parsed.facts.context_tokens,
-        assumed={} if runs else unavailable,
+        others=decision.others,
+        considered=decision.considered,
+        assumed=missing(config, env),
     )
+
+
+def _router(project: Project | None, env: Mapping[str, str]) -> RouterClient | None:
+    """Return the router that this project's requests go to; None where none runs."""
+    url = remote_url(project)
+    if url is not None:
+        return client_of(url, env)
+    daemon = running_router(project) if project is not None else None
+    if project is None or daemon is None:
+        return None
+    config = local_config(project)
+    return RouterClient(router_address(daemon, config).url, api_key(env, config.settings.api_key_env))
+
+
+def _ask(body: bytes, client: RouterClient, session: str) -> Route:
+    question = json.dumps({"body": json.loads(body), "session": session}).encode()
+    told = client.post("/llmstack/route", timeout_s=ASK_S, body=question)
+    told["considered"] = tuple(Considered(**rule) for rule in told["considered"])
+    told["others"] = tuple(told["others"])
+    return Route(**told, running=True)
 
 
 def body_of(text: str) -> bytes:
@@ -74,8 +122,7 @@ def body_of(text: str) -> bytes:
 def _parse(body: bytes) -> ParsedRequest:
     try:
         fields = json.loads(body)
-        dialect = OpenaiCompletion() if isinstance(fields, dict) and "prompt" in fields else OpenaiChat()
-        return dialect.parse(body)
+        return dialect_of(fields if isinstance(fields, dict) else {}).parse(body)
     except (BadRequestError, ValueError, RecursionError) as error:
         raise LlmstackError(
             f"expected the JSON body of a chat completion or completion request: {error}",
@@ -83,7 +130,8 @@ def _parse(body: bytes) -> ParsedRequest:
         ) from error
 
 
-def _named(model: str | None, config: StackConfig) -> Decision | None:
+def _named(parsed: ParsedRequest, config: StackConfig) -> Decision | None:
+    model = parsed.model
     if not model or model == AUTO:
         return None
     tier = config.find(model)
@@ -91,4 +139,4 @@ def _named(model: str | None, config: StackConfig) -> Decision | None:
         raise LlmstackError(
             f"no model is called `{model}`", hint=f"known are auto, {', '.join(config.tiers)}"
         )
-    return Decision(tier.name, "named")
+    return named(model, tier, parsed.facts, config, StackState())

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmstack.clients import opencode
+from llmstack import trust
+from llmstack.clients.base import Wiring, find
+from llmstack.clients.claude import Claude
+from llmstack.clients.codex import Codex
+from llmstack.clients.opencode import Opencode
+from llmstack.config.model import Role
 from llmstack.errors import UsageError
-from llmstack.stack.install import render_opencode
-from llmstack.stack.project import active_channel, local_config
+from llmstack.generators.opencode import AUTO, auto_limits, small_model
+from llmstack.stack.install import render_opencode, render_remote
+from llmstack.stack.project import active_channel, local_config, router_address, running_router
+from llmstack.stack.remote import fetch, remote_url
+from llmstack.stack.router_client import api_key
 from llmstack.stack.start import StartOptions, up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from llmstack.clients.base import Client
     from llmstack.paths import Project
 
-CLIENTS = ("opencode",)
+CLIENTS: tuple[Client, ...] = (Opencode(), Claude(), Codex())
 
 
 def run(
-    client: str,
+    name: str,
     arguments: Sequence[str],
     project: Project,
     env: Mapping[str, str],
@@ -36,30 +47,68 @@ def run(
     That waits until the client has ended and returns its exit code.
 
     Args:
-        client: `opencode`.
+        name: of the client.
         arguments: passed on as they are.
         project: whose stack it uses.
         env: of the client, before what pins it to this stack is added.
         store: the list of trusted projects.
         cwd: where it runs; what that repository says about providers is ignored.
-        allow_plugins: let opencode run the plugins of that repository.
+        allow_plugins: let the client run what that repository brings: plugins, hooks, MCP servers.
         tell: called with what is being waited for.
 
     Raises:
         LlmstackError: it is not installed, the stack cannot start, or the repository brings plugins.
     """
-    if client not in CLIENTS:
-        raise UsageError(f"no client is called `{client}`", hint=f"known: {', '.join(CLIENTS)}")
-    program = opencode.find(env)
+    client = next((client for client in CLIENTS if client.name == name), None)
+    if client is None:
+        known = ", ".join(client.name for client in CLIENTS)
+        raise UsageError(f"no client is called `{name}`", hint=f"known: {known}")
+    program = find(client, env)
     if not allow_plugins:
-        opencode.refuse_repository_plugins(cwd, Path(env.get("HOME") or Path.home()))
-    up(project, env, store, StartOptions(next=active_channel(project).kind == "next", wait=False), tell=tell)
-    channel = active_channel(project)
-    config = local_config(project).on("next" if channel.kind == "next" else "current")
-    text = render_opencode(project, config, more_instructions=(str(project.work_dir / "AGENTS.md"),))
-    child_env = opencode.child_env(env, config_json=text, config_path=project.opencode_json)
-    command = [str(program), *arguments]
-    return lambda: _wait(subprocess.Popen(command, env=child_env, cwd=cwd))
+        client.refuse(cwd, Path(env.get("HOME") or Path.home()))
+    wiring = replace(_wiring(project, env, store, tell), cwd=cwd, trusting=allow_plugins)
+
+    def ready() -> int:
+        with tempfile.TemporaryDirectory(prefix="llmstack-run-") as scratch:
+            launch = client.launch(wiring, Path(scratch))
+            command = [str(program), *launch.arguments, *arguments]
+            return _wait(subprocess.Popen(command, env=launch.env, cwd=cwd))
+
+    return ready
+
+
+def _wiring(project: Project, env: Mapping[str, str], store: Path, tell: Callable[[str], None]) -> Wiring:
+    """Return what a client is told of the router, which runs then."""
+    more = (str(project.work_dir / "AGENTS.md"),)
+    url = remote_url(project)
+    if url is not None:
+        trust.require(project, store)
+        remote = fetch(url, env)
+        config, opencode_json = remote.config, render_remote(project, remote, more_instructions=more)
+    else:
+        now = active_channel(project)
+        up(project, env, store, StartOptions(next=now.kind == "next", wait=False), tell=tell)
+        config = local_config(project).on("next" if active_channel(project).kind == "next" else "current")
+        url = router_address(running_router(project), config).url
+        opencode_json = render_opencode(project, config, more_instructions=more)
+    context, output = auto_limits(config)
+    agent, ultra = config.by_role(Role.AGENT), config.by_role(Role.ULTRA)
+    return Wiring(
+        url=url,
+        key=api_key(env, config.settings.api_key_env) or None,
+        key_env=config.settings.api_key_env,
+        context=context,
+        output=output,
+        fast=small_model(config),
+        agent=agent.name if agent else AUTO,
+        ultra=ultra.name if ultra else AUTO,
+        work_dir=project.work_dir,
+        cwd=project.work_dir,
+        env=env,
+        opencode_json=opencode_json,
+        opencode_path=project.opencode_json,
+        trusting=False,
+    )
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:

@@ -13,6 +13,7 @@ import psutil
 from llmstack.download.llama_swap import installed
 from llmstack.engine.binary import find_engine
 from llmstack.errors import LlmstackError
+from llmstack.shell.shells import SHELLS, shell_named
 from llmstack.stack.download import fetch_here, start
 from llmstack.stack.download_plan import declared, plan
 from llmstack.stack.download_state import Place, read
@@ -73,6 +74,19 @@ def opencode(env: Mapping[str, str]) -> Step:
             "opencode", "missing", "not on PATH", "npm install -g opencode-ai; any OpenAI client will do"
         )
     return Step("opencode", "ok", found)
+
+
+def hook(env: Mapping[str, str]) -> Step:
+    """Look whether this terminal has the shell hook, and say which line gives it to every one."""
+    if env.get("LLMSTACK_HOOK"):
+        return Step("hook", "ok", "on in this terminal")
+    try:
+        shell = shell_named(env.get("SHELL") or ("powershell" if os.name == "nt" else ""))
+    except LlmstackError:
+        known = ", ".join(SHELLS)
+        return Step("hook", "skipped", f"there is one for {known}", "llmstack activate SHELL")
+    detail = f"wires a terminal up when it enters a project; end {shell.rc_file} with the line below"
+    return Step("hook", "missing", detail, shell.line_for_rc)
 
 
 def to_fetch(project: Project | None, user: UserDirs, env: Mapping[str, str]) -> Planned:

@@ -11,6 +11,7 @@ from llmstack.engine.weights import find_weights
 from llmstack.errors import LlmstackError
 from llmstack.stack.download_state import Item, Place, read
 from llmstack.stack.project import active_channel, local_config, router_address, running_router
+from llmstack.stack.remote import fetch_status, remote_url
 from llmstack.stack.router_client import RouterClient, api_key
 from llmstack.swapper.obstacles import missing
 
@@ -90,7 +91,32 @@ def downloads(project: Project, env: Mapping[str, str]) -> list[Item]:
     return items
 
 
+def _elsewhere(project: Project, env: Mapping[str, str], url: str) -> StackStatus:
+    """Return what a thin client sees: the router's own view, without what is true on its machine only."""
+    router = RouterStatus(url, pid=None, healthy=False)
+    seen = StackStatus(str(project.work_dir), f"external {url}", router, {}, [])
+    try:
+        live = fetch_status(url, env)
+        tiers = [replace(_tier({**entry, "pid": None}), pid=None) for entry in live["tiers"]]
+        uptime = round(time.time() - live["started"], 1)
+        return replace(
+            seen,
+            router=replace(router, healthy=True, uptime_s=uptime),
+            swapper=dict(live["swapper"]),
+            tiers=tiers,
+            healthy=True,
+        )
+    except LlmstackError as error:
+        problem = error.message
+    except (KeyError, TypeError, ValueError):
+        problem = f"{url} answers, but is no llmstack router"
+    return replace(seen, router=replace(router, problem=problem))
+
+
 def _stack(project: Project, env: Mapping[str, str]) -> StackStatus:
+    url = remote_url(project)
+    if url is not None:
+        return _elsewhere(project, env, url)
     declared = local_config(project)
     channel = active_channel(project)
     config = declared.on("next" if channel.kind == "next" else "current")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
+import time
 
 CHUNKS = 100
 GAP_S = 0.002
@@ -40,7 +42,15 @@ WHOLE = (
 )
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 TOKEN = chunked(event(" word"))
+PACE = re.compile(rb'"pace": ?{"gap_s": ?([0-9.]+), ?"chunks": ?(\d+)}')
 STREAM_END = chunked(event("", "stop")) + chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+
+async def paced(writer: asyncio.StreamWriter, gap_s: float, chunks: int) -> None:
+    """Send chunks that say when they were sent, by the clock that all processes of a machine share."""
+    for _ in range(chunks):
+        writer.write(chunked(event(f"sent={time.monotonic():.6f}")))
+        await asyncio.sleep(gap_s)
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -54,9 +64,12 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             body = await reader.readexactly(length)
             if b'"stream":true' in body or b'"stream": true' in body:
                 writer.write(STREAM_HEAD)
-                for _ in range(CHUNKS):
-                    writer.write(TOKEN)
-                    await asyncio.sleep(GAP_S)
+                if (pace := PACE.search(body)) is not None:
+                    await paced(writer, float(pace[1]), int(pace[2]))
+                else:
+                    for _ in range(CHUNKS):
+                        writer.write(TOKEN)
+                        await asyncio.sleep(GAP_S)
                 writer.write(STREAM_END)
             else:
                 writer.write(WHOLE)

@@ -1,4 +1,7 @@
-"""What the router costs, against asking the model server directly: `python tests/benchmarks/forwarding.py`.
+"""What the router costs: `python tests/benchmarks/forwarding.py`.
+
+Compared in one run with asking the model server directly, and with llama-swap and LiteLLM where their
+programs are on PATH.
 
 CPU is the router process's own user and system time per request. Latencies are the client's, and include
 the load generator's own share of the machine: compare the columns of one run, not runs with each other.
@@ -10,6 +13,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import socket
 import statistics
 import subprocess
@@ -34,7 +38,7 @@ class Target:
     port: int
     path: str
     process: psutil.Process | None
-    headers: str = ""
+    model: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,13 @@ def request(target: Target, size: int, *, stream: bool) -> bytes:
         {"type": "function", "function": {"name": f"tool_{number}", "parameters": {"type": "object"}}}
         for number in range(10)
     ]
-    body = {"model": "auto", "stream": stream, "tools": tools, "messages": []}
+    body = {"model": target.model, "stream": stream, "tools": tools, "messages": []}
     filler = "def f(x):\n    return x * 2  # a line of code\n" * 20
     messages = [{"role": "user", "content": "hello"}]
     while len(json.dumps({**body, "messages": messages})) + len(filler) < size:
         messages.append({"role": "user" if len(messages) % 2 == 0 else "assistant", "content": filler})
     data = json.dumps({**body, "messages": messages}).encode()
-    head = f"POST {target.path} HTTP/1.1\r\nhost: 127.0.0.1:{target.port}\r\n{target.headers}"
+    head = f"POST {target.path} HTTP/1.1\r\nhost: 127.0.0.1:{target.port}\r\n"
     return f"{head}content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n".encode() + data
 
 
@@ -101,15 +105,19 @@ def free_port() -> int:
         return int(held.getsockname()[1])
 
 
-def start_router(directory: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a router with one tier, served by the fixed upstream in place of llama-server."""
+def start_router(directory: Path, tiers: int = 1) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a router whose tiers are served by the fixed upstream in place of llama-server."""
     write_echo(directory / "tier.gguf", speaker="tier")
     port = free_port()
     (directory / ".llmstack").mkdir()
     (directory / ".llmstack" / "models.ini").write_text(
         f"[DEFAULT]\nrouter_port = {port}\nstart_port = {free_port()}\nswap_port = {free_port()}\n"
         f"litellm_port = {free_port()}\nparallel = {CLIENTS * STREAMS}\nmemory_gb = 1000\n"
-        f"[tier]\nrole = agent\npath = {directory / 'tier.gguf'}\nctx_size = 1m\n"
+        + "".join(
+            f"[tier{number or ''}]\npath = {directory / 'tier.gguf'}\nctx_size = 1m\n"
+            f"{'' if number else 'role = agent'}\n"
+            for number in range(tiers)
+        )
     )
     env = {**os.environ, "LLAMA_SERVER_BIN": str(UPSTREAM)}
     argv = [sys.executable, "-m", "llmstack.router", "--work-dir", str(directory)]
@@ -156,32 +164,53 @@ def row(
     print(f"{name:<22}{cells}", flush=True)
 
 
+def others(directory: Path, upstream: int) -> list[tuple[str, list[str], int]]:
+    """Return name, command line and port of the other proxies that are installed."""
+    found = []
+    if (program := shutil.which("llama-swap")) is not None:
+        port, settings = free_port(), directory / "llama-swap.yaml"
+        settings.write_text(f"models:\n  tier:\n    cmd: {sys.executable} {UPSTREAM} --port ${{PORT}}\n")
+        found.append(
+            ("llama-swap", [program, "-config", str(settings), "-listen", f"127.0.0.1:{port}"], port)
+        )
+    if (program := shutil.which("litellm")) is not None:
+        port, settings = free_port(), directory / "litellm.yaml"
+        params = f"{{model: openai/tier, api_base: 'http://127.0.0.1:{upstream}/v1', api_key: none}}"
+        settings.write_text(f"model_list:\n  - model_name: tier\n    litellm_params: {params}\n")
+        found.append(("LiteLLM", [program, "--config", str(settings), "--port", str(port)], port))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=10.0, help="how many requests, 1 for a quick look")
     options = parser.parse_args()
     direct_port = free_port()
-    upstream = subprocess.Popen([sys.executable, str(UPSTREAM), "--port", str(direct_port)])
+    path = "/v1/chat/completions"
+    started = [subprocess.Popen([sys.executable, str(UPSTREAM), "--port", str(direct_port)])]
     with tempfile.TemporaryDirectory() as directory:
-        router, port = start_router(Path(directory))
         try:
+            router, port = start_router(Path(directory))
+            started.append(router)
             wait_for(direct_port)
             wait_for(port)
-            path = "/v1/chat/completions"
-            report(
-                [
-                    Target("direct", direct_port, path, None),
-                    Target("llmstack router", port, path, psutil.Process(router.pid)),
-                ],
-                options.scale,
-            )
+            targets = [
+                Target("direct", direct_port, path, None),
+                Target("llmstack router", port, path, psutil.Process(router.pid)),
+            ]
+            for name, command, other_port in others(Path(directory), direct_port):
+                process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+                started.append(process)
+                wait_for(other_port)
+                targets.append(Target(name, other_port, path, psutil.Process(process.pid), "tier"))
+            report(targets, options.scale)
             rss = psutil.Process(router.pid).memory_info().rss / 2**20
             print(f"router memory afterwards: {rss:.0f} MB")
         finally:
-            router.terminate()
-            upstream.terminate()
-            router.wait()
-            upstream.wait()
+            for process in started:
+                process.terminate()
+            for process in started:
+                process.wait()
 
 
 if __name__ == "__main__":

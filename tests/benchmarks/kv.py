@@ -38,9 +38,9 @@ class Run:
     evicting_s: list[float]
 
 
-def opening(tokens: int) -> list[dict[str, str]]:
-    """Return a system prompt of about so many tokens."""
-    text = "".join(SENTENCE.format(n, n * 7919 % 1000) for n in range(tokens // 24))
+def opening(tokens: int, name: str = "") -> list[dict[str, str]]:
+    """Return a system prompt of about so many tokens; with a name it is nobody else's."""
+    text = name + "".join(SENTENCE.format(n, n * 7919 % 1000) for n in range(tokens // 24))
     return [{"role": "system", "content": text}]
 
 
@@ -96,14 +96,18 @@ async def alternate(options: argparse.Namespace, models: Path) -> None:
 
 
 async def exact(options: argparse.Namespace, models: Path) -> None:
-    """Compare answers token for token."""
+    """Compare answers token for token.
+
+    Nothing is shared here: a conversation that finds the beginning of another one in its slot reads less at
+    once, and rounds differently, with any server and without swaps too.
+    """
 
     async def answers(*, swaps: bool) -> list[list[str]]:
         with tempfile.TemporaryDirectory() as work_dir:
             slots = 2 if swaps else options.exact
             about = {"ctx": 2048, "threads": options.threads, "parallel": slots}
             async with swapping(Path(work_dir), models, **about) as swapper:
-                talks = [Talk(f"c{n}", opening(600)) for n in range(options.exact)]
+                talks = [Talk(f"c{n}", opening(600, f"Agent {n}. ")) for n in range(options.exact)]
                 said: list[list[str]] = [[] for _ in talks]
                 for number in range(3):
                     for talk, words in zip(talks, said, strict=True):

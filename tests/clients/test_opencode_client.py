@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from support.wiring import wiring
 
-from llmstack.clients.opencode import child_env, find
+from llmstack.clients.base import find
+from llmstack.clients.opencode import Opencode
 from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.generators.opencode import agents_md, render
 
@@ -154,12 +156,16 @@ def wired(env: dict[str, str], repo: Path, url: str = "http://127.0.0.1:9") -> d
         more_instructions=[str(repo / "AGENTS.md")],
     )
     (state / "opencode.json").write_text(text)
-    return child_env(env, config_json=text, config_path=state / "opencode.json")
+    return (
+        Opencode()
+        .launch(wiring(env, repo, url, opencode_json=text, opencode_path=state / "opencode.json"), state)
+        .env
+    )
 
 
 def opencode(env: dict[str, str], cwd: Path, *args: str, timeout: float = 60) -> str:
     """Run the real opencode, and fail where it leaves a process behind."""
-    command = [str(find(env)), *args]
+    command = [str(find(Opencode(), env)), *args]
     child = psutil.Popen(
         command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -4,8 +4,10 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from support.wiring import wiring
 
-from llmstack.clients.opencode import child_env, find, refuse_repository_plugins, repository_plugins
+from llmstack.clients.base import find
+from llmstack.clients.opencode import Opencode, refuse_repository_plugins, repository_plugins
 from llmstack.errors import LlmstackError
 
 if TYPE_CHECKING:
@@ -64,9 +66,9 @@ def test_child_env_pins_and_keeps_the_rest(tmp_path: Path) -> None:
         "NO_PROXY": "corp.example, localhost",
     }
     hosts = "corp.example,localhost,127.0.0.1,::1"
-    assert child_env(env, config_json="{ }", config_path=tmp_path / "opencode.json") == {
+    assert Opencode().launch(wiring(env, tmp_path, "http://127.0.0.1:9"), tmp_path).env == {
         "PATH": "/usr/bin",
-        "OPENCODE_CONFIG": str(tmp_path / "opencode.json"),
+        "OPENCODE_CONFIG": "/state/opencode.json",
         "OPENCODE_CONFIG_CONTENT": "{ }",
         "OPENCODE_DISABLE_PROJECT_CONFIG": "1",
         "OPENCODE_DISABLE_MODELS_FETCH": "1",
@@ -85,8 +87,8 @@ def test_find_takes_the_one_on_path_and_never_a_relative_one(
         (tmp_path / name / "opencode").write_text("#!/bin/sh\n")
         (tmp_path / name / "opencode").chmod(0o755)
     monkeypatch.chdir(tmp_path / "repo")
-    assert find({"PATH": f".:{tmp_path / 'bin'}"}) == tmp_path / "bin" / "opencode"
+    assert find(Opencode(), {"PATH": f".:{tmp_path / 'bin'}"}) == tmp_path / "bin" / "opencode"
     for env in ({"PATH": "."}, {}):
         with pytest.raises(LlmstackError) as raised:
-            find(env)
+            find(Opencode(), env)
         assert raised.value.hint == "install it: npm install -g opencode-ai"

@@ -18,7 +18,7 @@ from support.waiting import wait_until
 from llmstack.config.model import Backend, EngineSettings, GgufModel, RopeScaling, Sampler, Tier
 from llmstack.engine.binary import EngineBinary
 from llmstack.engine.command import server_env, server_flags
-from llmstack.engine.tiny import write_echo
+from llmstack.engine.tiny import write_echo, write_random
 
 pytestmark = pytest.mark.engine
 ENGINE = EngineBinary("bundled", Path(sys.executable))
@@ -106,6 +106,26 @@ def test_it_answers(model: Path) -> None:
             server.wait(3)
             server.communicate()
         assert server.returncode == 0
+
+
+def test_it_embeds_or_reranks_where_a_tier_is_for_that(tmp_path: Path) -> None:
+    model = tmp_path / "noise.gguf"
+    write_random(model, dim=64, layers=1)
+    # A model that is made for it says how it pools; this one does not.
+    engine = replace(TIER.engine, extra_args=("--pooling", "mean"))
+    port, tier = free_port(), replace(TIER, serves="embedding", engine=engine)
+    with started(tier, model, port) as server:
+        wait_until(lambda: fetch(port, "/health")[0] == 200)
+        # longer than llama.cpp's own batch of 512
+        code, answer = fetch(port, "/v1/embeddings", body={"input": ["a " * 700, "b"]})
+        assert (code, [len(item["embedding"]) for item in answer["data"]]) == (200, [64, 64])
+        server.communicate()
+    port = free_port()
+    with started(replace(TIER, serves="rerank"), model, port) as server:
+        wait_until(lambda: fetch(port, "/health")[0] == 200)
+        code, answer = fetch(port, "/v1/rerank", body={"query": "a", "documents": ["b", "c"]})
+        assert (code, sorted(item["index"] for item in answer["results"])) == (200, [0, 1])
+        server.communicate()
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "noise", "directory"])

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmstack.config.model import Backend, EngineSettings, GgufModel, RopeScaling, Sampler, Tier
 from llmstack.engine.command import server_env, server_flags
+
+if TYPE_CHECKING:
+    from llmstack.config.model import Serves
 
 MINIMAL = Tier("plan", Backend.GGUF, GgufModel(path=Path("/m/plan.gguf")), 32_768)
 FULL = Tier(
@@ -90,3 +95,19 @@ def test_environment_of_a_model_server() -> None:
     ]
     found = server_env({**kept, **dict.fromkeys(scrubbed, "x")}, api_key="k")
     assert found == {**kept, "LLAMA_API_KEY": "k", "PYTHONUNBUFFERED": "1"}
+
+
+def test_what_embeds_or_reranks_does_so_in_one_batch() -> None:
+    batch = ["--batch-size", "512", "--ubatch-size", "512"]
+
+    def tail(serves: Serves) -> list[str]:
+        tier = replace(MINIMAL, ctx_size=512, serves=serves)
+        return list(
+            server_flags(tier, Path("/m"), host="h", port=1)[
+                len(server_flags(MINIMAL, Path("/m"), host="h", port=1)) :
+            ]
+        )
+
+    assert tail("chat") == []
+    assert tail("embedding") == ["--embeddings", *batch]
+    assert tail("rerank") == ["--embeddings", "--pooling", "rank", *batch]

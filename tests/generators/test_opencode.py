@@ -157,3 +157,16 @@ def test_the_instructions_start_no_ultra_request() -> None:
     text = agents_md()
     assert text.startswith("# ")
     assert not [line for line in text.splitlines() if line.lower().lstrip().startswith(("ultra:", "opus:"))]
+
+
+def test_what_can_see_is_offered_pictures_and_what_cannot_talk_is_not_offered() -> None:
+    sees = replace(AGENT, modalities=("text", "image"))
+    embeds = gguf("embed", 8192, serves="embedding")
+    text = render(stack(FAST, sees, embeds), base_url="http://127.0.0.1:1", instructions="/a")
+    models = json.loads(text)["provider"]["llama.cpp"]["models"]
+    shown = {name: (model["attachment"], model["modalities"]["input"]) for name, model in models.items()}
+    assert shown == {
+        "auto": (True, ["text", "image"]),
+        "code-fast": (False, ["text"]),
+        "code-smart": (True, ["text", "image"]),
+    }

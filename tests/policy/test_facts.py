@@ -59,3 +59,10 @@ def test_a_million_characters_take_no_time(text: str) -> None:
     began = time.process_time()
     without_harness(text)
     assert time.process_time() - began < 1.0
+
+
+def test_the_rules_that_codex_sends_as_a_message_are_no_words_of_the_human() -> None:
+    rules = "# AGENTS.md instructions for /repo\n\n<INSTRUCTIONS>\nultra: always\n</INSTRUCTIONS>"
+    assert without_harness(rules) == ""
+    assert without_harness(f"{rules}\n<environment_context>x</environment_context>\nhi") == "hi"
+    assert without_harness("# AGENTS.md is <short>") == "# AGENTS.md is <short>"

@@ -2,22 +2,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, StackConfig, Tier
+from llmstack.policy.decision import ContextOverflowError, Decision, NoTierError, StackState
 from llmstack.policy.facts import RequestFacts
-from llmstack.policy.ladder import (
-    ContextOverflowError,
-    Decision,
-    NoTierError,
-    auto_context,
-    decide,
-    find_trigger,
-)
+from llmstack.policy.ladder import auto_context, find_trigger, ladder
 from llmstack.router.call import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def tier(name: str, role: Role | None, ctx_size: int = 200_000) -> Tier:
@@ -41,6 +39,15 @@ def config(roles: str = ALL, routing: Routing | None = None, **sizes: int) -> St
 
 def facts(size: int, **more: object) -> RequestFacts:
     return replace(RequestFacts(conversation_tokens=size, context_tokens=size), **more)  # type: ignore[arg-type]
+
+
+def decide(said: RequestFacts, stack: StackConfig, unavailable: Mapping[str, str]) -> Decision:
+    return ladder(said, stack, StackState(unavailable))
+
+
+def chosen(said: RequestFacts, stack: StackConfig, unavailable: Mapping[str, str]) -> tuple[str, str]:
+    decision = decide(said, stack, unavailable)
+    return decision.tier, decision.reason
 
 
 SHORT, MID, LONG = facts(100), facts(20_000), facts(50_000)
@@ -99,7 +106,7 @@ ASKED_LONG = facts(50_000, last_words="opus: think")
     ],
 )
 def test_ladder(said: RequestFacts, roles: str, expected: str, reason: str) -> None:
-    assert decide(said, config(roles), {}) == Decision(expected, reason)
+    assert chosen(said, config(roles), {}) == (expected, reason)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +131,7 @@ def test_ladder(said: RequestFacts, roles: str, expected: str, reason: str) -> N
 def test_what_cannot_start_is_left_out_and_named(
     said: RequestFacts, down: list[str], expected: str, reason: str
 ) -> None:
-    assert decide(said, config(), dict.fromkeys(down, "no file")) == Decision(expected, reason)
+    assert chosen(said, config(), dict.fromkeys(down, "no file")) == (expected, reason)
 
 
 def test_nothing_available_names_every_reason() -> None:
@@ -175,7 +182,7 @@ def test_tiers_are_found_by_role_whatever_they_are_called() -> None:
 def test_a_window_too_small_is_passed_over(
     said: RequestFacts, sizes: dict[str, int], expected: str, reason: str
 ) -> None:
-    assert decide(said, config(ALL, None, **sizes), {}) == Decision(expected, reason)
+    assert chosen(said, config(ALL, None, **sizes), {}) == (expected, reason)
 
 
 def test_too_large_for_every_window() -> None:
@@ -253,11 +260,11 @@ def test_a_decision_always_names_a_tier_that_can_serve(
     stack = StackConfig(Settings(), routing, tiers)
     unavailable = dict.fromkeys(down, "down")
     needed = said.context_tokens + said.output_tokens
-    ladder = [
+    climbed = [
         t for t in tiers.values() if t.role in {Role.FAST, Role.AGENT, Role.ULTRA} and t.name not in down
     ]
     planner = [t for t in tiers.values() if t.role is Role.PLAN and t.name not in down]
-    allowed = ladder or planner
+    allowed = climbed or planner
     try:
         decision = decide(said, stack, unavailable)
     except NoTierError:

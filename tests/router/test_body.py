@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmstack.router.body import with_model
+from llmstack.router.body import with_model, with_slot
 
 
 @pytest.mark.parametrize(
@@ -137,3 +137,19 @@ def test_a_megabyte_takes_no_time(tail: bytes) -> None:
     edited = with_model(body, current, "code-fast")
     assert time.process_time() - began < 0.5
     assert text in edited
+
+
+@pytest.mark.parametrize(
+    ("body", "after"),
+    [
+        (b"{}", b'{"id_slot":3}'),
+        (b' { "a" : 1 }', b' {"id_slot":3, "a" : 1 }'),
+        (b'{"a":{"id_slot":9}}', b'{"id_slot":3,"a":{"id_slot":9}}'),
+        (b'{"a":1,"id_slot": 7 ,"b":2}', b'{"a":1,"id_slot": 3 ,"b":2}'),
+        (b'{"\\u0069d_slot":7}', b'{"\\u0069d_slot":3}'),
+        (b'{"a":"\\u0064 \xff"}', b'{"id_slot":3,"a":"\\u0064 \xff"}'),
+        (b'{"a":"\\"id_slot\\":7"}', b'{"id_slot":3,"a":"\\"id_slot\\":7"}'),
+    ],
+)
+def test_a_slot_is_set_and_nothing_else(body: bytes, after: bytes) -> None:
+    assert with_slot(body, 3) == after

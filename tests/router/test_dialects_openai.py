@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from llmstack.policy.facts import RequestFacts
 from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest
-from llmstack.router.dialects.openai import OpenaiChat, OpenaiCompletion, Untranslated
+from llmstack.router.dialects.chat import OpenaiChat
+from llmstack.router.dialects.completions import OpenaiCompletion
+from llmstack.router.dialects.openai import Untranslated
 
 
 def chat(*messages: dict[str, Any], **more: Any) -> ParsedRequest:
@@ -36,8 +38,11 @@ REMINDER = "<system-reminder>[ultra]</system-reminder>"
             RequestFacts(2, 2, 1, last_words="abcd\nefg"),
         ),
         # an image costs context, not conversation; alone it is a turn of the human's all the same
-        (chat(user([{"type": "text", "text": "look"}, IMAGE])), RequestFacts(1, 1001, 1, last_words="look")),
-        (chat(user([IMAGE, IMAGE])), RequestFacts(0, 2000, 1)),
+        (
+            chat(user([{"type": "text", "text": "look"}, IMAGE])),
+            RequestFacts(1, 1001, 1, last_words="look", images=True),
+        ),
+        (chat(user([IMAGE, IMAGE])), RequestFacts(0, 2000, 1, images=True)),
         # system prompts are conversation, and never words of the human
         (
             chat({"role": "system", "content": "[ultra] " * 10}, user("hi")),
@@ -71,8 +76,8 @@ REMINDER = "<system-reminder>[ultra]</system-reminder>"
             RequestFacts(2, 2, 2, last_words="two"),
         ),
         # what the model reads besides
-        (chat(user("abcd"), tools=["t" * 396]), RequestFacts(1, 101, 1, last_words="abcd")),
-        (chat(user("abcd"), functions=["t" * 396]), RequestFacts(1, 101, 1, last_words="abcd")),
+        (chat(user("abcd"), tools=["t" * 396]), RequestFacts(1, 101, 1, last_words="abcd", tools=True)),
+        (chat(user("abcd"), functions=["t" * 396]), RequestFacts(1, 101, 1, last_words="abcd", tools=True)),
         (
             chat(user("abcd"), {"role": "assistant", "content": None, "reasoning_content": "r" * 398}),
             RequestFacts(1, 101, 1, last_words="abcd"),

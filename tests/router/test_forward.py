@@ -284,9 +284,9 @@ async def test_other_paths_pass_through_with_their_own_idea_of_an_end() -> None:
         await asked.end_stream()
 
     async with stack(anthropic) as (running, behind):
-        reply = await request(running, "POST", "/v1/messages?beta=true", {"model": "agent", "stream": True})
+        reply = await request(running, "POST", "/v1/other?beta=true", {"model": "agent", "stream": True})
         assert reply.body == b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
-        assert behind.requests[0].line == "POST /v1/messages?beta=true HTTP/1.1"
+        assert behind.requests[0].line == "POST /v1/other?beta=true HTTP/1.1"
         assert behind.requests[0].body == b'{"model": "code-smart", "stream": true}'
 
 

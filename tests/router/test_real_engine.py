@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from openai import APIError, OpenAI
+from anthropic import Anthropic
+from anthropic import BadRequestError as AnthropicBadRequestError
+from openai import APIError, BadRequestError, OpenAI
 from support.net import free_port
 from support.waiting import wait_until
 
@@ -139,6 +141,36 @@ def test_every_path_through_real_models(port: int) -> None:
             assert chunks[-1].usage.completion_tokens > 0
             reasons = [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices]
             assert reasons[-1] in {"stop", "length"}
+
+
+@pytest.mark.engine
+def test_every_api_through_its_own_client(port: int) -> None:
+    asking: Any = [{"role": "user", "content": "hello"}]
+    said, url = "You said: hello", f"http://127.0.0.1:{port}"
+    with OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as client:
+        assert said in client.responses.create(model="auto", input="hello").output_text
+        # Not `responses.stream`: llama.cpp leaves out the indices that it puts the parts together by.
+        parts = list(client.responses.create(model="auto", input="hello", stream=True))
+        assert said in "".join(part.delta for part in parts if part.type == "response.output_text.delta")
+        assert parts[-1].type == "response.completed"
+        assert parts[-1].response.usage is not None
+        assert client.completions.create(model="auto", prompt="x", max_tokens=9).choices[0].text
+        with pytest.raises(BadRequestError) as caught:
+            client.responses.create(model="auto", input="hello", max_output_tokens=10**6)
+        assert caught.value.code == "context_length_exceeded"
+    with Anthropic(base_url=url, api_key="x", max_retries=0) as claude:
+        message = claude.messages.create(model="auto", max_tokens=200, messages=asking)
+        assert said in message.content[0].text  # type: ignore[union-attr]
+        with claude.messages.stream(model="auto", max_tokens=200, messages=asking) as spoken:
+            assert said in spoken.get_final_text()
+        assert claude.messages.count_tokens(model="auto", messages=asking).input_tokens > 0
+        refused = r"prompt is too long: \d+ tokens > \d+ maximum"
+        for model, words in (("auto", 20_000), ("agent", 3000)):  # by the router, and by the engine
+            long: Any = [{"role": "user", "content": "word " * words}]
+            with pytest.raises(AnthropicBadRequestError, match=refused):
+                claude.messages.create(model=model, max_tokens=9, messages=long)
+    status, headers, _ = ask(port, "HEAD", "/")
+    assert (status, headers["content-type"]) == (200, "text/plain; charset=utf-8")
 
 
 @pytest.mark.engine

@@ -40,3 +40,17 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliProject]:
     project.run_process("start").check()  # no child of ours: its models come and go between tests
     yield project
     project.close()
+
+
+@pytest.fixture
+def demo_project(tmp_path: Path) -> Iterator[CliProject]:
+    """A project with profile `demo`, on ports of its own."""
+    project = CliProject(tmp_path / "project")
+    project.directory.mkdir()
+    project.run("install", "--profile", "demo").check()
+    ini = project.state / "models.ini"
+    ports = f"router_port = {project.port}\nstart_port = {project.port + 1}\nthreads = 1\n"
+    ini.write_text(ini.read_text().replace("[DEFAULT]\n", f"[DEFAULT]\n{ports}"))
+    project.run("install").check()  # the port is in opencode.json too
+    yield project
+    project.close()

@@ -7,13 +7,11 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
-from support.project import CliProject
+from support.project import decisions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from support.project import CliProject
 
 pytestmark = [
     pytest.mark.engine,
@@ -23,25 +21,6 @@ pytestmark = [
 ]
 
 ANSWER = 'You said: "say hi"'
-
-
-@pytest.fixture
-def demo_project(tmp_path: Path) -> Iterator[CliProject]:
-    """A project with profile `demo`, on ports of its own."""
-    project = CliProject(tmp_path / "project")
-    project.directory.mkdir()
-    project.run("install", "--profile", "demo").check()
-    ini = project.state / "models.ini"
-    ports = f"router_port = {project.port}\nstart_port = {project.port + 1}\nthreads = 1\n"
-    ini.write_text(ini.read_text().replace("[DEFAULT]\n", f"[DEFAULT]\n{ports}"))
-    project.run("install").check()  # the port is in opencode.json too
-    yield project
-    project.close()
-
-
-def decisions(project: CliProject) -> list[tuple[str, str, str]]:
-    recent = httpx.get(f"{project.url}/llmstack/status").json()["recent"]
-    return [(record["asked"], record["tier"], record["outcome"]) for record in recent]
 
 
 def test_run_opencode_is_answered_through_auto(demo_project: CliProject) -> None:

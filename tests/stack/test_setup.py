@@ -57,7 +57,7 @@ def states(said: str) -> dict[str, str]:
 
 
 def test_the_second_run_does_nothing_twice_and_says_so(here: CliProject, server: Hub, page: Releases) -> None:
-    here.env["PATH"] = f"{here.directory}:{here.env['PATH']}"
+    here.env |= {"PATH": f"{here.directory}:{here.env['PATH']}", "LLMSTACK_HOOK": "1"}
     (here.directory / "opencode").write_text("#!/bin/sh\n")
     (here.directory / "opencode").chmod(0o755)
     first = here.run_process("setup").check()
@@ -66,6 +66,7 @@ def test_the_second_run_does_nothing_twice_and_says_so(here: CliProject, server:
         "engine": "ok",
         "models": "done",
         "llama-swap": "done",
+        "hook": "ok",
         "opencode": "ok",
     }
     assert "the built-in pool needs no program" in first.err
@@ -77,6 +78,21 @@ def test_the_second_run_does_nothing_twice_and_says_so(here: CliProject, server:
     assert set(states(second.err).values()) == {"ok"}
     assert "nothing had to be done\n" in second.err
     assert (len(server.asked), len(page.asked)) == asked
+
+
+@pytest.mark.parametrize(
+    ("shell", "state", "line"),
+    [
+        ("/usr/bin/zsh", "missing", 'eval "$(llmstack activate zsh)"'),
+        ("/usr/bin/fish", "missing", "llmstack activate fish | source"),
+        ("/bin/dash", "skipped", "llmstack activate SHELL"),
+    ],
+)
+def test_setup_prints_the_line_for_the_hook(here: CliProject, shell: str, state: str, line: str) -> None:
+    here.env["SHELL"] = shell
+    said = here.run("setup", "--skip-download").check().err
+    assert states(said)["hook"] == state
+    assert line in [each.strip() for each in said.splitlines()]
 
 
 def test_without_waiting_or_without_models(here: CliProject, server: Hub) -> None:

@@ -161,3 +161,9 @@ class Result:
     def check(self) -> Result:
         assert self.code == 0, f"exit code {self.code}\n{self.out}\n{self.err}"
         return self
+
+
+def decisions(project: CliProject) -> list[tuple[str, str, str]]:
+    """What the running router did lately: the model that was asked for, the tier, the outcome."""
+    recent = httpx.get(f"{project.url}/llmstack/status").json()["recent"]
+    return [(record["asked"], record["tier"], record["outcome"]) for record in recent]

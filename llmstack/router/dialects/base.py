@@ -57,6 +57,7 @@ class FailureReport:
         origin: who failed.
         retry_after: seconds; None where trying again is no use.
         allow: the methods that the path takes, for a 405.
+        needed: tokens that a request asks for, where no window holds it; `window` is the largest one.
     """
 
     status: int
@@ -65,6 +66,8 @@ class FailureReport:
     origin: Origin = "router"
     retry_after: int | None = None
     allow: str | None = None
+    needed: int | None = None
+    window: int | None = None
 
 
 class BadRequestError(Exception):
@@ -97,6 +100,10 @@ class StreamWatch(Protocol):
 class Dialect(Protocol):
     """One client API."""
 
+    @property
+    def slots(self) -> bool:
+        """Whether llama.cpp takes a top-level `id_slot` in such a body."""
+
     def parse(self, body: bytes) -> ParsedRequest:
         """Read what a decision needs.
 
@@ -106,6 +113,9 @@ class Dialect(Protocol):
 
     def error(self, report: FailureReport) -> bytes:
         """Return the body of an HTTP error."""
+
+    def server_error(self, status: int, body: bytes, origin: Origin) -> bytes:
+        """Return a server's error as this API's clients read it: as it is, where they can."""
 
     def error_event(self, report: FailureReport) -> bytes:
         """Return the server-sent event that ends a stream that failed."""

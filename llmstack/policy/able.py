@@ -1,0 +1,98 @@
+"""Which tiers can serve a request now, and which may serve in another one's place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmstack.config.model import Role
+from llmstack.policy.decision import ContextOverflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from llmstack.config.model import StackConfig, Tier
+    from llmstack.policy.decision import StackState
+    from llmstack.policy.facts import RequestFacts
+
+
+def available(config: StackConfig, role: Role, state: StackState) -> Tier | None:
+    """Return the chat tier of a role, where it can start."""
+    tier = config.by_role(role)
+    usable = tier is not None and tier.serves == "chat" and tier.name not in state.unavailable
+    return tier if usable else None
+
+
+def able(tiers: list[Tier], facts: RequestFacts, config: StackConfig, state: StackState) -> list[Tier]:
+    """Return those that can serve this request, in the same order.
+
+    An image goes to no tier that is blind while another one sees; where none does, the server that gets it
+    says so better than we can. Tiers that failed lately are kept only where there is nothing else.
+
+    Raises:
+        ContextOverflowError: none holds it.
+    """
+    pool = (_seeing(tiers, config, state) or tiers) if facts.images else tiers
+    fitting = [tier for tier in pool if state.holds(tier, facts)]
+    if not fitting:
+        raise _too_large(pool, facts, state)
+    return [tier for tier in fitting if tier.name not in state.cooling] or fitting
+
+
+def _seeing(tiers: list[Tier], config: StackConfig, state: StackState) -> list[Tier]:
+    """Return the tiers that see: of the ladder, else the planner, else any other on this machine."""
+    if seeing := [tier for tier in tiers if "image" in tier.modalities]:
+        return seeing
+    return [
+        tier
+        for tier in sorted(config.tiers.values(), key=lambda tier: tier.role is not Role.PLAN)
+        if "image" in tier.modalities
+        and tier.serves == "chat"
+        and tier.name not in state.unavailable
+        and (tier.role is Role.PLAN or not tier.hosted)
+    ]
+
+
+def passed_over(tier: Tier, chosen: Tier, facts: RequestFacts, state: StackState) -> str:
+    """Say why a tier does not serve a request, in a few words."""
+    if tier.name in state.unavailable:
+        return f"{tier.name} unavailable"
+    if facts.images and "image" in chosen.modalities and "image" not in tier.modalities:
+        return f"{tier.name} reads no images"
+    if not state.holds(tier, facts):
+        return f"{tier.name} holds {tier.ctx_size} of {state.needed(tier, facts)} tokens"
+    return f"{tier.name} cooling: {state.cooling.get(tier.name, 'failed lately')}"
+
+
+def stand_ins(
+    chosen: Tier, by_role: Iterable[Tier], facts: RequestFacts, config: StackConfig, state: StackState
+) -> tuple[str, ...]:
+    """Return the tiers that may serve in place of the chosen one: its own `fallback`, then by role.
+
+    A hosted tier takes nothing from one on this machine unless `fallback` names it.
+    """
+    named = [config.tiers[name] for name in chosen.fallback if name in config.tiers]
+    willing = [tier for tier in by_role if chosen.hosted or not tier.hosted]
+    sees = "image" in chosen.modalities
+    return tuple(
+        dict.fromkeys(
+            tier.name
+            for tier in (*named, *willing)
+            if tier is not chosen
+            and tier.serves == chosen.serves
+            and tier.name not in state.unavailable
+            and state.holds(tier, facts)
+            and not (facts.images and sees and "image" not in tier.modalities)
+        )
+    )
+
+
+def _too_large(tiers: list[Tier], facts: RequestFacts, state: StackState) -> ContextOverflowError:
+    largest = max(tiers, key=lambda tier: tier.ctx_size)
+    needed = state.needed(largest, facts)
+    return ContextOverflowError(
+        f"the request exceeds the available context size: about {needed - facts.output_tokens} tokens"
+        f" + {facts.output_tokens} for the answer, the largest window is {largest.ctx_size} ({largest.name})",
+        needed=needed,
+        window=largest.ctx_size,
+        hint="compact the conversation, ask for a shorter answer, or raise `ctx_size`",
+    )

@@ -1,0 +1,91 @@
+"""What a decision is given of the stack, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from llmstack.errors import LlmstackError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmstack.config.model import Tier
+    from llmstack.policy.facts import RequestFacts
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """One rule that was tried: the tier it chose, empty where it does not apply, and why."""
+
+    rule: str
+    tier: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was chosen for one request, and why, in one line.
+
+    Attributes:
+        others: tiers that may serve in its place, best first; each holds the request.
+        considered: every rule tried, in order.
+    """
+
+    tier: str
+    reason: str
+    others: tuple[str, ...] = ()
+    considered: tuple[Considered, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StackState:
+    """What is known of the tiers now.
+
+    Attributes:
+        unavailable: cannot start, with the reason.
+        cooling: failed lately, with the reason.
+        resident: loaded now.
+        evicting: cannot be loaded without unloading another one.
+        engaged: other conversations are in the middle of something there.
+        factors: measured tokens per estimated token.
+    """
+
+    unavailable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    cooling: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    resident: frozenset[str] = frozenset()
+    evicting: frozenset[str] = frozenset()
+    engaged: frozenset[str] = frozenset()
+    factors: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def needed(self, tier: Tier, facts: RequestFacts) -> int:
+        """Return the tokens that a request and its answer take at a tier."""
+        return ceil(facts.context_tokens * self.factors.get(tier.name, 1.0)) + facts.output_tokens
+
+    def holds(self, tier: Tier, facts: RequestFacts) -> bool:
+        """Return whether a tier's window is large enough."""
+        return tier.ctx_size >= self.needed(tier, facts)
+
+
+class NoTierError(LlmstackError):
+    """No tier that `auto` may pick can serve."""
+
+
+class ContextOverflowError(LlmstackError):
+    """The request is larger than the window of every tier that could serve it.
+
+    Args:
+        message: what happened.
+        needed: tokens of the request and its answer.
+        window: the largest there is.
+        hint: the next step.
+    """
+
+    def __init__(self, message: str, *, needed: int, window: int, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.needed = needed
+        self.window = window

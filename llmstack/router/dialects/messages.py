@@ -1,0 +1,235 @@
+"""Anthropic's messages and the counting of their tokens. Source: platform.claude.com/docs/en/api/messages."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from llmstack.router.dialects.base import FailureReport, ParsedRequest
+from llmstack.router.dialects.reading import NULL, SYSTEM_ROLES, Transcript, decode
+from llmstack.router.dialects.stream import EndWatch, TrustingWatch, counted, usage_in
+
+if TYPE_CHECKING:
+    from llmstack.router.dialects.base import Origin, StreamWatch, Usage
+
+_END = re.compile(rb'"type"\s*:\s*"(?:message_stop|error)"|[\r\n]data: ?(?:\{\s*"error"\s*:\s*\{|(\[DONE\]))')
+
+_HINTS = (b"message_stop", b'"error"', b"[DONE]")
+
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+SHOWN_BYTES = 2000  # of a server's error that is not JSON
+
+
+class _Source(msgspec.Struct):
+    type: str = ""
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class _Block(msgspec.Struct):
+    type: str = ""
+    text: str | None = None
+    content: msgspec.Raw = msgspec.Raw()  # of a tool's result
+    input: msgspec.Raw = msgspec.Raw()  # of a call
+    thinking: msgspec.Raw = msgspec.Raw()
+    source: _Source | None = None
+
+
+class _Message(msgspec.Struct):
+    role: str = ""
+    content: str | list[_Block] | None = None
+
+
+class _Metadata(msgspec.Struct):
+    user_id: str | None = None
+
+
+class _Messages(msgspec.Struct):
+    messages: list[_Message]
+    system: str | list[_Block] | None = None
+    model: str | None = None
+    stream: bool | None = None
+    tools: msgspec.Raw = msgspec.Raw()
+    max_tokens: int | None = None
+    metadata: _Metadata | None = None
+
+
+class _Error(msgspec.Struct):
+    message: str = ""
+    type: str = ""
+    n_prompt_tokens: int | None = None
+    n_ctx: int | None = None
+
+
+class _Failure(msgspec.Struct):
+    type: str = ""
+    error: _Error | None = None
+
+
+class _UserId(msgspec.Struct):
+    session_id: str | None = None
+
+
+class Messages:
+    """`/v1/messages`."""
+
+    slots = False  # llama.cpp translates these and keeps only the members it knows
+
+    def parse(self, body: bytes) -> ParsedRequest:
+        """Read system prompt, messages, tools and limits."""
+        request = decode(body, _MESSAGES)
+        said = Transcript(unsaid=len(request.tools))
+        if request.system:
+            said.instructed(_text(request.system))
+        for message in request.messages:
+            _read(message, said)
+        facts = said.facts(output_tokens=request.max_tokens, tools=len(request.tools) > NULL)
+        user = request.metadata.user_id if request.metadata else None
+        return ParsedRequest(
+            request.model,
+            bool(request.stream),
+            facts,
+            session=_session(user) if user else None,
+            opening=said.opening,
+        )
+
+    def error(self, report: FailureReport) -> bytes:
+        """Return Anthropic's error object, with who failed."""
+        default = "api_error" if report.status >= 500 else "invalid_request_error"  # noqa: PLR2004 - HTTP
+        error = {
+            "type": _ERROR_TYPES.get(report.status, default),
+            "message": _message(report),
+            "code": report.code,
+            "origin": report.origin,
+        }
+        return json.dumps({"type": "error", "error": error, "request_id": None}).encode()
+
+    def server_error(self, status: int, body: bytes, origin: Origin) -> bytes:
+        """Return a server's error as Anthropic's; llama.cpp answers with OpenAI's on this path too."""
+        try:
+            found = _FAILURE.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            text = body[:SHOWN_BYTES].decode(errors="replace")
+            return self.error(FailureReport(status, f"upstream_{status}", text, origin))
+        if found.type == "error" or found.error is None:
+            return body
+        error = found.error
+        if error.type != "exceed_context_size_error":
+            return self.error(FailureReport(status, f"upstream_{status}", error.message, origin))
+        needed, window = error.n_prompt_tokens, error.n_ctx
+        code = "context_length_exceeded"
+        return self.error(FailureReport(400, code, error.message, origin, needed=needed, window=window))
+
+    def error_event(self, report: FailureReport) -> bytes:
+        """Return the error object as an event; SDKs raise on it."""
+        return b"event: error\ndata: " + self.error(report) + b"\n\n"
+
+    def watch(self) -> StreamWatch:
+        """Return what waits for `message_stop`."""
+        return EndWatch(_END, _HINTS)
+
+    def usage(self, answer: bytes) -> Usage | None:
+        """Return what an answer says of its tokens."""
+        return usage_in(answer)
+
+
+class CountTokens(Messages):
+    """`/v1/messages/count_tokens`: the same body, and a number for an answer."""
+
+    def watch(self) -> StreamWatch:
+        """Return what lets everything pass: these answers come whole."""
+        return TrustingWatch()
+
+    def usage(self, answer: bytes) -> Usage | None:
+        """Return the tokens that were counted."""
+        return counted(answer)
+
+
+def _message(report: FailureReport) -> str:
+    """Return the text of an error; Claude Code compacts on these words and these alone."""
+    if report.code != "context_length_exceeded":
+        return report.message
+    sizes = f": {report.needed} tokens > {report.window} maximum" if report.window else ""
+    return f"prompt is too long{sizes}: {report.message}"
+
+
+def _session(user_id: str) -> str | None:
+    """Return the session in Claude Code's user id: JSON, or `user_…_account_…_session_<id>` before 2.1."""
+    if user_id.startswith("{"):
+        try:
+            return _USER_ID.decode(user_id).session_id or None
+        except (msgspec.MsgspecError, RecursionError):
+            return None
+    return user_id.rpartition("_session_")[2] if "_session_" in user_id else None
+
+
+def _read(message: _Message, said: Transcript) -> None:
+    if message.role in SYSTEM_ROLES:
+        said.instructed(_text(message.content))
+        return
+    blocks = message.content if isinstance(message.content, list) else []
+    for block in blocks:
+        said.unsaid += len(block.input) + len(block.thinking)
+        if block.type == "tool_result":
+            text, images, files = _result(block)
+            said.returned(text, images=images)
+            said.files += files
+    answers_tool = any(block.type == "tool_result" for block in blocks)
+    text, images, files = _text(message.content), _images(blocks), _files(blocks)
+    if message.role == "user":
+        said.heard(text, images=images, files=files)
+    else:
+        said.answered(text)
+    said.pending = said.pending or answers_tool
+
+
+def _result(block: _Block) -> tuple[str, int, int]:
+    """Return the text of a tool's result, and how many pictures and documents it has."""
+    content = decode(block.content, _CONTENT) if len(block.content) else None
+    blocks = content if isinstance(content, list) else []
+    return _text(content), _images(blocks), _files(blocks)
+
+
+def _text(content: str | list[_Block] | None) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "\n".join(said for block in content if (said := block.text or _written_out(block)))
+
+
+def _written_out(block: _Block) -> str:
+    """Return the text of a document that is one."""
+    if block.source is None or block.source.type != "text" or not len(block.source.data):
+        return ""
+    return decode(block.source.data, _STRING)
+
+
+def _images(blocks: list[_Block]) -> int:
+    return sum(block.type == "image" for block in blocks)
+
+
+def _files(blocks: list[_Block]) -> int:
+    return sum(
+        block.type == "document" and block.source is not None and block.source.type != "text"
+        for block in blocks
+    )
+
+
+_MESSAGES = msgspec.json.Decoder(_Messages)
+_FAILURE = msgspec.json.Decoder(_Failure)
+_USER_ID = msgspec.json.Decoder(_UserId)
+_CONTENT: msgspec.json.Decoder[str | list[_Block] | None] = msgspec.json.Decoder(str | list[_Block] | None)
+_STRING = msgspec.json.Decoder(str)

@@ -1,0 +1,175 @@
+"""Looking at a stream as it passes: whether it ends as it should, and what it says of its tokens."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Literal
+
+import msgspec
+
+from llmstack.router.dialects.base import Usage
+
+RECENT_BYTES = 64  # kept of the bytes before a chunk, since a mark may be cut in two
+LONGEST_USAGE = 2048  # bytes; an object that is longer is not waited for
+
+_BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
+# `usage` holds numbers and objects of numbers; inside a string of JSON the quotes would be escaped.
+_OBJECT = rb"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})"
+_BEGUN = re.compile(rb"\s*(?::\s*(?:\{.*)?)?", re.DOTALL)
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Said(msgspec.Struct):
+    """What the APIs call the tokens of an answer."""
+
+    # chat, completions, embeddings
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    # responses, messages
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: _Details | None = None
+    # messages: not part of `input_tokens`
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    # llama.cpp's `timings`
+    cache_n: int | None = None
+    prompt_n: int | None = None
+    predicted_n: int | None = None
+
+
+class _Answer(msgspec.Struct):
+    usage: _Said | None = None
+    timings: _Said | None = None
+
+
+_SAID = msgspec.json.Decoder(_Said)
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
+def usage_in(answer: bytes) -> Usage | None:
+    """Return what a whole answer says of its tokens; None where it says nothing."""
+    try:
+        found = _ANSWER.decode(answer)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    said = found.usage or found.timings
+    return _usage(said, None) if said is not None else None
+
+
+def counted(answer: bytes) -> Usage | None:
+    """Return the tokens of an answer that is nothing but their number."""
+    try:
+        return _usage(_SAID.decode(answer), None)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _usage(said: _Said, before: Usage | None) -> Usage | None:
+    """Return the tokens that were said; what was not keeps what an earlier event said."""
+    prompt, completion, cached = said.prompt_tokens, said.completion_tokens, None
+    details = said.prompt_tokens_details or said.input_tokens_details
+    if details is not None:
+        cached = details.cached_tokens
+    if prompt is None and said.input_tokens is not None:
+        cached = said.cache_read_input_tokens if cached is None else cached
+        prompt = said.input_tokens + (said.cache_read_input_tokens or 0)
+        prompt += said.cache_creation_input_tokens or 0
+    if prompt is None and said.prompt_n is not None:
+        cached, completion = said.cache_n, said.predicted_n
+        prompt = said.prompt_n + (cached or 0)
+    completion = said.output_tokens if completion is None else completion
+    if prompt is None and completion is None:
+        return before
+    now = before or Usage(0, 0)
+    if prompt is not None:
+        now = replace(now, prompt=prompt, cached=cached or 0)
+    return replace(now, completion=completion) if completion is not None else now
+
+
+class EndWatch:
+    """Waits for the event that ends an answer, and holds back a closing mark that comes without one.
+
+    Clients take `[DONE]` for the end, and loop or keep half an answer where nothing ended it before.
+
+    Args:
+        end: what stands in the event that ends an answer, properly or with an error; group 1 is the closing
+            mark. The event must be whole: a client drops what is left of one that was cut.
+        hints: one of them stands in every such event; looking for bytes is ten times as fast as for `end`.
+        member: where events say their tokens.
+    """
+
+    def __init__(
+        self,
+        end: re.Pattern[bytes],
+        hints: tuple[bytes, ...],
+        member: Literal["usage", "timings"] = "usage",
+    ) -> None:
+        self.complete = False
+        self.usage: Usage | None = None
+        self._end, self._hints = end, hints
+        self._ending = self._held = False
+        self._recent = b"\n"  # an event may start the stream
+        self._name = f'"{member}"'.encode()
+        self._object = re.compile(self._name + _OBJECT)
+        self._begun = b""  # a `usage` that was cut
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return what may be passed on: all of it, or what stands before an early closing mark."""
+        if self._held:
+            return b""
+        window = self._recent + chunk
+        if self._begun or self._name in window:
+            self._note_usage(self._begun + chunk if self._begun else window)
+        if self.complete:
+            self._recent = window[-RECENT_BYTES:]
+            return chunk
+        if not self._ending:
+            found = self._search(window)
+            if found is None:
+                self._recent = window[-RECENT_BYTES:]
+                return chunk
+            if found[1] is not None:
+                self._held = True
+                return chunk[: max(0, found.start() + 1 - len(self._recent))]
+            self._ending = True
+            window = window[found.end() :]
+        self.complete = _BLANK_LINE.search(window) is not None
+        self._recent = window[-RECENT_BYTES:]
+        return chunk
+
+    def _search(self, window: bytes) -> re.Match[bytes] | None:
+        for hint in self._hints:
+            if hint in window:
+                return self._end.search(window)
+        return None
+
+    def _note_usage(self, text: bytes) -> None:
+        self._begun = b""
+        end = 0
+        for found in self._object.finditer(text):
+            end = found.end()
+            try:
+                self.usage = _usage(_SAID.decode(found[1]), self.usage)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                continue  # what is no usage counts for none
+        at = text.rfind(self._name)
+        cut = at >= end and _BEGUN.fullmatch(text, at + len(self._name)) is not None
+        if cut and len(text) - at < LONGEST_USAGE:
+            self._begun = text[at:]
+
+
+class TrustingWatch:
+    """Takes every end for a proper one: of APIs whose end the router does not know."""
+
+    complete = True
+    usage: Usage | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return all of it."""
+        return chunk

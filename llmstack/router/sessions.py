@@ -1,0 +1,129 @@
+"""The conversations that the router knows, and what its tiers' tokens measure. Nothing of what was said."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from math import exp, log
+from typing import TYPE_CHECKING
+
+from llmstack.policy.session import after, continues, moved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from llmstack.config.model import StackConfig
+    from llmstack.policy.facts import RequestFacts
+    from llmstack.policy.session import Session
+
+MOST = 1000
+ENGAGED_S = 180.0  # a person reads and answers, or a tool runs, for about as long
+OLDEST_S = 24 * 3600.0
+
+LEAST_ESTIMATE = 64  # tokens; below, the chat template's own words outweigh what was sent
+LOWEST, HIGHEST = 0.5, 8.0  # tokens per estimated token: dense prose and a model that reads bytes
+RISE, FALL = 0.5, 0.1  # weight of a new measurement: too small an estimate costs a failed request
+
+
+@dataclass(slots=True)
+class Sessions:
+    """What the router remembers between requests, bounded in number and age."""
+
+    clock: Callable[[], float] = time.monotonic
+    factors: dict[str, float] = field(default_factory=dict)
+    _known: OrderedDict[str, Session] = field(default_factory=OrderedDict)
+
+    def key(self, name: str, opening: str, facts: RequestFacts) -> str:
+        """Return what the conversation of a request is called here; empty where nothing tells it.
+
+        Title calls and sub-agents under the same name have another opening, so they are other conversations.
+
+        Args:
+            name: as the client calls it, in a header or the body; may be empty.
+            opening: digest of what stays the same while it grows.
+            facts: of the request.
+        """
+        if not name and not opening:
+            return ""
+        key = f"{_digest(name)}-{_digest(opening)}"
+        if not name or key in self._known:
+            return key
+        same_name = (
+            other
+            for other, session in self._known.items()
+            if other.startswith(f"{_digest(name)}-") and continues(session, facts)
+        )
+        return max(same_name, key=lambda other: self._known[other].size, default=key)
+
+    def get(self, key: str) -> Session | None:
+        """Return a conversation, where it is known."""
+        return self._known.get(key)
+
+    def engaged(self, key: str) -> frozenset[str]:
+        """Return the tiers that other conversations are in the middle of something with."""
+        since, tiers = self.clock() - ENGAGED_S, set()
+        for other, session in reversed(self._known.items()):
+            if session.at < since:
+                break
+            if other != key:
+                tiers.add(session.tier)
+        return frozenset(tiers)
+
+    def remember(self, key: str, facts: RequestFacts, config: StackConfig, tier: str) -> None:
+        """Note that a tier serves the next request of a conversation."""
+        if not key:
+            return
+        now = self.clock()
+        self._known[key] = after(self._known.get(key), facts, config, tier, now)
+        self._known.move_to_end(key)
+        while len(self._known) > MOST or next(iter(self._known.values())).at < now - OLDEST_S:
+            self._known.popitem(last=False)
+
+    def served(self, key: str, tier: str) -> None:
+        """Note which tier served in the end, where another one had to take over."""
+        session = self._known.get(key)
+        if session is not None and session.tier != tier:
+            self._known[key] = moved(session, tier)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def observe(self, tier: str, estimated: int, counted: int) -> None:
+        """Learn from what a server counted for a prompt that was estimated."""
+        if estimated < LEAST_ESTIMATE or counted <= 0:
+            return
+        measured = min(max(counted / estimated, LOWEST), HIGHEST)
+        known = self.factors.get(tier)
+        if known is None:
+            self.factors[tier] = measured
+            return
+        weight = RISE if measured > known else FALL
+        self.factors[tier] = exp((1 - weight) * log(known) + weight * log(measured))
+
+    def overflowed(self, tier: str, estimated: int, room: int) -> None:
+        """Learn that what was estimated to fit into this many tokens did not: the next such request must not.
+
+        A server that says how many there were is believed through `observe` instead.
+        """
+        if estimated > 0:
+            least = min((room + 1) / estimated, HIGHEST)
+            self.factors[tier] = max(self.factors.get(tier, 1.0), least)
+
+    def forget(self, tiers: Iterable[str]) -> None:
+        """Drop what was measured of tiers that changed: another model has another tokenizer."""
+        for tier in tiers:
+            self.factors.pop(tier, None)
+
+
+def session_name(headers: Mapping[str, str], in_body: str | None) -> str:
+    """Return what the client calls the conversation; empty where it does not say.
+
+    opencode sends both headers to providers of its own making; some versions send none.
+    """
+    return headers.get("x-session-affinity") or headers.get("x-session-id") or in_body or ""
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()

@@ -1,0 +1,46 @@
+# The prompt's prefix is printed before whatever fish_prompt prints; the user's own is kept under another name.
+function __llmstack_show --argument-names label color
+    set -g __llmstack_label $label
+    set -g __llmstack_tint ''
+    set -g __llmstack_plain ''
+    if test -n "$color"
+        set -g __llmstack_tint \e'[38;5;'$color'm'
+        set -g __llmstack_plain \e'[39m'
+    end
+end
+
+function __llmstack_decorate
+    if test -z "$__llmstack_label"
+        __llmstack_undecorate
+    else if not __llmstack_decorated
+        functions -e __llmstack_own_prompt
+        functions -q fish_prompt; or function fish_prompt
+        end
+        functions -c fish_prompt __llmstack_own_prompt
+        function fish_prompt
+            # First of all, while $status and $pipestatus are the command's.
+            set -l shown (__llmstack_own_prompt | string collect --no-trim-newlines --allow-empty)
+            set -l lead (string match -r '^\n*' -- "$shown" | string collect --no-trim-newlines --allow-empty)
+            printf '%s%s%s%s %s' "$lead" $__llmstack_tint "$__llmstack_label" $__llmstack_plain \
+                (string replace -r '^\n*' '' -- "$shown" | string collect --no-trim-newlines --allow-empty)
+        end
+    end
+end
+
+function __llmstack_decorated
+    functions -q __llmstack_own_prompt; and string match -q '*__llmstack_own_prompt*' -- (functions fish_prompt)
+end
+
+function __llmstack_undecorate
+    functions -q __llmstack_own_prompt; or return 0
+    if __llmstack_decorated
+        functions -e fish_prompt
+        functions -c __llmstack_own_prompt fish_prompt
+    end
+    functions -e __llmstack_own_prompt
+end
+
+function __llmstack_prompt --on-event fish_prompt
+    __llmstack_check
+    __llmstack_decorate
+end

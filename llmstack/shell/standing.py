@@ -1,0 +1,108 @@
+"""Where a project stands, for the prompt: active with what to export, or not and why.
+
+The answer is data. The hook assigns it and never evaluates it. Imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from llmstack import trust
+from llmstack.channel import CURRENT, read_marker
+from llmstack.errors import LlmstackError
+from llmstack.fingerprint import STATE_DIR, printable
+from llmstack.shell.environment import variables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from llmstack.channel import Channel
+
+# xterm's 256 colours: SteelBlue, DarkOrange, MediumPurple
+COLORS = {"current": "67", "next": "208", "external": "104"}
+MARKERS = ("default-channel", "active-channel")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A project as `trust` looks at it, made without what paths.py imports."""
+
+    work_dir: Path
+    models_ini: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the hook is told.
+
+    Attributes:
+        active: whether the terminal is to be wired up.
+        message: one line for the user, empty where there is nothing to say.
+        label: what the prompt shows, printable; `color` its number among xterm's 256, or empty.
+        markers: the first lines of the marker files as they were read, for the hook to notice a change.
+        exports: variables to export.
+    """
+
+    active: bool
+    message: str = ""
+    label: str = ""
+    color: str = ""
+    markers: tuple[str, ...] = ("", "")
+    exports: Mapping[str, str] = field(default_factory=dict)
+
+    def fields(self) -> list[str]:
+        """Return everything in a flat order: what the hooks for bash, zsh and fish read."""
+        flat = [part for pair in self.exports.items() for part in pair]
+        return ["on" if self.active else "off", self.message, self.label, self.color, *self.markers, *flat]
+
+
+def standing(place: Place, store: Path, env: Mapping[str, str]) -> Standing:
+    """Return where a project stands; what is wrong with it is a message, never an exception."""
+    state = place.work_dir / STATE_DIR
+    try:
+        found = trust.check(place, store)
+        if found.verdict is not trust.Verdict.TRUSTED:
+            return Standing(active=False, message=_untrusted(place, found))
+        markers = tuple(_first_line(state / name) for name in MARKERS)
+        if not (state / "opencode.json").is_file():
+            name = printable(str(place.work_dir))
+            return Standing(active=False, message=f"{name} is not installed: run `llmstack install` there")
+        channel = read_marker(state / "active-channel") or read_marker(state / "default-channel") or CURRENT
+    except LlmstackError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        return Standing(active=False, message=printable(f"{error.message}{hint}"))
+    plain = bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb"
+    return Standing(
+        active=True,
+        label=label(place.work_dir, channel),
+        color="" if plain else COLORS[channel.kind],
+        markers=markers,
+        exports=variables(place.work_dir, channel),
+    )
+
+
+def label(work_dir: Path, channel: Channel) -> str:
+    """Return the prompt's prefix: the project, and beside it what is not channel `current`."""
+    beside = channel.url or ("" if channel == CURRENT else channel.kind)
+    name = printable(work_dir.name or str(work_dir))
+    return f"[llmstack:{name} {beside}]" if beside else f"[llmstack:{name}]"
+
+
+def _untrusted(place: Place, found: trust.Trust) -> str:
+    name = printable(str(place.work_dir))
+    how = "`llmstack trust` shows what its files would run, and asks"
+    if found.verdict is trust.Verdict.UNKNOWN:
+        return f"{name} is not trusted: {how}"
+    changed = ", ".join(printable(each) for each in found.changed)
+    return f"{name} is off, changed since it was trusted: {changed}; {how}"
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape").partition("\n")[0]
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise LlmstackError(f"cannot read {path}: {error.strerror or error}") from error

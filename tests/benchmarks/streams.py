@@ -1,0 +1,128 @@
+"""Many streams at once: `python tests/benchmarks/streams.py --streams 1000`, with `--large 0.1` beside them.
+
+Each chunk says when the model server sent it, so a delay is measured from there to the client, once directly
+and once through the router. `--requests 100000` looks at the router's memory instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.forwarding import UPSTREAM, Target, client, free_port, request, start_router, wait_for
+
+from llmstack.router.http.loop import new_loop
+
+SENT = re.compile(rb"sent=([0-9.]+)")
+PATH = "/v1/chat/completions"
+
+
+async def stream(port: int, model: str, seconds: float, start: float, delays: list[float]) -> None:
+    """Read one stream of ten chunks a second."""
+    pace = {"gap_s": 0.1, "chunks": int(seconds * 10)}
+    body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "hi"}], "pace": pace}
+    data = json.dumps(body).encode()
+    await asyncio.sleep(start)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(data)}\r\n\r\n".encode())
+    writer.write(data)
+    ended = False
+    while not ended:
+        part = await reader.read(65_536)
+        now = time.monotonic()
+        delays += [now - float(sent) for sent in SENT.findall(part)]
+        ended = not part or part.endswith(b"0\r\n\r\n")
+    writer.close()
+
+
+async def large(port: int, data: bytes, every_s: float) -> None:
+    """Send a large request again and again."""
+    while True:
+        await asyncio.gather(client(Target("", port, PATH, None), data, 1, []), asyncio.sleep(every_s))
+
+
+async def delays(port: int, options: argparse.Namespace, megabyte: bytes) -> list[float]:
+    found: list[float] = []
+    beside = asyncio.create_task(large(port, megabyte, options.large)) if options.large else None
+    # Begun over a second, as clients do not all begin in the same millisecond.
+    await asyncio.gather(
+        *(
+            stream(port, f"tier{number // 250 or ''}", options.seconds, number / options.streams, found)
+            for number in range(options.streams)
+        )
+    )
+    if beside is not None:
+        beside.cancel()
+    return sorted(found)
+
+
+async def memory(port: int, process: psutil.Process, count: int) -> None:
+    """Send requests of 2 KB and 100 KB, and say what the router holds after each tenth of them."""
+    target = Target("", port, PATH, None)
+    for tenth in range(11):
+        print(f"{tenth * count // 10:>8} requests: {process.memory_info().rss / 2**20:.1f} MB", flush=True)
+        if tenth < 10:
+            sizes = [2_000, 2_000, 2_000, 2_000, 2_000, 2_000, 2_000, 100_000]
+            data = [request(target, size, stream=False) for size in sizes]
+            await asyncio.gather(*(client(target, each, count // 80, []) for each in data))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--large", type=float, default=0.0, help="seconds between requests of 1 MB")
+    parser.add_argument("--requests", type=int, default=0)
+    options = parser.parse_args()
+    direct = free_port()
+    upstream = subprocess.Popen([sys.executable, str(UPSTREAM), "--port", str(direct)])
+    with tempfile.TemporaryDirectory() as directory, asyncio.Runner(loop_factory=new_loop) as runner:
+        router, port = start_router(Path(directory), tiers=options.streams // 250 + 1)
+        process = psutil.Process(router.pid)
+        try:
+            wait_for(direct)
+            wait_for(port)
+            runner.run(
+                client(
+                    Target("", port, PATH, None),
+                    request(Target("", port, PATH, None), 99, stream=False),
+                    3,
+                    [],
+                )
+            )
+            if options.requests:
+                runner.run(memory(port, process, options.requests))
+                return
+            # Made before anything is measured: it takes seconds.
+            megabyte = request(Target("", port, PATH, None), 1_000_000, stream=False)
+            for name, where in (("direct", direct), ("router", port)):
+                before = process.cpu_times()
+                found = runner.run(delays(where, options, megabyte))
+                after = process.cpu_times()
+                cpu = after.user + after.system - before.user - before.system
+                p50, p99 = found[len(found) // 2], found[int(len(found) * 0.99)]
+                print(
+                    f"{name}: {len(found)} chunks, delay p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms,"
+                    f" worst {found[-1] * 1e3:.1f} ms; router CPU {cpu:.2f} s",
+                    flush=True,
+                )
+        finally:
+            router.terminate()
+            upstream.terminate()
+            router.wait()
+            upstream.wait()
+
+
+if __name__ == "__main__":
+    main()

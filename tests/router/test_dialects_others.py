@@ -1,0 +1,248 @@
+"""Responses, embeddings, rerank and infill: what requests say, and how their streams end."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmstack.policy.facts import RequestFacts
+from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest, Usage
+from llmstack.router.dialects.chat import OpenaiChat
+from llmstack.router.dialects.completions import OpenaiCompletion
+from llmstack.router.dialects.embeddings import Embeddings
+from llmstack.router.dialects.infill import Infill
+from llmstack.router.dialects.messages import Messages
+from llmstack.router.dialects.rerank import Rerank
+from llmstack.router.dialects.responses import Responses
+from llmstack.router.dialects.table import dialect_of, dialects
+
+if TYPE_CHECKING:
+    from llmstack.router.dialects.base import Dialect
+
+
+def read(dialect: Dialect, **body: Any) -> ParsedRequest:
+    return dialect.parse(json.dumps(body).encode())
+
+
+def responses(*items: dict[str, Any], **more: Any) -> ParsedRequest:
+    return read(Responses(), input=list(items), **more)
+
+
+def said(role: str, *words: str) -> dict[str, Any]:
+    parts = [{"type": "output_text" if role == "assistant" else "input_text", "text": word} for word in words]
+    return {"type": "message", "role": role, "content": parts}
+
+
+CALL = {"type": "function_call", "name": "f", "call_id": "1", "arguments": "a" * 38}
+RESULT = {"type": "function_call_output", "call_id": "1", "output": "r" * 398}
+IMAGE = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 9000}
+ENVIRONMENT = said("user", "<environment_context>\n<cwd>/x</cwd>\n</environment_context>")
+
+
+@pytest.mark.parametrize(
+    ("parsed", "facts"),
+    [
+        (read(Responses(), input="abcd"), RequestFacts(1, 1, 1, last_words="abcd")),
+        (read(Responses(), input="abcd", instructions="ultra: x"), RequestFacts(3, 3, 1, last_words="abcd")),
+        (read(Responses()), RequestFacts()),
+        (responses(said("user", "abcd", "efg")), RequestFacts(2, 2, 1, last_words="abcd\nefg")),
+        (responses({"role": "user", "content": "abcd"}), RequestFacts(1, 1, 1, last_words="abcd")),
+        (
+            responses(said("developer", "[ultra] "), said("user", "abcd")),
+            RequestFacts(3, 3, 1, last_words="abcd"),
+        ),
+        (responses(ENVIRONMENT), RequestFacts(14, 14)),
+        (
+            responses(said("user", "go"), CALL, RESULT),
+            RequestFacts(100, 110, 1, tool_result_pending=True, last_words="go"),
+        ),
+        (
+            responses({**RESULT, "output": [{"type": "input_text", "text": "abcd"}, IMAGE]}),
+            RequestFacts(1, 1001, tool_result_pending=True, images=True),
+        ),
+        (
+            responses({"type": "computer_call_output", "output": {"type": "computer_screenshot"}}),
+            RequestFacts(0, 1000, tool_result_pending=True, images=True),
+        ),
+        (responses(RESULT, said("assistant", "ok")), RequestFacts(100, 100)),
+        (
+            responses({"role": "user", "content": [IMAGE]}),
+            RequestFacts(0, 1000, 1, images=True),
+        ),
+        (responses({"type": "reasoning", "summary": ["s" * 36]}), RequestFacts(0, 10)),
+        (responses({"type": "item_reference", "id": "x"}), RequestFacts()),
+        (read(Responses(), input="", tools=["t" * 396]), RequestFacts(0, 100, tools=True)),
+        (read(Responses(), input="", max_output_tokens=7), RequestFacts(output_tokens=7)),
+        # each input is read for itself
+        (read(Embeddings(), input="abcdefgh"), RequestFacts(2, 2, task="embedding")),
+        (read(Embeddings(), input=["abcd", "abcdefgh", ""]), RequestFacts(2, 2, task="embedding")),
+        (read(Embeddings(), input=[1, 2, 3]), RequestFacts(3, 3, task="embedding")),
+        (read(Embeddings(), input=[[1, 2], [3]]), RequestFacts(2, 2, task="embedding")),
+        (read(Embeddings(), content="abcd"), RequestFacts(1, 1, task="embedding")),
+        (read(Embeddings(), input=[]), RequestFacts(task="embedding")),
+        (
+            read(Rerank(), query="abcd", documents=["a", {"text": "abcdefgh"}]),
+            RequestFacts(3, 3, task="rerank"),
+        ),
+        (read(Rerank(), query="abcd", texts=["abcd"]), RequestFacts(2, 2, task="rerank")),
+        # code is no word to the router
+        (
+            read(Infill(), input_prefix="abcd", input_suffix="[ultra] ", prompt="ultra: x", n_predict=9),
+            RequestFacts(5, 5, output_tokens=9, task="infill"),
+        ),
+        (
+            read(Infill(), input_extra=[{"filename": "a.py", "text": "abcd"}]),
+            RequestFacts(1, 1, task="infill"),
+        ),
+        (
+            read(OpenaiCompletion(), prompt="abcd", suffix="efgh"),
+            RequestFacts(2, 2, 1, last_words="abcd", task="infill"),
+        ),
+    ],
+)
+def test_facts(parsed: ParsedRequest, facts: RequestFacts) -> None:
+    assert parsed.facts == facts
+
+
+@pytest.mark.parametrize(
+    ("parsed", "session"),
+    [
+        (read(Responses(), prompt_cache_key="k", conversation="c"), "k"),
+        (read(Responses(), conversation="c"), "c"),
+        (read(Responses(), conversation={"id": "c"}), "c"),
+        (read(Responses()), None),
+        (read(OpenaiChat(), messages=[], prompt_cache_key="k"), "k"),
+        (read(OpenaiChat(), messages=[], prompt_cache_key=""), None),
+        (read(OpenaiChat(), messages=[], user="someone"), None),
+    ],
+)
+def test_sessions(parsed: ParsedRequest, session: str | None) -> None:
+    assert parsed.session == session
+
+
+def test_openings_are_the_same_conversation_in_any_turn() -> None:
+    start = (said("developer", "You are Codex."), ENVIRONMENT, said("user", "hi"))
+    assert responses(*start).opening == responses(*start, CALL, RESULT, said("user", "more")).opening
+    chat: list[dict[str, Any]] = [
+        {"role": "system", "content": "You are opencode.\n<env>\n  Today's date: Fri Nov 20 2026\n</env>"},
+        {"role": "user", "content": "hi"},
+    ]
+    later = json.loads(json.dumps(chat).replace("Fri Nov 20", "Sat Nov 21"))
+    later += [{"role": "assistant", "content": "x"}, {"role": "user", "content": "more"}]
+    first = read(OpenaiChat(), messages=chat).opening
+    assert first
+    assert first == read(OpenaiChat(), messages=later).opening
+    assert first != read(OpenaiChat(), messages=chat[1:]).opening
+
+
+CREATED = (
+    b'event: response.created\ndata: {"type":"response.created","response":{"status":"in_progress"}}\n\n'
+)
+TEXT = b'data: {"type":"response.output_text.delta","delta":"\\"type\\":\\"response.completed\\""}\n\n'
+COMPLETED = (
+    b'event: response.completed\ndata: {"type":"response.completed","response":{"output":[{"text":"'
+    + b"x" * 5000
+    + b'"}],"usage":{"input_tokens":9,"output_tokens":2,"input_tokens_details":{"cached_tokens":4}}}}\n\n'
+)
+FAILED = b'data: {"type": "response.failed","response":{"error":{"code":"x"}}}\r\n\r\n'
+FILL = b'data: {"content":"a","stop":false}\n\n'
+FILLED = b'data: {"content":"","stop":true,"timings":{"cache_n":1,"prompt_n":2,"predicted_n":3}}\n\n'
+CHUNK = b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":null}],"usage":null}\n\n'
+FINISH = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}],"usage":null}\n\n'
+COUNTED = (
+    b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2,'
+    b'"prompt_tokens_details":{"cached_tokens":4}}}\n\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "stream", "usage", "complete"),
+    [
+        (Responses(), CREATED + TEXT + COMPLETED, Usage(9, 2, 4), True),
+        (Responses(), CREATED + TEXT + COMPLETED[:-40], None, False),
+        (Responses(), CREATED + TEXT + COMPLETED[:-1], Usage(9, 2, 4), False),
+        (Responses(), CREATED + TEXT, None, False),
+        (Responses(), CREATED + FAILED, None, True),
+        (Infill(), FILL + FILLED, Usage(3, 3, 1), True),
+        (Infill(), FILL, None, False),
+        (OpenaiChat(), CHUNK + FINISH + COUNTED, Usage(9, 2, 4), True),
+        (OpenaiChat(), CHUNK + FINISH[:-1], None, False),
+        (OpenaiChat(), CHUNK, None, False),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 50, 100_000])
+def test_how_streams_end(
+    dialect: Dialect, stream: bytes, usage: Usage | None, size: int, *, complete: bool
+) -> None:
+    watch = dialect.watch()
+    passed = b"".join(watch.feed(stream[at : at + size]) for at in range(0, len(stream), size))
+    assert (passed, watch.complete, watch.usage) == (stream, complete, usage)
+
+
+def test_a_response_that_failed_ends_with_both_events_that_clients_look_for() -> None:
+    events = Responses().error_event(FailureReport(502, "stream_cut", "why", "engine")).decode()
+    failed, raised = (event.split("\n")[1].removeprefix("data: ") for event in events.split("\n\n")[:2])
+    response = json.loads(failed)["response"]
+    assert (response["status"], response["error"]["message"]) == ("failed", "why")
+    assert json.loads(raised)["error"]["origin"] == "engine"
+    assert events.startswith("event: response.failed\n")
+
+
+def test_usage_of_whole_answers() -> None:
+    assert Embeddings().usage(b'{"usage":{"prompt_tokens":7,"total_tokens":7}}') == Usage(7, 0)
+    assert Responses().usage(b'{"usage":{"input_tokens":3,"output_tokens":1}}') == Usage(3, 1)
+    assert Infill().usage(b'{"timings":{"cache_n":1,"prompt_n":2,"predicted_n":3}}') == Usage(3, 3, 1)
+    assert Rerank().usage(b'{"usage":"none"}') is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"messages": []}, OpenaiChat),
+        ({"messages": [], "system": "x"}, Messages),
+        ({"prompt": "x"}, OpenaiCompletion),
+        ({"input": "x"}, Responses),
+        ({"query": "x", "documents": []}, Rerank),
+        ({"input_prefix": "x"}, Infill),
+    ],
+)
+def test_what_a_body_without_a_path_is_meant_for(fields: dict[str, Any], kind: type) -> None:
+    assert type(dialect_of(fields)) is kind
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = (
+    *("model", "messages", "input", "instructions", "system", "stream", "tools", "role", "content", "type"),
+    *("text", "output", "arguments", "source", "query", "documents", "input_prefix", "metadata", "user_id"),
+)
+LIKELY = st.recursive(
+    ANY | st.sampled_from(["user", "message", "tool_result", "image", "input_text", "function_call_output"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5),
+    max_leaves=15,
+)
+
+
+@given(LIKELY.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60))
+def test_any_body_is_read_or_refused(body: bytes) -> None:
+    for dialect in dialects().values():
+        try:
+            parsed = dialect.parse(body)
+        except BadRequestError:
+            continue
+        assert parsed.facts.context_tokens >= parsed.facts.conversation_tokens >= 0
+
+
+@given(st.lists(st.binary(max_size=40) | st.sampled_from([CHUNK, COMPLETED[:90], FINISH, COUNTED[:70]])))
+def test_any_stream_passes_whole_or_is_held_at_a_closing_mark(chunks: list[bytes]) -> None:
+    for dialect in (OpenaiChat(), Responses(), Messages(), Infill()):
+        watch = dialect.watch()
+        passed = b"".join(map(watch.feed, chunks))
+        assert b"".join(chunks).startswith(passed)

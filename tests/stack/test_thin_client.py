@@ -1,0 +1,239 @@
+"""Projects that use the router of another."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import re
+import shutil
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from support.net import free_port, listener
+from support.project import CliProject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.project import Result
+
+pytestmark = pytest.mark.engine
+
+KEY = "sesame-open"
+TIERS = ["code-fast", "code-smart", "code-ultra", "plan"]
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> CliProject:
+    """A directory that is no project yet."""
+    client = CliProject(tmp_path / "client")
+    client.directory.mkdir()
+    return client
+
+
+@contextmanager
+def web_page(body: bytes, content_type: str = "text/html") -> Iterator[str]:
+    """A server that answers everything with this."""
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", content_type)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def refused(result: Result) -> str:
+    """Return the one error line of a command that failed."""
+    assert result.code == 1, result
+    errors = [line for line in result.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, result.err
+    assert len(result.err.splitlines()) <= 2
+    return errors[0]
+
+
+def test_the_life_of_a_thin_client(stack: CliProject, client: CliProject) -> None:
+    installed = client.run("install", "--external", stack.url).check()
+    assert f"is installed on channel external {stack.url}" in installed.err
+    assert (client.state / "default-channel").read_text() == f"external {stack.url}\n"
+    assert not (client.state / "models.ini").exists()
+    config = json.loads((client.state / "opencode.json").read_text())
+    assert config["provider"]["llama.cpp"]["options"]["baseURL"] == f"{stack.url}/v1"
+    assert set(config["provider"]["llama.cpp"]["models"]) == {
+        "auto",
+        "code-fast",
+        "code-smart",
+        "code-ultra",
+        "plan",
+    }
+
+    for command in ("start", "restart"):
+        said = client.run(command).check().err
+        assert said.startswith(f"the router at {stack.url} answers; its tiers: auto, {', '.join(TIERS)}\n")
+    status = client.status()
+    assert status["channel"] == f"external {stack.url}"
+    assert status["work_dir"] == str(client.directory)
+    assert (status["router"]["healthy"], status["router"]["pid"]) == (True, None)
+    assert [tier["name"] for tier in status["tiers"]] == TIERS
+    assert "another project's, up" in client.run("status").check().out
+    assert (
+        client.run("stop").check().err == f"nothing to stop: the router at {stack.url} is another project's\n"
+    )
+    assert json.loads(client.run("check", "--json").check().out)["source"] == f"{stack.url}/models.ini"
+    assert json.loads(client.run("route", "hello", "--json").check().out)["tier"] == "code-ultra"
+    assert sorted(path.name for path in client.state.glob("*.pid")) == []
+
+    ini = stack.state / "models.ini"
+    ini.write_text(ini.read_text().replace("[plan]", "[design]"))
+    stack.run("reload").check()
+    assert "fetch it again: `llmstack reload`" in client.run("check").check().err
+    assert "fetched again" in client.run("reload").check().err
+    assert '"design"' in (client.state / "opencode.json").read_text()
+    assert client.run("check").check().err == ""
+
+    stack.run("stop").check()
+    assert refused(client.run("start")).startswith(f"error: nothing answers at {stack.url}: ")
+    down = client.run("status")
+    assert (down.code, len(down.out.splitlines()), down.err) == (1, 1, "")
+    assert down.out.startswith(f"router   {stack.url}  nothing answers at ")
+    assert refused(client.run("reload"))
+    client.run("install", "--current", "--profile", "demo").check()  # and back
+    assert (client.state / "default-channel").read_text() == "current\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["setup", "download", "install-llama-swap", "promote", "load plan", "unload", "start --next"]
+)
+def test_what_needs_models_of_its_own_is_refused(client: CliProject, command: str) -> None:
+    client.state.mkdir()
+    (client.state / "default-channel").write_text("external http://127.0.0.1:1\n")
+    result = client.run(*command.split())
+    assert result.code in {1, 2}
+    assert "http://127.0.0.1:1" in result.err
+
+
+def test_which_url(stack: CliProject, client: CliProject) -> None:
+    client.env["LLMSTACK_REMOTE_URL"] = stack.url
+    assert f"channel external {stack.url}" in client.run("install").check().err
+    del client.env["LLMSTACK_REMOTE_URL"]
+    assert f"channel external {stack.url}" in client.run("install").check().err  # the pin is kept
+    printed = client.run("install", "--print").check().out
+    assert printed == (client.state / "opencode.json").read_text()
+    assert client.run("install", stack.url).code == 2
+    assert client.run("install", "--external", "--next").code == 2
+    for wrong in ("ftp://x", "nonsense", "http://user:secret@127.0.0.1:1", "http://127.0.0.1:1/?key=secret"):
+        assert "expected the address of a router" in refused(client.run("install", "--external", wrong))
+
+
+def test_install_writes_nothing_where_the_router_cannot_be_used(client: CliProject) -> None:
+    assert refused(client.run("install", "--external", f"http://127.0.0.1:{free_port()}"))
+    assert not client.state.exists()
+
+
+def test_what_answers_and_is_no_router(client: CliProject) -> None:
+    pages = (
+        (b"<!doctype html><title>hi</title>", "text/html", "with a web page"),
+        (b'{"ok": true}', "application/json", "no models.ini"),
+        (b"\xff\xfe\x00" * 1000, "image/png", "no models.ini"),
+    )
+    for body, kind, said in pages:
+        with web_page(body, kind) as url:
+            assert said in refused(client.run("install", "--external", url))
+            client.state.mkdir(exist_ok=True)
+            (client.state / "default-channel").write_text(f"external {url}\n")
+            assert "no llmstack router" in client.run("status").out
+        shutil.rmtree(client.state)
+
+
+def test_a_router_that_hangs_is_given_up_in_time(client: CliProject) -> None:
+    with listener() as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        began = time.monotonic()
+        assert "did not answer within" in refused(client.run("install", "--external", url))
+        assert time.monotonic() - began < 5
+
+
+def test_a_foreign_router_cannot_name_the_variable_that_is_sent_to_it(client: CliProject) -> None:
+    ini = (
+        b"[DEFAULT]\napi_key_env = AWS_SECRET_ACCESS_KEY\n[m]\nrole = fast\nmodel = ollama/x\nctx_size = 8k\n"
+    )
+    with web_page(ini, "text/plain") as url:
+        client.run("install", "--external", url).check()
+    text = (client.state / "opencode.json").read_text()
+    assert "AWS" not in text
+    assert re.findall(r'"apiKey": "(.*)"', text) == ["{env:LLMSTACK_API_KEY}"]
+
+
+def test_a_cloned_thin_client_sends_nothing_before_it_is_trusted(client: CliProject) -> None:
+    asked = []
+    client.state.mkdir()
+    with listener() as server:
+        server.settimeout(0.2)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        (client.state / "default-channel").write_text(f"external {url}\n")
+        for command in ("start", "restart", "reload", "run opencode"):
+            assert "not trusted" in refused(client.run(*command.split()))
+            try:
+                asked.append(server.accept())
+            except TimeoutError:
+                continue
+    assert not asked
+
+
+def test_serving_others_needs_a_key_everywhere(project: CliProject, client: CliProject) -> None:
+    """Two hosts: the owner listens on another address than loopback's usual one, as on a network."""
+    project.install(defaults="host = 0.0.0.0")
+    bare = project.run("start", "--detach")
+    assert "host 0.0.0.0 is reachable from the network, and $LLMSTACK_API_KEY is not set" in bare.err
+    project.env["LLMSTACK_API_KEY"] = KEY
+    project.start("--detach")
+    url = f"http://127.0.0.2:{project.port}"
+    for path in ("/models.ini", "/v1/models", "/llmstack/status", "/metrics"):
+        assert httpx.get(url + path).status_code == 401, path
+        assert httpx.get(url + path, headers={"authorization": "Bearer wrong"}).status_code == 401
+        assert httpx.get(url + path, headers={"authorization": f"Bearer {KEY}"}).status_code == 200
+        assert httpx.get(url + path, headers={"x-api-key": KEY}).status_code == 200
+
+    wanted = "error: this router wants the key of $LLMSTACK_API_KEY"
+    assert refused(client.run("install", "--external", url)).startswith(wanted)
+    client.env["LLMSTACK_API_KEY"] = "wrong"
+    assert refused(client.run("install", "--external", url)).startswith(wanted)
+    client.env["LLMSTACK_API_KEY"] = KEY
+    client.run("install", "--external", url).check()
+    assert client.run("start").check()
+    assert '"apiKey": "{env:LLMSTACK_API_KEY}"' in (client.state / "opencode.json").read_text()
+    for written in [*client.state.rglob("*"), *project.state.rglob("*")]:
+        assert not written.is_file() or KEY.encode() not in written.read_bytes(), written
+
+
+@pytest.mark.opencode
+@pytest.mark.skipif(shutil.which("opencode") is None, reason="opencode is not on PATH")
+def test_a_thin_clients_opencode_gets_its_answer(project: CliProject, client: CliProject) -> None:
+    project.env["LLMSTACK_API_KEY"] = client.env["LLMSTACK_API_KEY"] = KEY
+    project.run("install", "--profile", "demo").check()
+    ini = project.state / "models.ini"
+    ports = f"router_port = {project.port}\nstart_port = {project.port + 1}\nthreads = 1\nhost = 0.0.0.0\n"
+    ini.write_text(ini.read_text().replace("[DEFAULT]\n", f"[DEFAULT]\n{ports}"))
+    project.run("install", "--trust").check()
+    project.start()
+    client.run("install", "--external", f"http://127.0.0.2:{project.port}").check()
+    ran = client.run_process("run", "opencode", "run", "say hi", timeout=100).check()
+    assert 'You said: "say hi"' in ran.out

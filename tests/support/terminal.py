@@ -1,0 +1,157 @@
+"""A real interactive shell in a pseudo-terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pexpect
+
+from llmstack.fingerprint import STATE_DIR
+from llmstack.paths import Project, UserDirs
+from llmstack.shell.activation import activate
+from llmstack.shell.base import HookValues
+from llmstack.shell.shells import SHELLS
+from llmstack.trust import grant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# An escape sequence, or a control character other than a newline.
+_CONTROL = re.compile(
+    r"\x1b(?:\[[0-9;?>=]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][A-Z0-9]|[=>78])|[\r\x00\x07\x0e\x0f]"
+)
+_FISH_NO_NEWLINE = re.compile("\u23ce +(?:\u23ce )?")
+MARK = "@@"  # ends the prompt that the tests' users have
+RC = {"bash": ".bashrc", "zsh": ".zshrc", "fish": "config/fish/config.fish"}  # config: XDG_CONFIG_HOME
+PROMPT = {
+    "bash": f"PS1='{MARK} '",
+    "zsh": f"unsetopt prompt_sp; PROMPT='{MARK} '",
+    "fish": f"function fish_prompt; echo -n '{MARK} '; end; set -g fish_greeting",
+}
+ARGV = {"bash": ["bash", "-i"], "zsh": ["zsh", "-i"], "fish": ["fish", "-i"]}
+
+
+def hook_line(shell: str) -> str:
+    """Write the hook of this shell for the tests' user, and return the line that reads it."""
+    store = UserDirs.from_env({}).trusted_projects
+    return activate(SHELLS[shell], Path.home(), HookValues(Path(sys.executable), store)).line
+
+
+def make_project(directory: Path, *, channel: str = "current", trusted: bool = True) -> Project:
+    """Make the files that the hook looks at, as `install` would, without a models.ini."""
+    project = Project.at(directory, {})
+    project.state.mkdir(parents=True, exist_ok=True)
+    project.opencode_json.write_text("{}\n")
+    project.default_channel.write_text(f"{channel}\n")
+    if trusted:
+        trust(project)
+    return project
+
+
+def trust(project: Project) -> None:
+    """Trust it, as the command does."""
+    grant(project, UserDirs.from_env({}).trusted_projects)
+
+
+def prompts(shown: str) -> list[str]:
+    """Return the prompts in what was shown, up to their marks."""
+    return [line.rpartition(MARK)[0] for line in shown.splitlines() if MARK in line]
+
+
+def messages(shown: str) -> list[str]:
+    """Return what the hook said in what was shown."""
+    return [line for line in shown.splitlines() if line.startswith("llmstack: ")]
+
+
+@dataclass
+class Terminal:
+    """One shell with the hook, and a prompt that ends in `@@`.
+
+    Attributes:
+        cwd: where it starts.
+        before: lines of its rc file that come before the hook; `after` those behind it.
+        hook: whether its rc file has the hook.
+    """
+
+    shell: str
+    cwd: Path
+    before: str = ""
+    after: str = ""
+    hook: bool = True
+    env: Mapping[str, str] = field(default_factory=dict)
+    argv: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        rc = Path.home() / RC[self.shell]
+        rc.parent.mkdir(parents=True, exist_ok=True)
+        # Where that is missing fish reads every man page in the background first.
+        (Path.home() / "data" / "fish" / "generated_completions").mkdir(parents=True, exist_ok=True)
+        hook = hook_line(self.shell) if self.hook else ""
+        rc.write_text("\n".join([PROMPT[self.shell], self.before, hook, self.after, ""]))
+        argv = self.argv or ARGV[self.shell]
+        env = {name: value for name, value in os.environ.items() if name not in {"PS1", "PROMPT_COMMAND"}}
+        self.child = pexpect.spawn(
+            argv[0],
+            argv[1:],
+            cwd=str(self.cwd),
+            env={**env, "TERM": "xterm-256color", "SHELL": shutil.which(argv[0]) or "", **self.env},
+            encoding="utf-8",
+            codec_errors="backslashreplace",
+            dimensions=(50, 1000),
+            timeout=10,
+        )
+        self.child.delaybeforesend = None
+        self.count = 0
+        self.child.expect_exact(MARK)
+        self.run("true")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.child.close(force=True)
+
+    def run(self, *lines: str) -> str:
+        """Run lines, and return what was shown until the prompt behind them, without escape sequences."""
+        self.count += 1
+        for line in lines:
+            self.child.sendline(line)
+        self.child.sendline(f" echo E''ND{self.count}.")
+        self.child.expect_exact(f"END{self.count}.")
+        return _FISH_NO_NEWLINE.sub("", _CONTROL.sub("", self.child.before))
+
+    def prompt(self) -> str:
+        """Return the prompt as it is shown now, up to its mark."""
+        return self.look()[0]
+
+    def active(self) -> str | None:
+        """Return the work dir that the shell is wired up for after another prompt."""
+        return self.look()[1]
+
+    def environment(self) -> dict[str, str]:
+        """Return what the shell exports after another prompt."""
+        self.run("true", f"command env -0 > {self._probe}")
+        return self._probed()
+
+    def _probed(self) -> dict[str, str]:
+        pairs = os.fsdecode(self._probe.read_bytes()).split("\0")
+        return dict(pair.split("=", 1) for pair in pairs if pair)
+
+    @property
+    def _probe(self) -> Path:
+        return Path.home() / "environment"
+
+    def look(self, *lines: str) -> tuple[str, str | None]:
+        """Run lines; return the prompt up to its mark, and the work dir that the shell is wired up for."""
+        shown = self.run(*lines, "true", f"command env -0 > {self._probe}")
+        env = self._probed()
+        assert ("LLMSTACK_ACTIVE" in env) == ("LLMSTACK_WORK_DIR" in env)
+        if "LLMSTACK_ACTIVE" in env:
+            assert env["OPENCODE_CONFIG"] == f"{env['LLMSTACK_WORK_DIR']}/{STATE_DIR}/opencode.json"
+        return prompts(shown)[-1], env.get("LLMSTACK_WORK_DIR")
