@@ -58,13 +58,8 @@ async def bad_chunks(asked: Asked) -> None:
 async def test_server_that_breaks_before_content_is_a_502(
     script: Callable[[Asked], Awaitable[None]], *, stream: bool
 ) -> None:
-<<<<<<< HEAD
     async with stack(script, ALONE) as (running, behind):
         reply = await chat(running, asking(stream=stream))
-=======
-    async with stack(script) as (running, behind):
-        reply = await chat(running, asking(model="code-ultra", stream=stream))
->>>>>>> policy
         assert (reply.status, reply.error["code"], reply.error["origin"]) == (
             502,
             "engine_unreachable",
@@ -117,15 +112,9 @@ async def test_a_second_failure_is_not_tried_again() -> None:
         else:
             asked.close()
 
-<<<<<<< HEAD
     async with stack(first_only, ALONE) as (running, behind):
         assert (await chat(running)).status == 200
         assert (await chat(running)).status == 502
-=======
-    async with stack(first_only) as (running, behind):
-        assert (await chat(running, asking(model="code-ultra"))).status == 200
-        assert (await chat(running, asking(model="code-ultra"))).status == 502
->>>>>>> policy
         assert len(behind.requests) == 3
         await running.idle()
 
@@ -146,13 +135,8 @@ async def test_errors_of_the_server_are_passed_on_verbatim(status: str, body: by
     async def refuse(asked: Asked) -> None:
         await asked.answer(body, status=status)
 
-<<<<<<< HEAD
     async with stack(refuse, ALONE) as (running, _):
         reply = await chat(running, asking(stream=stream))
-=======
-    async with stack(refuse) as (running, _):
-        reply = await chat(running, asking(model="code-ultra", stream=stream))
->>>>>>> policy
         assert (reply.status, reply.body) == (int(status[:3]), body)
         assert reply.headers["x-llmstack-tier"] == "code-ultra"
         await running.idle()
