@@ -7,9 +7,9 @@ import json
 import math
 from typing import TYPE_CHECKING
 
-from llmstack.router.body import with_defaults, with_model, with_slot
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.failover import TierFailedError, asked_pause, is_error_event, judge
+from llmstack.router.sending import send
 from llmstack.router.upstream import UpstreamError
 from llmstack.router.waiting import Telling
 from llmstack.swapper.base import SwapError
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from llmstack.router.dialects.base import Dialect, StreamWatch
     from llmstack.router.exchange import Exchange
     from llmstack.router.failover import Kind
+    from llmstack.router.reply import Reply
     from llmstack.router.service import Service
-    from llmstack.router.upstream import Answer
     from llmstack.router.waiting import Waits
     from llmstack.swapper.base import Lease
 
@@ -30,14 +30,6 @@ FAILED = 400  # HTTP: from here on a status says that a request failed
 SERVER_FAILED = 500  # and from here on that the server did
 _FORM = "application/x-www-form-urlencoded"
 SHOWN_BYTES = 2000  # of a server's error that is not JSON
-
-# The sampling members that a request to a path may have.
-_SAMPLED = {
-    "/chat/completions": frozenset(("temperature", "top_p", "top_k", "min_p", "repetition_penalty")),
-    "/completions": frozenset(("temperature", "top_p", "top_k", "min_p", "repetition_penalty")),
-    "/messages": frozenset(("temperature", "top_p", "top_k")),
-    "/responses": frozenset(("temperature", "top_p")),
-}
 
 # Of what a client sent, these describe its connection to us, or are for us alone.
 _NOT_FORWARDED = frozenset(
@@ -138,15 +130,13 @@ class _Forwarding:
         """Send the request with a lease in hand, and the answer back."""
         exchange, call, service = self._exchange, self._call, self._service
         self._telling.what = "waiting for the first token of"
-        headers = {**_forwarded(exchange.headers), **lease.headers}
+        headers = _forwarded(exchange.headers)
         if call.renames and headers.get("content-type", _FORM).startswith(_FORM):
             headers["content-type"] = "application/json"  # it was read as that; `curl -d` does not say so
         if lease.kv:
             call.notes = [("x-llmstack-kv", lease.kv)]
-        body = body_for(call, lease)
         try:
-            url = f"{lease.url}{call.target}"
-            async with await service.upstream.send(exchange.method, url, headers, body) as answer:
+            async with await send(service.upstream, exchange.method, call, lease, headers) as answer:
                 call.cost_usd = cost_of(answer.headers)
                 if answer.is_event_stream and answer.status < FAILED:
                     await self._stream(answer, lease)
@@ -159,7 +149,7 @@ class _Forwarding:
             brief = "ended" if report.code == "engine_ended" else "is not reachable"
             raise TierFailedError(report, "broken", brief) from error
 
-    async def _pass_whole(self, answer: Answer, lease: Lease) -> None:
+    async def _pass_whole(self, answer: Reply, lease: Lease) -> None:
         """Pass on an answer that is no stream; read it first, so that a cut one becomes an error."""
         exchange, call = self._exchange, self._call
         body = await answer.read()
@@ -181,7 +171,7 @@ class _Forwarding:
             body = call.dialect.server_error(answer.status, body, lease.origin)
         await exchange.respond(answer.status, body, [*answer.headers, *call.headers])
 
-    async def _judge(self, answer: Answer, body: bytes, lease: Lease) -> None:
+    async def _judge(self, answer: Reply, body: bytes, lease: Lease) -> None:
         """Judge an error; it is passed on as it is where the request is at fault, or nobody else can serve.
 
         Raises:
@@ -202,7 +192,7 @@ class _Forwarding:
         if kind != "context":
             service.cooldowns.failed(call.tier, brief, pause)
 
-    async def _stream(self, answer: Answer, lease: Lease) -> None:
+    async def _stream(self, answer: Reply, lease: Lease) -> None:
         """Pass events on as they come; an end that is none becomes an error event."""
         exchange, call = self._exchange, self._call
         chunks = answer.chunks()
@@ -250,28 +240,6 @@ async def _pass_events(
             await exchange.write(b"\n\n")
 
 
-def body_for(call: Call, lease: Lease) -> bytes:
-    """Return the body with its `model` as the server calls it, and what models.ini adds to it.
-
-    Every other byte stays as the client sent it.
-
-    Raises:
-        RequestFailedError: the body is nested too deeply to find it.
-    """
-    if not call.renames:
-        return call.body
-    takes = _SAMPLED.get(call.target.partition("?")[0].removeprefix("/v1"), frozenset())
-    values = {name: value for name, value in lease.defaults.values.items() if name in takes}
-    try:
-        body = with_defaults(call.body, values, lease.defaults.one_of)
-        if lease.slot is not None:
-            body = with_slot(body, lease.slot)
-        return body if call.parsed.model == lease.model else with_model(body, call.parsed.model, lease.model)
-    except RecursionError as error:
-        text = "the request: the body is nested too deeply"
-        raise RequestFailedError(FailureReport(400, "invalid_request", text)) from error
-
-
 def cost_of(headers: Iterable[tuple[str, str]]) -> float:
     """Return what LiteLLM says that an answer costs, in US dollars; 0 where it does not know."""
     said = next((value for name, value in headers if name == "x-litellm-response-cost"), "")
@@ -298,7 +266,7 @@ async def _broken(lease: Lease, error: UpstreamError) -> FailureReport:
     return FailureReport(502, "engine_unreachable", text, lease.origin)
 
 
-def _report(answer: Answer, body: bytes, lease: Lease) -> FailureReport:
+def _report(answer: Reply, body: bytes, lease: Lease) -> FailureReport:
     return FailureReport(answer.status, f"upstream_{answer.status}", _message_of(body), lease.origin)
 
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from llmstack.backends.litellm import LitellmBackend
+from llmstack.backends.mcp import McpBackend
+from llmstack.backends.server import ServerBackend
 from llmstack.config import load
 from llmstack.config.model import Backend, Role
 from llmstack.engine.command import server_env
@@ -18,6 +20,7 @@ from llmstack.policy.decision import AUTO, StackState
 from llmstack.policy.ladder import auto_context
 from llmstack.process.identity import running
 from llmstack.process.leftovers import instance_of
+from llmstack.providers.known import load as load_known
 from llmstack.router.failover import Cooldowns
 from llmstack.router.metrics import Metrics
 from llmstack.router.sessions import Sessions
@@ -378,6 +381,10 @@ def build_service(
         swapper=build_swapper(config, found, project, env, dirs),
         backends={
             Backend.LITELLM: LitellmBackend(project, config, found.unavailable, env, router_port=port),
+            Backend.SERVER: ServerBackend(
+                config, found.unavailable, env, load_known(dirs.config), [f"http://127.0.0.1:{port}"]
+            ),
+            Backend.MCP: McpBackend(project, config, found.unavailable, env),
         },
         env=env,
         upstream=upstream,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack.config.model import Backend, GgufModel, HostedModel
+from llmstack.config.model import Backend, HostedModel, McpModel
 from llmstack.engine.binary import find_engine
 from llmstack.engine.litellm import INSTALL, find_litellm, missing_keys
 from llmstack.engine.weights import find_weights
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from llmstack.config.model import StackConfig, Tier
+    from llmstack.config.model import GgufModel, StackConfig, Tier
     from llmstack.engine.binary import EngineBinary
 
 
@@ -51,9 +53,10 @@ def find(
     """Return the file to load, and what is missing."""
     if tier.backend is Backend.LITELLM and isinstance(tier.model, HostedModel):
         return None, _no_litellm(tier.model, env)
-    if tier.backend is not Backend.GGUF or not isinstance(tier.model, GgufModel):
-        reason = f"this version serves gguf and litellm tiers only, {tier.name} has backend {tier.backend}"
-        return None, Obstacle(reason, "give it `hf_repo` and `hf_file`, or `path`")
+    if isinstance(tier.model, HostedModel):
+        return None, _no_server(tier.model, env)
+    if isinstance(tier.model, McpModel):
+        return None, _no_mcp(tier.model, env)
     weights = find_weights(tier.model, env)
     return weights, no_engine if weights is not None else Obstacle(*_missing(tier.name, tier.model))
 
@@ -74,6 +77,29 @@ def _no_litellm(model: HostedModel, env: Mapping[str, str]) -> Obstacle | None:
     verb = "is" if len(absent) == 1 else "are"
     hint = f"export {absent[0]}=… and `llmstack restart`"
     return Obstacle(f"{named} {verb} not set, which {model.provider} wants", hint)
+
+
+def _no_server(model: HostedModel, env: Mapping[str, str]) -> Obstacle | None:
+    """Return why a server cannot be asked; whether it answers is seen by asking it."""
+    from llmstack.providers.errors import ProviderError  # noqa: PLC0415 - most stacks have no such tier
+    from llmstack.providers.known import Known  # noqa: PLC0415
+    from llmstack.providers.resolve import resolve  # noqa: PLC0415
+
+    try:
+        resolve(model.label, env, Known(), base_url=model.base_url)
+    except ProviderError as error:
+        return Obstacle(error.message, error.hint or "correct `model` in models.ini")
+    return None
+
+
+def _no_mcp(model: McpModel, env: Mapping[str, str]) -> Obstacle | None:
+    if importlib.util.find_spec("mcp") is None:
+        return Obstacle("the extra `mcp` is not installed", "pip install 'llmstack-local[mcp]'")
+    if shutil.which(model.command[0], path=env.get("PATH")) is None:
+        return Obstacle(
+            f"`{model.command[0]}` is not on PATH", "install it, or correct `command` in models.ini"
+        )
+    return None
 
 
 def _missing(tier: str, model: GgufModel) -> tuple[str, str]:

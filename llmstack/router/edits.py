@@ -1,0 +1,42 @@
+"""What is changed of a request's body before it is sent: every other byte stays as the client sent it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmstack.router.body import with_defaults, with_model, with_slot
+from llmstack.router.dialects.base import FailureReport, RequestFailedError
+
+if TYPE_CHECKING:
+    from llmstack.router.call import Call
+    from llmstack.swapper.base import Lease
+
+# The sampling members that a request to a path may have.
+_SAMPLED = {
+    "/chat/completions": frozenset(("temperature", "top_p", "top_k", "min_p", "repetition_penalty")),
+    "/completions": frozenset(("temperature", "top_p", "top_k", "min_p", "repetition_penalty")),
+    "/messages": frozenset(("temperature", "top_p", "top_k")),
+    "/responses": frozenset(("temperature", "top_p")),
+}
+
+
+def body_for(call: Call, lease: Lease) -> bytes:
+    """Return the body with its `model` as the server calls it, and what models.ini adds to it.
+
+    Every other byte stays as the client sent it.
+
+    Raises:
+        RequestFailedError: the body is nested too deeply to find it.
+    """
+    if not call.renames:
+        return call.body
+    takes = _SAMPLED.get(call.target.partition("?")[0].removeprefix("/v1"), frozenset())
+    values = {name: value for name, value in lease.defaults.values.items() if name in takes}
+    try:
+        body = with_defaults(call.body, values, lease.defaults.one_of)
+        if lease.slot is not None:
+            body = with_slot(body, lease.slot)
+        return body if call.parsed.model == lease.model else with_model(body, call.parsed.model, lease.model)
+    except RecursionError as error:
+        text = "the request: the body is nested too deeply"
+        raise RequestFailedError(FailureReport(400, "invalid_request", text)) from error

@@ -1,0 +1,154 @@
+"""Answers of servers, as the router passes them on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, Self
+
+from llmstack.providers.errors import BrokenError
+from llmstack.providers.translation.failures import failure, without
+from llmstack.router.dialects.base import FailureReport
+from llmstack.router.upstream import UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+
+    from llmstack.providers.translation import Translated
+    from llmstack.router.call import Call
+
+FAILED = 400
+EVENTS, JSON = "text/event-stream", "application/json"
+
+
+class Reply(Protocol):
+    """An answer, its body still to come."""
+
+    status: int
+    headers: list[tuple[str, str]]
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the body is server-sent events."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Return what yields the body as it arrives, no part of it empty; UpstreamError where it broke."""
+
+    async def read(self) -> bytes:
+        """Return the whole body; UpstreamError where it broke."""
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of it, read or not."""
+
+
+class Said:
+    """An answer that is here already."""
+
+    def __init__(self, status: int, body: bytes, content_type: str) -> None:
+        self.status = status
+        self.headers = [("content-type", content_type)]
+        self._body = body
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the body is server-sent events."""
+        return self.headers[0][1] == EVENTS
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield it in one piece."""
+        yield self._body
+
+    async def read(self) -> bytes:
+        """Return it."""
+        return self._body
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is to let go of."""
+
+
+class Answered:
+    """A provider's answer in the client's API, without what must not be shown.
+
+    Args:
+        answer: as it comes.
+        call: the request.
+        secrets: credentials, which some providers repeat in their errors.
+        translated: the way back; None where the provider speaks the client's API.
+    """
+
+    def __init__(
+        self, answer: Reply, call: Call, secrets: tuple[str, ...], translated: Translated | None
+    ) -> None:
+        self._answer = answer
+        self._call = call
+        self._secrets = secrets
+        self._translated = translated
+        self.status = answer.status
+        self.headers = answer.headers
+        if translated is not None:
+            kind = EVENTS if self.is_event_stream else JSON
+            self.headers = [
+                (name, kind if name == "content-type" else value) for name, value in answer.headers
+            ]
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the body is server-sent events."""
+        return self._answer.is_event_stream and self.status < FAILED
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the events as they come."""
+        if self._translated is None:
+            async for chunk in self._answer.chunks():
+                yield chunk
+            return
+        stream = self._translated.stream()
+        try:
+            async for chunk in self._answer.chunks():
+                if said := stream.feed(chunk):
+                    yield said
+            if said := stream.close():
+                yield said
+        except BrokenError as error:
+            raise UpstreamError(error.message) from error
+
+    async def read(self) -> bytes:
+        """Return the whole body."""
+        body = await self._answer.read()
+        if self.status >= FAILED:
+            return self._error(body)
+        if self._translated is None:
+            return body
+        try:
+            return self._translated.answer(body)
+        except BrokenError as error:
+            raise UpstreamError(error.message) from error
+
+    def _error(self, body: bytes) -> bytes:
+        if self._translated is None:
+            text = body.decode(errors="surrogateescape")
+            return without(text, self._secrets).encode(errors="surrogateescape")
+        said = failure(self.status, body, dict(self.headers), secrets=self._secrets)
+        code = said.code or f"upstream_{self.status}"
+        return self._call.dialect.error(FailureReport(self.status, code, said.message, "provider"))
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        await self._answer.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of it, read or not."""
+        await self._answer.__aexit__(kind, error, trace)

@@ -1,0 +1,149 @@
+"""Sending a request to whatever serves its tier, in the words of that server."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from llmstack.backends.mcp import McpLease
+from llmstack.backends.server import ServerLease
+from llmstack.providers import mcp_chat
+from llmstack.providers.errors import ProviderError, RateLimitedError, RejectedError
+from llmstack.providers.limits import Limits
+from llmstack.providers.resolve import ANTHROPIC_VERSION
+from llmstack.providers.translation import CannotTranslateError, target, translate
+from llmstack.router.dialects.base import FailureReport, RequestFailedError
+from llmstack.router.edits import body_for
+from llmstack.router.reply import EVENTS, JSON, Answered, Said
+from llmstack.swapper.base import NO_DEFAULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmstack.providers.catalog import Dialect as Api
+    from llmstack.providers.translation import Translated
+    from llmstack.router.call import Call
+    from llmstack.router.reply import Reply
+    from llmstack.router.upstream import Upstream
+    from llmstack.swapper.base import Lease
+
+
+_APIS: dict[str, Api] = {
+    "/v1/chat/completions": "chat",
+    "/chat/completions": "chat",
+    "/v1/messages": "messages",
+    "/v1/responses": "responses",
+    "/responses": "responses",
+}
+
+
+async def send(
+    upstream: Upstream, method: str, call: Call, lease: Lease, headers: Mapping[str, str]
+) -> Reply:
+    """Send a request with a lease in hand, and wait for the status of the answer.
+
+    Args:
+        upstream: the HTTP client.
+        method: of the request.
+        call: the request.
+        lease: of its tier.
+        headers: of the request, the lease's own not among them.
+
+    Raises:
+        UpstreamError: the server cannot be reached, or the connection broke.
+        RequestFailedError: the request cannot be put into the server's words.
+    """
+    if isinstance(lease, ServerLease):
+        return await _to_server(upstream, method, call, lease, headers)
+    if isinstance(lease, McpLease):
+        return await _to_tool(call, lease)
+    sent = {**headers, **lease.headers}
+    return await upstream.send(method, f"{lease.url}{call.target}", sent, body_for(call, lease))
+
+
+async def _to_server(
+    upstream: Upstream, method: str, call: Call, lease: ServerLease, headers: Mapping[str, str]
+) -> Reply:
+    endpoint = lease.endpoint
+    path, mark, query = call.target.partition("?")
+    client = _APIS.get(path)
+    newer = headers.get("anthropic-version", ANTHROPIC_VERSION) > ANTHROPIC_VERSION
+    if newer and not endpoint.local:  # newer versions of Anthropic's API take no sampler value at all
+        lease = replace(lease, defaults=NO_DEFAULTS)
+    sent = {**headers, **lease.headers}
+    server = target(client, endpoint.dialects) if client is not None else None
+    if client is None or server is None:
+        url = endpoint.url(client) if client is not None else _beside(endpoint.root, path)
+        body = endpoint.limits.fit_bytes(body_for(call, lease)) if call.renames else call.body
+        sent = {**endpoint.defaults(client or "chat"), **sent}
+        answer = await upstream.send(method, f"{url}{mark}{query}", sent, body)
+        return Answered(answer, call, endpoint.secrets, None)
+    translated = _translated(call, lease, client, server)
+    plain = {name: value for name, value in sent.items() if not name.startswith("anthropic-")}
+    plain = {**endpoint.defaults(server), **plain}
+    answer = await upstream.send(method, endpoint.url(server), plain, translated.body)
+    return Answered(answer, call, endpoint.secrets, translated)
+
+
+def _beside(root: str, path: str) -> str:
+    """Return the address of a path that is none of the three APIs, at a server with this API root."""
+    if path.startswith("/v1/"):
+        return f"{root}{path.removeprefix('/v1')}"
+    parts = urlsplit(root)
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _translated(call: Call, lease: ServerLease, client: Api, server: Api) -> Translated:
+    try:
+        return translate(
+            body_for(call, lease),
+            client,
+            server,
+            model=lease.model,
+            limits=lease.endpoint.limits,
+            now=int(time.time()),
+            max_tokens=lease.max_tokens,
+        )
+    except CannotTranslateError as error:
+        text = f"{call.tier} is {lease.endpoint.label}, which speaks another API: {error.message}"
+        raise RequestFailedError(FailureReport(400, "cannot_translate", text)) from error
+
+
+async def _to_tool(call: Call, lease: McpLease) -> Reply:
+    """Call the tool of an MCP server, which knows chat completions at most."""
+    client = _APIS.get(call.target.partition("?")[0])
+    if client is None:
+        text = f"{call.tier} is a tool of an MCP server, which serves no {call.target[:200]}"
+        raise RequestFailedError(FailureReport(404, "not_found", text))
+    try:
+        back = _to_chat(call, lease, client) if client != "chat" else None
+        ask, streams = mcp_chat.asked(back.body if back is not None else call.body)
+        result = await lease.source.answer(ask)
+    except CannotTranslateError as error:
+        raise RequestFailedError(FailureReport(400, "cannot_translate", error.message)) from error
+    except ProviderError as error:
+        return Said(_status_of(error), call.dialect.error(_report(error)), JSON)
+    made = mcp_chat.events if streams else mcp_chat.whole
+    body = made(result, now=int(time.time()), given=secrets.token_hex(8))
+    said = Said(200, body, EVENTS if streams else JSON)
+    return said if back is None else Answered(said, call, (), back)
+
+
+def _to_chat(call: Call, lease: McpLease, client: Api) -> Translated:
+    return translate(call.body, client, "chat", model=lease.model, limits=Limits(), now=int(time.time()))
+
+
+def _status_of(error: ProviderError) -> int:
+    if isinstance(error, RateLimitedError):
+        return 429
+    if isinstance(error, RejectedError):
+        return error.status or 400
+    return 502
+
+
+def _report(error: ProviderError) -> FailureReport:
+    text = f"{error.message} ({error.hint})" if error.hint else error.message
+    return FailureReport(_status_of(error), "mcp_failed", text, "provider")

@@ -1,0 +1,186 @@
+"""Tiers that something else serves: a server of one's own, a provider's API, the tool of an MCP server."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anthropic
+import openai
+import pytest
+from router.clients import asking, chat, request
+from router.harness import FakeSwapper, Running, Setup, config, in_thread, router
+from support.providers import KEY, provider
+
+from llmstack.backends.mcp import McpBackend
+from llmstack.backends.server import ServerBackend
+from llmstack.config.model import Backend, HostedModel, McpModel, Role, Tier
+from llmstack.paths import Project
+from llmstack.providers.known import bundled
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from support.providers import FakeProvider
+
+
+def hosted(name: str, label: str, url: str, role: Role | None = None) -> Tier:
+    prefix, _, model = label.partition("/")
+    return Tier(name, Backend.SERVER, HostedModel(prefix, model, f"{url}/v1"), 64_000, role=role)
+
+
+@contextlib.asynccontextmanager
+async def serving(*tiers: Tier, work_dir: Path = Path("/work-dir")) -> AsyncIterator[Running]:
+    stack = config(*tiers)
+    env = {"ANTHROPIC_API_KEY": KEY, "MISTRAL_API_KEY": KEY}
+    async with router(FakeSwapper(), Setup(stack)) as running:
+        tools = McpBackend(Project.at(work_dir, {}), stack, {}, {**env, "PATH": "/usr/bin:/bin"})
+        running.app.service.backends = {
+            Backend.SERVER: ServerBackend(stack, {}, env, bundled(), ["http://127.0.0.1:9"]),
+            Backend.MCP: tools,
+        }
+        try:
+            yield running
+        finally:
+            await tools.close()
+
+
+@pytest.fixture(scope="module")
+def claude() -> Iterator[FakeProvider]:
+    with provider("anthropic") as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[FakeProvider]:
+    with provider("local") as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def mistral() -> Iterator[FakeProvider]:
+    with provider("mistral") as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def running(claude: FakeProvider, local: FakeProvider, mistral: FakeProvider) -> Iterator[Running]:
+    tiers = (
+        hosted("far", "anthropic/claude-haiku-4-5-20251001", claude.url, Role.ULTRA),
+        hosted("near", "vllm/some-model", local.url, Role.FAST),
+        hosted("other", "mistral/mistral-small-latest", mistral.url),
+    )
+    with in_thread(lambda: serving(*tiers)) as made:
+        yield made
+
+
+@pytest.fixture
+def openai_client(running: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def anthropic_client(running: Running) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=running.url, api_key="x", max_retries=0) as client:
+        yield client
+
+
+MCP_MODEL = Path(__file__).parents[1] / "support" / "mcp_model.py"
+HELLO: list[Any] = [{"role": "user", "content": "hello"}]
+
+
+@pytest.mark.parametrize("tier", ["far", "near", "other", "auto"])
+def test_openai_chat(openai_client: openai.OpenAI, tier: str) -> None:
+    whole = openai_client.chat.completions.create(model=tier, messages=HELLO)
+    assert whole.choices[0].message.content
+    assert whole.choices[0].finish_reason == "stop"
+    assert whole.usage is not None
+    assert whole.usage.prompt_tokens > 0
+    chunks = list(openai_client.chat.completions.create(model=tier, messages=HELLO, stream=True))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.choices[0].message.content
+
+
+@pytest.mark.parametrize("tier", ["far", "other"])
+def test_anthropic_messages(anthropic_client: anthropic.Anthropic, tier: str) -> None:
+    whole = anthropic_client.messages.create(model=tier, messages=HELLO, max_tokens=50)
+    assert whole.stop_reason == "end_turn"
+    with anthropic_client.messages.stream(model=tier, messages=HELLO, max_tokens=50) as stream:
+        assert stream.get_final_text() == whole.content[0].text  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("tier", ["far", "other"])
+def test_openai_responses(openai_client: openai.OpenAI, tier: str) -> None:
+    assert openai_client.responses.create(model=tier, input="hello").output_text
+
+
+def test_the_provider_gets_its_own_words_and_key(
+    openai_client: openai.OpenAI, claude: FakeProvider, local: FakeProvider
+) -> None:
+    openai_client.chat.completions.create(model="far", messages=HELLO, max_tokens=50)
+    assert claude.last["model"] == "claude-haiku-4-5-20251001"
+    assert claude.headers[-1]["x-api-key"] == KEY
+    assert "authorization" not in claude.headers[-1]
+    openai_client.chat.completions.create(model="near", messages=HELLO, reasoning_effort="high")
+    assert local.last == {"messages": HELLO, "model": "some-model"}, "no reasoning effort for local servers"
+
+
+@pytest.mark.parametrize("status", [401, 429, 500])
+@pytest.mark.parametrize("stream", [False, True])
+def test_errors_are_what_they_are_in_the_clients_words(
+    openai_client: openai.OpenAI, claude: FakeProvider, running: Running, status: int, *, stream: bool
+) -> None:
+    running.app.service.cooldowns.served("far")
+    claude.fails = [(status, "7")]
+    with pytest.raises(openai.APIStatusError) as raised:
+        list(openai_client.chat.completions.create(model="far", messages=HELLO, stream=stream))
+    assert raised.value.status_code == status
+    assert isinstance(raised.value.body, dict)
+    assert raised.value.body["message"] == "try later"
+    assert KEY not in str(raised.value)
+
+
+async def test_what_cannot_be_said_in_the_providers_words(claude: FakeProvider) -> None:
+    async with serving(hosted("far", "anthropic/claude-haiku-4-5-20251001", claude.url)) as running:
+        many = await chat(running, asking(model="far", n=3))
+        assert many.status == 400
+        assert "far is anthropic/claude-haiku" in many.error["message"]
+
+
+async def test_a_server_that_is_not_there() -> None:
+    async with serving(hosted("near", "vllm/m", "http://127.0.0.1:1", Role.FAST)) as running:
+        reply = await chat(running, asking())
+        assert reply.status == 502
+        assert reply.error["origin"] == "provider"
+        assert "cannot connect" in reply.error["message"]
+
+
+async def test_an_address_that_is_our_own() -> None:
+    async with serving(hosted("near", "vllm/m", "http://localhost:9", Role.FAST)) as running:
+        reply = await chat(running, asking())
+        assert reply.status == 503
+        assert "is this router's own address" in reply.error["message"]
+        (known,) = running.app.service.status()["tiers"]
+        assert known["state"] == "down"
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_tool_of_an_mcp_server(tmp_path: Path, path: str, *, stream: bool) -> None:
+    command = (sys.executable, str(MCP_MODEL), "plain")
+    tool = Tier("tool", Backend.MCP, McpModel(command, "complete"), 64_000, role=Role.FAST)
+    async with serving(tool, work_dir=tmp_path) as running:
+        body = asking("hello there", max_tokens=50, stream=stream)
+        first = await request(running, "POST", path, body)
+        assert (first.status, b"hello there" in first.body) == (200, True), first.body
+        assert running.recent[-1]["outcome"] == "ok"
+        crashed = await request(running, "POST", path, asking("crash", max_tokens=50, stream=stream))
+        assert crashed.status == 502
+        running.app.service.cooldowns.served("tool")
+        again = await request(running, "POST", path, body)
+        assert (again.status, b"hello there" in again.body) == (200, True), again.body
+        other = await request(running, "POST", "/v1/embeddings", {"model": "tool", "input": "x"})
+        assert other.status == 404
