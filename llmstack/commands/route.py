@@ -56,8 +56,11 @@ def route(
         f"about {found.conversation_tokens} tokens of conversation, {found.context_tokens} of context"
     )
     if explain:
+        from rich.markup import escape
+
         console.table(
-            ("rule", "tier", "why~"), [(rule.rule, rule.tier, rule.detail) for rule in found.considered]
+            ("rule", "tier", "why~"),
+            [(rule.rule, rule.tier, escape(rule.detail)) for rule in found.considered],
         )
         console.data(f"in its place: {', '.join(found.others) or 'none'}")
     if session and not found.session_known:

@@ -91,6 +91,16 @@ def test_route_needs_no_project_and_says_what_it_assumed(here: CliProject) -> No
     assert "code-smart was taken as available, but Qwen3-Coder-Next-Q4_K_M.gguf is not on disk" in said.err
 
 
+def test_route_explains_itself(here: CliProject) -> None:
+    said = here.run("route", "[ultra] hello", "--explain", "--session", "ses_1").check()
+    assert "trigger [ultra]; no ultra tier" in said.out.splitlines()[3]
+    assert said.out.splitlines()[-1] == "in its place: code-fast"
+    assert "conversation `ses_1`: nothing runs here that could know it; taken as a new one" in said.err
+    told = json.loads(here.run("route", "hello", "--explain", "--json").check().out)
+    assert (told["others"], told["running"], told["session_known"]) == (["code-fast"], False, False)
+    assert [rule["rule"] for rule in told["considered"]] == ["ladder: trigger", "ladder: short", "new"]
+
+
 def test_route_reads_a_request(here: CliProject) -> None:
     body = {"model": "auto", "messages": [{"role": "user", "content": "x" * 4 * 40_000}]}
     (here.directory / "body.json").write_text(json.dumps(body))
