@@ -15,18 +15,12 @@ if TYPE_CHECKING:
     from llmstack.policy.facts import RequestFacts
 
 
-def available(config: StackConfig, role: Role, state: StackState) -> Tier | None:
-    """Return the chat tier of a role, where it can start."""
-    tier = config.by_role(role)
-    usable = tier is not None and tier.serves == "chat" and tier.name not in state.unavailable
-    return tier if usable else None
-
-
 def able(tiers: list[Tier], facts: RequestFacts, config: StackConfig, state: StackState) -> list[Tier]:
     """Return those that can serve this request, in the same order.
 
     An image goes to no tier that is blind while another one sees; where none does, the server that gets it
-    says so better than we can. Tiers that failed lately are kept only where there is nothing else.
+    says so better than we can. Tiers that failed lately are kept only where there is nothing else: a cooldown
+    is a guess, and one attempt tells the client more than a refusal.
 
     Raises:
         ContextOverflowError: none holds it.
@@ -35,6 +29,8 @@ def able(tiers: list[Tier], facts: RequestFacts, config: StackConfig, state: Sta
     fitting = [tier for tier in pool if state.holds(tier, facts)]
     if not fitting:
         raise _too_large(pool, facts, state)
+    if not state.cooling:
+        return fitting
     return [tier for tier in fitting if tier.name not in state.cooling] or fitting
 
 
@@ -69,21 +65,26 @@ def stand_ins(
     """Return the tiers that may serve in place of the chosen one: its own `fallback`, then by role.
 
     A hosted tier takes nothing from one on this machine unless `fallback` names it.
+
+    Args:
+        chosen: that it is about.
+        by_role: of those that `able` returned.
+        facts: what the request says.
+        config: tiers.
+        state: of the tiers.
     """
-    named = [config.tiers[name] for name in chosen.fallback if name in config.tiers]
-    willing = [tier for tier in by_role if chosen.hosted or not tier.hosted]
-    sees = "image" in chosen.modalities
-    return tuple(
-        dict.fromkeys(
-            tier.name
-            for tier in (*named, *willing)
-            if tier is not chosen
-            and tier.serves == chosen.serves
-            and tier.name not in state.unavailable
-            and state.holds(tier, facts)
-            and not (facts.images and sees and "image" not in tier.modalities)
-        )
-    )
+    away, sees = chosen.hosted, facts.images and "image" in chosen.modalities
+    names = [
+        tier.name
+        for name in chosen.fallback
+        if (tier := config.tiers.get(name)) is not None
+        and tier.serves == chosen.serves
+        and tier.name not in state.unavailable
+        and state.holds(tier, facts)
+        and not (sees and "image" not in tier.modalities)
+    ]
+    names += [tier.name for tier in by_role if away or not tier.hosted]
+    return tuple(name for name in dict.fromkeys(names) if name != chosen.name)
 
 
 def _too_large(tiers: list[Tier], facts: RequestFacts, state: StackState) -> ContextOverflowError:

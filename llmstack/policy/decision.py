@@ -33,7 +33,7 @@ class Decision:
 
     Attributes:
         others: tiers that may serve in its place, best first; each holds the request.
-        considered: every rule tried, in order.
+        considered: every rule tried, in order, where that was asked for.
     """
 
     tier: str
@@ -51,7 +51,6 @@ class StackState:
         cooling: failed lately, with the reason.
         resident: loaded now.
         evicting: cannot be loaded without unloading another one.
-        engaged: other conversations are in the middle of something there.
         factors: measured tokens per estimated token.
     """
 
@@ -59,7 +58,6 @@ class StackState:
     cooling: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     resident: frozenset[str] = frozenset()
     evicting: frozenset[str] = frozenset()
-    engaged: frozenset[str] = frozenset()
     factors: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def needed(self, tier: Tier, facts: RequestFacts) -> int:
@@ -68,7 +66,8 @@ class StackState:
 
     def holds(self, tier: Tier, facts: RequestFacts) -> bool:
         """Return whether a tier's window is large enough."""
-        return tier.ctx_size >= self.needed(tier, facts)
+        needed = facts.context_tokens * self.factors.get(tier.name, 1.0) + facts.output_tokens
+        return tier.ctx_size >= needed
 
 
 class NoTierError(LlmstackError):

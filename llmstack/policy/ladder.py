@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmstack.config.model import Role
-from llmstack.policy.able import able, available, passed_over, stand_ins
+from llmstack.policy.able import able, passed_over, stand_ins
 from llmstack.policy.decision import Considered, Decision, NoTierError, NotServedError, StackState
 
 if TYPE_CHECKING:
@@ -17,25 +16,44 @@ if TYPE_CHECKING:
 
 _TOP = (Role.ULTRA, Role.AGENT, Role.FAST)
 _MIDDLE = (Role.AGENT, Role.FAST)
+_LADDER = (Role.AGENT, Role.FAST, Role.ULTRA)  # what serves where a row's own tiers cannot
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One row of the ladder: whether it matches, why, and the roles to try in turn."""
+class _Row(NamedTuple):
+    """The row of the ladder that matches: the roles to try in turn, and why."""
 
     name: str
     roles: tuple[Role, ...]
-    matches: bool
     reason: str
 
 
-def ladder(facts: RequestFacts, config: StackConfig, state: StackState) -> Decision:
+class Climb(NamedTuple):
+    """What the ladder says of one request.
+
+    Attributes:
+        fitting: tiers that can serve it, the ladder's own first.
+        reason: in one line.
+        row: that matched.
+    """
+
+    fitting: list[Tier]
+    reason: str
+    row: _Row
+
+    def considered(self, facts: RequestFacts, routing: Routing) -> tuple[Considered, ...]:
+        """Return every row that was tried."""
+        chosen = Considered(f"ladder: {self.row.name}", self.fitting[0].name, self.reason)
+        return (*_missed(self.row, facts, routing), chosen)
+
+
+def ladder(facts: RequestFacts, config: StackConfig, state: StackState, *, explain: bool = False) -> Decision:
     """Choose the tier for a request to `auto`.
 
     Args:
         facts: what the request says.
         config: tiers and ceilings.
         state: of the tiers.
+        explain: say which rows were tried.
 
     Raises:
         NoTierError: nothing is available.
@@ -43,81 +61,109 @@ def ladder(facts: RequestFacts, config: StackConfig, state: StackState) -> Decis
     """
     if facts.task in {"embedding", "rerank"}:
         return _made_for(facts, config, state)
-    rows = list(_rows(facts, config.routing))
-    row = rows[-1]
-    candidates = ladder_tiers(row.roles, facts, config, state)
-    if not candidates:
-        if facts.task == "infill" and not any(config.by_role(role) for role in row.roles):
-            raise NotServedError(
-                "auto: infill is for the roles fast and agent", hint="give a tier one of them in models.ini"
-            )
-        raise _nothing_available(config, state.unavailable)
+    found = climb(facts, config, state, find_trigger(facts.last_words, config.routing))
+    chosen, *rest = found.fitting
+    considered = found.considered(facts, config.routing) if explain else ()
+    return Decision(chosen.name, found.reason, stand_ins(chosen, rest, facts, config, state), considered)
+
+
+def climb(facts: RequestFacts, config: StackConfig, state: StackState, trigger: str | None) -> Climb:
+    """Find the tiers for a request of words, best first.
+
+    Args:
+        facts: what the request says.
+        config: tiers and ceilings.
+        state: of the tiers.
+        trigger: what `find_trigger` found.
+
+    Raises:
+        NoTierError: nothing is available.
+        ContextOverflowError: no available tier holds the request.
+    """
+    row = _row(facts, config.routing, trigger)
+    roles = row.roles
+    usable = _usable(config, state)
+    candidates = _candidates(roles, usable, facts, config, state)
     fitting = able(candidates, facts, config, state)
-    chosen = fitting[0]
-    notes = [row.reason, *_left_out(row.roles, config, state)]
-    if chosen is not candidates[0]:
-        notes.append(passed_over(candidates[0], chosen, facts, state))
+    first, chosen = candidates[0], fitting[0]
+    notes = [row.reason]
+    if roles[0] not in usable:
+        notes += _left_out(roles, usable, config)
+    if chosen is not first:
+        notes.append(passed_over(first, chosen, facts, state))
+    elif chosen.name in state.cooling:
+        notes.append(f"nothing else serves, {passed_over(first, chosen, facts, state)}")
     if facts.images and "image" not in chosen.modalities:
         notes.append("no tier reads images")
-    reason = "; ".join(notes)
-    considered = tuple(
-        Considered(
-            f"ladder: {row.name}", chosen.name if row.matches else "", reason if row.matches else row.reason
-        )
-        for row in rows
-    )
-    return Decision(chosen.name, reason, stand_ins(chosen, fitting[1:], facts, config, state), considered)
+    return Climb(fitting, "; ".join(notes), row)
 
 
-def ladder_tiers(
-    first: tuple[Role, ...], facts: RequestFacts, config: StackConfig, state: StackState
+def _candidates(
+    roles: tuple[Role, ...],
+    usable: Mapping[Role, Tier],
+    facts: RequestFacts,
+    config: StackConfig,
+    state: StackState,
 ) -> list[Tier]:
-    """Return the tiers that can start, these roles first, then the others that `auto` may pick."""
-    roles = (*first, *(role for role in (*_MIDDLE, Role.ULTRA) if role not in first))
-    if facts.task == "infill":
-        roles = first
-    found = [tier for role in roles if (tier := available(config, role, state))]
-    # A planner serves where there is nothing else, not where something else is too small.
-    if not found and facts.task != "infill" and (planner := available(config, Role.PLAN, state)):
-        found = [planner]
+    """Return the tiers of these roles, then the others that `auto` may pick."""
+    found = [usable[role] for role in roles if role in usable]
+    if facts.task != "infill":
+        found += [usable[role] for role in _LADDER if role not in roles and role in usable]
+        # A planner serves where there is nothing else, not where something else is too small.
+        if not found and Role.PLAN in usable:
+            found = [usable[Role.PLAN]]
+    elif not found and not any(config.by_role(role) for role in roles):
+        raise NotServedError(
+            "auto: infill is for the roles fast and agent", hint="give a tier one of them in models.ini"
+        )
+    if not found:
+        raise _nothing_available(config, state.unavailable)
     return found
 
 
-def _rows(facts: RequestFacts, routing: Routing) -> Iterator[_Row]:
-    """Yield the rows down to the first that matches."""
-    for row in _all_rows(facts, routing):
-        yield row
-        if row.matches:
-            return
+def _usable(config: StackConfig, state: StackState) -> dict[Role, Tier]:
+    """Return the chat tiers that can start, by role."""
+    return {
+        tier.role: tier
+        for tier in config.tiers.values()
+        if tier.role and tier.serves == "chat" and tier.name not in state.unavailable
+    }
 
 
-def _all_rows(facts: RequestFacts, routing: Routing) -> Iterator[_Row]:
+def _row(facts: RequestFacts, routing: Routing, trigger: str | None) -> _Row:
+    """Return the first row that matches."""
+    size, high, mid = facts.conversation_tokens, routing.high_fidelity_ceiling, routing.mid_fidelity_ceiling
     if facts.task == "infill":
-        yield _Row("infill", (Role.FAST, Role.AGENT), matches=True, reason="infill: between two texts")
-    size = facts.conversation_tokens
-    high, mid = routing.high_fidelity_ceiling, routing.mid_fidelity_ceiling
-    trigger = find_trigger(facts.last_words, routing)
-    yield _Row("trigger", _TOP, trigger is not None, f"trigger {trigger}" if trigger else "none was written")
-    short = size <= high
-    yield _Row(
-        "short", _TOP, short, f"short: {size} <= {high} tokens" if short else f"{size} > {high} tokens"
-    )
-    middling = size <= mid
-    yield _Row(
-        "mid", _MIDDLE, middling, f"mid: {size} <= {mid} tokens" if middling else f"{size} > {mid} tokens"
-    )
+        return _Row("infill", (Role.FAST, Role.AGENT), "infill: between two texts")
+    if trigger:
+        return _Row("trigger", _TOP, f"trigger {trigger}")
+    if size <= high:
+        return _Row("short", _TOP, f"short: {size} <= {high} tokens")
+    if size <= mid:
+        return _Row("mid", _MIDDLE, f"mid: {size} <= {mid} tokens")
     long = f"long: {size} > {mid} tokens"
-    pending, turns = facts.tool_result_pending, facts.user_turns
-    yield _Row(
-        "tool loop",
-        _MIDDLE,
-        pending,
-        f"{long}, tool result pending" if pending else "no tool result is pending",
-    )
-    many = turns >= routing.multi_turn
-    counted = f"{turns} {'>=' if many else '<'} {routing.multi_turn} user turns"
-    yield _Row("turns", _MIDDLE, many, f"{long}, {counted}" if many else counted)
-    yield _Row("long", (Role.FAST,), matches=True, reason=long)
+    if facts.tool_result_pending:
+        return _Row("tool loop", _MIDDLE, f"{long}, tool result pending")
+    if facts.user_turns >= routing.multi_turn:
+        return _Row("turns", _MIDDLE, f"{long}, {facts.user_turns} >= {routing.multi_turn} user turns")
+    return _Row("long", (Role.FAST,), long)
+
+
+def _missed(row: _Row, facts: RequestFacts, routing: Routing) -> Iterator[Considered]:
+    """Say why each row above the one that matched did not."""
+    if row.name == "infill":
+        return
+    size = facts.conversation_tokens
+    for name, why in (
+        ("trigger", "none was written"),
+        ("short", f"{size} > {routing.high_fidelity_ceiling} tokens"),
+        ("mid", f"{size} > {routing.mid_fidelity_ceiling} tokens"),
+        ("tool loop", "no tool result is pending"),
+        ("turns", f"{facts.user_turns} < {routing.multi_turn} user turns"),
+    ):
+        if name == row.name:
+            return
+        yield Considered(f"ladder: {name}", "", why)
 
 
 def find_trigger(words: str, routing: Routing) -> str | None:
@@ -125,11 +171,14 @@ def find_trigger(words: str, routing: Routing) -> str | None:
 
     A trigger that ends in `:` must start a line, any other matches anywhere; case does not matter.
     """
+    if not words:
+        return None
     text = words.lower()
-    lines = [line.lstrip() for line in text.splitlines()]
     for trigger in routing.ultra_triggers:
         wanted = trigger.lower()
-        if any(line.startswith(wanted) for line in lines) if wanted.endswith(":") else wanted in text:
+        if wanted not in text:
+            continue  # as nearly always, also in a paste of megabytes
+        if not wanted.endswith(":") or any(line.lstrip().startswith(wanted) for line in text.splitlines()):
             return trigger
     return None
 
@@ -155,11 +204,11 @@ def _made_for(facts: RequestFacts, config: StackConfig, state: StackState) -> De
     return Decision(fitting[0].name, reason, stand_ins(fitting[0], (), facts, config, state), considered)
 
 
-def _left_out(roles: tuple[Role, ...], config: StackConfig, state: StackState) -> list[str]:
+def _left_out(roles: tuple[Role, ...], usable: Mapping[Role, Tier], config: StackConfig) -> list[str]:
     """Say which tiers above the chosen one cannot serve, or are not declared."""
     notes = []
     for role in roles:
-        if available(config, role, state) is not None:
+        if role in usable:
             break
         tier = config.by_role(role)
         notes.append(
@@ -187,8 +236,8 @@ def _nothing_available(config: StackConfig, unavailable: Mapping[str, str]) -> N
 
 def auto_context(config: StackConfig, unavailable: Mapping[str, str]) -> int:
     """Return the window of `auto` in tokens: the largest among the tiers it can pick, else 0."""
-    state = StackState(unavailable)
-    tiers = [tier for role in _TOP if (tier := available(config, role, state))]
-    if not tiers and (plan := available(config, Role.PLAN, state)):
-        tiers = [plan]
+    usable = _usable(config, StackState(unavailable))
+    tiers = [usable[role] for role in (*_TOP, Role.PLAN) if role in usable]
+    if len(tiers) > 1:
+        tiers = [tier for tier in tiers if tier.role is not Role.PLAN]
     return max((tier.ctx_size for tier in tiers), default=0)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import Role
-from llmstack.policy.able import able, passed_over, stand_ins
+from llmstack.policy.able import passed_over, stand_ins
 from llmstack.policy.decision import Considered, Decision
-from llmstack.policy.ladder import find_trigger, ladder, ladder_tiers
+from llmstack.policy.ladder import climb, find_trigger, ladder
 
 if TYPE_CHECKING:
     from llmstack.config.model import StackConfig, Tier
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from llmstack.policy.facts import RequestFacts
 
 IDLE_S = 1800.0  # after half an hour nobody waits in the middle of something
-REWRITTEN = (
-    0.8  # of its largest size: a conversation that shrank below was compacted, its cache is lost anyway
-)
-MARGIN = 1.25
+HOSTED_CACHE_S = 300.0  # how long providers keep a prompt that nobody asks for
+# Of its largest size: what shrank below was compacted or is a new topic, so that its cache is lost anyway.
+REWRITTEN = 0.8
+TURN = 1 / 16  # of a window: about what a turn of tool calls adds
 _STRENGTH = {Role.FAST: 1, Role.AGENT: 2, Role.ULTRA: 3}
 
 
@@ -43,27 +43,27 @@ class Session:
     back: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Case:
-    """Everything a rule looks at."""
+    """Everything a rule looks at.
+
+    Attributes:
+        able: the tiers that can serve the request, the ladder's first; `wanted` is that one, `kept` the one
+            that the conversation has, where it can go on there.
+        ladder: why it wants that one.
+        trigger: that the human wrote.
+    """
 
     facts: RequestFacts
     config: StackConfig
     state: StackState
     session: Session
     now: float
-    plain: Decision
     able: list[Tier]
-
-    @property
-    def kept(self) -> Tier | None:
-        """The tier that the conversation has, where it can go on there."""
-        return next((tier for tier in self.able if tier.name == self.session.tier), None)
-
-    @property
-    def wanted(self) -> Tier:
-        """The ladder's tier."""
-        return self.config.tiers[self.plain.tier]
+    ladder: str
+    trigger: str | None
+    wanted: Tier
+    kept: Tier | None
 
 
 def decide(
@@ -72,6 +72,8 @@ def decide(
     state: StackState,
     session: Session | None = None,
     now: float = 0.0,
+    *,
+    explain: bool = False,
 ) -> Decision:
     """Choose the tier for a request to `auto`, given what is known of its conversation.
 
@@ -81,30 +83,30 @@ def decide(
         state: of the tiers.
         session: None where the conversation is new or unknown.
         now: seconds, on the clock of the session's `at`.
+        explain: say which rules were tried.
 
     Raises:
         NoTierError: nothing is available.
         ContextOverflowError: no available tier holds the request.
     """
-    plain = ladder(facts, config, state)
     if not config.routing.sticky or facts.task != "chat":
-        return plain
-    serving = able(ladder_tiers((), facts, config, state), facts, config, state)
-    case = _Case(facts, config, state, session or Session("", now, 0), now, plain, serving)
-    tried = list(plain.considered)
+        return ladder(facts, config, state, explain=explain)
+    trigger = find_trigger(facts.last_words, config.routing)
+    found = climb(facts, config, state, trigger)
+    if session is None:
+        session = Session("", now, 0)
+    able, name = found.fitting, session.tier
+    kept = next((tier for tier in able if tier.name == name), None) if name else None
+    case = _Case(facts, config, state, session, now, able, found.reason, trigger, able[0], kept)
+    tried = list(found.considered(facts, config.routing)) if explain else []
     for name, rule in _RULES:
         chosen, why = rule(case)
-        tried.append(Considered(name, chosen.name if chosen else "", why))
+        if explain:
+            tried.append(Considered(name, chosen.name if chosen else "", why))
         if chosen is not None:
-            reason = plain.reason if chosen is case.wanted and why == _AS_LADDER else f"{name}: {why}"
-            others = _others(case, chosen)
-            return Decision(chosen.name, reason, others, tuple(tried))
+            reason = found.reason if chosen is case.wanted and why == _AS_LADDER else f"{name}: {why}"
+            return Decision(chosen.name, reason, stand_ins(chosen, able, facts, config, state), tuple(tried))
     raise AssertionError("the last rule always chooses")
-
-
-def _others(case: _Case, chosen: Tier) -> tuple[str, ...]:
-    rest = [tier for tier in (case.wanted, *case.able) if tier is not chosen]
-    return stand_ins(chosen, rest, case.facts, case.config, case.state)
 
 
 def after(
@@ -136,8 +138,8 @@ def continues(session: Session, facts: RequestFacts) -> bool:
     Some clients put the date or the state of a repository into the system prompt. Titles come without tools,
     sub-agents begin with a first turn.
     """
-    next_turn = facts.user_turns == session.turns + (not facts.tool_result_pending)
-    return facts.tools and next_turn and facts.conversation_tokens >= session.size
+    belowturn = facts.user_turns == session.turns + (not facts.tool_result_pending)
+    return facts.tools and belowturn and facts.conversation_tokens >= session.size
 
 
 # The rules, first match wins. Each returns the tier it chooses, if any, and why or why not.
@@ -146,34 +148,34 @@ _AS_LADDER = "as the ladder says"
 
 
 def _fresh(case: _Case) -> tuple[Tier, str]:
-    """Choose as if the conversation began here: the ladder, but for two things it cannot know.
+    """Choose as if the conversation began here: the ladder, but for two things it does not look at.
 
-    What becomes a tool loop is no work for the fast tier, though it begins with one turn; and a model that
-    others are in the middle of is not unloaded where it can serve as well.
+    What becomes a tool loop is no work for the fast tier, though it begins with one turn; and no model is
+    unloaded for one that is no stronger: others would load it again.
     """
     wanted, why = case.wanted, _AS_LADDER
-    agent = next((tier for tier in case.able if tier.role is Role.AGENT), None)
-    if wanted.role is Role.FAST and case.facts.tools and agent is not None:
-        wanted, why = agent, f"{case.plain.reason}, but tools are offered"
+    if wanted.role is Role.FAST and case.facts.tools and (agent := _agent(case)):
+        wanted, why = agent, f"{case.ladder}, but tools are offered"
     if wanted.name in case.state.evicting:
-        busy = [
-            t
-            for t in case.able
-            if t.name in case.state.engaged & case.state.resident and _strength(t) >= _strength(wanted)
-        ]
-        if busy:
-            loaded = max(busy, key=_strength)
-            return loaded, f"{wanted.name} would unload {loaded.name}, which is in use"
+        least = _strength(wanted)
+        loaded = [t for t in case.able if t.name in case.state.resident and _strength(t) >= least]
+        if loaded:
+            strongest = max(loaded, key=_strength)
+            return strongest, f"{wanted.name} would unload {strongest.name}, which serves as well"
     return wanted, why
 
 
+def _agent(case: _Case) -> Tier | None:
+    return next((tier for tier in case.able if tier.role is Role.AGENT), None)
+
+
 def _new(case: _Case) -> tuple[Tier | None, str]:
-    return _fresh(case) if not case.session.tier else (None, f"it is with {case.session.tier}")
+    return (None, "it is known") if case.session.tier else _fresh(case)
 
 
 def _left(case: _Case) -> tuple[Tier | None, str]:
     if case.kept is not None:
-        return None, f"{case.kept.name} can go on"
+        return None, "its tier can go on"
     chosen, _ = _fresh(case)
     lost = case.config.tiers.get(case.session.tier)
     why = passed_over(lost, chosen, case.facts, case.state) if lost else f"{case.session.tier} is gone"
@@ -187,23 +189,7 @@ def _pending(case: _Case) -> tuple[Tier | None, str]:
 
 
 def _asked(case: _Case) -> tuple[Tier | None, str]:
-    trigger = find_trigger(case.facts.last_words, case.config.routing)
-    return (case.wanted, _AS_LADDER) if trigger else (None, "no trigger")
-
-
-def _idle(case: _Case) -> tuple[Tier | None, str]:
-    idle = case.now - case.session.at
-    if idle < IDLE_S:
-        return None, f"{idle:.0f} s < {IDLE_S:.0f} s"
-    chosen, why = _fresh(case)
-    return chosen, why
-
-
-def _rewritten(case: _Case) -> tuple[Tier | None, str]:
-    size, largest = case.facts.conversation_tokens, case.session.size
-    if size >= REWRITTEN * largest:
-        return None, f"{size} of at most {largest} tokens"
-    return _fresh(case)
+    return (case.wanted, _AS_LADDER) if case.trigger else (None, "no trigger")
 
 
 def _returns(case: _Case) -> tuple[Tier | None, str]:
@@ -218,27 +204,51 @@ def _returns(case: _Case) -> tuple[Tier | None, str]:
 
 def _rises(case: _Case) -> tuple[Tier | None, str]:
     if case.kept is None or _strength(case.wanted) <= _strength(case.kept):
-        return None, f"the ladder says {case.wanted.name}"
+        return None, "the ladder asks for nothing stronger"
     return case.wanted, _AS_LADDER
 
 
+def _cold(case: _Case) -> tuple[Tier | None, str]:
+    """Reopen the choice where the prompt is to be read again wherever it goes."""
+    kept, idle = case.kept, case.now - case.session.at
+    size, largest = case.facts.conversation_tokens, case.session.size
+    rewritten = size < REWRITTEN * largest
+    lapsed = idle >= IDLE_S or (kept is not None and kept.hosted and idle >= HOSTED_CACHE_S)
+    unloaded = kept is not None and kept.name in case.state.evicting
+    if not (rewritten or lapsed or unloaded):
+        return None, f"its cache is {idle:.0f} s old, {size} of at most {largest} tokens"
+    return _fresh(case)
+
+
 def _crosses(case: _Case) -> tuple[Tier | None, str]:
-    kept, wanted = case.kept, case.wanted
-    if kept is None or kept.role is not Role.ULTRA or wanted is kept:
-        return None, "its tier serves what is long as well"
-    limit = int(case.config.routing.high_fidelity_ceiling * MARGIN)
-    if case.facts.conversation_tokens <= limit:
-        return None, f"{case.facts.conversation_tokens} <= {limit} tokens"
-    chosen, why = _fresh(case)
-    if chosen.name in case.state.evicting:
-        return None, f"{chosen.name} would unload another model"
-    return chosen, why
+    """Leave, between two turns, a tier that is about to be too dear or too small.
+
+    A hosted tier is left at the second ceiling, not at the first. One of this machine costs no more for what
+    is long: it is left where its window would end in the middle of the turn.
+    """
+    kept, below = case.kept, _agent(case) or case.wanted
+    if kept is None or case.wanted is kept or _strength(below) >= _strength(kept):
+        return None, "no tier below is asked for"
+    if kept.hosted:
+        size, limit = case.facts.conversation_tokens, case.config.routing.mid_fidelity_ceiling
+        if size <= limit:
+            return None, f"{size} <= {limit} tokens"
+        if below.name in case.state.evicting:
+            return None, f"{below.name} would unload another model"
+        return below, f"{size} > {limit} tokens, {kept.name} is hosted"
+    if not _full(kept, case) or _full(below, case):
+        return None, f"{kept.name} has room"
+    return below, f"{kept.name} holds {kept.ctx_size} tokens, the turn may need more"
+
+
+def _full(tier: Tier, case: _Case) -> bool:
+    return case.state.needed(tier, case.facts) > (1 - TURN) * tier.ctx_size
 
 
 def _stays(case: _Case) -> tuple[Tier | None, str]:
     if case.kept is case.wanted:
         return case.kept, _AS_LADDER
-    return case.kept, f"with {case.session.tier}; the ladder says {case.plain.reason}"
+    return case.kept, f"with {case.session.tier}; the ladder says {case.ladder}"
 
 
 _RULES = (
@@ -246,10 +256,9 @@ _RULES = (
     ("left", _left),
     ("pending", _pending),
     ("asked", _asked),
-    ("idle", _idle),
-    ("rewritten", _rewritten),
     ("returns", _returns),
     ("rises", _rises),
+    ("cold", _cold),
     ("crosses", _crosses),
     ("stays", _stays),
 )

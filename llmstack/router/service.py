@@ -135,8 +135,8 @@ class Service:
             return backend.state(tier.name)
         return self.swapper.states().get(tier.name) or ModelState("remote")
 
-    def stack_state(self, session: str = "") -> StackState:
-        """Return what a decision for a conversation is given of the tiers."""
+    def stack_state(self) -> StackState:
+        """Return what a decision is given of the tiers."""
         states, plan = self.swapper.states(), self.found.plan
         resident = frozenset(name for name, known in states.items() if known.state in {"resident", "loading"})
         holding = resident & plan.needs.keys()
@@ -145,7 +145,6 @@ class Service:
             cooling=self.cooldowns.cooling(),
             resident=resident,
             evicting=frozenset(name for name in plan.needs if not plan.fits(holding | {name})),
-            engaged=self.sessions.engaged(session),
             factors=self.sessions.factors,
         )
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from llmstack.policy.session import Session
 
 MOST = 1000
-ENGAGED_S = 180.0  # a person reads and answers, or a tool runs, for about as long
 OLDEST_S = 24 * 3600.0
 
 LEAST_ESTIMATE = 64  # tokens; below, the chat template's own words outweigh what was sent
@@ -60,16 +59,6 @@ class Sessions:
     def get(self, key: str) -> Session | None:
         """Return a conversation, where it is known."""
         return self._known.get(key)
-
-    def engaged(self, key: str) -> frozenset[str]:
-        """Return the tiers that other conversations are in the middle of something with."""
-        since, tiers = self.clock() - ENGAGED_S, set()
-        for other, session in reversed(self._known.items()):
-            if session.at < since:
-                break
-            if other != key:
-                tiers.add(session.tier)
-        return frozenset(tiers)
 
     def remember(self, key: str, facts: RequestFacts, config: StackConfig, tier: str) -> None:
         """Note that a tier serves the next request of a conversation."""

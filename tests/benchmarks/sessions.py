@@ -118,7 +118,6 @@ class SessionPolicy:
         state = StackState(
             resident=resident,
             evicting=frozenset(evicting),
-            engaged=self.sessions.engaged(key),
             factors=self.sessions.factors,
         )
         try:

@@ -48,8 +48,6 @@ def test_bounded_in_number_and_age() -> None:
     now[0] = OLDEST_S + 1
     sessions.remember("new", FACTS, config(), "code-smart")
     assert len(sessions) == 1
-    assert sessions.engaged("new") == frozenset()
-    assert sessions.engaged("") == {"code-smart"}
 
 
 def test_measured_tokens_rise_at_once_and_fall_slowly() -> None:
