@@ -48,10 +48,12 @@ class _Case:
     """Everything a rule looks at.
 
     Attributes:
-        able: the tiers that can serve the request, the ladder's first; `wanted` is that one, `kept` the one
-            that the conversation has, where it can go on there.
-        ladder: why it wants that one.
+        able: the tiers that can serve the request, the ladder's first; `kept` is the one that the
+            conversation has, where it can go on there.
+        ladder: why it chose that one.
         trigger: that the human wrote.
+        wanted: the ladder's tier, but for what becomes a tool loop: that is no work for the fast tier, though
+            each turn of it begins as a message; and why.
     """
 
     facts: RequestFacts
@@ -63,6 +65,7 @@ class _Case:
     ladder: str
     trigger: str | None
     wanted: Tier
+    why: str
     kept: Tier | None
 
 
@@ -97,14 +100,17 @@ def decide(
         session = Session("", now, 0)
     able, name = found.fitting, session.tier
     kept = next((tier for tier in able if tier.name == name), None) if name else None
-    case = _Case(facts, config, state, session, now, able, found.reason, trigger, able[0], kept)
+    wanted, why = able[0], _AS_LADDER
+    if wanted.role is Role.FAST and facts.tools and (agent := _agent(able)):
+        wanted, why = agent, f"{found.reason}, but tools are offered"
+    case = _Case(facts, config, state, session, now, able, found.reason, trigger, wanted, why, kept)
     tried = list(found.considered(facts, config.routing)) if explain else []
     for name, rule in _RULES:
         chosen, why = rule(case)
         if explain:
             tried.append(Considered(name, chosen.name if chosen else "", why))
         if chosen is not None:
-            reason = found.reason if chosen is case.wanted and why == _AS_LADDER else f"{name}: {why}"
+            reason = found.reason if chosen is able[0] and why == _AS_LADDER else f"{name}: {why}"
             return Decision(chosen.name, reason, stand_ins(chosen, able, facts, config, state), tuple(tried))
     raise AssertionError("the last rule always chooses")
 
@@ -148,25 +154,22 @@ _AS_LADDER = "as the ladder says"
 
 
 def _fresh(case: _Case) -> tuple[Tier, str]:
-    """Choose as if the conversation began here: the ladder, but for two things it does not look at.
+    """Choose as if the conversation began here.
 
-    What becomes a tool loop is no work for the fast tier, though it begins with one turn; and no model is
-    unloaded for one that is no stronger: others would load it again.
+    No model is unloaded for one that is no stronger: others would load it again.
     """
-    wanted, why = case.wanted, _AS_LADDER
-    if wanted.role is Role.FAST and case.facts.tools and (agent := _agent(case)):
-        wanted, why = agent, f"{case.ladder}, but tools are offered"
+    wanted = case.wanted
     if wanted.name in case.state.evicting:
         least = _strength(wanted)
         loaded = [t for t in case.able if t.name in case.state.resident and _strength(t) >= least]
         if loaded:
             strongest = max(loaded, key=_strength)
             return strongest, f"{wanted.name} would unload {strongest.name}, which serves as well"
-    return wanted, why
+    return wanted, case.why
 
 
-def _agent(case: _Case) -> Tier | None:
-    return next((tier for tier in case.able if tier.role is Role.AGENT), None)
+def _agent(tiers: list[Tier]) -> Tier | None:
+    return next((tier for tier in tiers if tier.role is Role.AGENT), None)
 
 
 def _new(case: _Case) -> tuple[Tier | None, str]:
@@ -189,7 +192,7 @@ def _pending(case: _Case) -> tuple[Tier | None, str]:
 
 
 def _asked(case: _Case) -> tuple[Tier | None, str]:
-    return (case.wanted, _AS_LADDER) if case.trigger else (None, "no trigger")
+    return (case.wanted, case.why) if case.trigger else (None, "no trigger")
 
 
 def _returns(case: _Case) -> tuple[Tier | None, str]:
@@ -197,15 +200,16 @@ def _returns(case: _Case) -> tuple[Tier | None, str]:
     if back is None:
         return None, "no other tier was lent"
     home = next((tier for tier in case.able if tier.name == back), None)
-    if home is None or _strength(case.wanted) > _strength(home):
-        return _fresh(case)
+    chosen, why = _fresh(case)
+    if home is None or _strength(chosen) > _strength(home):
+        return chosen, why
     return home, "the turn that asked for more is over"
 
 
 def _rises(case: _Case) -> tuple[Tier | None, str]:
     if case.kept is None or _strength(case.wanted) <= _strength(case.kept):
         return None, "the ladder asks for nothing stronger"
-    return case.wanted, _AS_LADDER
+    return case.wanted, case.why
 
 
 def _cold(case: _Case) -> tuple[Tier | None, str]:
@@ -226,7 +230,7 @@ def _crosses(case: _Case) -> tuple[Tier | None, str]:
     A hosted tier is left at the second ceiling, not at the first. One of this machine costs no more for what
     is long: it is left where its window would end in the middle of the turn.
     """
-    kept, below = case.kept, _agent(case) or case.wanted
+    kept, below = case.kept, _agent(case.able) or case.wanted
     if kept is None or case.wanted is kept or _strength(below) >= _strength(kept):
         return None, "no tier below is asked for"
     if kept.hosted:
