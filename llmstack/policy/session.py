@@ -250,7 +250,7 @@ def _full(tier: Tier, case: _Case) -> bool:
 
 
 def _stays(case: _Case) -> tuple[Tier | None, str]:
-    if case.kept is case.wanted:
+    if case.kept is case.able[0]:
         return case.kept, _AS_LADDER
     return case.kept, f"with {case.session.tier}; the ladder says {case.ladder}"
 

@@ -185,7 +185,7 @@ class _Forwarding:
         if kind is None:
             return
         if kind == "context":
-            service.overflowed(call)
+            service.overflowed(call, body)
         brief, pause = _BRIEF[kind].format(status=answer.status), asked_pause(answer.headers)
         if service.alternative(call, kind) is not None:
             raise TierFailedError(_report(answer, body, lease), kind, brief, pause_s=pause)

@@ -23,7 +23,7 @@ from llmstack.process.leftovers import instance_of
 from llmstack.providers.known import load as load_known
 from llmstack.router.failover import Cooldowns
 from llmstack.router.metrics import Metrics
-from llmstack.router.sessions import Sessions
+from llmstack.router.sessions import Sessions, counted_in
 from llmstack.swapper.base import ModelState
 from llmstack.swapper.builtin import BuiltinSwapper
 from llmstack.swapper.choice import llama_swap_binary
@@ -198,11 +198,12 @@ class Service:
                 return name
         return None
 
-    def overflowed(self, call: Call) -> None:
-        """Learn that a tier could not hold what was estimated to fit."""
+    def overflowed(self, call: Call, error: bytes) -> None:
+        """Learn from its error that a tier could not hold what was estimated to fit."""
         tier, facts = self.config.tiers.get(call.tier), call.parsed.facts
         if tier is not None and not facts.images:
-            self.sessions.overflowed(tier.name, facts.context_tokens, tier.ctx_size - facts.output_tokens)
+            room = tier.ctx_size - facts.output_tokens
+            self.sessions.overflowed(tier.name, facts.context_tokens, room, counted_in(error))
 
     def ended(self, call: Call, record: Record) -> None:
         """Keep what became of a request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ OLDEST_S = 24 * 3600.0
 
 LEAST_ESTIMATE = 64  # tokens; below, the chat template's own words outweigh what was sent
 LOWEST, HIGHEST = 0.5, 8.0  # tokens per estimated token: dense prose and a model that reads bytes
+_COUNTED = re.compile(rb'"n_prompt_tokens"\s*:\s*(\d{1,12})\b')
 RISE, FALL = 0.5, 0.1  # weight of a new measurement: too small an estimate costs a failed request
 
 
@@ -91,12 +93,20 @@ class Sessions:
         weight = RISE if measured > known else FALL
         self.factors[tier] = exp((1 - weight) * log(known) + weight * log(measured))
 
-    def overflowed(self, tier: str, estimated: int, room: int) -> None:
+    def overflowed(self, tier: str, estimated: int, room: int, counted: int | None = None) -> None:
         """Learn that what was estimated to fit into this many tokens did not: the next such request must not.
 
-        A server that says how many there were is believed through `observe` instead.
+        Args:
+            tier: that could not hold it.
+            estimated: tokens of the prompt.
+            room: that was thought to be there for it.
+            counted: tokens of the prompt, where the server says so.
         """
-        if estimated > 0:
+        if estimated <= 0:
+            return
+        if counted is not None and counted > room:
+            self.factors[tier] = min(counted / estimated, HIGHEST)
+        else:  # the window is smaller than declared, or all that is known is that the prompt is larger
             least = min((room + 1) / estimated, HIGHEST)
             self.factors[tier] = max(self.factors.get(tier, 1.0), least)
 
@@ -112,6 +122,12 @@ def session_name(headers: Mapping[str, str], in_body: str | None) -> str:
     opencode sends both headers to providers of its own making; some versions send none.
     """
     return headers.get("x-session-affinity") or headers.get("x-session-id") or in_body or ""
+
+
+def counted_in(error: bytes) -> int | None:
+    """Return the prompt's tokens as llama.cpp's context error says them, wherever in the body."""
+    found = _COUNTED.search(error)
+    return int(found[1]) if found else None
 
 
 def _digest(text: str) -> str:

@@ -6,12 +6,13 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from router.clients import request, well_behaved
 from router.harness import FAST, SMART, Asked, FakeSwapper, Setup, config, stack
 
 from llmstack.config.model import Routing
 from llmstack.policy.facts import RequestFacts
-from llmstack.router.sessions import HIGHEST, MOST, OLDEST_S, Sessions
+from llmstack.router.sessions import HIGHEST, MOST, OLDEST_S, Sessions, counted_in
 
 FACTS = RequestFacts(5_000, 6_000, user_turns=1, tools=True)
 MAIN, TITLE = "main", "title"
@@ -66,6 +67,27 @@ def test_measured_tokens_rise_at_once_and_fall_slowly() -> None:
     sessions.forget(["t"])
     sessions.overflowed("t", 3_000, 12_000)
     assert 4.0 < sessions.factors["t"] < 4.01
+    sessions.overflowed("t", 3_000, 12_000, 15_000)
+    assert sessions.factors == {"t": 5.0}
+    sessions.overflowed("t", 3_000, 18_000, 15_000)  # its window is smaller than declared
+    assert 6.0 < sessions.factors["t"] < 6.01
+
+
+@pytest.mark.parametrize(
+    ("error", "count"),
+    [
+        (
+            b'{"error":{"type":"exceed_context_size_error","n_prompt_tokens":41,"n_ctx":9}}',
+            41,
+        ),
+        (b'{"error": {"n_prompt_tokens": 41}}', 41),
+        (b'{"error": {"n_prompt_tokens": null}}', None),
+        (b'{"error": {"message": "maximum context length"}}', None),
+        (b"\xff", None),
+    ],
+)
+def test_what_an_engine_counted_is_read_from_its_error(error: bytes, count: int | None) -> None:
+    assert counted_in(error) == count
 
 
 def body(text: str, size: int, *, pending: bool = False) -> dict[str, Any]:
