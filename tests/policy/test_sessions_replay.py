@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.session_oracle import best
 from benchmarks.session_traces import trace
 from benchmarks.sessions import STACKS, Counts, PlainLadder, SessionPolicy, add, replay
 
@@ -28,3 +29,14 @@ def test_conversations_that_stick_do_better_and_nothing_fits_worse() -> None:
         assert (sticky.pending, sticky.too_large, sticky.weaker, sticky.refused) == (0, 0, 0, 0), name
         assert sticky.switches < plain.switches, name
         assert sticky.again < plain.again, name
+
+
+def test_with_hindsight_less_is_read_again_and_never_more() -> None:
+    for name, stack in STACKS.items():
+        counts = replay(trace(104), stack, SessionPolicy(stack))
+        assert best(trace(104), stack).again <= counts.again, name
+
+
+def test_a_tool_loop_that_shrinks_leaves_the_fast_tier() -> None:
+    stack = STACKS["hosted ultra"]
+    assert replay(trace(219), stack, SessionPolicy(stack)).weaker == 0
