@@ -193,8 +193,10 @@ class FakeLease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.sleep(0)  # a swapper may have to wait here: it must not be cut short
-        self._swapper.held -= 1
+        try:
+            await asyncio.sleep(0)  # the built-in pool waits here at times; its client may leave meanwhile
+        finally:
+            self._swapper.held -= 1
 
 
 class FakeSwapper:
