@@ -17,6 +17,7 @@ from llmstack.router.dialects.embeddings import Embeddings
 from llmstack.router.dialects.infill import Infill
 from llmstack.router.dialects.messages import Messages
 from llmstack.router.dialects.rerank import Rerank
+from llmstack.router.dialects.table import dialects
 from llmstack.router.dialects.responses import Responses
 from llmstack.router.dialects.table import dialect_of, dialects
 
@@ -246,3 +247,12 @@ def test_any_stream_passes_whole_or_is_held_at_a_closing_mark(chunks: list[bytes
         watch = dialect.watch()
         passed = b"".join(map(watch.feed, chunks))
         assert b"".join(chunks).startswith(passed)
+
+
+@pytest.mark.parametrize("path", [path for path, dialect in dialects().items() if dialect.slots])
+def test_a_slot_of_the_clients_own_is_seen(path: str) -> None:
+    dialect = dialects()[path]
+    body = '{"messages":[],"prompt":"","input":"","x":{"id_slot":1}%s}'
+    assert not dialect.parse((body % "").encode()).names_slot
+    assert dialect.parse((body % ',"id_slot":null').encode()).names_slot
+    assert dialect.parse((body % ',"\\u0069d_slot":2').encode()).names_slot

@@ -6,7 +6,7 @@ import msgspec
 
 from llmstack.router.dialects.base import ParsedRequest
 from llmstack.router.dialects.openai import Openai
-from llmstack.router.dialects.reading import NULL, SYSTEM_ROLES, Transcript, decode
+from llmstack.router.dialects.reading import ABSENT, NULL, SYSTEM_ROLES, Transcript, decode
 
 _FILES = frozenset(("input_audio", "file"))
 
@@ -29,6 +29,7 @@ class _Chat(msgspec.Struct):
     messages: list[_Message]
     model: str | None = None
     stream: bool | None = None
+    id_slot: msgspec.Raw = ABSENT
     tools: msgspec.Raw = msgspec.Raw()
     functions: msgspec.Raw = msgspec.Raw()
     max_tokens: int | None = None
@@ -55,6 +56,7 @@ class OpenaiChat(Openai):
             facts,
             session=request.prompt_cache_key or None,
             opening=said.opening,
+            names_slot=bool(request.id_slot),
         )
 
 

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 SYSTEM_ROLES = frozenset(("system", "developer"))
 NULL = 4  # bytes of `null`: a raw member that is no longer says nothing
+ABSENT = msgspec.Raw()
 
 # Of a system prompt, enough to tell agents apart; what changes (git status, a listing) stands further down.
 _OPENING_CHARACTERS = 4096
