@@ -17,7 +17,6 @@ from llmstack.router.dialects.embeddings import Embeddings
 from llmstack.router.dialects.infill import Infill
 from llmstack.router.dialects.messages import Messages
 from llmstack.router.dialects.rerank import Rerank
-from llmstack.router.dialects.table import dialects
 from llmstack.router.dialects.responses import Responses
 from llmstack.router.dialects.table import dialect_of, dialects
 
