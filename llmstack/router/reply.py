@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import TracebackType
 
-    from llmstack.providers.translation import Translated
+    from llmstack.providers.translation import StreamTranslation, Translated
     from llmstack.router.call import Call
 
 FAILED = 400
@@ -106,13 +106,13 @@ class Answered:
         """Whether the body is server-sent events."""
         return self._answer.is_event_stream and self.status < FAILED
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncIterator[bytes]:
         """Yield the events as they come."""
         if self._translated is None:
-            async for chunk in self._answer.chunks():
-                yield chunk
-            return
-        stream = self._translated.stream()
+            return self._answer.chunks()
+        return self._translated_chunks(self._translated.stream())
+
+    async def _translated_chunks(self, stream: StreamTranslation) -> AsyncIterator[bytes]:
         try:
             async for chunk in self._answer.chunks():
                 if said := stream.feed(chunk):

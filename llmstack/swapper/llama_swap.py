@@ -185,6 +185,14 @@ class LlamaSwap:
         """Return the state of every tier."""
         return self._pool.states()
 
+    def state(self, tier: str) -> ModelState | None:
+        """Return the state of one tier."""
+        return self._pool.state(tier)
+
+    def resident(self) -> frozenset[str]:
+        """Return the tiers that are loaded, or are being loaded."""
+        return self._pool.resident()
+
     async def load(self, tier: str) -> None:
         """Make a tier resident without a request."""
         self._look_after()

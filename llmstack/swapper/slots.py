@@ -71,6 +71,10 @@ class Slots:
             self._of[session] = slot
         slot.unsaved = False
 
+    def has(self, session: str) -> bool:
+        """Return whether a slot holds a session's conversation."""
+        return session in self._of
+
     def served(self, session: str, where: Collection[int]) -> None:
         """Note in which slots the engine has served a session's request, where it chose itself.
 

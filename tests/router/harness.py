@@ -234,6 +234,12 @@ class FakeSwapper:
         up = {name: ModelState("resident", pid=17, port=10_001) for name in self.loaded}
         return {name: ModelState("idle") for name in self.tiers} | up
 
+    def state(self, tier: str) -> ModelState | None:
+        return self.states().get(tier)
+
+    def resident(self) -> frozenset[str]:
+        return frozenset(self.loaded)
+
     async def load(self, tier: str) -> None:
         if self.refuses is not None:
             raise self.refuses
