@@ -33,7 +33,7 @@ class Decision:
 
     Attributes:
         others: tiers that may serve in its place, best first; each holds the request.
-        considered: every rule tried, in order.
+        considered: the rules that chose, in order; where it is to be explained, every rule tried.
     """
 
     tier: str

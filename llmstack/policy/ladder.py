@@ -19,7 +19,7 @@ _TOP = (Role.ULTRA, Role.AGENT, Role.FAST)
 _MIDDLE = (Role.AGENT, Role.FAST)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Row:
     """One row of the ladder: whether it matches, why, and the roles to try in turn."""
 
@@ -29,13 +29,14 @@ class _Row:
     reason: str
 
 
-def ladder(facts: RequestFacts, config: StackConfig, state: StackState) -> Decision:
+def ladder(facts: RequestFacts, config: StackConfig, state: StackState, *, explain: bool = False) -> Decision:
     """Choose the tier for a request to `auto`.
 
     Args:
         facts: what the request says.
         config: tiers and ceilings.
         state: of the tiers.
+        explain: say which rows were tried.
 
     Raises:
         NoTierError: nothing is available.
@@ -60,12 +61,8 @@ def ladder(facts: RequestFacts, config: StackConfig, state: StackState) -> Decis
     if facts.images and "image" not in chosen.modalities:
         notes.append("no tier reads images")
     reason = "; ".join(notes)
-    considered = tuple(
-        Considered(
-            f"ladder: {row.name}", chosen.name if row.matches else "", reason if row.matches else row.reason
-        )
-        for row in rows
-    )
+    missed = [Considered(f"ladder: {row.name}", "", row.reason) for row in rows[:-1] if explain]
+    considered = (*missed, Considered(f"ladder: {row.name}", chosen.name, reason))
     return Decision(chosen.name, reason, stand_ins(chosen, fitting[1:], facts, config, state), considered)
 
 
@@ -126,10 +123,11 @@ def find_trigger(words: str, routing: Routing) -> str | None:
     A trigger that ends in `:` must start a line, any other matches anywhere; case does not matter.
     """
     text = words.lower()
-    lines = [line.lstrip() for line in text.splitlines()]
     for trigger in routing.ultra_triggers:
         wanted = trigger.lower()
-        if any(line.startswith(wanted) for line in lines) if wanted.endswith(":") else wanted in text:
+        if wanted not in text:
+            continue  # as nearly always
+        if not wanted.endswith(":") or any(line.lstrip().startswith(wanted) for line in text.splitlines()):
             return trigger
     return None
 

@@ -43,9 +43,14 @@ class Session:
     back: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Case:
-    """Everything a rule looks at."""
+    """Everything a rule looks at.
+
+    Attributes:
+        plain: what the ladder says; `wanted` its tier.
+        able: the tiers that can serve the request; `kept` the one of them that the conversation has.
+    """
 
     facts: RequestFacts
     config: StackConfig
@@ -54,16 +59,8 @@ class _Case:
     now: float
     plain: Decision
     able: list[Tier]
-
-    @property
-    def kept(self) -> Tier | None:
-        """The tier that the conversation has, where it can go on there."""
-        return next((tier for tier in self.able if tier.name == self.session.tier), None)
-
-    @property
-    def wanted(self) -> Tier:
-        """The ladder's tier."""
-        return self.config.tiers[self.plain.tier]
+    wanted: Tier
+    kept: Tier | None
 
 
 def decide(
@@ -72,6 +69,8 @@ def decide(
     state: StackState,
     session: Session | None = None,
     now: float = 0.0,
+    *,
+    explain: bool = False,
 ) -> Decision:
     """Choose the tier for a request to `auto`, given what is known of its conversation.
 
@@ -81,24 +80,28 @@ def decide(
         state: of the tiers.
         session: None where the conversation is new or unknown.
         now: seconds, on the clock of the session's `at`.
+        explain: say which rules were tried.
 
     Raises:
         NoTierError: nothing is available.
         ContextOverflowError: no available tier holds the request.
     """
-    plain = ladder(facts, config, state)
+    plain = ladder(facts, config, state, explain=explain)
     if not config.routing.sticky or facts.task != "chat":
         return plain
     serving = able(ladder_tiers((), facts, config, state), facts, config, state)
-    case = _Case(facts, config, state, session or Session("", now, 0), now, plain, serving)
-    tried = list(plain.considered)
+    before = session or Session("", now, 0)
+    kept = next((tier for tier in serving if tier.name == before.tier), None)
+    case = _Case(facts, config, state, before, now, plain, serving, config.tiers[plain.tier], kept)
+    missed: list[Considered] = []
     for name, rule in _RULES:
         chosen, why = rule(case)
-        tried.append(Considered(name, chosen.name if chosen else "", why))
         if chosen is not None:
             reason = plain.reason if chosen is case.wanted and why == _AS_LADDER else f"{name}: {why}"
-            others = _others(case, chosen)
-            return Decision(chosen.name, reason, others, tuple(tried))
+            considered = (*plain.considered, *missed, Considered(name, chosen.name, why))
+            return Decision(chosen.name, reason, _others(case, chosen), considered)
+        if explain:
+            missed.append(Considered(name, "", why))
     raise AssertionError("the last rule always chooses")
 
 

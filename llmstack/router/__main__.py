@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,11 +62,25 @@ def _log_to(project: Project, env: Mapping[str, str], *, foreground: bool) -> No
     handlers: list[logging.Handler] = [rotating_log(project.log("router"))]
     if foreground:
         handlers.append(logging.StreamHandler())
-    logging.basicConfig(
-        level=int(level) if level.isdigit() else level.upper(),
-        format="%(asctime)s %(levelname)s %(message)s",
-        handlers=handlers,
-    )
+    for handler in handlers:
+        handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=int(level) if level.isdigit() else level.upper(), handlers=handlers)
+    # What no line shows is not looked for (Logging HOWTO, Optimization): the caller alone takes 2 us.
+    logging._srcfile = None  # noqa: SLF001 - documented there
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
+class _Lines(logging.Formatter):
+    """Writes the time of a second only once."""
+
+    _second, _text = 0, ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002 - the library's
+        """Return date and time, with milliseconds."""
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._text = second, time.strftime(self.default_time_format, time.localtime(second))
+        return f"{self._text},{int(record.msecs):03d}"
 
 
 def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]) -> None:

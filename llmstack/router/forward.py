@@ -115,6 +115,8 @@ class _Forwarding:
         self._telling.what = "waiting for"
         limit = self._telling.waits.load_s if any(service.is_up(other) for other in call.others) else None
         try:
+            if limit is None:
+                return await service.acquire(call)
             async with asyncio.timeout(limit):
                 return await service.acquire(call)
         except TimeoutError as error:

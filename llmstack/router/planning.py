@@ -91,7 +91,9 @@ def _parse(dialect: Dialect, body: bytes) -> ParsedRequest:
         raise RequestFailedError(FailureReport(400, "invalid_request", f"the request: {error}")) from error
 
 
-def decide_for(model: str | None, facts: RequestFacts, service: Service, session: str = "") -> Decision:
+def decide_for(
+    model: str | None, facts: RequestFacts, service: Service, session: str = "", *, explain: bool = False
+) -> Decision:
     """Decide for a request; nothing is remembered of it.
 
     Args:
@@ -99,6 +101,7 @@ def decide_for(model: str | None, facts: RequestFacts, service: Service, session
         facts: what it says.
         service: tiers and their state.
         session: key of its conversation; empty where there is none.
+        explain: say which rules were tried.
 
     Raises:
         RequestFailedError: it cannot be served, and why.
@@ -107,7 +110,8 @@ def decide_for(model: str | None, facts: RequestFacts, service: Service, session
     state = service.stack_state(session)
     if not model or model == AUTO:
         try:
-            return decide(facts, config, state, sessions.get(session), sessions.clock())
+            before, now = sessions.get(session), sessions.clock()
+            return decide(facts, config, state, before, now, explain=explain)
         except ContextOverflowError as error:
             text = f"{error.message} ({error.hint})"
             report = FailureReport(
@@ -142,7 +146,7 @@ def explain(body: dict[str, Any], name: str, service: Service) -> dict[str, Any]
     """
     parsed = _parse(dialect_of(body), json.dumps(body).encode())
     session = service.sessions.key(name or parsed.session or "", parsed.opening, parsed.facts)
-    decision = decide_for(parsed.model, parsed.facts, service, session)
+    decision = decide_for(parsed.model, parsed.facts, service, session, explain=True)
     return {
         **asdict(decision),
         "conversation_tokens": parsed.facts.conversation_tokens,

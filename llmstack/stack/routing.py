@@ -82,7 +82,7 @@ def route(
     if router is not None:
         return _ask(body, router, session)
     config = config_here(project, user)
-    decision = _named(parsed, config) or decide(parsed.facts, config, StackState())
+    decision = _named(parsed, config) or decide(parsed.facts, config, StackState(), explain=True)
     return Route(
         tier=decision.tier,
         reason=decision.reason,
