@@ -116,11 +116,28 @@ class EndWatch:
         self._ending = self._held = False
         self._recent = b"\n"  # an event may start the stream
         self._name = f'"{member}"'.encode()
+        self._marks = (*hints, self._name)
+        self._between = True  # nothing is begun, and an event may start
         self._object = re.compile(self._name + _OBJECT)
         self._begun = b""  # a `usage` that was cut
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what may be passed on: all of it, or what stands before an early closing mark."""
+        if self._between and chunk.endswith(b"\n\n"):  # nearly always: whole events, none of them a mark
+            for mark in self._marks:
+                if mark in chunk:
+                    break
+            else:
+                return chunk
+        passed = self._look(chunk)
+        self._between = not (self._begun or self._held or self._ending or self.complete) and chunk.endswith(
+            b"\n\n"
+        )
+        if self._between:
+            self._recent = b"\n"
+        return passed
+
+    def _look(self, chunk: bytes) -> bytes:
         if self._held:
             return b""
         window = self._recent + chunk
