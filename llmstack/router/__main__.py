@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -32,11 +33,15 @@ if TYPE_CHECKING:
     from llmstack.config.model import StackConfig
 
 
+OPEN_FILES = 16_384  # 4 096 connections of clients, as many to servers, and room
+
+
 def main() -> None:
     """Serve until SIGTERM."""
     options = _options()
     env = dict(os.environ)
     project = Project.at(options.work_dir, env)
+    _allow_open_files()
     _log_to(project, env, foreground=options.foreground)
     if options.foreground:
         # Started with a pipe as stdin: ends with the command that holds its other end.
@@ -45,6 +50,19 @@ def main() -> None:
         _serve(options, project, env)
     except LlmstackError as error:
         sys.exit(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit of open files: each request takes two, and the usual 1 024 are soon used up."""
+    if sys.platform == "win32":
+        return  # there is no such limit
+    import resource  # noqa: PLC0415 - not there on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _options() -> argparse.Namespace:
