@@ -40,7 +40,7 @@ async def first_token(port: int, model: str, key: str, deadline_s: float = 30.0)
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.003)
             continue
         try:
             writer.write(data)
@@ -51,7 +51,7 @@ async def first_token(port: int, model: str, key: str, deadline_s: float = 30.0)
             pass
         finally:
             writer.close()
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.003)
     raise RuntimeError("no token came")
 
 
