@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Literal
 
 import msgspec
@@ -86,10 +85,10 @@ def _usage(said: _Said, before: Usage | None) -> Usage | None:
     completion = said.output_tokens if completion is None else completion
     if prompt is None and completion is None:
         return before
-    now = before or Usage(0, 0)
-    if prompt is not None:
-        now = replace(now, prompt=prompt, cached=cached or 0)
-    return replace(now, completion=completion) if completion is not None else now
+    known = before or Usage(0, 0)
+    if prompt is None:
+        prompt, cached = known.prompt, known.cached
+    return Usage(prompt, known.completion if completion is None else completion, cached or 0)
 
 
 class EndWatch:
