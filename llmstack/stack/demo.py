@@ -136,6 +136,7 @@ def _install(project: Project, user: UserDirs, env: Mapping[str, str]) -> None:
         text = with_value(text, "DEFAULT", name, str(port))
     # Its requests come from ten conversations within seconds; each is to be seen on its own rung.
     text = with_value(text, "ROUTING", "sticky", "off")
+    text = with_value(text, "DEFAULT", "kv_cache_gb", "0")  # it leaves nothing in the user's cache
     write_atomic(project.models_ini, text)
     config = parse(text, str(project.models_ini), base=project.state)
     build_demo_models(demo_models_of(config, user.demo_models), again=True)
