@@ -295,7 +295,8 @@ def _check_row(tier: TierCheck) -> tuple[str, ...]:
     sizes = (need.weights, need.kv, need.prompt_cache, need.total) if need else ()
     figures = tuple(size(part) for part in sizes) or ("-",) * 4
     if need and not tier.kv_known:
-        figures = (figures[0], "?", *figures[2:])  # its shape is in the file
+        weights = figures[0] if need.weights else "?"
+        figures = (weights, "?", *figures[2:])  # its shape is in the file
     return (escape(tier.name), disk, *figures, fits, escape(tier.file))
 
 
