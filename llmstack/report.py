@@ -131,7 +131,7 @@ def stopped(console: Console, done: Stopped) -> None:
 
 def reloaded(console: Console, done: Reloaded) -> None:
     """Show which tiers changed, and what it cost."""
-    console.say(f"reloaded; changed: {escape(', '.join(done.changed)) or 'nothing'}")
+    console.say(f"reloaded; tiers that changed: {escape(', '.join(done.changed)) or 'none'}")
     for text in done.cut:
         console.warn(text)
     for name, why in done.unavailable.items():
