@@ -168,8 +168,8 @@ class LlamaSwap:
 
     @property
     def prompt_cache(self) -> str:
-        """Off."""
-        return "off: llama-swap stops models without saving what they have read; `swapper = builtin` does"
+        """They are lost."""
+        return "not saved: llama-swap stops models as they are; `swapper = builtin` saves what they have read"
 
     async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> Lease:
         """Wait until a tier is resident and has a place, and return the right to use it."""

@@ -203,7 +203,7 @@ class FakeSwapper:
     """Hands out leases of one server, when told to."""
 
     kind: Literal["builtin", "llama-swap"] = "builtin"
-    prompt_cache = "off: a test"
+    prompt_cache = "not saved: a test"
 
     def __init__(self, url: str = "http://127.0.0.1:1") -> None:
         self.url = url
