@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 GB = 1024**3
 MB = 1024**2
+KB = 1024
 SHOWN_DECISIONS = 8
 
 
@@ -36,7 +37,9 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Return bytes as people say them: `3 MB`, `2.5 GB`."""
+    """Return bytes as people say them: `38 KB`, `3 MB`, `2.5 GB`."""
+    if 0 < count < MB:
+        return f"{count / KB:.0f} KB"
     return f"{count / GB:.1f} GB" if count >= GB else f"{count / MB:.0f} MB"
 
 
@@ -128,7 +131,7 @@ def stopped(console: Console, done: Stopped) -> None:
 
 def reloaded(console: Console, done: Reloaded) -> None:
     """Show which tiers changed, and what it cost."""
-    console.say(f"reloaded; changed: {escape(', '.join(done.changed)) or 'nothing'}")
+    console.say(f"reloaded; tiers that changed: {escape(', '.join(done.changed)) or 'none'}")
     for text in done.cut:
         console.warn(text)
     for name, why in done.unavailable.items():
@@ -180,7 +183,7 @@ def status(console: Console, now: StackStatus) -> None:
             f"swapper  {swapper['kind']}{where}, {swapper['engine']} llama.cpp,"
             f" budget {swapper['budget_gb']:g} GB"
         )
-        console.data(f"prompts  saved on swap: {swapper['prompt_cache']}")
+        console.data(f"prompts  {swapper['prompt_cache']}")
         if now.litellm:
             _litellm(console, now.litellm)
     else:
@@ -210,7 +213,7 @@ def status(console: Console, now: StackStatus) -> None:
             ],
         )
     report_downloads.table(console, now.downloads)
-    if not router.healthy:
+    if router.pid is None:
         console.say("start it with `llmstack start`")
 
 
@@ -251,11 +254,15 @@ def _tier_row(tier: TierStatus) -> tuple[str, ...]:
 def checked(console: Console, found: Checked) -> None:
     """Show configured against actual."""
     console.data(f"models   {found.source}")
-    console.data(f"engine   {found.engine or 'none'}")
-    budget = f"{size(found.budget_bytes)}: {found.budget_origin}" if found.budget_bytes else "the router's"
-    console.data(f"budget   {escape(budget)}\n")
-    columns = ("tier", "on disk", ">weights", ">KV", ">cache", ">all", "fits", "file or model~")
-    console.table(columns, [_check_row(tier) for tier in found.tiers])
+    if found.budget_bytes:
+        console.data(f"engine   {found.engine or 'none'}")
+        console.data(f"budget   {size(found.budget_bytes)}: {found.budget_origin}\n")
+        columns = ("tier", "on disk", ">weights", ">KV", ">cache", ">all", "fits", "file or model~")
+        console.table(columns, [_check_row(tier) for tier in found.tiers])
+    else:  # another's router: files and memory are its own business
+        rows = [(escape(tier.name), tier.backend, escape(tier.file)) for tier in found.tiers]
+        console.data("")
+        console.table(("tier", "backend", "file or model~"), rows)
     changes = [(escape(tier.name), change) for tier in found.tiers for change in _changes(tier)]
     if changes:
         console.data("")
@@ -288,7 +295,8 @@ def _check_row(tier: TierCheck) -> tuple[str, ...]:
     sizes = (need.weights, need.kv, need.prompt_cache, need.total) if need else ()
     figures = tuple(size(part) for part in sizes) or ("-",) * 4
     if need and not tier.kv_known:
-        figures = (figures[0], "?", *figures[2:])  # its shape is in the file
+        weights = figures[0] if need.weights else "?"
+        figures = (weights, "?", *figures[2:])  # its shape is in the file
     return (escape(tier.name), disk, *figures, fits, escape(tier.file))
 
 

@@ -76,7 +76,7 @@ def step(console: Console, found: Step) -> Step:
 
 def set_up(console: Console, steps: Sequence[Step]) -> None:
     """Show how `setup` ended, and how to go on."""
-    if not any(each.state in {"done", "failed"} for each in steps):
+    if all(each.state == "ok" for each in steps):
         console.say("nothing had to be done")
     console.say("next, in a project: `llmstack install`, `llmstack start`, `llmstack run opencode`")
 

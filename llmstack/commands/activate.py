@@ -17,7 +17,7 @@ def activate(
     shell: Annotated[str, typer.Argument(help="zsh, bash, fish or powershell.", show_default=False)],
     remove: Annotated[bool, typer.Option("--remove", help="Remove the hook from this account.")] = False,
 ) -> None:
-    """Write the shell hook, and print the line that reads it.
+    """Write the shell hook, and print its line.
 
     With the hook, entering a trusted project wires the terminal up, and leaving it restores what was there.
     `llmstack_deactivate` switches it off in one terminal.

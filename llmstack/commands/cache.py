@@ -25,10 +25,10 @@ def cache(
     action: Annotated[Action, typer.Argument(help="What to do with them.")] = Action.LIST,
     as_json: JsonOption = False,
 ) -> None:
-    """List or clear the prompt caches that were saved when models were swapped out.
+    """List or clear saved prompt caches.
 
-    They are your conversations as the models have read them, of all projects, and are kept within
-    `kv_cache_gb`. Clearing them costs time only: prompts are read again.
+    They were saved when models were swapped out: your conversations as the models have read them, of all
+    projects, within `kv_cache_gb`. Clearing them costs time only: prompts are read again.
 
     Example: llmstack cache clear
     """

@@ -17,7 +17,7 @@ def check(
     offline: Annotated[bool, typer.Option("--offline", help="Ask nothing of the model hub.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare models.ini with this machine and the model hub.
+    """Compare models.ini with this machine and the hub.
 
     Looks at files on disk and at the hub, at memory, and at what runs now.
 

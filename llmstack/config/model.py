@@ -224,10 +224,16 @@ class StackConfig:
     tiers: dict[str, Tier]
     source: str = ""
     text: str = field(default="", repr=False)
+    _by_role: dict[Role, Tier] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Find the roles: they are asked for with every request."""
+        roles = {tier.role: tier for tier in reversed(self.tiers.values()) if tier.role is not None}
+        object.__setattr__(self, "_by_role", roles)
 
     def by_role(self, role: Role) -> Tier | None:
         """Return the tier with this role, if one is declared."""
-        return next((tier for tier in self.tiers.values() if tier.role is role), None)
+        return self._by_role.get(role)
 
     def find(self, name: str) -> Tier | None:
         """Return the tier called `name`, or that has it as an alias."""

@@ -51,6 +51,7 @@ class RequestFacts:
         task: what is asked for; `infill` is text between a prefix and a suffix.
         images: the model must be able to see.
         tools: the request offers tools.
+        begun: the model has said something in it already.
     """
 
     conversation_tokens: int = 0
@@ -62,6 +63,7 @@ class RequestFacts:
     task: Task = "chat"
     images: bool = False
     tools: bool = False
+    begun: bool = False
 
 
 def tokens(characters: int) -> int:

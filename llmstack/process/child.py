@@ -16,6 +16,7 @@ from llmstack.process.identity import Daemon, Identity, write_pid_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from io import TextIOWrapper
     from pathlib import Path
 
 LOG_BYTES = 2_000_000
@@ -27,11 +28,26 @@ DRAIN_S = 1.0  # for output that a process outside the group may still hold open
 
 
 class _Log(RotatingFileHandler):
-    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 - the library's name
-        """Say whether the file is full. The library's own looks at the disk, twice for each line."""
-        if self.stream is None:
-            self.stream = self._open()
-        return self.stream.tell() + len(record.getMessage()) >= self.maxBytes
+    """Writes each line with one call. The library's own formats it twice and looks at the disk for each."""
+
+    _size = 0
+
+    def _open(self) -> TextIOWrapper:
+        stream = super()._open()
+        self._size = stream.tell()
+        return stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, into a new file where this one is full."""
+        try:
+            line = f"{self.format(record)}\n".encode(errors="backslashreplace")
+            if self._size + len(line) > self.maxBytes and self._size:
+                self.doRollover()
+            if self.stream is None:
+                self.stream = self._open()
+            self._size += os.write(self.stream.fileno(), line)
+        except Exception:  # noqa: BLE001 - as the library has it: a log that cannot be written stops nobody
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
         """Let a line go that cannot be written: with the disk full, saying so would not be written either."""

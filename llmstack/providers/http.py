@@ -294,7 +294,11 @@ def _where_else(where: Endpoint) -> str:
 def _hint(where: Endpoint, status: int) -> str | None:
     if status in {UNAUTHORIZED, FORBIDDEN}:
         known = PROVIDERS.get(where.provider)
-        return f"check {' or '.join(known.key_variables)} in the environment" if known else "check the key"
+        return (
+            f"check {' or '.join(known.key_variables)} in the environment"
+            if known
+            else "export that variable with the key that the router was started with"
+        )
     if status == NOT_FOUND:
         return f"is there a model `{where.model}` at {where.root}?"
     return None

@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from llmstack.router.call import printable, request_id
+from llmstack.router.call import Ids, printable
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.dialects.table import dialects
@@ -55,6 +55,7 @@ class App:
         self._other: Dialect = Untranslated()  # how errors look on every other path
         self._background: set[asyncio.Task[None]] = set()
         self._handlers: set[asyncio.Task[None]] = set()
+        self._ids = Ids()
         self._draining = False
 
     @property
@@ -145,7 +146,7 @@ class App:
             _log.exception("%s", _shown(exchange))
             await respond_error(exchange, dialect, _BUG, [])
         else:
-            call.id = request_id(exchange.headers)
+            call.id = self._ids.of(exchange.headers)
             await self._forward(exchange, call)
 
     async def _forward(self, exchange: Exchange, call: Call) -> None:

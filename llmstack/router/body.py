@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 _LEADING = re.compile(
     rb"""\s*\{\s*(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[\w.+-]+)\s*,\s*)*?"model"\s*:\s*("[^"\\]*")"""
 )
-_SLOT_KEY = re.compile(rb'"id_slot"\s*:|\\u00[567]')  # or with a letter of it escaped
 LEADING_BYTES = 4096  # in which it is looked for
 _NAME = re.compile(rb"""[\s,{]*("(?:[^"\\]|\\.)*")\s*:\s*""")
 _END = re.compile(rb"[\s{]*\}\s*")
@@ -27,7 +26,7 @@ _STRING = msgspec.json.Decoder(str)
 _VALUE = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
-def with_model(body: bytes, current: str | None, model: str) -> bytes:
+def with_model(body: bytes, current: str | None, model: str, slot: int | None = None) -> bytes:
     """Return a JSON object with its top-level `model` set to another name, added where it is absent.
 
     Every other byte stays as it is. Of a `model` that is there twice with different values, both are set.
@@ -36,6 +35,7 @@ def with_model(body: bytes, current: str | None, model: str) -> bytes:
         body: a valid JSON object.
         current: the value that its top-level `model` has; None where it is absent or null.
         model: the new value.
+        slot: an `id_slot` to add, which names a slot of llama.cpp's server; the object has none.
 
     Raises:
         RecursionError: the body is nested too deeply.
@@ -44,8 +44,13 @@ def with_model(body: bytes, current: str | None, model: str) -> bytes:
     found = _LEADING.match(body, 0, LEADING_BYTES)
     if found is not None and current is not None and found[1] == f'"{current}"'.encode():
         start, end = found.span(1)
-        return b"".join((body[:start], value, body[end:]))
-    return _with(body, "model", value)
+        first = body.index(b"{") + 1
+        added = b"" if slot is None else b'"id_slot":%d,' % slot
+        # A view: a body may be large, and is copied once.
+        return b"".join((body[:first], added, body[first:start], value, memoryview(body)[end:]))
+    if current != model:
+        body = _with(body, "model", value)
+    return body if slot is None else _with_member(body, "id_slot", b"%d" % slot)
 
 
 def with_slot(body: bytes, slot: int) -> bytes:
@@ -60,10 +65,7 @@ def with_slot(body: bytes, slot: int) -> bytes:
     Raises:
         RecursionError: the body is nested too deeply.
     """
-    value = str(slot).encode()
-    if _SLOT_KEY.search(body) is None:
-        return _with_member(body, "id_slot", value)
-    return _with(body, "id_slot", value)
+    return _with(body, "id_slot", b"%d" % slot)
 
 
 def _with(body: bytes, member: str, value: bytes) -> bytes:
@@ -109,7 +111,7 @@ def _with_member(body: bytes, name: str, value: bytes) -> bytes:
     """Add a member to an object that has none of that name."""
     start = body.index(b"{") + 1
     comma = b"" if _EMPTY.match(body) else b","
-    return b"".join((body[:start], f'"{name}":'.encode(), value, comma, body[start:]))
+    return b"".join((body[:start], f'"{name}":'.encode(), value, comma, memoryview(body)[start:]))
 
 
 def _with_members(body: bytes, name: str, value: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 import time
@@ -107,10 +108,19 @@ class Call:
         return f"llmstack tier={self.tier} tokens={self.tokens}{notes} reason={printable(self.reason)}"
 
 
-def request_id(headers: Mapping[str, str]) -> str:
-    """Return the client's own `x-request-id` where it sent a usable one, else a new one."""
-    sent = headers.get("x-request-id", "")
-    return sent if _ID.fullmatch(sent) else secrets.token_hex(8)
+class Ids:
+    """Names requests: no two of this router, nor of one that is started later."""
+
+    def __init__(self) -> None:
+        self._start = secrets.token_hex(4)
+        self._count = itertools.count(1)
+
+    def of(self, headers: Mapping[str, str]) -> str:
+        """Return the client's own `x-request-id` where it sent a usable one, else a new one."""
+        sent = headers.get("x-request-id")
+        if sent is not None and _ID.fullmatch(sent):
+            return sent
+        return f"{self._start}{next(self._count):08x}"
 
 
 def printable(text: str) -> str:

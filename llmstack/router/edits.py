@@ -34,9 +34,12 @@ def body_for(call: Call, lease: Lease) -> bytes:
     values = {name: value for name, value in lease.defaults.values.items() if name in takes}
     try:
         body = with_defaults(call.body, values, lease.defaults.one_of)
-        if lease.slot is not None:
-            body = with_slot(body, lease.slot)
-        return body if call.parsed.model == lease.model else with_model(body, call.parsed.model, lease.model)
+        slot = lease.slot
+        if slot is not None and call.parsed.names_slot:
+            body, slot = with_slot(body, slot), None
+        if slot is None and call.parsed.model == lease.model:
+            return body
+        return with_model(body, call.parsed.model, lease.model, slot)
     except RecursionError as error:
         text = "the request: the body is nested too deeply"
         raise RequestFailedError(FailureReport(400, "invalid_request", text)) from error

@@ -29,6 +29,10 @@ class Wire(Protocol):
     def send(self, *parts: bytes) -> None:
         """Write; nothing happens where the client has left."""
 
+    @property
+    def congested(self) -> bool:
+        """Whether the client does not read."""
+
     async def drained(self) -> None:
         """Wait while the client does not read."""
 
@@ -160,8 +164,17 @@ class Exchange:
 
     async def write(self, data: bytes) -> None:
         """Send a part of the body; waits while the client does not read."""
+        if not self.write_now(data):
+            await self.drained()
+
+    def write_now(self, data: bytes) -> bool:
+        """Send a part of the body; return False where the client does not read, and is to be waited for."""
         if data and not self._silent and not self.ended:
             self._send(data)
+        return not self._wire.congested
+
+    async def drained(self) -> None:
+        """Wait while the client does not read."""
         await self._wire.drained()
 
     def _send(self, data: bytes) -> None:

@@ -15,7 +15,7 @@ from llmstack.router.waiting import Telling
 from llmstack.swapper.base import SwapError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from llmstack.router.call import Call
     from llmstack.router.dialects.base import Dialect, StreamWatch
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llmstack.router.failover import Kind
     from llmstack.router.reply import Reply
     from llmstack.router.service import Service
+    from llmstack.router.upstream import Chunks
     from llmstack.router.waiting import Waits
     from llmstack.swapper.base import Lease
 
@@ -115,6 +116,8 @@ class _Forwarding:
         self._telling.what = "waiting for"
         limit = self._telling.waits.load_s if any(service.is_up(other) for other in call.others) else None
         try:
+            if limit is None:
+                return await service.acquire(call)
             async with asyncio.timeout(limit):
                 return await service.acquire(call)
         except TimeoutError as error:
@@ -224,17 +227,25 @@ _BRIEF: dict[Kind, str] = {
 }
 
 
-async def _pass_events(
-    exchange: Exchange, watch: StreamWatch, first: bytes, chunks: AsyncIterator[bytes]
-) -> None:
+async def _pass_events(exchange: Exchange, watch: StreamWatch, first: bytes, chunks: Chunks) -> None:
     """Pass chunks on as they come; an event that was cut off is closed, so that an error after it is read."""
-    chunk, last = first, b""
+    last = b""
+
+    def pass_one(chunk: bytes) -> bool:
+        nonlocal last
+        passed = watch.feed(chunk)
+        if not passed:
+            return True
+        last = passed
+        return exchange.write_now(passed)
+
     try:
-        while chunk:
-            if passed := watch.feed(chunk):
-                await exchange.write(passed)
-                last = passed
-            chunk = await anext(chunks, b"")
+        all_passed = False
+        if not pass_one(first):
+            await exchange.drained()
+        while not all_passed:
+            all_passed = await chunks.pass_on(pass_one)
+            await exchange.drained()
     finally:
         if not watch.complete and not last.endswith(b"\n\n"):
             await exchange.write(b"\n\n")

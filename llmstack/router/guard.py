@@ -27,6 +27,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=64)
 def _host_of(authority: str) -> str:
     """Return the host of `host:port`, empty where it is none."""
     try:

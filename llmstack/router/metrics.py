@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -31,53 +32,50 @@ class Metrics:
 
     def __init__(self, states: Callable[[], Mapping[str, ModelState]], in_flight: Callable[[], int]) -> None:
         registry = self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "llmstack_requests", "Requests that ended.", ("tier", "outcome"), registry=registry
-        )
-        self._decisions = Counter(
-            "llmstack_decisions", "Why a tier was chosen.", ("tier", "rule"), registry=registry
-        )
-        self._tokens = Counter(
-            "llmstack_tokens",
+
+        def counter(name: str, about: str, *labels: str) -> Callable[..., Counter]:
+            # Cached: the library looks a counter up under a lock, with its labels made text again.
+            return cache(Counter(f"llmstack_{name}", about, labels, registry=registry).labels)
+
+        self._requests = counter("requests", "Requests that ended.", "tier", "outcome")
+        self._decisions = counter("decisions", "Why a tier was chosen.", "tier", "rule")
+        self._tokens = counter(
+            "tokens",
             "Tokens as the servers counted them: prompt (cached ones included), cached, completion.",
-            ("tier", "kind"),
-            registry=registry,
+            *("tier", "kind"),
         )
-        self._cost = Counter(
-            "llmstack_cost_usd", "What hosted answers cost, as LiteLLM says.", ("tier",), registry=registry
-        )
-        self._errors = Counter(
-            "llmstack_errors", "Requests that failed.", ("origin", "code"), registry=registry
-        )
-        self._first_byte = Histogram(
+        self._cost = counter("cost_usd", "What hosted answers cost, as LiteLLM says.", "tier")
+        self._errors = counter("errors", "Requests that failed.", "origin", "code")
+        first_byte = Histogram(
             "llmstack_first_byte_seconds",
             "From a request's arrival to the first byte of its answer.",
             ("tier",),
             buckets=_FIRST_BYTE_S,
             registry=registry,
         )
+        self._first_byte: Callable[..., Histogram] = cache(first_byte.labels)
         registry.register(_Now(states, in_flight))
 
     def ended(self, call: Call) -> None:
         """Count a request that ended."""
         tier = call.tier
-        self._requests.labels(tier, call.outcome).inc()
-        self._decisions.labels(tier, call.rule).inc()
+        self._requests(tier, call.outcome).inc()
+        self._decisions(tier, call.rule).inc()
         if call.outcome == "ok":
             if call.first_byte_s is not None:
-                self._first_byte.labels(tier).observe(call.first_byte_s)
+                self._first_byte(tier).observe(call.first_byte_s)
         elif call.origin:
-            self._errors.labels(call.origin, call.outcome).inc()
+            self._errors(call.origin, call.outcome).inc()
         if call.usage is not None:
-            self._tokens.labels(tier, "prompt").inc(max(0, call.usage.prompt))
-            self._tokens.labels(tier, "cached").inc(max(0, call.usage.cached))
-            self._tokens.labels(tier, "completion").inc(max(0, call.usage.completion))
+            self._tokens(tier, "prompt").inc(max(0, call.usage.prompt))
+            self._tokens(tier, "cached").inc(max(0, call.usage.cached))
+            self._tokens(tier, "completion").inc(max(0, call.usage.completion))
         if call.cost_usd:
-            self._cost.labels(tier).inc(call.cost_usd)
+            self._cost(tier).inc(call.cost_usd)
 
     def refused(self, code: str) -> None:
         """Count a request that no tier was asked to serve."""
-        self._errors.labels("router", code).inc()
+        self._errors("router", code).inc()
 
     def text(self) -> bytes:
         """Return all of it in Prometheus' text format."""

@@ -110,7 +110,8 @@ def decide_for(
     state = service.stack_state()
     if not model or model == AUTO:
         try:
-            return decide(facts, config, state, sessions.get(session), sessions.clock(), explain=explain)
+            before, now = sessions.get(session), sessions.clock()
+            return decide(facts, config, state, before, now, explain=explain)
         except ContextOverflowError as error:
             text = f"{error.message} ({error.hint})"
             report = FailureReport(

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import TracebackType
 
-    from llmstack.providers.translation import Translated
+    from llmstack.providers.translation import StreamTranslation, Translated
     from llmstack.router.call import Call
+    from llmstack.router.http.client import Sink
+    from llmstack.router.upstream import Chunks
 
 FAILED = 400
 EVENTS, JSON = "text/event-stream", "application/json"
@@ -30,8 +32,8 @@ class Reply(Protocol):
     def is_event_stream(self) -> bool:
         """Whether the body is server-sent events."""
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Return what yields the body as it arrives, no part of it empty; UpstreamError where it broke."""
+    def chunks(self) -> Chunks:
+        """Return what yields the body as it arrives; UpstreamError where it broke."""
 
     async def read(self) -> bytes:
         """Return the whole body; UpstreamError where it broke."""
@@ -43,6 +45,28 @@ class Reply(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let go of it, read or not."""
+
+
+class Made:
+    """Parts of a body that are made here."""
+
+    def __init__(self, parts: AsyncIterator[bytes]) -> None:
+        self._parts = parts
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next part."""
+        return await anext(self._parts)
+
+    async def pass_on(self, sink: Sink) -> bool:
+        """Hand the rest to `sink`."""
+        async for part in self._parts:
+            if not sink(part):
+                return False
+        return True
 
 
 class Said:
@@ -58,9 +82,13 @@ class Said:
         """Whether the body is server-sent events."""
         return self.headers[0][1] == EVENTS
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield it in one piece."""
-        yield self._body
+    def chunks(self) -> Chunks:
+        """Return it in one piece."""
+
+        async def whole() -> AsyncIterator[bytes]:
+            yield self._body
+
+        return Made(whole())
 
     async def read(self) -> bytes:
         """Return it."""
@@ -106,13 +134,13 @@ class Answered:
         """Whether the body is server-sent events."""
         return self._answer.is_event_stream and self.status < FAILED
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the events as they come."""
+    def chunks(self) -> Chunks:
+        """Return the events as they come."""
         if self._translated is None:
-            async for chunk in self._answer.chunks():
-                yield chunk
-            return
-        stream = self._translated.stream()
+            return self._answer.chunks()
+        return Made(self._translated_chunks(self._translated.stream()))
+
+    async def _translated_chunks(self, stream: StreamTranslation) -> AsyncIterator[bytes]:
         try:
             async for chunk in self._answer.chunks():
                 if said := stream.feed(chunk):

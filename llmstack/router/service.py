@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from llmstack.router.guard import Guard
     from llmstack.router.upstream import Upstream
     from llmstack.swapper.base import Lease, Swapper
+    from llmstack.swapper.planner import MemoryPlan
     from llmstack.swapper.survey import Survey
 
 _log = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ class Service:
     sessions: Sessions = field(default_factory=Sessions)
     metrics: Metrics = field(init=False)
     _warming: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _evicting: tuple[MemoryPlan, frozenset[str], frozenset[str]] | None = None  # what was found last
 
     def __post_init__(self) -> None:
         """Begin to count."""
@@ -133,20 +135,25 @@ class Service:
         backend = self.backends.get(tier.backend)
         if backend is not None:
             return backend.state(tier.name)
-        return self.swapper.states().get(tier.name) or ModelState("remote")
+        return self.swapper.state(tier.name) or ModelState("remote")
 
     def stack_state(self) -> StackState:
         """Return what a decision is given of the tiers."""
-        states, plan = self.swapper.states(), self.found.plan
-        resident = frozenset(name for name, known in states.items() if known.state in {"resident", "loading"})
-        holding = resident & plan.needs.keys()
+        resident = self.swapper.resident()
+        evicting = self._evicting_beside(resident)
         return StackState(
             unavailable=self.unavailable,
             cooling=self.cooldowns.cooling(),
             resident=resident,
-            evicting=frozenset(name for name in plan.needs if not plan.fits(holding | {name})),
+            evicting=evicting,
             factors=self.sessions.factors,
         )
+
+    def _evicting_beside(self, resident: frozenset[str]) -> frozenset[str]:
+        plan = self.found.plan
+        if self._evicting is None or self._evicting[:2] != (plan, resident):
+            self._evicting = (plan, resident, plan.evicting(resident))
+        return self._evicting[2]
 
     async def acquire(self, call: Call) -> Lease:
         """Wait for the right to use the tier of a request.

@@ -8,14 +8,16 @@ import sys
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urlsplit
 
 from llmstack.router.http.client import BrokenError, ServerConnection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
+
+    from llmstack.router.http.client import Sink
 
 CONNECT_S = 10.0
 IDLE_S = 4.0  # llama.cpp closes a connection after 5 s idle
@@ -61,7 +63,7 @@ class Answer:
         """Whether the body is server-sent events."""
         return self.content_type.startswith("text/event-stream")
 
-    def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> Chunks:
         """Return what yields the body as it arrives.
 
         Raises:
@@ -85,8 +87,21 @@ class Answer:
             self._give_back(self._connection)
 
 
+class Chunks(Protocol):
+    """The parts of a body, none of them empty."""
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+
+    async def __anext__(self) -> bytes:
+        """Return the next part; UpstreamError where it broke before its end."""
+
+    async def pass_on(self, sink: Sink) -> bool:
+        """Hand the rest to `sink` as it comes; return whether that was all, or it wants no more for now."""
+
+
 class _Chunks:
-    """The parts of a body; by hand, since a generator costs more for each of them."""
+    """The parts of a server's answer."""
 
     __slots__ = ("_connection",)
 
@@ -104,6 +119,12 @@ class _Chunks:
         if not part:
             raise StopAsyncIteration
         return part
+
+    async def pass_on(self, sink: Sink) -> bool:
+        try:
+            return await self._connection.pass_on(sink)
+        except BrokenError as error:
+            raise UpstreamError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

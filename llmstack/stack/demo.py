@@ -134,6 +134,9 @@ def _install(project: Project, user: UserDirs, env: Mapping[str, str]) -> None:
     names = ("router_port", "swap_port", "litellm_port", "start_port")
     for name, port in zip(names, _free_ports(len(names)), strict=True):
         text = with_value(text, "DEFAULT", name, str(port))
+    # Its requests come from ten conversations within seconds; each is to be seen on its own rung.
+    text = with_value(text, "ROUTING", "sticky", "off")
+    text = with_value(text, "DEFAULT", "kv_cache_gb", "0")  # it leaves nothing in the user's cache
     write_atomic(project.models_ini, text)
     config = parse(text, str(project.models_ini), base=project.state)
     build_demo_models(demo_models_of(config, user.demo_models), again=True)

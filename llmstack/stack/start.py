@@ -105,7 +105,7 @@ def up(
             _clear_way(project, config, found, env, address, store=store)
             spawned = _spawn(project, env, channel, options, address)
     if daemon is not None:
-        already = _already(project, daemon, channel, config, found)
+        already = _already(project, daemon, channel, config, found, options=options)
         _until_healthy(project, daemon, RouterClient(already.url, client.api_key))
         return already
     try:
@@ -159,17 +159,30 @@ def checked(
 
 
 def _already(
-    project: Project, daemon: Daemon, channel: Channel, config: StackConfig, found: Survey
+    project: Project,
+    daemon: Daemon,
+    channel: Channel,
+    config: StackConfig,
+    found: Survey,
+    *,
+    options: StartOptions,
 ) -> Started:
-    """Report a stack that runs; on another channel than asked for it is an error."""
+    """Report a stack that runs; on another channel or address than asked for it is an error."""
     active = read_marker(project.active_channel) or CURRENT
     if active != channel:
         flag = " --next" if channel == NEXT else ""
         raise LlmstackError(
             f"the stack runs on channel {active}, not {channel}", hint=f"switch with `llmstack restart{flag}`"
         )
+    address = router_address(daemon, config)
+    for flag, asked, has in (("host", options.host, address.host), ("port", options.port, address.port)):
+        if asked is not None and asked != has:
+            raise LlmstackError(
+                f"the stack runs on {flag} {has}, not {asked}",
+                hint=f"move it with `llmstack restart --{flag} {asked}`",
+            )
     return Started(
-        url=router_address(daemon, config).url,
+        url=address.url,
         channel=active,
         pid=daemon.identity.pid,
         already=True,

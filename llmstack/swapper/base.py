@@ -150,6 +150,12 @@ class Swapper(Protocol):
     def states(self) -> Mapping[str, ModelState]:
         """Return the state of every tier it serves."""
 
+    def state(self, tier: str) -> ModelState | None:
+        """Return the state of one tier; None where it does not serve it."""
+
+    def resident(self) -> frozenset[str]:
+        """Return the tiers that are loaded, or are being loaded."""
+
     async def load(self, tier: str) -> None:
         """Make a tier resident without a request."""
 

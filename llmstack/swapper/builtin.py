@@ -57,8 +57,8 @@ class BuiltinSwapper(Pool):
     def prompt_cache(self) -> str:
         """What becomes of prompts when a model is stopped, in words."""
         if not self._kv.budget:
-            return "off: kv_cache_gb = 0"
-        return f"on: up to {self._kv.budget / GB:.3g} GB in {self._kv.root}"
+            return "not saved: kv_cache_gb = 0"
+        return f"saved on swap, up to {self._kv.budget / GB:.3g} GB in {self._kv.root}"
 
     async def reload(self, config: StackConfig, found: Survey) -> list[str]:
         """Take up an edited configuration without dropping a request.

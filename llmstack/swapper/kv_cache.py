@@ -58,13 +58,16 @@ class ModelKv:
         """
         if session and slot.session == session:
             return ""
+        if not slot.unsaved and (not session or slots.has(session)):
+            slots.holds(slot, session)  # nothing to exchange
+            return ""
         said = ""
         try:
             async with asyncio.timeout(ENTER_S):
                 if slot.unsaved:
                     await self._save(slot, (await self._engine.held())[slot.index].tokens)
                 slots.holds(slot, "")
-                if session and all(other.session != session for other in slots.all):
+                if session and not slots.has(session):
                     said = await self._restore(slot, session)
         except DamagedError as error:
             said = f"cold: {error.message}"

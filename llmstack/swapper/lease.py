@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from llmstack.swapper.base import NO_DEFAULTS
 
@@ -34,10 +34,23 @@ class Model:
     unwanted: bool = False
     kv: ModelKv | None = None
 
+    @property
+    def full(self) -> bool:
+        """Whether every slot has a request."""
+        return self.leases >= len(self.slots.all)
+
+    def grant(self, session: str) -> Grant:
+        """Give a slot to a request of a conversation."""
+        self.leases += 1
+        return self, self.slots.take(session)
+
     async def save_prompts(self, within_s: float) -> None:
         """Save what its slots hold, before it is stopped."""
         if self.kv is not None:
             await self.kv.leave(self.slots, within_s)
+
+
+Grant: TypeAlias = "tuple[Model, Slot]"
 
 
 @dataclass(slots=True)
@@ -47,14 +60,11 @@ class Request:
     tier: str
     since: float
     session: str = ""
-    granted: asyncio.Future[tuple[Model, Slot]] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    granted: asyncio.Future[Grant] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def grant(self, model: Model) -> None:
         """Give it a slot of a model."""
-        model.leases += 1
-        self.granted.set_result((model, model.slots.take(self.session)))
+        self.granted.set_result(model.grant(self.session))
 
     def refuse(self, error: SwapError) -> None:
         """Tell it why it cannot be served."""
@@ -62,7 +72,7 @@ class Request:
             self.granted.set_exception(error)
 
     @property
-    def lease(self) -> tuple[Model, Slot] | None:
+    def lease(self) -> Grant | None:
         """The model and slot it was granted, if it was."""
         over = self.granted.done() and not self.granted.cancelled() and self.granted.exception() is None
         return self.granted.result() if over else None
@@ -73,7 +83,9 @@ class PoolLease:
 
     Args:
         release: takes it back.
-        request: what was granted.
+        tier: its name.
+        session: the conversation.
+        granted: the model, and its slot.
         pinned: the request names its slot to the engine; else the engine chooses, by what the slots hold.
 
     Attributes:
@@ -82,14 +94,22 @@ class PoolLease:
 
     origin: Literal["engine"] = "engine"
 
-    def __init__(self, release: Callable[[Model], None], request: Request, *, pinned: bool) -> None:
+    def __init__(
+        self,
+        release: Callable[[str, Model], None],
+        tier: str,
+        session: str,
+        granted: Grant,
+        *,
+        pinned: bool,
+    ) -> None:
         self._release = release
-        self._model, self._slot = request.granted.result()
-        self._session = request.session
+        self._model, self._slot = granted
+        self._session = session
         self._pinned = pinned
         self._before: Mapping[int, int] = {}
         self._given_back = False
-        self.tier = self.model = request.tier
+        self.tier = self.model = tier
         self.defaults = NO_DEFAULTS  # llama.cpp has them as flags
         self.kv = ""
 
@@ -161,4 +181,4 @@ class PoolLease:
         if not self._given_back:
             self._given_back = True
             self._model.slots.give_back(self._slot, served=self._pinned)
-            self._release(self._model)
+            self._release(self.tier, self._model)

@@ -168,8 +168,8 @@ class LlamaSwap:
 
     @property
     def prompt_cache(self) -> str:
-        """Off."""
-        return "off: llama-swap stops models without saving what they have read; `swapper = builtin` does"
+        """They are lost."""
+        return "not saved: llama-swap stops models as they are; `swapper = builtin` saves what they have read"
 
     async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> Lease:
         """Wait until a tier is resident and has a place, and return the right to use it."""
@@ -184,6 +184,14 @@ class LlamaSwap:
     def states(self) -> Mapping[str, ModelState]:
         """Return the state of every tier."""
         return self._pool.states()
+
+    def state(self, tier: str) -> ModelState | None:
+        """Return the state of one tier."""
+        return self._pool.state(tier)
+
+    def resident(self) -> frozenset[str]:
+        """Return the tiers that are loaded, or are being loaded."""
+        return self._pool.resident()
 
     async def load(self, tier: str) -> None:
         """Make a tier resident without a request."""

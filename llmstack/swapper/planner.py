@@ -37,6 +37,11 @@ class MemoryPlan:
         """Return whether these may live together; one alone always may."""
         return len(tiers) <= 1 or sum(self.needs[tier] for tier in tiers) <= self.budget
 
+    def evicting(self, resident: Collection[str]) -> frozenset[str]:
+        """Return the tiers that cannot be loaded beside these without unloading another one."""
+        holding = self.needs.keys() & resident
+        return frozenset(name for name in self.needs if not self.fits(holding | {name}))
+
     def exceeds(self, tier: str) -> bool:
         """Return whether a tier is larger than the whole budget (it is still loaded, by itself)."""
         return self.needs[tier] > self.budget

@@ -16,7 +16,7 @@ from llmstack.errors import LlmstackError
 from llmstack.swapper.base import ModelState, SwapError
 from llmstack.swapper.kv_cache import CLOSE_S, LEAVE_S, ModelKv
 from llmstack.swapper.kv_engine import EngineSlots
-from llmstack.swapper.lease import Model, PoolLease, Request
+from llmstack.swapper.lease import Grant, Model, PoolLease, Request
 from llmstack.swapper.schedule import PATIENCE_S, Running, Waiter, schedule
 from llmstack.swapper.slots import Slots
 from llmstack.swapper.terms import Terms
@@ -93,15 +93,25 @@ class Pool:
             raise SwapError("the router is stopping", retry_after=5)
         if tier not in self._target.plan.needs:
             raise SwapError(f"{tier} is none of the tiers that this pool serves")
-        if sum(request.tier == tier for request in self._queue.values()) >= self._limits.queue:
-            raise SwapError(f"{self._limits.queue} requests are waiting for {tier} already", retry_after=10)
-        request = Request(tier, self._clock(), session)
-        await self._granted(request)
-        lease = PoolLease(self._release, request, pinned=pinned)
+        granted = self._at_once(tier, session)
+        if granted is None:
+            if self._waiting(tier) >= self._limits.queue:
+                raise SwapError(
+                    f"{self._limits.queue} requests are waiting for {tier} already", retry_after=10
+                )
+            granted = await self._granted(Request(tier, self._clock(), session))
+        lease = PoolLease(self._release, tier, session, granted, pinned=pinned)
         await lease.prepare()
         return lease
 
-    async def _granted(self, request: Request) -> None:
+    def _at_once(self, tier: str, session: str) -> Grant | None:
+        """Return what `schedule` would grant now, where nobody waits and there is nothing to decide."""
+        model = self._models.get(tier)
+        if self._queue or model is None or model.state != "ready" or model.unwanted or model.full:
+            return None
+        return model.grant(session)
+
+    async def _granted(self, request: Request) -> Grant:
         """Wait in the queue until a request is granted."""
         number = next(self._ids)
         self._queue[number] = request
@@ -115,7 +125,7 @@ class Pool:
             if (granted := request.lease) is not None:  # in the same moment: it must not be lost
                 model, slot = granted
                 model.slots.give_back(slot, served=False)
-                self._release(model)
+                self._release(request.tier, model)
             raise
         finally:
             if self._queue.pop(number, None) is not None:
@@ -124,23 +134,34 @@ class Pool:
             raise SwapError(
                 f"{request.tier} did not become free within {self._limits.wait_s:g} s", retry_after=30
             )
-        request.granted.result()
+        return request.granted.result()
 
-    def _release(self, model: Model) -> None:
+    def _release(self, tier: str, model: Model) -> None:
         """Take a lease back."""
         model.leases -= 1
         model.last_used = self._clock()
-        self._act()
+        # Else there is nothing to decide: nobody waits, and when an idle model expires is known already.
+        expires = self._wake is None and self._terms.ttls.get(tier, 0) > 0  # it may have ended, and be gone
+        if self._queue or model.unwanted or expires or self._terms is not self._target:
+            self._act()
 
     def states(self) -> dict[str, ModelState]:
         """Return the state of every tier."""
-        waiting: dict[str, int] = dict.fromkeys(self._terms.plan.needs, 0)
-        for request in self._queue.values():
-            waiting[request.tier] += 1
-        return {tier: self._state(tier, count) for tier, count in waiting.items()}
+        return {tier: self._state(tier) for tier in self._terms.plan.needs}
 
-    def _state(self, tier: str, waiting: int) -> ModelState:
-        model = self._models.get(tier)
+    def state(self, tier: str) -> ModelState | None:
+        """Return the state of one tier."""
+        return self._state(tier) if tier in self._terms.plan.needs else None
+
+    def resident(self) -> frozenset[str]:
+        """Return the tiers that are loaded, or are being loaded."""
+        return frozenset([tier for tier, model in self._models.items() if model.state != "stopping"])
+
+    def _waiting(self, tier: str) -> int:
+        return sum(request.tier == tier for request in self._queue.values()) if self._queue else 0
+
+    def _state(self, tier: str) -> ModelState:
+        model, waiting = self._models.get(tier), self._waiting(tier)
         if model is None:
             failure = self._failures.get(tier)
             return ModelState("down" if failure else "idle", waiting=waiting, detail=failure or "")

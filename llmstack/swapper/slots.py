@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Slot:
     """One of a server's places for a conversation.
 
@@ -38,6 +38,7 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self.all = [Slot(index) for index in range(count)]
+        self._of: dict[str, Slot] = {}  # by session
         self._turn = 0
 
     def take(self, session: str) -> Slot:
@@ -52,8 +53,9 @@ class Slots:
         Raises:
             ValueError: all are busy.
         """
-        free = [slot for slot in self.all if not slot.busy]
-        taken = min(free, key=lambda slot: (not _belongs(slot, session), bool(slot.session), slot.used))
+        taken = self._of.get(session)
+        if taken is None or taken.busy:
+            taken = min([slot for slot in self.all if not slot.busy], key=_missed)
         taken.busy = True
         return taken
 
@@ -62,9 +64,16 @@ class Slots:
 
         A session has one slot: what it does in a second one meanwhile is nothing to come back to.
         """
-        elsewhere = any(other.session == session and other is not slot for other in self.all)
-        slot.session = "" if elsewhere else session
+        if self._of.get(slot.session) is slot:
+            del self._of[slot.session]
+        slot.session = "" if session in self._of else session
+        if slot.session:
+            self._of[session] = slot
         slot.unsaved = False
+
+    def has(self, session: str) -> bool:
+        """Return whether a slot holds a session's conversation."""
+        return session in self._of
 
     def served(self, session: str, where: Collection[int]) -> None:
         """Note in which slots the engine has served a session's request, where it chose itself.
@@ -92,5 +101,5 @@ class Slots:
         return sorted(waiting, key=lambda slot: -slot.used)
 
 
-def _belongs(slot: Slot, session: str) -> bool:
-    return bool(session) and slot.session == session
+def _missed(slot: Slot) -> tuple[bool, int]:
+    return bool(slot.session), slot.used

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import Backend, Role
@@ -62,17 +62,19 @@ class Survey:
         tiers: by name.
         plan: which gguf tiers may live together.
         budget: where the plan's budget comes from.
+        unavailable: tiers that cannot start, with reason and remedy.
     """
 
     engine: EngineBinary | None
     tiers: Mapping[str, TierSurvey]
     plan: MemoryPlan
     budget: Budget | None = None
+    unavailable: dict[str, str] = field(init=False)
 
-    @property
-    def unavailable(self) -> dict[str, str]:
-        """Tiers that cannot start, with reason and remedy."""
-        return {name: str(found.obstacle) for name, found in self.tiers.items() if found.obstacle is not None}
+    def __post_init__(self) -> None:
+        """Put the obstacles into words: they are asked for with every request."""
+        words = {name: str(each.obstacle) for name, each in self.tiers.items() if each.obstacle is not None}
+        object.__setattr__(self, "unavailable", words)
 
 
 def survey(

@@ -281,11 +281,13 @@ def test_words_are_single_tokens(echo: httpx.Client) -> None:
     assert len(tokens) < len(text) / 4
 
 
-def test_a_long_prompt_before_the_words(echo: httpx.Client) -> None:
+def test_a_long_prompt_before_the_words(tmp_path: Path) -> None:
+    write_echo(tmp_path / "echo.gguf", speaker="code-smart")
     prose = "Read the file, then run all of the tests and report what failed.\n" * 640
     assert len(prose) > 40_000
     conversation = [{"role": "system", "content": prose}, {"role": "user", "content": "still there?"}]
-    assert said(ask(echo, conversation)) == ("[code-smart] You said: still there?", "stop")
+    with server(tmp_path / "echo.gguf", "f16") as client:  # as the demo; q8_0 reads four times as slowly
+        assert said(ask(client, conversation)) == ("[code-smart] You said: still there?", "stop")
 
 
 @pytest.mark.parametrize("prompt", ["x", "def add(a, b):", "word " * 2000])

@@ -193,15 +193,17 @@ class FakeLease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.sleep(0)  # a swapper may have to wait here: it must not be cut short
-        self._swapper.held -= 1
+        try:
+            await asyncio.sleep(0)  # the built-in pool waits here at times; its client may leave meanwhile
+        finally:
+            self._swapper.held -= 1
 
 
 class FakeSwapper:
     """Hands out leases of one server, when told to."""
 
     kind: Literal["builtin", "llama-swap"] = "builtin"
-    prompt_cache = "off: a test"
+    prompt_cache = "not saved: a test"
 
     def __init__(self, url: str = "http://127.0.0.1:1") -> None:
         self.url = url
@@ -231,6 +233,12 @@ class FakeSwapper:
     def states(self) -> Mapping[str, ModelState]:
         up = {name: ModelState("resident", pid=17, port=10_001) for name in self.loaded}
         return {name: ModelState("idle") for name in self.tiers} | up
+
+    def state(self, tier: str) -> ModelState | None:
+        return self.states().get(tier)
+
+    def resident(self) -> frozenset[str]:
+        return frozenset(self.loaded)
 
     async def load(self, tier: str) -> None:
         if self.refuses is not None:

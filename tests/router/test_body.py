@@ -155,6 +155,20 @@ def test_a_slot_is_set_and_nothing_else(body: bytes, after: bytes) -> None:
     assert with_slot(body, 3) == after
 
 
+@pytest.mark.parametrize(
+    ("body", "current", "after"),
+    [
+        (b'{"model":"auto"}', "auto", b'{"id_slot":3,"model":"new"}'),
+        (b' { "a":1,"model" : "auto"}', "auto", b' {"id_slot":3, "a":1,"model" : "new"}'),
+        (b'{"a":[],"model":"auto"}', "auto", b'{"id_slot":3,"a":[],"model":"new"}'),
+        (b'{"a":[], "model":"new"}', "new", b'{"id_slot":3,"a":[], "model":"new"}'),
+        (b"{}", None, b'{"id_slot":3,"model":"new"}'),
+    ],
+)
+def test_model_and_slot_at_once(body: bytes, current: str | None, after: bytes) -> None:
+    assert with_model(body, current, "new", slot=3) == after
+
+
 ADDED = b'{"temperature":0.2,"top_p":0.9'
 
 

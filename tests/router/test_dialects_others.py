@@ -68,7 +68,7 @@ ENVIRONMENT = said("user", "<environment_context>\n<cwd>/x</cwd>\n</environment_
             responses({"type": "computer_call_output", "output": {"type": "computer_screenshot"}}),
             RequestFacts(0, 1000, tool_result_pending=True, images=True),
         ),
-        (responses(RESULT, said("assistant", "ok")), RequestFacts(100, 100)),
+        (responses(RESULT, said("assistant", "ok")), RequestFacts(100, 100, begun=True)),
         (
             responses({"role": "user", "content": [IMAGE]}),
             RequestFacts(0, 1000, 1, images=True),
@@ -246,3 +246,12 @@ def test_any_stream_passes_whole_or_is_held_at_a_closing_mark(chunks: list[bytes
         watch = dialect.watch()
         passed = b"".join(map(watch.feed, chunks))
         assert b"".join(chunks).startswith(passed)
+
+
+@pytest.mark.parametrize("path", [path for path, dialect in dialects().items() if dialect.slots])
+def test_a_slot_of_the_clients_own_is_seen(path: str) -> None:
+    dialect = dialects()[path]
+    body = '{"messages":[],"prompt":"","input":"","x":{"id_slot":1}%s}'
+    assert not dialect.parse((body % "").encode()).names_slot
+    assert dialect.parse((body % ',"id_slot":null').encode()).names_slot
+    assert dialect.parse((body % ',"\\u0069d_slot":2').encode()).names_slot

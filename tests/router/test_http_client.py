@@ -180,6 +180,49 @@ async def test_an_answer_that_is_not_read_to_its_end_is_cancelled() -> None:
         await until(lambda: behind.open == 0, "the connection is closed")
 
 
+async def test_who_wants_no_more_for_now_gets_the_rest_later() -> None:
+    async def much(asked: Asked) -> None:
+        await asked.start_stream()
+        for _ in range(200):
+            await asked.chunk(b"x" * 10_000)
+        await asked.end_stream()
+
+    got, calls = 0, 0
+
+    def take(part: bytes) -> bool:
+        nonlocal got
+        got += len(part)
+        return False
+
+    async with client(much) as (upstream, behind):
+        async with asyncio.timeout(10), await upstream.send("POST", behind.url, {}, b"{}") as answer:
+            while not await answer.chunks().pass_on(take):
+                calls += 1
+        assert (got, calls > 1) == (2_000_000, True)
+
+
+async def test_a_bug_in_what_takes_the_parts_is_seen() -> None:
+    said = asyncio.Event()
+
+    def breaks(part: bytes) -> bool:
+        if part == b"1":
+            said.set()
+            return True
+        raise ZeroDivisionError
+
+    async def script(asked: Asked) -> None:
+        await asked.start_stream()
+        await asked.chunk(b"1")
+        await said.wait()
+        await asked.chunk(b"2")
+
+    async with client(script) as (upstream, behind):
+        async with asyncio.timeout(10), await upstream.send("POST", behind.url, {}, b"{}") as answer:
+            with pytest.raises(ZeroDivisionError):
+                await answer.chunks().pass_on(breaks)
+        await until(lambda: behind.open == 0, "the connection is closed")
+
+
 async def test_nobody_listens() -> None:
     upstream = Upstream()
     with pytest.raises(UpstreamError, match="cannot connect"):

@@ -63,6 +63,18 @@ def test_start_twice_is_one_start(shared: CliProject) -> None:
     assert shared.pid() == pid
 
 
+def test_start_elsewhere_than_it_runs_is_an_error(shared: CliProject) -> None:
+    pid = shared.pid()
+    for flag, value, has in (("host", "127.0.0.2", "127.0.0.1"), ("port", "1", shared.port)):
+        again = shared.run("start", f"--{flag}", value)
+        assert again.code == 1
+        assert again.err == (
+            f"error: the stack runs on {flag} {has}, not {value}\n"
+            f"hint: move it with `llmstack restart --{flag} {value}`\n"
+        )
+    assert shared.pid() == pid
+
+
 def test_two_starts_at_once_make_one_router(project: CliProject) -> None:
     project.install()
     both = [project.popen("start", "--detach") for _ in range(2)]
@@ -365,6 +377,12 @@ def test_beyond_loopback_it_wants_a_key(project: CliProject) -> None:
     headers = {"authorization": "Bearer planted-key"}
     assert httpx.get(f"{project.url}/models.ini", headers=headers).status_code == 200
     assert project.status()["router"]["healthy"]
+    del project.env["LLMSTACK_API_KEY"]
+    assert "wants the key of $LLMSTACK_API_KEY" in project.run("status").out
+    assert "llmstack start" not in project.run("status").err
+    assert project.run("ask", "hello").err.endswith(
+        "hint: export that variable with the key that the router was started with\n"
+    )
 
 
 def test_nonsense_in_a_pid_file_is_an_error_not_a_signal(project: CliProject) -> None:

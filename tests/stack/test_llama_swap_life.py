@@ -109,7 +109,7 @@ def test_start_serves_and_stop_leaves_nothing(project: CliProject) -> None:
     assert psutil.Process(fast["pid"]).is_running()
     shown = project.run("status").out
     assert f"swapper  llama-swap (pid {about['pid']}, port {about['port']}), bundled llama.cpp" in shown
-    assert "prompts  saved on swap: off: llama-swap stops models" in shown
+    assert "prompts  not saved: llama-swap stops models" in shown
     assert project.run("stop").check().err == "stopped\n"
     assert not project.processes()
     assert not below_llama_swap(project)

@@ -104,7 +104,7 @@ class Model:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            process_group=0,
+            start_new_session=True,
         )
         self.reading = asyncio.create_task(self._read(process))
         async with aiohttp.ClientSession() as session:

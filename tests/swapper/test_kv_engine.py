@@ -161,11 +161,11 @@ async def test_a_place_that_cannot_be_written_costs_the_cache_and_nothing_else(
 
 async def test_it_can_be_switched_off_and_short_prompts_are_left_alone(models: Path, tmp_path: Path) -> None:
     async with swapping(tmp_path / "off", models, kv_gb=0) as swapper:
-        assert swapper.prompt_cache == "off: kv_cache_gb = 0"
+        assert swapper.prompt_cache == "not saved: kv_cache_gb = 0"
         await talk("x").turn(swapper, "one?")
     assert not (tmp_path / "off" / "kv").exists()
     async with swapping(tmp_path / "on", models) as swapper:
-        assert swapper.prompt_cache == f"on: up to 1 GB in {tmp_path / 'on' / 'kv'}"
+        assert swapper.prompt_cache == f"saved on swap, up to 1 GB in {tmp_path / 'on' / 'kv'}"
         await Talk("x").turn(swapper, "hi")
     assert not list((tmp_path / "on" / "kv").glob("*/*.kv"))
 

@@ -22,6 +22,7 @@ class ParsedRequest:
         session: the conversation it says it belongs to; None where the body names none.
         opening: digest of what a conversation keeps while it grows, the system prompt and the first words of
             the human; empty where there is neither.
+        names_slot: the body has an `id_slot` of its own.
     """
 
     model: str | None
@@ -29,6 +30,7 @@ class ParsedRequest:
     facts: RequestFacts
     session: str | None = None
     opening: str = ""
+    names_slot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

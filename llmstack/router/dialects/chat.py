@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from llmstack.router.dialects.base import ParsedRequest
 from llmstack.router.dialects.openai import Openai
-from llmstack.router.dialects.reading import NULL, SYSTEM_ROLES, Transcript, decode
+from llmstack.router.dialects.reading import ABSENT, NULL, SYSTEM_ROLES, Transcript, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _FILES = frozenset(("input_audio", "file"))
 
 
-class _Part(msgspec.Struct):
+class _Part(msgspec.Struct, gc=False):
     type: str = ""
     text: str | None = None
     refusal: str | None = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     role: str = ""
     content: str | list[_Part] | None = None
     reasoning_content: msgspec.Raw = msgspec.Raw()
@@ -29,6 +34,7 @@ class _Chat(msgspec.Struct):
     messages: list[_Message]
     model: str | None = None
     stream: bool | None = None
+    id_slot: msgspec.Raw = ABSENT
     tools: msgspec.Raw = msgspec.Raw()
     functions: msgspec.Raw = msgspec.Raw()
     max_tokens: int | None = None
@@ -55,29 +61,30 @@ class OpenaiChat(Openai):
             facts,
             session=request.prompt_cache_key or None,
             opening=said.opening,
+            names_slot=bool(request.id_slot),
         )
 
 
 def _read(message: _Message, said: Transcript) -> None:
-    text, images, files = _content(message.content)
+    text, images, files = message.content, 0, 0
+    if not isinstance(text, str):
+        text, images, files = _content(text or ())
     said.unsaid += len(message.tool_calls) + len(message.function_call) + len(message.reasoning_content)
-    if message.role in SYSTEM_ROLES:
-        said.instructed(text)
-    elif message.role == "user":
+    if message.role == "user":
         said.heard(text, images=images, files=files)
+    elif message.role in SYSTEM_ROLES:
+        said.instructed(text)
     elif message.role in {"tool", "function"}:
         said.returned(text, images=images)
     else:
         said.answered(text)
 
 
-def _content(content: str | list[_Part] | None) -> tuple[str, int, int]:
+def _content(parts: Sequence[_Part]) -> tuple[str, int, int]:
     """Return the text of a message, and how many pictures and other files it has."""
-    if content is None or isinstance(content, str):
-        return content or "", 0, 0
-    text = "\n".join(said for part in content if (said := part.text or part.refusal))
-    images = sum(part.type == "image_url" for part in content)
-    return text, images, sum(part.type in _FILES for part in content)
+    text = "\n".join(said for part in parts if (said := part.text or part.refusal))
+    images = sum(part.type == "image_url" for part in parts)
+    return text, images, sum(part.type in _FILES for part in parts)
 
 
 _CHAT = msgspec.json.Decoder(_Chat)

@@ -9,7 +9,7 @@ import msgspec
 from llmstack.policy.facts import RequestFacts, tokens, without_harness
 from llmstack.router.dialects.base import ParsedRequest
 from llmstack.router.dialects.openai import Openai
-from llmstack.router.dialects.reading import decode, sizes
+from llmstack.router.dialects.reading import ABSENT, decode, sizes
 
 
 class _Completion(msgspec.Struct):
@@ -17,6 +17,7 @@ class _Completion(msgspec.Struct):
     suffix: str | None = None
     model: str | None = None
     stream: bool | None = None
+    id_slot: msgspec.Raw = ABSENT
     max_tokens: int | None = None
 
 
@@ -35,7 +36,7 @@ class OpenaiCompletion(Openai):
             output_tokens=max(0, request.max_tokens or 0),
             task="infill" if request.suffix else "chat",
         )
-        return ParsedRequest(request.model, bool(request.stream), facts)
+        return ParsedRequest(request.model, bool(request.stream), facts, names_slot=bool(request.id_slot))
 
 
 def _last(prompt: str | list[Any] | None) -> str:

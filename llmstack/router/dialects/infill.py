@@ -10,7 +10,7 @@ import msgspec
 from llmstack.policy.facts import RequestFacts, tokens
 from llmstack.router.dialects.base import ParsedRequest
 from llmstack.router.dialects.openai import Openai
-from llmstack.router.dialects.reading import decode
+from llmstack.router.dialects.reading import ABSENT, decode
 from llmstack.router.dialects.stream import EndWatch
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class _Infill(msgspec.Struct):
     prompt: str | None = None
     model: str | None = None
     stream: bool | None = None
+    id_slot: msgspec.Raw = ABSENT
     n_predict: int | None = None
 
 
@@ -48,7 +49,7 @@ class Infill(Openai):
             output_tokens=max(0, request.n_predict or 0),
             task="infill",
         )
-        return ParsedRequest(request.model, bool(request.stream), facts)
+        return ParsedRequest(request.model, bool(request.stream), facts, names_slot=bool(request.id_slot))
 
     def watch(self) -> StreamWatch:
         """Return what waits for the last event."""

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 SYSTEM_ROLES = frozenset(("system", "developer"))
 NULL = 4  # bytes of `null`: a raw member that is no longer says nothing
+ABSENT = msgspec.Raw()
 
 # Of a system prompt, enough to tell agents apart; what changes (git status, a listing) stands further down.
 _OPENING_CHARACTERS = 4096
@@ -53,6 +54,7 @@ class Transcript:
         files: sounds and documents, which cost what a picture does.
         words: of each turn of the human's, without harness text.
         pending: the last message is the result of a tool.
+        begun: the model has said something already.
     """
 
     characters: int = 0
@@ -61,6 +63,7 @@ class Transcript:
     files: int = 0
     words: list[str] = field(default_factory=list)
     pending: bool = False
+    begun: bool = False
     _system: list[str] = field(default_factory=list)
 
     def instructed(self, text: str) -> None:
@@ -83,6 +86,7 @@ class Transcript:
         """Add a message of the model's."""
         self.characters += len(text)
         self.pending = False
+        self.begun = True
 
     def returned(self, text: str, *, images: int = 0) -> None:
         """Add the result of a tool."""
@@ -102,6 +106,7 @@ class Transcript:
             output_tokens=max(0, output_tokens or 0),
             images=self.images > 0,
             tools=tools,
+            begun=self.begun,
         )
 
     @property

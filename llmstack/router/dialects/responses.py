@@ -10,7 +10,7 @@ import msgspec
 
 from llmstack.router.dialects.base import ParsedRequest
 from llmstack.router.dialects.openai import Openai, error_object
-from llmstack.router.dialects.reading import NULL, SYSTEM_ROLES, Transcript, decode
+from llmstack.router.dialects.reading import ABSENT, NULL, SYSTEM_ROLES, Transcript, decode
 from llmstack.router.dialects.stream import EndWatch
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class _Response(msgspec.Struct):
     instructions: str | None = None
     model: str | None = None
     stream: bool | None = None
+    id_slot: msgspec.Raw = ABSENT
     tools: msgspec.Raw = msgspec.Raw()
     max_output_tokens: int | None = None
     prompt_cache_key: str | None = None
@@ -70,7 +71,12 @@ class Responses(Openai):
             _read(item, said)
         facts = said.facts(output_tokens=request.max_output_tokens, tools=len(request.tools) > NULL)
         return ParsedRequest(
-            request.model, bool(request.stream), facts, session=_session(request), opening=said.opening
+            request.model,
+            bool(request.stream),
+            facts,
+            session=_session(request),
+            opening=said.opening,
+            names_slot=bool(request.id_slot),
         )
 
     def error_event(self, report: FailureReport) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Literal
 
 import msgspec
@@ -86,10 +85,10 @@ def _usage(said: _Said, before: Usage | None) -> Usage | None:
     completion = said.output_tokens if completion is None else completion
     if prompt is None and completion is None:
         return before
-    now = before or Usage(0, 0)
-    if prompt is not None:
-        now = replace(now, prompt=prompt, cached=cached or 0)
-    return replace(now, completion=completion) if completion is not None else now
+    known = before or Usage(0, 0)
+    if prompt is None:
+        prompt, cached = known.prompt, known.cached
+    return Usage(prompt, known.completion if completion is None else completion, cached or 0)
 
 
 class EndWatch:
@@ -116,11 +115,28 @@ class EndWatch:
         self._ending = self._held = False
         self._recent = b"\n"  # an event may start the stream
         self._name = f'"{member}"'.encode()
+        self._marks = (*hints, self._name)
+        self._between = True  # nothing is begun, and an event may start
         self._object = re.compile(self._name + _OBJECT)
         self._begun = b""  # a `usage` that was cut
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what may be passed on: all of it, or what stands before an early closing mark."""
+        if self._between and chunk.endswith(b"\n\n"):  # nearly always: whole events, none of them a mark
+            for mark in self._marks:
+                if mark in chunk:
+                    break
+            else:
+                return chunk
+        passed = self._look(chunk)
+        self._between = not (self._begun or self._held or self._ending or self.complete) and chunk.endswith(
+            b"\n\n"
+        )
+        if self._between:
+            self._recent = b"\n"
+        return passed
+
+    def _look(self, chunk: bytes) -> bytes:
         if self._held:
             return b""
         window = self._recent + chunk

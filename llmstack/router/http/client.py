@@ -11,6 +11,8 @@ import httptools
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Sink = Callable[[bytes], bool]  # takes a part of a body; False where it wants no more for now
+
 HEAD_BYTES = 128 * 1024  # of an answer
 HIGH_BYTES = 256 * 1024  # of a body that nobody has taken yet; the server is held back there
 _INFORMATION, _OK, _SWITCHING = 100, 200, 101
@@ -54,6 +56,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._busy = self._paused = self._ready = self._until_eof = self._no_body = False
         self._keep = False
         self._error: BrokenError | None = None
+        self._sink: Sink | None = None
         self.status = 0
         self.headers: list[tuple[str, str]] = []
         self.complete = False
@@ -95,10 +98,13 @@ class ServerConnection(asyncio.BufferedProtocol):
             self._fail(f"what it sent is not HTTP ({_reason(error)})")
         if not self._ready and self._head_bytes > HEAD_BYTES:
             self._fail(f"the headers of its answer are longer than {HEAD_BYTES} bytes")
+        if self._sink is not None and self._parts:
+            self._hand_over(self._sink)
         if self._waiting_bytes > HIGH_BYTES and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
+        if self._sink is None or self.complete or self._error is not None:
+            self._wake()
 
     # From the parser
 
@@ -194,6 +200,44 @@ class ServerConnection(asyncio.BufferedProtocol):
             if self._error is not None:
                 raise self._error
             await self._wait()
+        return self._taken()
+
+    async def pass_on(self, sink: Sink) -> bool:
+        """Hand the rest of the body to `sink` as it comes.
+
+        That happens as soon as it is read: to wake a task for each part costs as much as to pass it on.
+
+        Returns:
+            Whether that was all: False where `sink` wanted no more for now, and what comes meanwhile waits.
+
+        Raises:
+            BrokenError: it broke before its end.
+        """
+        if self._parts and not sink(self._taken()):
+            return False
+        self._sink = sink
+        try:
+            while not self.complete:
+                if self._error is not None:
+                    raise self._error
+                await self._wait()
+                if self._sink is None:
+                    return False
+        finally:
+            self._sink = None
+        return True
+
+    def _hand_over(self, sink: Sink) -> None:
+        try:
+            if sink(self._taken()):
+                return
+        except Exception as error:  # noqa: BLE001 - whoever waits for the end of the body is to see it
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
+        self._sink = None
+
+    def _taken(self) -> bytes:
+        """Return what has come, and let more come."""
         parts = self._parts
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         self._parts = []

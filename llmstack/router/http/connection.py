@@ -355,9 +355,14 @@ class Connection(asyncio.BufferedProtocol):
         else:
             transport.writelines(parts)
 
+    @property
+    def congested(self) -> bool:
+        """Whether the client does not read."""
+        return self._paused and self._transport is not None
+
     async def drained(self) -> None:
         """Wait while the client does not read."""
-        while self._paused and self._transport is not None:
+        while self.congested:
             self._resumed = asyncio.get_running_loop().create_future()
             await self._resumed
 

@@ -1,0 +1,173 @@
+"""Many requests to model servers that fail: `python tests/benchmarks/faults.py --requests 10000`.
+
+Each with an API, a fault and a phase drawn from a fixed seed; some clients leave. Fails where a request
+hangs, where a stream ends as if it were whole and is not, or where a task, connection or descriptor is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import collections
+import contextlib
+import json
+import random
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from router.faults import APIS, BEFORE_CONTENT, Api, cut_in_the_middle, reset_in_the_middle
+from router.harness import Asked, stack, until
+
+if TYPE_CHECKING:
+    from router.harness import Running
+
+AT_ONCE = 20
+DEADLINE_S = 20.0
+PATHS = {
+    "chat": "/v1/chat/completions",
+    "completion": "/v1/completions",
+    "responses": "/v1/responses",
+    "messages": "/v1/messages",
+}
+BODY = {"messages": [{"role": "user", "content": "x"}], "prompt": "x", "input": "x", "max_tokens": 9}
+PROPER_ENDS = (b'"finish_reason": "stop"', b"response.completed", b"message_stop")
+FAULTS = ("before", "cut", "dropped", "drip", "hang", "whole")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request: what it asks, how its server fails, and after how many bytes its client leaves."""
+
+    name: str
+    stream: bool
+    fault: str
+    choice: int
+    leaves: bool
+
+    @property
+    def api(self) -> Api:
+        return APIS[self.name]
+
+
+def drawn(chance: random.Random) -> Case:
+    return Case(
+        chance.choice(sorted(PATHS)),
+        stream=chance.random() < 0.6,
+        fault=chance.choice(FAULTS),
+        choice=chance.randrange(1000),
+        leaves=chance.random() < 0.15,
+    )
+
+
+async def serve(asked: Asked, case: Case) -> None:
+    """Answer as the case says."""
+    whole = b"".join(case.api.events) if case.stream else json.dumps(case.api.whole).encode()
+    cut = case.choice % len(whole)
+    if case.fault == "hang":
+        await asked.until_hung_up()
+    elif case.fault == "before":
+        await BEFORE_CONTENT[case.choice % len(BEFORE_CONTENT)](asked, whole)
+    elif not case.stream:
+        if case.fault in {"cut", "dropped"}:
+            await (cut_in_the_middle if case.fault == "cut" else reset_in_the_middle)(asked, whole)
+        else:
+            await asked.answer(whole)
+    else:
+        await asked.start_stream()
+        if case.fault in {"cut", "dropped"}:
+            await asked.chunk(whole[:cut] or b":\n\n")
+            asked.close() if case.fault == "cut" else asked.reset()
+            return
+        step = 7 if case.fault == "drip" else len(whole)
+        for at in range(0, len(whole), step):
+            await asked.chunk(whole[at : at + step])
+        await asked.end_stream()
+
+
+async def ask(running: Running, case: Case) -> str:
+    """Send one request; return how it ended."""
+    body = json.dumps({**BODY, "model": "auto", "stream": case.stream, "case": case.__dict__}).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    try:
+        head = f"POST {PATHS[case.name]} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+        writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        if case.leaves or case.fault == "hang":
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(case.choice / 10_000):
+                    await reader.read()
+            return "client left"
+        async with asyncio.timeout(DEADLINE_S):
+            answer = await reader.read()
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+    return outcome(answer, case)
+
+
+def outcome(answer: bytes, case: Case) -> str:
+    status = int(answer.split()[1])
+    if status >= 400:
+        return "error" if answer.partition(b"\r\n\r\n")[2] else f"mute error {status}"
+    if not case.stream:
+        return "whole"
+    if b'"error"' in answer:
+        return "error event"
+    return "whole" if any(end in answer for end in PROPER_ENDS) else "SILENT CUT"
+
+
+def left() -> tuple[int, int]:
+    """Tasks and descriptors of this process, which the router is in."""
+    descriptors = len(list(Path("/proc/self/fd").iterdir())) if sys.platform == "linux" else 0
+    return len(asyncio.all_tasks()), descriptors
+
+
+async def run(requests: int, seed: int) -> collections.Counter[str]:
+    """Send the requests; return how many ended in which way.
+
+    Raises:
+        AssertionError: something is left, or ended as it must not.
+    """
+    seen: collections.Counter[str] = collections.Counter()
+
+    async def script(asked: Asked) -> None:
+        await serve(asked, Case(**json.loads(asked.body)["case"]))
+
+    async with stack(script) as (running, behind):
+        before = left()
+
+        async def worker(number: int) -> None:
+            chance = random.Random(seed * 1000 + number)  # noqa: S311 - no secret
+            for _ in range(requests // AT_ONCE):
+                case = drawn(chance)
+                seen[await ask(running, case)] += 1
+
+        await asyncio.gather(*map(worker, range(AT_ONCE)))
+        await running.idle()
+        await until(lambda: not behind.open or left()[0] <= before[0] + behind.open, "its tasks have ended")
+        kept = behind.open  # idle connections to the server, kept for the next request
+        tasks, descriptors = left()
+        assert tasks <= before[0] + 2 * kept, f"tasks {before[0]} -> {tasks}"
+        assert descriptors <= before[1] + 2 * kept, f"descriptors {before[1]} -> {descriptors}, {kept} kept"
+    bad = [name for name in seen if name.isupper() or name.startswith("mute")]
+    assert not bad, f"{bad}: {seen}"
+    return seen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options: Any = parser.parse_args()
+    began = time.monotonic()
+    seen = asyncio.run(run(options.requests, options.seed))
+    print(f"{sum(seen.values())} requests in {time.monotonic() - began:.0f} s: {dict(seen)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""How soon an idle tiny model answers: `python tests/benchmarks/first_token.py`.
+
+The engine alone is timed from its exec to the first token, asked as often as it can be; then the same model
+as an idle tier of a router, from the request to its first token. Both in turns, so that a machine that gets
+slower does so for both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.forwarding import free_port, wait_for
+
+from llmstack.config import load
+from llmstack.engine.binary import find_engine
+from llmstack.engine.command import server_env, server_flags
+from llmstack.engine.tiny import write_echo
+
+PATH = "/v1/chat/completions"
+
+
+async def first_token(port: int, model: str, key: str, deadline_s: float = 30.0) -> float:
+    """Return when the first token came, asking again until something answers."""
+    body = json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": "hi"}]})
+    head = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\nconnection: close\r\n"
+    data = f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
+    ends = time.perf_counter() + deadline_s
+    while time.perf_counter() < ends:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.003)
+            continue
+        try:
+            writer.write(data)
+            if (await reader.readline()).startswith(b"HTTP/1.1 200"):
+                await reader.readuntil(b'"content":"')
+                return time.perf_counter()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+        await asyncio.sleep(0.003)
+    raise RuntimeError("no token came")
+
+
+def alone(argv: tuple[str, ...], env: dict[str, str], port: int) -> float:
+    """Return the seconds from exec to the first token of an engine of its own."""
+    began = time.perf_counter()
+    with subprocess.Popen(
+        argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as engine:
+        try:
+            return asyncio.run(first_token(port, "tier", env["LLAMA_API_KEY"])) - began
+        finally:
+            engine.terminate()
+
+
+def through(port: int) -> float:
+    """Return the seconds from a request for the idle tier to its first token."""
+    began = time.perf_counter()
+    took = asyncio.run(first_token(port, "tier", "")) - began
+    asyncio.run(unload(port))
+    return took
+
+
+async def unload(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /llmstack/unload/tier HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    if not answer.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(answer.decode())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        directory, port, own = Path(name), free_port(), free_port()
+        write_echo(directory / "tier.gguf", speaker="tier")
+        (directory / ".llmstack").mkdir()
+        ini = directory / ".llmstack" / "models.ini"
+        ini.write_text(
+            f"[DEFAULT]\nrouter_port = {port}\nstart_port = {free_port()}\nswap_port = {free_port()}\n"
+            f"litellm_port = {free_port()}\nswapper = builtin\n"
+            f"[tier]\npath = {directory / 'tier.gguf'}\nctx_size = 4k\nrole = agent\n"
+        )
+        engine, tier = find_engine(os.environ), load(ini).tiers["tier"]
+        env = server_env(os.environ, api_key="key")
+        argv = engine.argv(server_flags(tier, directory / "tier.gguf", host="127.0.0.1", port=own))
+        router = subprocess.Popen(
+            [sys.executable, "-m", "llmstack.router", "--work-dir", name], stdin=subprocess.DEVNULL
+        )
+        try:
+            wait_for(port)
+            pairs = [(alone(argv, env, own), through(port)) for _ in range(options.rounds + 1)][1:]
+        finally:
+            router.terminate()
+            router.wait()
+    for what, times in zip(("engine alone", "router"), zip(*pairs, strict=True), strict=True):
+        print(f"{what:<14} median {statistics.median(times) * 1e3:.0f} ms, least {min(times) * 1e3:.0f} ms")
+    print(f"ratio {statistics.median(there / here for here, there in pairs):.2f} (median of the pairs)")
+
+
+if __name__ == "__main__":
+    main()
