@@ -51,7 +51,6 @@ class RequestFacts:
         task: what is asked for; `infill` is text between a prefix and a suffix.
         images: the model must be able to see.
         tools: the request offers tools.
-        begun: the model has said something in it already.
     """
 
     conversation_tokens: int = 0
@@ -63,7 +62,6 @@ class RequestFacts:
     task: Task = "chat"
     images: bool = False
     tools: bool = False
-    begun: bool = False
 
 
 def tokens(characters: int) -> int:

@@ -173,7 +173,10 @@ def _agent(tiers: list[Tier]) -> Tier | None:
 
 
 def _new(case: _Case) -> tuple[Tier | None, str]:
-    return (None, "it is known") if case.session.tier else _fresh(case)
+    """Begin as the ladder says; a first turn is a beginning, whatever was sent under the same name before."""
+    facts = case.facts
+    begins = facts.user_turns <= 1 and not facts.tool_result_pending
+    return (case.able[0], _AS_LADDER) if begins or not case.session.tier else (None, "it is known")
 
 
 def _left(case: _Case) -> tuple[Tier | None, str]:

@@ -50,7 +50,7 @@ FULL = StackState(resident=frozenset({"fast", "ultra"}), evicting=frozenset({"ag
     ("facts", "session", "state", "tier", "by"),
     [
         (said(10_000), None, FREE, "ultra", "new"),
-        (said(40_000), None, FREE, "agent", "new"),  # a tool loop begins: the ladder has fast
+        (said(40_000), None, FREE, "fast", "new"),
         (said(40_000, tools=False), None, FREE, "fast", "new"),
         (said(40_000, tool_result_pending=True), with_("ultra", 38_000), FREE, "ultra", "pending"),
         (said(40_000, tool_result_pending=True), with_("fast", 38_000), FREE, "fast", "pending"),
@@ -62,7 +62,7 @@ FULL = StackState(resident=frozenset({"fast", "ultra"}), evicting=frozenset({"ag
         (said(28_000), with_("agent", 32_001), FREE, "agent", "stays"),
         (said(40_000), with_("agent", 39_000), FREE, "agent", "stays"),
         (said(11_000), with_("agent", 40_000), FREE, "ultra", "rises"),
-        (said(20_000, user_turns=1), with_("fast", 40_000), FREE, "agent", "rises"),
+        (said(20_000, user_turns=1), with_("fast", 40_000), FREE, "agent", "new"),  # a beginning
         (said(25_000), with_("ultra", 40_000), FREE, "agent", "cold"),  # compacted
         (said(40_000, user_turns=10), with_("fast", 39_000), FREE, "agent", "rises"),
         (said(80_000, tool_result_pending=True), with_("agent", 60_000), FREE, "fast", "left"),
@@ -108,7 +108,7 @@ def test_no_ceiling_is_worth_unloading_a_model_for() -> None:
         "stays: with ultra; the ladder says mid: 30000 <= 32000 tokens",
     )
     new = decide(said(30_000), local, FULL)
-    assert (new.tier, new.reason) == ("ultra", "new: agent would unload ultra, which serves as well")
+    assert (new.tier, new.reason) == ("agent", "mid: 30000 <= 32000 tokens"), "a beginning is the ladder's"
     assert decide(said(30_000), local, StackState(evicting=frozenset({"agent"}))).tier == "agent"
     weaker = StackState(resident=frozenset({"fast", "agent"}), evicting=frozenset({"ultra"}))
     assert decide(said(10_000), local, weaker).tier == "ultra"

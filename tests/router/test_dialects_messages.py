@@ -55,9 +55,7 @@ def result(content: Any) -> dict[str, Any]:
         # tool results
         (
             messages(user(text("go")), {"role": "assistant", "content": [CALL]}, user(result("r" * 398))),
-            RequestFacts(
-                100, (400 + CALL_SIZE) // 4, 1, tool_result_pending=True, last_words="go", begun=True
-            ),
+            RequestFacts(100, (400 + CALL_SIZE) // 4, 1, tool_result_pending=True, last_words="go"),
         ),
         (
             messages(user(text("go")), user(result([text("r" * 8), IMAGE]))),
@@ -75,7 +73,7 @@ def result(content: Any) -> dict[str, Any]:
         ),
         (
             messages(user(text("a")), user(result("b")), {"role": "assistant", "content": "c"}),
-            RequestFacts(0, 0, 1, last_words="a", begun=True),
+            RequestFacts(0, 0, 1, last_words="a"),
         ),
         # what is looked at
         (messages(user(IMAGE)), RequestFacts(0, 1000, 1, images=True)),
@@ -84,7 +82,7 @@ def result(content: Any) -> dict[str, Any]:
         # what else the model reads
         (
             messages({"role": "assistant", "content": [{"type": "thinking", "thinking": "t" * 398}]}),
-            RequestFacts(0, 100, begun=True),
+            RequestFacts(0, 100),
         ),
         (
             messages(user(text("abcd")), tools=["t" * 396]),

@@ -65,7 +65,6 @@ REMINDER = "<system-reminder>[ultra]</system-reminder>"
                 1,
                 tool_result_pending=True,
                 last_words="[ultra] go",
-                begun=True,
             ),
         ),
         (
@@ -74,18 +73,18 @@ REMINDER = "<system-reminder>[ultra]</system-reminder>"
         ),
         (
             chat(user("one"), {"role": "assistant", "content": "ok"}, user("two")),
-            RequestFacts(2, 2, 2, last_words="two", begun=True),
+            RequestFacts(2, 2, 2, last_words="two"),
         ),
         # what the model reads besides
         (chat(user("abcd"), tools=["t" * 396]), RequestFacts(1, 101, 1, last_words="abcd", tools=True)),
         (chat(user("abcd"), functions=["t" * 396]), RequestFacts(1, 101, 1, last_words="abcd", tools=True)),
         (
             chat(user("abcd"), {"role": "assistant", "content": None, "reasoning_content": "r" * 398}),
-            RequestFacts(1, 101, 1, last_words="abcd", begun=True),
+            RequestFacts(1, 101, 1, last_words="abcd"),
         ),
         (
             chat({"role": "assistant", "content": [{"type": "refusal", "refusal": "no!!"}]}),
-            RequestFacts(1, 1, begun=True),
+            RequestFacts(1, 1),
         ),
         (chat(user("abcd"), max_tokens=7), RequestFacts(1, 1, 1, last_words="abcd", output_tokens=7)),
         (

@@ -68,7 +68,7 @@ ENVIRONMENT = said("user", "<environment_context>\n<cwd>/x</cwd>\n</environment_
             responses({"type": "computer_call_output", "output": {"type": "computer_screenshot"}}),
             RequestFacts(0, 1000, tool_result_pending=True, images=True),
         ),
-        (responses(RESULT, said("assistant", "ok")), RequestFacts(100, 100, begun=True)),
+        (responses(RESULT, said("assistant", "ok")), RequestFacts(100, 100)),
         (
             responses({"role": "user", "content": [IMAGE]}),
             RequestFacts(0, 1000, 1, images=True),

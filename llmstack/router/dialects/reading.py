@@ -54,7 +54,6 @@ class Transcript:
         files: sounds and documents, which cost what a picture does.
         words: of each turn of the human's, without harness text.
         pending: the last message is the result of a tool.
-        begun: the model has said something already.
     """
 
     characters: int = 0
@@ -63,7 +62,6 @@ class Transcript:
     files: int = 0
     words: list[str] = field(default_factory=list)
     pending: bool = False
-    begun: bool = False
     _system: list[str] = field(default_factory=list)
 
     def instructed(self, text: str) -> None:
@@ -86,7 +84,6 @@ class Transcript:
         """Add a message of the model's."""
         self.characters += len(text)
         self.pending = False
-        self.begun = True
 
     def returned(self, text: str, *, images: int = 0) -> None:
         """Add the result of a tool."""
@@ -106,7 +103,6 @@ class Transcript:
             output_tokens=max(0, output_tokens or 0),
             images=self.images > 0,
             tools=tools,
-            begun=self.begun,
         )
 
     @property
