@@ -155,7 +155,8 @@ class App:
         try:
             await forward(exchange, call, service, self._waits)
         except asyncio.CancelledError:
-            call.failed("client_gone", "client")
+            if not call.told_all:
+                call.failed("client_gone", "client")
             if not self._draining:
                 raise
             call.failed(_STOPPING.code, "router")

@@ -32,6 +32,7 @@ class Call:
         id: names this request in the log and in the answer.
         first_byte_s: seconds from arrival to the first byte of content; None before that.
         usage: tokens, as the server counted them; `cost_usd` what LiteLLM says that they cost.
+        told_all: the client has the whole of a stream; some leave before its connection's end.
         outcome: `ok`, or the code of the failure; `origin` who failed.
     """
 
@@ -50,6 +51,7 @@ class Call:
     first_byte_s: float | None = None
     usage: Usage | None = None
     cost_usd: float = 0.0
+    told_all: bool = False
     outcome: str = "ok"
     origin: str = ""
     notes: list[tuple[str, str]] = field(default_factory=list)

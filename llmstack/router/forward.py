@@ -211,8 +211,10 @@ class _Forwarding:
         if not exchange.started:
             await exchange.start(answer.status, [*answer.headers, *call.headers])
         watch = call.dialect.watch()
-        await _pass_events(exchange, watch, first, chunks)
-        call.usage = watch.usage
+        try:
+            await _pass_events(exchange, watch, first, chunks)
+        finally:
+            call.usage, call.told_all = watch.usage, watch.complete
         if not watch.complete:
             text = f"{call.tier} ended its answer in mid-stream, without a finish reason"
             raise RequestFailedError(FailureReport(502, "stream_cut", text, lease.origin))
