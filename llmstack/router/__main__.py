@@ -21,16 +21,17 @@ from llmstack.errors import LlmstackError
 from llmstack.paths import Project, UserDirs
 from llmstack.process.child import rotating_log
 from llmstack.router.app import App
+from llmstack.router.assembly import build_service
 from llmstack.router.guard import Guard, is_loopback
 from llmstack.router.http.loop import new_loop
 from llmstack.router.http.server import Server
-from llmstack.router.service import Service, build_service
 from llmstack.router.upstream import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.config.model import StackConfig
+    from llmstack.router.service import Service
 
 
 OPEN_FILES = 16_384  # 4 096 connections of clients, as many to servers, and room

@@ -21,7 +21,7 @@ from llmstack.router.typed_routes import typed_routes
 from llmstack.router.waiting import Waits
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from llmstack.router.call import Call
     from llmstack.router.dialects.base import Dialect
@@ -53,7 +53,6 @@ class App:
         self._typed = typed_routes(lambda: self.service)
         self._dialects = dialects()
         self._other: Dialect = Untranslated()  # how errors look on every other path
-        self._background: set[asyncio.Task[None]] = set()
         self._handlers: set[asyncio.Task[None]] = set()
         self._ids = Ids()
         self._draining = False
@@ -69,7 +68,7 @@ class App:
         """Build the router's state, and load what is to be resident from the start."""
         self._service = await self._make_service()
         if self._service.preloaded is not None:
-            self._spawn(self._preload(self._service.preloaded))
+            self._service.warm(self._service.preloaded)
 
     async def close(self) -> None:
         """Stop the model servers and let go of every connection to them."""
@@ -100,17 +99,6 @@ class App:
     def refusal(self, status: int, code: str, text: str) -> bytes:
         """Return the body of the answer to what is not even a request."""
         return self._other.error(FailureReport(status, code, text))
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    async def _preload(self, tier: str) -> None:
-        try:
-            await self.service.swapper.load(tier)
-        except Exception as error:  # noqa: BLE001 - the router serves the other tiers all the same
-            _log.error("preloading %s failed: %s", tier, error)
 
     def drain(self) -> None:
         """End every request that still runs, each with an error its client understands."""

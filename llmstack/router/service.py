@@ -6,30 +6,18 @@ import asyncio
 import logging
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from llmstack.backends.litellm import LitellmBackend
-from llmstack.backends.mcp import McpBackend
-from llmstack.backends.server import ServerBackend
 from llmstack.config import load
 from llmstack.config.model import Backend, Role
-from llmstack.engine.command import server_env
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO, StackState
-from llmstack.policy.ladder import auto_context
-from llmstack.process.identity import running
-from llmstack.process.leftovers import instance_of
-from llmstack.providers.known import load as load_known
 from llmstack.router.failover import Cooldowns
 from llmstack.router.metrics import Metrics
 from llmstack.router.sessions import Sessions, counted_in
 from llmstack.swapper.base import ModelState
-from llmstack.swapper.builtin import BuiltinSwapper
-from llmstack.swapper.choice import llama_swap_binary
-from llmstack.swapper.llama_swap import LlamaSwap
 from llmstack.swapper.survey import survey
-from llmstack.swapper.swap_process import SwapProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +25,7 @@ if TYPE_CHECKING:
     from llmstack.backends.base import Backend as Serving
     from llmstack.channel import Channel
     from llmstack.config.model import StackConfig, Tier
-    from llmstack.paths import Project, UserDirs
+    from llmstack.paths import Project
     from llmstack.router.call import Call
     from llmstack.router.failover import Kind
     from llmstack.router.guard import Guard
@@ -252,83 +240,6 @@ class Service:
         await asyncio.gather(self.swapper.close(), *(each.close() for each in self.backends.values()))
         await self.upstream.close()
 
-    def models(self) -> list[dict[str, Any]]:
-        """Return the entries of `/v1/models`: `auto`, then every tier, each followed by its aliases."""
-        entries = [
-            {
-                **_entry(AUTO, self.started),
-                "description": "picks a tier for each request",
-                "context_window": auto_context(self.config, self.unavailable),
-                "backend": "router",
-                "channel": str(self.channel),
-                "state": "resident",
-            }
-        ]
-        for tier in self.config.tiers.values():
-            about = {
-                "description": tier.description,
-                "context_window": tier.ctx_size,
-                "backend": tier.backend,
-                "role": tier.role,
-                "channel": tier.channel,
-                "model": tier.model.label,
-            }
-            if tier.backend is Backend.GGUF:
-                about["state"] = self.state(tier).state
-            entries.append({**_entry(tier.name, self.started), **about, "aliases": tier.aliases})
-            entries += [
-                {**_entry(alias, self.started), **about, "alias_of": tier.name} for alias in tier.aliases
-            ]
-        return entries
-
-    def status(self) -> dict[str, Any]:
-        """Return the document of `/llmstack/status`."""
-        return {
-            "work_dir": str(self.project.work_dir),
-            "channel": str(self.channel),
-            "started": self.started,
-            "in_flight": self.in_flight,
-            "swapper": {
-                "kind": self.swapper.kind,
-                "engine": self.found.engine.kind if self.found.engine else None,
-                "budget_gb": round(self.found.plan.budget / 1024**3, 2),
-                "sets": self.found.plan.sets(),
-                "prompt_cache": self.swapper.prompt_cache,
-                **self._llama_swap(),
-            },
-            "backends": {
-                str(kind): about
-                for kind, backend in self.backends.items()
-                if (about := backend.status()) is not None
-            },
-            "preload": self.preloaded,
-            "tiers": [self._tier_status(tier) for tier in self.config.tiers.values()],
-            "recent": [asdict(record) for record in self.recent],
-        }
-
-    def _llama_swap(self) -> dict[str, Any]:
-        if self.swapper.kind != "llama-swap":
-            return {}
-        daemon = running(self.project.pid_file("llama-swap"))
-        return {"port": self.config.settings.swap_port, "pid": daemon.identity.pid if daemon else None}
-
-    def _tier_status(self, tier: Tier) -> dict[str, Any]:
-        about = {
-            "name": tier.name,
-            "role": tier.role,
-            "backend": tier.backend,
-            "model": tier.model.label,
-            "channel": tier.channel,
-            "ctx_size": tier.ctx_size,
-        }
-        need = self.found.tiers[tier.name].need
-        known = {"need_bytes": need.total if need else None, "can_start": tier.name not in self.unavailable}
-        return about | known | asdict(self.state(tier))
-
-
-def _entry(name: str, created: float) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": int(created), "owned_by": "llmstack"}
-
 
 def _without_line(tier: Tier | None) -> Tier | None:
     return replace(tier, line=0) if tier is not None else None
@@ -341,58 +252,3 @@ def _refuse_what_needs_a_restart(running: StackConfig, edited: StackConfig) -> N
             f"[DEFAULT] {', '.join(changed)}: changed, and read at the start only",
             hint="`llmstack restart` takes it up",
         )
-
-
-def build_swapper(
-    config: StackConfig, found: Survey, project: Project, env: Mapping[str, str], dirs: UserDirs
-) -> Swapper:
-    """Return llama-swap where its binary is installed or asked for, else the built-in pool.
-
-    Raises:
-        LlmstackError: it is asked for and not installed.
-    """
-    binary = llama_swap_binary(config.settings.swapper, dirs.bin)
-    if binary is None:
-        return BuiltinSwapper(project, config, found, env, dirs.prompt_caches)
-    swap = SwapProcess(
-        binary,
-        project.llama_swap_yaml,
-        port=config.settings.swap_port,
-        env=server_env(env, api_key=None),
-        instance=instance_of(project.state),
-        pid_file=project.pid_file("llama-swap"),
-        log=project.log("llama-swap"),
-    )
-    return LlamaSwap(swap, config, found)
-
-
-def build_service(
-    *,
-    project: Project,
-    channel: Channel,
-    config: StackConfig,
-    guard: Guard,
-    upstream: Upstream,
-    env: Mapping[str, str],
-    dirs: UserDirs,
-    port: int,
-) -> Service:
-    """Look at the machine and put the router's state together. Inside the event loop."""
-    found = survey(config, env)
-    return Service(
-        project=project,
-        channel=channel,
-        config=config,
-        guard=guard,
-        found=found,
-        swapper=build_swapper(config, found, project, env, dirs),
-        backends={
-            Backend.LITELLM: LitellmBackend(project, config, found.unavailable, env, router_port=port),
-            Backend.SERVER: ServerBackend(
-                config, found.unavailable, env, load_known(dirs.config), [f"http://127.0.0.1:{port}"]
-            ),
-            Backend.MCP: McpBackend(project, config, found.unavailable, env),
-        },
-        env=env,
-        upstream=upstream,
-    )

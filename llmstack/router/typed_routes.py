@@ -12,6 +12,8 @@ from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
+from llmstack.router.documents import models as models_of
+from llmstack.router.documents import status as status_of
 from llmstack.router.forward import of_swapper
 from llmstack.router.metrics import CONTENT_TYPE
 from llmstack.router.planning import explain
@@ -81,7 +83,7 @@ def _add_reads(app: FastAPI, service: Callable[[], Service]) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """List `auto`, every tier and every alias."""
-        return {"object": "list", "data": service().models()}
+        return {"object": "list", "data": models_of(service())}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
@@ -96,7 +98,7 @@ def _add_reads(app: FastAPI, service: Callable[[], Service]) -> None:
     @app.get("/llmstack/status")
     async def status() -> dict[str, Any]:
         """Tell what runs, and the last decisions."""
-        return service().status()
+        return status_of(service())
 
 
 def _add_commands(app: FastAPI, service: Callable[[], Service]) -> None:

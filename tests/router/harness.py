@@ -16,6 +16,7 @@ from llmstack.channel import CURRENT
 from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.paths import Project
 from llmstack.router.app import App
+from llmstack.router.documents import status
 from llmstack.router.guard import Guard
 from llmstack.router.http.limits import Limits
 from llmstack.router.http.server import Server
@@ -278,7 +279,7 @@ class Running:
 
     @property
     def recent(self) -> list[dict[str, Any]]:
-        records = self.app.service.status()["recent"]
+        records = status(self.app.service)["recent"]
         assert isinstance(records, list)
         return records
 

@@ -19,6 +19,7 @@ from llmstack.backends.server import ServerBackend
 from llmstack.config.model import Backend, HostedModel, McpModel, Role, Tier
 from llmstack.paths import Project
 from llmstack.providers.known import bundled
+from llmstack.router.documents import status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -163,7 +164,7 @@ async def test_an_address_that_is_our_own() -> None:
         reply = await chat(running, asking())
         assert reply.status == 503
         assert "is this router's own address" in reply.error["message"]
-        (known,) = running.app.service.status()["tiers"]
+        (known,) = status(running.app.service)["tiers"]
         assert known["state"] == "down"
 
 

@@ -1,0 +1,85 @@
+"""Putting the router's state together: which swapper, which backends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmstack.backends.litellm import LitellmBackend
+from llmstack.backends.mcp import McpBackend
+from llmstack.backends.server import ServerBackend
+from llmstack.config.model import Backend
+from llmstack.engine.command import server_env
+from llmstack.process.leftovers import instance_of
+from llmstack.providers.known import load as load_known
+from llmstack.router.service import Service
+from llmstack.swapper.builtin import BuiltinSwapper
+from llmstack.swapper.choice import llama_swap_binary
+from llmstack.swapper.llama_swap import LlamaSwap
+from llmstack.swapper.survey import survey
+from llmstack.swapper.swap_process import SwapProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmstack.channel import Channel
+    from llmstack.config.model import StackConfig
+    from llmstack.paths import Project, UserDirs
+    from llmstack.router.guard import Guard
+    from llmstack.router.upstream import Upstream
+    from llmstack.swapper.base import Swapper
+    from llmstack.swapper.survey import Survey
+
+
+def build_swapper(
+    config: StackConfig, found: Survey, project: Project, env: Mapping[str, str], dirs: UserDirs
+) -> Swapper:
+    """Return llama-swap where its binary is installed or asked for, else the built-in pool.
+
+    Raises:
+        LlmstackError: it is asked for and not installed.
+    """
+    binary = llama_swap_binary(config.settings.swapper, dirs.bin)
+    if binary is None:
+        return BuiltinSwapper(project, config, found, env, dirs.prompt_caches)
+    swap = SwapProcess(
+        binary,
+        project.llama_swap_yaml,
+        port=config.settings.swap_port,
+        env=server_env(env, api_key=None),
+        instance=instance_of(project.state),
+        pid_file=project.pid_file("llama-swap"),
+        log=project.log("llama-swap"),
+    )
+    return LlamaSwap(swap, config, found)
+
+
+def build_service(
+    *,
+    project: Project,
+    channel: Channel,
+    config: StackConfig,
+    guard: Guard,
+    upstream: Upstream,
+    env: Mapping[str, str],
+    dirs: UserDirs,
+    port: int,
+) -> Service:
+    """Look at the machine and put the router's state together. Inside the event loop."""
+    found = survey(config, env)
+    return Service(
+        project=project,
+        channel=channel,
+        config=config,
+        guard=guard,
+        found=found,
+        swapper=build_swapper(config, found, project, env, dirs),
+        backends={
+            Backend.LITELLM: LitellmBackend(project, config, found.unavailable, env, router_port=port),
+            Backend.SERVER: ServerBackend(
+                config, found.unavailable, env, load_known(dirs.config), [f"http://127.0.0.1:{port}"]
+            ),
+            Backend.MCP: McpBackend(project, config, found.unavailable, env),
+        },
+        env=env,
+        upstream=upstream,
+    )
