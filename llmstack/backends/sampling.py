@@ -5,18 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import HostedModel
+from llmstack.providers.limits import SAMPLER
 from llmstack.swapper.base import Defaults
 
 if TYPE_CHECKING:
     from llmstack.config.model import Tier
 
-NAMES = {
-    "temp": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "rep_pen": "repetition_penalty",
-}
 # What a provider's own API takes, where that is not all of them: it refuses a request with another one.
 _TAKES = {
     "anthropic": {"temperature", "top_p", "top_k"},
@@ -35,9 +29,11 @@ _TAKES = {
 def defaults_of(tier: Tier) -> Defaults:
     """Return the members that a hosted tier's requests get where the caller sent none."""
     model = tier.model
-    values = {name: value for key, name in NAMES.items() if (value := getattr(tier.sampler, key)) is not None}
+    values = {
+        name: value for key, name in SAMPLER.items() if (value := getattr(tier.sampler, key)) is not None
+    }
     if isinstance(model, HostedModel) and model.base_url is None:  # at another address it is another server
-        takes = _TAKES.get(model.provider, set(NAMES.values()))
+        takes = _TAKES.get(model.provider, set(SAMPLER.values()))
         values = {name: value for name, value in values.items() if name in takes}
     claude = isinstance(model, HostedModel) and "claude" in model.id
     return Defaults(values, one_of=frozenset({"temperature", "top_p"}) if claude else frozenset())

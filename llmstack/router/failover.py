@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+from llmstack.providers.translation.failures import retry_after
 from llmstack.router.dialects.base import RequestFailedError
 
 if TYPE_CHECKING:
@@ -81,20 +82,9 @@ def judge(status: int, body: bytes) -> Kind | None:
 
 
 def asked_pause(headers: Iterable[tuple[str, str]]) -> float | None:
-    """Return how long a server asks to be left alone, in seconds; None where it does not say.
-
-    `Retry-After` is seconds or a date (RFC 9110, 10.2.3); OpenAI and Azure also send milliseconds.
-    """
+    """Return how long a server asks to be left alone, in seconds; None where it does not say."""
     said = {name.removeprefix(LITELLM_PREFIX): value for name, value in headers}
-    try:
-        if "retry-after-ms" in said:
-            return max(0.0, float(said["retry-after-ms"]) / 1000)
-        value = said.get("retry-after", "")
-        if value.strip().replace(".", "", 1).isdigit():
-            return float(value)
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time()) if value else None
-    except (ValueError, OverflowError):
-        return None
+    return retry_after(said, datetime.now(UTC))
 
 
 def is_error_event(first: bytes) -> bool:

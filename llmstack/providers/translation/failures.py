@@ -55,7 +55,7 @@ def failure(
     except (ValueError, RecursionError):
         code, message = "", body[:SHOWN].decode(errors="replace").strip()
     known = 503 if status == OVERLOADED else status
-    wait = _retry_after(headers, now or datetime.now(UTC))
+    wait = retry_after(headers, now or datetime.now(UTC))
     return Failure(known, code, without(message or f"HTTP {status}", secrets), wait)
 
 
@@ -84,8 +84,11 @@ def _read(body: Any) -> tuple[str, str]:
     return code, text
 
 
-def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return seconds: `retry-after-ms` (OpenAI), or `retry-after` as seconds or a date."""
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Return how many seconds a server asks to be left alone; None where it does not say.
+
+    `Retry-After` is seconds or a date (RFC 9110, 10.2.3); OpenAI and Azure also send milliseconds.
+    """
     try:
         if "retry-after-ms" in headers:
             return max(0.0, float(headers["retry-after-ms"]) / 1000)
@@ -96,5 +99,5 @@ def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
             return max(0.0, float(text))
         except ValueError:
             return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
