@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
@@ -100,7 +100,7 @@ class _Now(Collector):
         )
         leases = GaugeMetricFamily("llmstack_leases", "Requests a tier is serving.", labels=["tier"])
         queue = GaugeMetricFamily("llmstack_queue", "Requests that wait for a tier.", labels=["tier"])
-        loads = GaugeMetricFamily("llmstack_loads", "Times a tier's model was loaded.", labels=["tier"])
+        loads = CounterMetricFamily("llmstack_loads", "Times a tier's model was loaded.", labels=["tier"])
         for tier, state in self._states().items():
             resident.add_metric([tier], state.state == "resident")
             leases.add_metric([tier], state.leases)

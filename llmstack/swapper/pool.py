@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -83,6 +84,7 @@ class Pool:
         self._queue: dict[int, Request] = {}  # insertion order is the order of arrival
         self._ids = itertools.count()
         self._failures: dict[str, str] = {}
+        self._loads: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake: asyncio.TimerHandle | None = None
         self._closing = False
@@ -164,7 +166,8 @@ class Pool:
         model, waiting = self._models.get(tier), self._waiting(tier)
         if model is None:
             failure = self._failures.get(tier)
-            return ModelState("down" if failure else "idle", waiting=waiting, detail=failure or "")
+            state: State = "down" if failure else "idle"
+            return ModelState(state, waiting=waiting, loads=self._loads[tier], detail=failure or "")
         return ModelState(
             state=_SHOWN_AS[model.state],
             pid=model.server.pid,
@@ -172,6 +175,7 @@ class Pool:
             since=self._clock() - model.since,
             leases=model.leases,
             waiting=waiting,
+            loads=self._loads[tier],
         )
 
     async def load(self, tier: str) -> None:
@@ -353,6 +357,7 @@ class Pool:
         if model.state != "starting":
             return  # it is being stopped already
         self._failures.pop(tier, None)
+        self._loads[tier] += 1
         model.load_s = self._clock() - model.since
         model.kv = self._kv_of(tier, model.server)
         self._set(tier, "ready")

@@ -249,5 +249,6 @@ async def test_metrics_count_what_happened() -> None:
         'llmstack_errors_total{code="model_not_found",origin="router"} 1.0',
         'llmstack_first_byte_seconds_count{tier="code-ultra"} 2.0',
         "llmstack_in_flight 0.0",
+        'llmstack_loads_total{tier="plan"} 0.0',
     ):
         assert line in text, text
