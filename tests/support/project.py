@@ -48,7 +48,7 @@ class CliProject:
 router_port = {self.port}
 swap_port = {free_port()}
 litellm_port = {free_port()}
-start_port = {10_000 + free_port() % 20_000}
+start_port = {free_port()}
 cache_ram_gb = 0.02
 ctx_size = 16k
 threads = 1
