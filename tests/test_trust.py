@@ -274,7 +274,7 @@ ENDS = mostly("\n", "\r\n", "\r", "\f", "\x1c", "\x85", "\u2028")
 LINES = st.tuples(st.one_of(HEADERS, SETTINGS, SETTINGS), ENDS).map("".join)
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True)
+@settings(max_examples=500, deadline=None, derandomize=True)
 @given(st.lists(LINES, max_size=6).map(lambda lines: "[a]\n" + "".join(lines)))
 def test_whatever_the_parser_sees_counts(text: str) -> None:
     counted = fingerprint.settings_that_count(text.encode())

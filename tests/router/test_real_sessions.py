@@ -118,7 +118,7 @@ def replay(work_dir: Path, sticky: str, bodies: list[dict[str, Any]]) -> Read:
 
 @pytest.mark.engine
 def test_the_engine_reads_less_again_where_conversations_stick(tmp_path: Path) -> None:
-    bodies = conversation(turns=7, calls=1)
+    bodies = conversation(turns=5, calls=1)
     for name in ("plain", "sticky"):
         (tmp_path / name).mkdir()
     plain = replay(tmp_path / "plain", "off", bodies)

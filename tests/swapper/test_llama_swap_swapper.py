@@ -52,7 +52,7 @@ def write(tmp_path: Path, **more: Any) -> Path:
         for name in NAMES
     }
     path = tmp_path / "llama-swap.yaml"
-    first = 10_000 + free_port() % 20_000
+    first = free_port()
     document = {"apiKeys": [KEY], "startPort": first, "models": models, **more}
     path.write_text(yaml.safe_dump(document))
     return path
