@@ -252,7 +252,7 @@ def _sent(server: Hub, count: int) -> bool:
 
 def test_killed_at_ten_random_points_it_costs_no_more_than_five_percent(server: Hub, tmp_path: Path) -> None:
     server.files["m"] = LARGE
-    server.rate = 4e6  # for each of four connections
+    server.rate = 1.5e6  # for each of four connections: what is on its way is lost, and a busy machine lags
     points = sorted(DICE.sample(range(len(LARGE)), 10))
     for point in points:
         process = child(server, tmp_path)
