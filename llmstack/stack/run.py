@@ -63,6 +63,8 @@ def run(
     if client is None:
         known = ", ".join(client.name for client in CLIENTS)
         raise UsageError(f"no client is called `{name}`", hint=f"known: {known}")
+    if remote_url(project) is not None:
+        trust.require(project, store)  # a stack of its own asks when it starts
     program = find(client, env)
     if not allow_plugins:
         client.refuse(cwd, Path(env.get("HOME") or Path.home()))
@@ -82,7 +84,6 @@ def _wiring(project: Project, env: Mapping[str, str], store: Path, tell: Callabl
     more = (str(project.work_dir / "AGENTS.md"),)
     url = remote_url(project)
     if url is not None:
-        trust.require(project, store)
         remote = fetch(url, env)
         config, opencode_json = remote.config, render_remote(project, remote, more_instructions=more)
     else:
