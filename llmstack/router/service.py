@@ -158,12 +158,15 @@ class Service:
 
     def is_up(self, tier: str) -> bool:
         """Return whether a tier could serve at once."""
-        return self.state(self.config.tiers[tier]).state in {"resident", "remote"}
+        known = self.config.tiers.get(tier)  # gone, where the file was edited meanwhile
+        return known is not None and self.state(known).state in {"resident", "remote"}
 
     def while_loading(self, call: Call) -> None:
         """With `while_loading = resident`, let a tier that is up serve, and load the chosen one meanwhile."""
         if self.config.routing.while_loading == "wait" or call.asked != AUTO or self.is_up(call.tier):
             return
+        if self.config.tiers[call.tier].backend is not Backend.GGUF:
+            return  # what serves it starts by itself
         cooling = self.cooldowns.cooling()
         up = [other for other in call.others if other not in cooling and self.is_up(other)]
         if up:
@@ -202,9 +205,8 @@ class Service:
 
     def ended(self, call: Call, record: Record) -> None:
         """Keep what became of a request."""
-        if (
-            call.usage is not None and not call.parsed.facts.images
-        ):  # what an image costs says nothing of text
+        # What an image costs says nothing of text.
+        if call.usage is not None and not call.parsed.facts.images:
             self.sessions.observe(call.tier, call.parsed.facts.context_tokens, call.usage.prompt)
         if call.asked == AUTO and call.outcome == "ok":
             self.sessions.served(call.session, call.tier)
