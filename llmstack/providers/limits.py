@@ -53,12 +53,6 @@ class Limits:
             entry.get("unsigned_call", self.unsigned_call),
         )
 
-    def unfit(self, body: Mapping[str, Any]) -> list[str]:
-        """Return the parameters of a request that would not be sent as they are, renamed ones aside."""
-        fitted = self.fit(body)
-        flat, after = _flat(body), _flat(fitted)
-        return [name for name in flat if self.renames.get(name, name) not in after]
-
     def fit(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return a request as the model takes it: what it would refuse is left out."""
         fitted = {self.renames.get(name, name): value for name, value in body.items()}
@@ -120,13 +114,3 @@ def _signed(message: Any, signature: str) -> Any:
         return message
     first = {**calls[0], "extra_content": {"google": {"thought_signature": signature}}}
     return {**message, "tool_calls": [first, *calls[1:]]}
-
-
-def _flat(body: Mapping[str, Any]) -> list[str]:
-    """Return the names of parameters, those one level down as `outer.inner`."""
-    names = []
-    for name, value in body.items():
-        names.append(name)
-        if isinstance(value, dict):
-            names += [f"{name}.{inner}" for inner in value]
-    return names
