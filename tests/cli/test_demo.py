@@ -10,6 +10,9 @@ import httpx
 import pytest
 from support.project import CliProject
 
+from llmstack.stack import demo
+from llmstack.stack.demo_requests import demo_requests
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -56,7 +59,8 @@ def test_demo_answers_every_path_by_the_tier_the_policy_names(here: CliProject) 
     assert list(here.directory.iterdir()) == []
 
 
-def test_demo_keep_says_how_to_talk_to_it(here: CliProject) -> None:
+def test_demo_keep_says_how_to_talk_to_it(here: CliProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "demo_requests", lambda: demo_requests()[:1])
     shown = here.run("demo", "--keep").check()
     url = re.search(r"The stack runs at (http://127\.0\.0\.1:\d+)", shown.out)
     work_dir = re.search(r"^  cd (\S+) && llmstack stop$", shown.out, re.MULTILINE)

@@ -71,7 +71,7 @@ def server(model: Path, kv_type: str) -> Iterator[httpx.Client]:
 def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     model = tmp_path_factory.mktemp("models") / "echo.gguf"
     write_echo(model, speaker="code-smart")
-    with server(model, "q8_0") as client:
+    with server(model, "f16") as client:  # q8_0 reads four times as slowly
         yield client
 
 
@@ -139,8 +139,10 @@ def test_it_says_what_it_heard(echo: httpx.Client, content: Any, heard: str) -> 
     assert said(ask(echo, content)) == (f"[code-smart] You said: {heard}", "stop")
 
 
-@pytest.mark.parametrize("unit", ["x", "the file ", "é", "日", "🌍"])
-@pytest.mark.parametrize("shift", range(4))
+@pytest.mark.parametrize(
+    ("unit", "shift"),
+    [(unit, shift) for unit in ("x", "the file ", "é", "日", "🌍") for shift in range(len(unit[0].encode()))],
+)
 def test_long_words_are_cut_between_characters(echo: httpx.Client, unit: str, shift: int) -> None:
     words = "." * shift + unit * 600
     cut = words.encode()[:HEARD].decode(errors="ignore")
@@ -286,7 +288,7 @@ def test_a_long_prompt_before_the_words(tmp_path: Path) -> None:
     prose = "Read the file, then run all of the tests and report what failed.\n" * 640
     assert len(prose) > 40_000
     conversation = [{"role": "system", "content": prose}, {"role": "user", "content": "still there?"}]
-    with server(tmp_path / "echo.gguf", "f16") as client:  # as the demo; q8_0 reads four times as slowly
+    with server(tmp_path / "echo.gguf", "f16") as client:
         assert said(ask(client, conversation)) == ("[code-smart] You said: still there?", "stop")
 
 

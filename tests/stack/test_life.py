@@ -137,7 +137,7 @@ def test_a_taken_port_is_named_with_its_owner(project: CliProject) -> None:
     with listener(project.port):
         refused = project.run("start")
     assert refused.code == 1
-    owner = rf"error: port {project.port} is taken by python[\d.]* \(pid {os.getpid()}\)\n"
+    owner = rf"error: port {project.port} is taken by {psutil.Process().name()} \(pid {os.getpid()}\)\n"
     assert re.search(owner, refused.err)
     assert "hint: stop that program, or set another `router_port` in models.ini\n" in refused.err
     assert not (project.state / "router.pid").exists()

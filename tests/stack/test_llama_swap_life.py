@@ -274,7 +274,8 @@ def test_a_taken_port_is_named_with_its_owner(project: CliProject) -> None:
     with listener(port):
         refused = project.run("start")
     assert refused.code == 1
-    assert re.search(rf"error: port {port} for llama-swap is taken by python[\d.]* \(pid \d+\)", refused.err)
+    owner = psutil.Process().name()
+    assert re.search(rf"error: port {port} for llama-swap is taken by {owner} \(pid \d+\)", refused.err)
     assert "another `swap_port` in models.ini" in refused.err
     assert not project.processes()
 

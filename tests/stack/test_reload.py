@@ -65,7 +65,7 @@ def test_reload_under_load_drops_nothing_and_keeps_what_did_not_change(project: 
     project.run("install", "--trust").check()
     project.start()
     # `two` has to outlast the reload, on a busy machine as well
-    streams = [Stream(project, name, 3000 if name == "two" else 800) for name in names]
+    streams = [Stream(project, name, 3000 if name == "two" else 300) for name in names]
     for stream in streams:
         stream.start()
     for stream in streams:
