@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from support.examples import by_hand
 from support.home import at_home
 from support.waiting import wait_until
 
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="Count a skipped test as failed.")
+    parser.addoption(
+        "--examples", type=int, metavar="COUNT", help="Run property tests with this many examples, at random."
+    )
+
+
+@pytest.hookimpl(tryfirst=True)  # before the timeout is read
+def pytest_configure(config: pytest.Config) -> None:
+    """Many examples take as long as they take."""
+    count = config.getoption("--examples")
+    if count is not None:
+        by_hand(count)
+        config.option.timeout = 0
 
 
 @pytest.hookimpl(hookwrapper=True)

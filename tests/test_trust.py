@@ -8,8 +8,9 @@ import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import sample
 
 from llmstack import disclosure, fingerprint, paths, trust
 from llmstack.config import ini
@@ -274,7 +275,7 @@ ENDS = mostly("\n", "\r\n", "\r", "\f", "\x1c", "\x85", "\u2028")
 LINES = st.tuples(st.one_of(HEADERS, SETTINGS, SETTINGS), ENDS).map("".join)
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@sample(500)
 @given(st.lists(LINES, max_size=6).map(lambda lines: "[a]\n" + "".join(lines)))
 def test_whatever_the_parser_sees_counts(text: str) -> None:
     counted = fingerprint.settings_that_count(text.encode())

@@ -8,8 +8,9 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import sample
 from support.gguf import array, gguf, llama, raw, text, tokens, u32
 
 from llmstack.engine.header import GgufHeader, read_header, read_header_from
@@ -205,7 +206,7 @@ def test_cut_at_every_byte(tmp_path: Path) -> None:
     assert header_of(tmp_path, content)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@sample(400)
 @given(st.lists(st.tuples(st.integers(4, 500), st.integers(0, 255)), max_size=6), st.integers(0, 500))
 def test_damaged_anywhere(tmp_path: Path, changes: list[tuple[int, int]], cut: int) -> None:
     content = bytearray(gguf(llama(layers=array(4, 3, struct.pack("<3I", 1, 2, 3)), name=text("x"))))

@@ -8,9 +8,10 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import provider_scripts as scripts
+from support.examples import sample
 
 from llmstack.providers.errors import BrokenError
 from llmstack.providers.limits import Limits
@@ -54,7 +55,7 @@ def request(client: Dialect) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("client", "server"), PAIRS)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@sample(40)
 @given(items=st.lists(JSON, max_size=3), more=st.dictionaries(WORDS, JSON, max_size=3))
 def test_requests_of_any_shape(
     client: Dialect, server: Dialect, items: list[Any], more: dict[str, Any]
@@ -73,7 +74,7 @@ def test_bodies_that_are_none(client: Dialect, server: Dialect, body: bytes) -> 
 
 
 @pytest.mark.parametrize(("client", "server"), PAIRS)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@sample(40)
 @given(answer=JSON, event=JSON)
 def test_answers_of_any_shape(client: Dialect, server: Dialect, answer: Any, event: Any) -> None:
     sent = made(client, server, request(client))

@@ -8,34 +8,15 @@ import json
 import socket
 from typing import TYPE_CHECKING
 
-import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from router.clients import well_behaved
-from router.harness import Running, in_thread, stack
+from support.examples import sample
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from router.harness import Running
 
 
-@contextlib.asynccontextmanager
-async def _only_router() -> AsyncIterator[Running]:
-    async with stack(well_behaved) as (running, _):
-        yield running
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    with in_thread(_only_router) as made:
-        yield made
-
-
-FUZZ = settings(
-    max_examples=120,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    derandomize=True,
-)
+FUZZ = sample(120)
 TEXT = st.text(max_size=6) | st.sampled_from(["user", "tool", "auto", "plan", "agent", "text", "\ud800"])
 FIELDS = st.sampled_from(
     ["model", "messages", "prompt", "stream", "tools", "max_tokens", "role", "content", "type"]
@@ -58,8 +39,8 @@ PATHS = st.sampled_from(
 )
 
 
-def _ask(running: Running, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+def _ask(router: Running, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=10)
     try:
         connection.request(method, path, body, headers)
         answer = connection.getresponse()
@@ -70,8 +51,8 @@ def _ask(running: Running, method: str, path: str, body: bytes, headers: dict[st
 
 @FUZZ
 @given(path=PATHS, body=BODIES)
-def test_any_body(running: Running, path: str, body: bytes) -> None:
-    status, answer = _ask(running, "POST", path, body, {})
+def test_any_body(lasting_router: Running, path: str, body: bytes) -> None:
+    status, answer = _ask(lasting_router, "POST", path, body, {})
     assert status < 500, answer
     if status >= 400:
         assert json.loads(answer)["error"]["message"]
@@ -94,10 +75,10 @@ CHARS = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_chara
     headers=st.dictionaries(NAMES, CHARS, max_size=4),
 )
 def test_any_path_and_headers(
-    running: Running, method: str, segments: list[str], query: str, headers: dict[str, str]
+    lasting_router: Running, method: str, segments: list[str], query: str, headers: dict[str, str]
 ) -> None:
     path = "/" + "/".join(segments) + query
-    status, answer = _ask(running, method, path, b'{"model":"plan"}', headers)
+    status, answer = _ask(lasting_router, method, path, b'{"model":"plan"}', headers)
     assert status < 500, answer
 
 
@@ -130,10 +111,10 @@ def test_any_path_and_headers(
         max_size=12,
     ).map(b"".join)
 )
-def test_any_bytes(running: Running, data: bytes) -> None:
+def test_any_bytes(lasting_router: Running, data: bytes) -> None:
     answer = b""
     with (
-        socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection,
+        socket.create_connection(("127.0.0.1", lasting_router.port), timeout=10) as connection,
         contextlib.suppress(ConnectionError),
     ):
         connection.sendall(data)
@@ -141,9 +122,9 @@ def test_any_bytes(running: Running, data: bytes) -> None:
         while part := connection.recv(65_536):
             answer += part
     assert b"HTTP/1.1 5" not in answer, answer
-    assert _ask(running, "GET", "/health", b"", {})[0] == 200
+    assert _ask(lasting_router, "GET", "/health", b"", {})[0] == 200
 
 
-def test_nothing_was_left_behind(running: Running) -> None:
-    assert running.swapper.held == running.swapper.waiting == 0
-    assert running.app.service.in_flight == 0
+def test_nothing_was_left_behind(lasting_router: Running) -> None:
+    assert lasting_router.swapper.held == lasting_router.swapper.waiting == 0
+    assert lasting_router.app.service.in_flight == 0

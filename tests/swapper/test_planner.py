@@ -4,8 +4,9 @@ import time
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import sample
 
 from llmstack.swapper.footprint import GB, Footprint
 from llmstack.swapper.planner import MemoryPlan, memory_plan
@@ -69,7 +70,7 @@ def test_larger_than_the_budget_is_alone() -> None:
     assert lone.sets() == [("big",), ("a", "b")]
 
 
-@settings(max_examples=150, deadline=None)
+@sample(150)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=7), st.integers(1, 120), st.data())
 def test_the_choice_is_the_cheapest_there_is(sizes: list[int], budget: int, data: st.DataObject) -> None:
     names = [f"t{number}" for number in range(len(sizes))]
@@ -98,7 +99,7 @@ def test_the_choice_is_the_cheapest_there_is(sizes: list[int], budget: int, data
     )
 
 
-@settings(max_examples=100, deadline=None)
+@sample(100)
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=7), st.integers(1, 60))
 def test_sets_are_all_the_largest_ones(sizes: list[int], budget: int) -> None:
     names = [f"t{number}" for number in range(len(sizes))]

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import sample
 
 from llmstack.swapper.planner import MemoryPlan
 from llmstack.swapper.schedule import Actions, Running, Waiter, schedule
@@ -348,7 +349,7 @@ def worlds(draw: st.DrawFn) -> World:
     return World(draw(st.integers(1, 14)), tiers, asks, unloads)
 
 
-@settings(max_examples=250, deadline=None)
+@sample(250)
 @given(worlds())
 def test_any_traffic_is_served_in_order_within_the_budget_and_in_bounded_time(world: World) -> None:
     world.run()
