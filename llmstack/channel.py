@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from llmstack.errors import LlmstackError
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
 DEFAULT_REMOTE = "http://127.0.0.1:10101"
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(NamedTuple):
     """`current`, `next`, or `external` with the URL of another project's router."""
 
     kind: Literal["current", "next", "external"]

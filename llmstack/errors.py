@@ -1,9 +1,12 @@
-"""Expected failures: what happened, where, and what to do next."""
+"""Expected failures: what happened, where, and what to do next.
+
+What the shell hook imports at a prompt (this module is part of it) has NamedTuples in place of dataclasses:
+those would bring in `inspect`, a third of what the hook takes.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +35,7 @@ class UsageError(LlmstackError):
     exit_code = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One mistake in a file.
 
     Attributes:

@@ -12,10 +12,9 @@ import os
 import sys
 import time
 import tomllib
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmstack.errors import LlmstackError
 from llmstack.fingerprint import STATE_DIR, Place, fingerprint, printable, read_plain, resolved
@@ -32,16 +31,14 @@ class Verdict(StrEnum):
     CHANGED = "changed"
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(NamedTuple):
     """A verdict, and for `CHANGED` the names of the files that differ (or `owner`)."""
 
     verdict: Verdict
     changed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One trusted project.
 
     Attributes:

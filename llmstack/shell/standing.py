@@ -5,8 +5,7 @@ The answer is data. The hook assigns it and never evaluates it. Imports the stan
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmstack import trust
 from llmstack.channel import CURRENT, read_marker
@@ -25,16 +24,14 @@ COLORS = {"current": "67", "next": "208", "external": "104"}
 MARKERS = ("default-channel", "active-channel")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A project as `trust` looks at it, made without what paths.py imports."""
 
     work_dir: Path
     models_ini: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What the hook is told.
 
     Attributes:
@@ -42,7 +39,7 @@ class Standing:
         message: one line for the user, empty where there is nothing to say.
         label: what the prompt shows, printable; `color` its number among xterm's 256, or empty.
         markers: the first lines of the marker files as they were read, for the hook to notice a change.
-        exports: variables to export.
+        exports: variables to export, by name and value.
     """
 
     active: bool
@@ -50,11 +47,11 @@ class Standing:
     label: str = ""
     color: str = ""
     markers: tuple[str, ...] = ("", "")
-    exports: Mapping[str, str] = field(default_factory=dict)
+    exports: tuple[tuple[str, str], ...] = ()
 
     def fields(self) -> list[str]:
         """Return everything in a flat order: what the hooks for bash, zsh and fish read."""
-        flat = [part for pair in self.exports.items() for part in pair]
+        flat = [part for pair in self.exports for part in pair]
         return ["on" if self.active else "off", self.message, self.label, self.color, *self.markers, *flat]
 
 
@@ -79,7 +76,7 @@ def standing(place: Place, store: Path, env: Mapping[str, str]) -> Standing:
         label=label(place.work_dir, channel),
         color="" if plain else COLORS[channel.kind],
         markers=markers,
-        exports=variables(place.work_dir, channel),
+        exports=tuple(variables(place.work_dir, channel).items()),
     )
 
 
