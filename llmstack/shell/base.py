@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 from llmstack.shell.environment import NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-_PLACEHOLDER = re.compile("@(PROMPT|PYTHON|ENTRY|STORE|NAMES)@")
+_PLACEHOLDER = re.compile("@(PYTHON|ENTRY|STORE|NAMES)@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +102,23 @@ def script(name: str) -> str:
     return resources.files("llmstack.shell").joinpath("scripts", name).read_text(encoding="utf-8")
 
 
-def fill(shell: Shell, suffix: str, values: HookValues, *, names: str) -> str:
+def fill(shell: Shell, scripts: Sequence[str], values: HookValues, *, names: str) -> str:
     """Return the hook of a shell with its values in place, each in that shell's own quoting.
 
     Args:
         shell: says how to quote.
-        suffix: of its scripts, such as `bash`.
+        scripts: what it is made of, in this order.
         values: to fill in.
         names: the variables' names, as this shell writes a list of words.
     """
     filled = {
-        "PROMPT": script(f"prompt.{suffix}"),
         "PYTHON": shell.quote(str(values.python)),
         "ENTRY": shell.quote(str(Path(__file__).with_name("entry.py"))),
         "STORE": shell.quote(str(values.store)),
         "NAMES": names,
     }
     # In one pass: nothing in a value is taken for a placeholder.
-    return _PLACEHOLDER.sub(lambda found: filled[found[1]], script(f"hook.{suffix}"))
+    return _PLACEHOLDER.sub(lambda found: filled[found[1]], "".join(map(script, scripts)))
 
 
 def exports(shell: Shell, look: Look) -> str:

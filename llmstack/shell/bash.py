@@ -36,7 +36,7 @@ class Bash(Posix):
 
     def hook(self, values: HookValues) -> str:
         """Return the text of the hook."""
-        return fill(self, "bash", values, names=" ".join(NAMES))
+        return fill(self, ("hook.bash", "prompt.bash", "hook.posix"), values, names=" ".join(NAMES))
 
     def subshell(self, state: Path, env: Mapping[str, str], look: Look) -> Subshell:
         """Return how to run it with our rc file in place of the user's, which it reads first."""

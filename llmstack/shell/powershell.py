@@ -45,7 +45,7 @@ class PowerShell:
 
     def unset(self, name: str) -> str:
         """Return the line that removes a variable."""
-        return f"[Environment]::SetEnvironmentVariable('{name}', $null)"
+        return f"[Environment]::SetEnvironmentVariable('{name}', [NullString]::Value)"
 
     def source(self, path: Path) -> str:
         """Return the line that reads a file."""
@@ -55,7 +55,9 @@ class PowerShell:
     def hook(self, values: HookValues) -> str:
         """Return the text of the hook."""
         # Windows PowerShell reads a file without the mark in the local code page.
-        return "\ufeff" + fill(self, "ps1", values, names=", ".join(f"'{name}'" for name in NAMES))
+        return "\ufeff" + fill(
+            self, ("hook.ps1", "prompt.ps1"), values, names=", ".join(f"'{name}'" for name in NAMES)
+        )
 
     def subshell(self, state: Path, env: Mapping[str, str], look: Look) -> Subshell:
         """Return how to run it with a command that follows the user's own profile."""

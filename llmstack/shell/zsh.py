@@ -45,7 +45,7 @@ class Zsh(Posix):
 
     def hook(self, values: HookValues) -> str:
         """Return the text of the hook."""
-        return fill(self, "zsh", values, names=" ".join(NAMES))
+        return fill(self, ("hook.zsh", "prompt.zsh", "hook.posix"), values, names=" ".join(NAMES))
 
     def subshell(self, state: Path, env: Mapping[str, str], look: Look) -> Subshell:
         """Return how to run it with our directory in place of the user's, whose files it reads first."""

@@ -301,8 +301,8 @@ def test_a_strict_shell_survives(shell: str, tmp_path: Path) -> None:
     make_project(tmp_path / "project")
     make_project(tmp_path / "cloned", trusted=False)
     with Terminal(shell, tmp_path, before="set -eu; set -o pipefail") as terminal:
+        assert terminal.look("cd project") == ("[llmstack:project] ", str(tmp_path / "project"))
         for line in (
-            "cd project",
             "! true",
             "cd ..",
             "cd cloned",

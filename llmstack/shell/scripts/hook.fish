@@ -1,7 +1,6 @@
 # llmstack's hook for fish: wires a terminal up inside a trusted project, and unwires it outside.
 # Written by `llmstack activate fish`. At a prompt where nothing changed it starts no process.
 # `llmstack_deactivate` switches it off in this terminal; without this file it is gone for good.
-@PROMPT@
 set -g __llmstack_python @PYTHON@
 set -g __llmstack_entry @ENTRY@
 set -g __llmstack_store @STORE@
@@ -28,21 +27,13 @@ function __llmstack_check
             end
             set now "$now$line;"
         end
-        if test "$__llmstack_found/.llmstack/opencode.json" -nt "$__llmstack_store"
-            set now "$now"edited
-        else
-            set now "$now"same
-        end
+        __llmstack_edited; and set now "$now"edited
     end
     test "$__llmstack_found:$stamp:$now" = "$__llmstack_seen"; or __llmstack_change "$stamp"
 end
 
 function __llmstack_edited
-    if test "$__llmstack_found/.llmstack/opencode.json" -nt "$__llmstack_store"
-        echo edited
-    else
-        echo same
-    end
+    test "$__llmstack_found/.llmstack/opencode.json" -nt "$__llmstack_store"
 end
 
 function __llmstack_find # the nearest directory upwards with .llmstack/
@@ -57,7 +48,8 @@ end
 
 function __llmstack_change --argument-names stamp
     set -l fields off
-    set -l edited (__llmstack_edited)
+    set -l edited ''
+    __llmstack_edited; and set edited edited
     if test -n "$__llmstack_found"; and test -x "$__llmstack_python"
         set fields ($__llmstack_python -I -S $__llmstack_entry nul $__llmstack_store $__llmstack_found </dev/null | string split0)
     end
@@ -79,7 +71,7 @@ end
 function __llmstack_on # NAME VALUE…
     test -z "$LLMSTACK_ACTIVE"; or __llmstack_off
     for name in @NAMES@
-        set -q $name; and set -gx LLMSTACK_SAVED_$name $$name
+        __llmstack_move $name LLMSTACK_SAVED_$name
     end
     while test (count $argv) -ge 2
         set -gx $argv[1] $argv[2]
@@ -89,14 +81,20 @@ end
 
 function __llmstack_off
     for name in @NAMES@
-        set -l saved LLMSTACK_SAVED_$name
-        if set -q $saved
-            set -gx $name $$saved
-        else
-            set -eg $name
-        end
-        set -eg $saved
+        __llmstack_move LLMSTACK_SAVED_$name $name
     end
+end
+
+# A variable, as it is: set or not, exported or not. A universal one stays, and shows again when ours is gone.
+function __llmstack_move --argument-names from to
+    set -eg $to
+    set -qg $from; or return 0
+    if set -qgx $from
+        set -gx $to $$from
+    else
+        set -gu $to $$from
+    end
+    set -eg $from
 end
 
 # `cd project; and opencode` is wired up too.

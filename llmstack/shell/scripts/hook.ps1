@@ -1,7 +1,6 @@
 # llmstack's hook for PowerShell 5.1 and 7: wires a terminal up inside a trusted project, and unwires it outside.
 # Written by `llmstack activate powershell`. At a prompt where nothing changed it starts no process.
 # `llmstack_deactivate` switches it off in this terminal; without this file it is gone for good.
-@PROMPT@
 $global:__LlmstackPython = @PYTHON@
 $global:__LlmstackEntry = @ENTRY@
 $global:__LlmstackStore = @STORE@
@@ -56,7 +55,7 @@ function global:__LlmstackChange([string]$Found, [string]$Stamp) {
         $now = __LlmstackMarkers $Found
         $answer = & $global:__LlmstackPython -I -S $global:__LlmstackEntry json $global:__LlmstackStore $Found
         if (-not $answer) { return }
-        $fields = @(ConvertFrom-Json "$answer" | ForEach-Object { $_ })
+        $fields = @(ConvertFrom-Json "$answer" | ForEach-Object { $_ }) # 5.1 passes the list on as one
     }
     $global:__LlmstackSeen = "${Found}:${Stamp}:"
     if ($fields[0] -eq 'on') {
@@ -73,30 +72,30 @@ function global:__LlmstackChange([string]$Found, [string]$Stamp) {
 }
 
 function global:__LlmstackSet([string]$Name, $Value) {
-    [Environment]::SetEnvironmentVariable($Name, $Value, 'Process')
+    # A plain `$null` arrives as an empty text, which since 7.5 does not remove the variable.
+    if ($null -eq $Value) { $Value = [NullString]::Value }
+    [Environment]::SetEnvironmentVariable($Name, $Value)
+}
+
+function global:__LlmstackMove([string]$From, [string]$To) {
+    __LlmstackSet $To ([Environment]::GetEnvironmentVariable($From))
+    __LlmstackSet $From $null
 }
 
 function global:__LlmstackOn([object[]]$Fields) {
     if ($env:LLMSTACK_ACTIVE) { __LlmstackOff }
-    foreach ($name in @NAMES@) {
-        __LlmstackSet "LLMSTACK_SAVED_$name" ([Environment]::GetEnvironmentVariable($name, 'Process'))
-    }
+    foreach ($name in @NAMES@) { __LlmstackMove $name "LLMSTACK_SAVED_$name" }
     for ($at = 6; $at + 1 -lt $Fields.Count; $at += 2) { __LlmstackSet $Fields[$at] $Fields[$at + 1] }
 }
 
 function global:__LlmstackOff {
-    foreach ($name in @NAMES@) {
-        __LlmstackSet $name ([Environment]::GetEnvironmentVariable("LLMSTACK_SAVED_$name", 'Process'))
-        __LlmstackSet "LLMSTACK_SAVED_$name" $null
-    }
+    foreach ($name in @NAMES@) { __LlmstackMove "LLMSTACK_SAVED_$name" $name }
 }
 
 function global:llmstack_deactivate {
     if ($env:LLMSTACK_ACTIVE) { __LlmstackOff }
     __LlmstackShow '' ''
-    Copy-Item -Path Function:__LlmstackOwnPrompt -Destination Function:prompt
-    Remove-Item -Path Function:__LlmstackOwnPrompt
-    Remove-Item -Path Env:LLMSTACK_HOOK
-    $global:__LlmstackSeen = $null
-    $global:__LlmstackSaid = $null
+    __LlmstackSet LLMSTACK_HOOK $null
+    # Not put back: what came later may have wrapped our prompt, which from now on adds nothing.
+    function global:__LlmstackCheck { }
 }

@@ -1,4 +1,4 @@
-# The prompt's prefix is printed before what the user's own prompt function returns.
+# The prompt's prefix is put before what the user's own prompt function returns.
 $global:__LlmstackLabel = ''
 
 function global:__LlmstackShow([string]$Label, [string]$Color) {
@@ -16,14 +16,16 @@ if (-not (Test-Path -Path Function:__LlmstackOwnPrompt)) {
 
 function global:prompt {
     $succeeded = $?
-    $code = $global:LASTEXITCODE
+    # Where no program has run yet there is none, which is an error under Set-StrictMode.
+    $code = Get-Variable -Name LASTEXITCODE -Scope Global -ValueOnly -ErrorAction Ignore
     __LlmstackCheck
     $global:LASTEXITCODE = $code
-    # A command that fails without a word, for a prompt that shows `$?`.
+    # A command that fails without a word sets `$?`: for the user's own prompt, and for what calls this one.
     if (-not $succeeded) { Write-Error '' -ErrorAction Ignore }
     $shown = "$(__LlmstackOwnPrompt)"
     $global:LASTEXITCODE = $code
-    $rest = $shown.TrimStart("`r", "`n")
+    $rest = $shown.TrimStart([char[]]"`r`n")
     $lead = $shown.Substring(0, $shown.Length - $rest.Length)
-    return "$lead$global:__LlmstackLabel$rest"
+    "$lead$global:__LlmstackLabel$rest"
+    if (-not $succeeded) { Write-Error '' -ErrorAction Ignore }
 }

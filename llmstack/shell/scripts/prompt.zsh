@@ -28,6 +28,7 @@ _llmstack_prompt() {
 
 # Last of all, for what comes later may set PROMPT.
 _llmstack_register() {
+  emulate -L zsh
   [[ ${precmd_functions[-1]-} == _llmstack_prompt ]] && return
   typeset -ga precmd_functions=(${precmd_functions:#_llmstack_prompt} _llmstack_prompt)
 }
