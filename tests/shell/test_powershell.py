@@ -1,10 +1,9 @@
-"""PowerShell's hook against PowerShell's grammar, and in PowerShell itself where there is one."""
+"""PowerShell's hook against PowerShell's grammar; in PowerShell itself test_terminal.py runs it."""
 
 from __future__ import annotations
 
 import base64
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +14,11 @@ from support.terminal import make_project
 
 import llmstack.shell.base
 from llmstack.paths import UserDirs
-from llmstack.shell.activation import activate
 from llmstack.shell.base import HookValues, Look, Shell
 from llmstack.shell.environment import NAMES
 from llmstack.shell.shells import SHELLS
 
 SHELL: Shell = SHELLS["powershell"]
-PWSH = shutil.which("pwsh")
 NASTY = 'it\'s `$(touch PWNED)` \u2019; "x" @PYTHON@ \n{} %'
 
 
@@ -72,30 +69,3 @@ def test_what_it_reads_is_ascii_json(tmp_path: Path) -> None:
     fields = json.loads(answer.stdout.decode("ascii"))
     assert fields[:6] == ["on", "", "[llmstack:ünï]", "67", "current", ""]
     assert dict(zip(fields[6::2], fields[7::2], strict=True)).keys() == {*NAMES} - {"LLMSTACK_REMOTE_URL"}
-
-
-SESSION = """
-. '{hook}'
-Set-Location '{project}'; prompt; $env:LLMSTACK_WORK_DIR
-Set-Location '{outside}'; prompt; "$env:OPENCODE_CONFIG|$env:LLMSTACK_ACTIVE"
-cmd-that-is-not-there 2>$null
-$global:LASTEXITCODE = 3; [void](prompt); $LASTEXITCODE
-"""
-
-
-# Not skipped where it is missing, which CI would take for a failure: only Windows and some images have it.
-if PWSH is not None:
-
-    def test_in_powershell(tmp_path: Path) -> None:
-        project = make_project(tmp_path / "it is")
-        store = UserDirs.from_env({}).trusted_projects
-        done = activate(SHELL, Path.home(), HookValues(Path(sys.executable), store))
-        text = SESSION.format(hook=done.path, project=project.work_dir, outside=tmp_path)
-        ran = subprocess.run(
-            [str(PWSH), "-NoProfile", "-Command", text], capture_output=True, text=True, check=True
-        )
-        lines = ran.stdout.splitlines()
-        assert "[llmstack:it is]" in lines[0]
-        assert lines[1] == str(project.work_dir)
-        assert "[llmstack" not in lines[2]
-        assert lines[3:] == ["|", "3"]

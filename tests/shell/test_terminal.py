@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
-from support.terminal import MARK, Terminal, hook_line, make_project, messages, prompts, trust
+from support.dialects import DIALECTS, HERE, MARK, UNIX
+from support.terminal import Terminal, hook_line, make_project, messages, prompts, trust
 from support.waiting import wait_until
 
 from llmstack.channel import CURRENT, NEXT, external, write_marker
@@ -16,8 +18,6 @@ from llmstack.paths import UserDirs
 from llmstack.shell.environment import NAMES, SAVED
 from llmstack.trust import revoke
 
-SHELLS = ("bash", "zsh", "fish")
-STATUS = {"bash": "$?", "zsh": "$?", "fish": "$status"}
 PIPE_STATUS = {"bash": '"${PIPESTATUS[@]}"', "zsh": "$pipestatus", "fish": "$pipestatus"}
 HOSTILE = (
     "with space",
@@ -44,15 +44,18 @@ HOSTILE = (
 )
 
 
-@pytest.fixture(params=SHELLS)
+@pytest.fixture(params=HERE)
 def shell(request: pytest.FixtureRequest) -> str:
-    if shutil.which(request.param) is None:
+    if shutil.which(DIALECTS[request.param].program) is None:
         pytest.skip(f"{request.param} is not installed")
     return str(request.param)
 
 
-def set_variable(shell: str, name: str, value: str) -> str:
-    return f"set -gx {name} '{value}'" if shell == "fish" else f"export {name}='{value}'"
+@pytest.fixture(params=UNIX)
+def unix_shell(request: pytest.FixtureRequest) -> str:
+    if shutil.which(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    return str(request.param)
 
 
 def ours(env: dict[str, str]) -> dict[str, str]:
@@ -82,6 +85,7 @@ def test_every_way_in_and_out(shell: str, tmp_path: Path) -> None:
             assert terminal.look(line) == wanted, line
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a directory that is in use stays")
 def test_a_directory_that_is_deleted_or_moved_away(shell: str, tmp_path: Path) -> None:
     make_project(tmp_path / "outer")
     inner = make_project(tmp_path / "outer" / "inner")
@@ -105,6 +109,8 @@ def test_leaving_restores_every_variable(shell: str, tmp_path: Path, before: str
         else {name: "" if before == "empty" else f"mine: {name} $x '" for name in NAMES}
     )
     had.pop("LLMSTACK_ACTIVE", None)  # says that a terminal is active already
+    if (shell, before) == ("powershell", "empty"):
+        had = {}  # an empty variable is none there before 7.5
     with Terminal(shell, tmp_path, env=had) as terminal:
         terminal.run("cd project")
         env = terminal.environment()
@@ -115,11 +121,28 @@ def test_leaving_restores_every_variable(shell: str, tmp_path: Path, before: str
         assert ours(terminal.environment()) == had
 
 
+def test_what_was_not_exported_is_not_afterwards(unix_shell: str, tmp_path: Path) -> None:
+    make_project(tmp_path / "project")
+    mine = "set -g OPENCODE_CONFIG mine" if unix_shell == "fish" else "OPENCODE_CONFIG=mine"
+    with Terminal(unix_shell, tmp_path, after=mine) as terminal:
+        terminal.run("cd project")
+        assert terminal.environment()["OPENCODE_CONFIG"].startswith(str(tmp_path))
+        terminal.run("cd ..")
+        assert ours(terminal.environment()) == {}
+        assert "still mine\n" in terminal.run('echo "still $OPENCODE_CONFIG"')
+        terminal.run("cd project")
+        terminal.child.sendline(terminal.dialect.child)
+        terminal.child.expect_exact(MARK)
+        terminal.run("cd ..")
+        # As a child of a terminal that was never in the project.
+        assert ours(terminal.environment()) == {}
+
+
 def test_a_child_shell_shows_the_prefix_and_leaves_as_its_parent_would(shell: str, tmp_path: Path) -> None:
     make_project(tmp_path / "project")
     with Terminal(shell, tmp_path, env={"OPENCODE_CONFIG": "mine"}) as terminal:
         terminal.run("cd project")
-        terminal.child.sendline(f"{shell} -i")
+        terminal.child.sendline(terminal.dialect.child)
         terminal.child.expect_exact(MARK)
         assert terminal.prompt() == "[llmstack:project] "
         terminal.run("cd ..")
@@ -223,19 +246,23 @@ def test_a_hostile_marker_changes_nothing(shell: str, tmp_path: Path, marker: st
 
 
 def test_hostile_names(shell: str, tmp_path: Path) -> None:
-    names = {f"HOSTILE_{index}": name for index, name in enumerate(HOSTILE)}
-    for name in HOSTILE:
+    # PowerShell itself takes these for a separator and the end of a drive's name; Windows has no such names.
+    barred = ("\\:" if shell == "powershell" else "") + ('<>"|?*\n\x1b' if sys.platform == "win32" else "")
+    hostile = [name for name in HOSTILE if not set(name) & set(barred)]
+    names = {f"HOSTILE_{index}": name for index, name in enumerate(hostile)}
+    for name in hostile:
         make_project(tmp_path / name)
     with Terminal(shell, tmp_path, env={**names, "BASE": str(tmp_path)}) as terminal:
         for variable, name in names.items():
             visible = "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)
             wanted = (f"[llmstack:{visible}] ", str(tmp_path / name))
-            assert terminal.look('cd "$BASE"', f'cd -- "${variable}"') == wanted
-        terminal.run('cd "$BASE"')
+            assert terminal.look(terminal.dialect.enter.format(variable)) == wanted
+        terminal.run(f"cd {tmp_path}")
         assert ours(terminal.environment()) == {}
     assert not list(tmp_path.rglob("PWNED"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a path of such a length")
 def test_200_levels_deep(shell: str, tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     deep = project.work_dir.joinpath(*["d"] * 200)
@@ -250,8 +277,11 @@ def test_the_exit_codes_of_the_last_command_are_kept(shell: str, tmp_path: Path)
     with Terminal(shell, tmp_path) as terminal:
         for line in ("cd project", "true", "cd .."):  # also where the hook has something to do
             terminal.run(line)
-            assert "code 3\n" in terminal.run("sh -c 'exit 3'", f"echo code {STATUS[shell]}")
-            assert "codes 1 0 1\n" in terminal.run("false | true | false", f"echo codes {PIPE_STATUS[shell]}")
+            dialect = terminal.dialect
+            assert f"{dialect.failure}\n" in terminal.run(dialect.fail, dialect.status)
+            if shell in PIPE_STATUS:
+                shown = terminal.run("false | true | false", f"echo codes {PIPE_STATUS[shell]}")
+                assert "codes 1 0 1\n" in shown
 
 
 def test_the_last_background_process_stays_the_last(tmp_path: Path) -> None:
@@ -267,24 +297,32 @@ def test_what_a_user_has_at_the_prompt_is_kept(shell: str, tmp_path: Path) -> No
         "bash": "PROMPT_COMMAND='mine=$((${mine-0} + 1)); last=$?'",
         "zsh": "precmd() { (( mine += 1 )) }; other() { last=$? }; precmd_functions=(other)",
         "fish": "function mine_event --on-event fish_prompt; set -g mine x; end",
+        "powershell": f"function global:prompt {{ $global:mine = 'x'; '{MARK} ' }}",
     }
     after = {
         "bash": 'PROMPT_COMMAND="$PROMPT_COMMAND; after=1"',
         "zsh": "precmd_functions+=(true)",
         "fish": "set -g after 1",
+        "powershell": "",
     }
+    say = (
+        "if ($mine) { 'mine is' + ' set' }"
+        if shell == "powershell"
+        else 'test -n "$mine" && echo mine is" set"'
+    )
     with Terminal(
         shell, tmp_path, before=before[shell], after=f"{after[shell]}\n{hook_line(shell)}"
     ) as terminal:
         terminal.run("cd project", "true", "true")
         assert terminal.prompt() == "[llmstack:project] "
-        assert "mine is set" in terminal.run('test -n "$mine"', 'test -n "$mine" && echo "mine is"" set"')
+        assert "mine is set" in terminal.run(say)
 
 
 COUNT = {
     "bash": 'echo "hooks: $(grep -o _llmstack_prompt <<<"${PROMPT_COMMAND[*]}" | wc -l)"',
     "zsh": 'echo "hooks: ${(M)#precmd_functions:#_llmstack_prompt}"',
     "fish": "echo hooks: (functions --handlers | grep -c __llmstack_prompt)",
+    "powershell": "\"hooks: $([regex]::Matches((prompt), 'llmstack:').Count)\"",
 }
 
 
@@ -296,14 +334,22 @@ def test_a_hook_that_is_read_twice_is_one(shell: str, tmp_path: Path) -> None:
         assert terminal.prompt() == "[llmstack:project] "
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
+STRICT = {
+    "bash": ("set -eu; set -o pipefail", "! true"),
+    "zsh": ("set -eu; set -o pipefail", "! true"),
+    "powershell": ("Set-StrictMode -Version Latest; $ErrorActionPreference = 'Stop'", "Get-Item nowhere"),
+}
+
+
+@pytest.mark.parametrize("shell", [shell for shell in HERE if shell in STRICT])
 def test_a_strict_shell_survives(shell: str, tmp_path: Path) -> None:
     make_project(tmp_path / "project")
     make_project(tmp_path / "cloned", trusted=False)
-    with Terminal(shell, tmp_path, before="set -eu; set -o pipefail") as terminal:
+    strict, failing = STRICT[shell]
+    with Terminal(shell, tmp_path, before=strict) as terminal:
         assert terminal.look("cd project") == ("[llmstack:project] ", str(tmp_path / "project"))
         for line in (
-            "! true",
+            failing,
             "cd ..",
             "cd cloned",
             "cd ..",
@@ -311,7 +357,7 @@ def test_a_strict_shell_survives(shell: str, tmp_path: Path) -> None:
             "cd project",
         ):
             terminal.run(line)
-        assert "alive" in terminal.run("echo al''ive")
+        assert f"{terminal.dialect.success}" in terminal.run("true", terminal.dialect.status)
 
 
 REBUILD = {
@@ -325,11 +371,18 @@ REBUILD = {
     "zsh-subst": r"""setopt promptsubst; PROMPT=$'$(echo "/$PWD")\n@@ '; RPROMPT='$(echo right)'""",
     "fish": r"""function fish_prompt; printf '\n%s\n@@ ' (prompt_pwd); end
         function fish_right_prompt; echo right; end""",
+    "powershell": f'function global:prompt {{ "`n/`n{MARK} " }}',
 }
+ORDERS = [
+    (framework, order)
+    for framework in REBUILD
+    for order in ("before", "after")
+    # What is defined after the hook in PowerShell replaces it: nothing else runs at a prompt there.
+    if framework.partition("-")[0] in HERE and (framework, order) != ("powershell", "after")
+]
 
 
-@pytest.mark.parametrize("order", ["before", "after"])
-@pytest.mark.parametrize("framework", REBUILD)
+@pytest.mark.parametrize(("framework", "order"), ORDERS)
 def test_prompts_that_are_rebuilt(framework: str, order: str, tmp_path: Path) -> None:
     make_project(tmp_path / "project")
     shell = framework.partition("-")[0]
@@ -348,11 +401,11 @@ def test_prompts_that_are_rebuilt(framework: str, order: str, tmp_path: Path) ->
         assert MARK in shown
 
 
-def test_tmux_inside_an_active_shell(shell: str, tmp_path: Path) -> None:
+def test_tmux_inside_an_active_shell(unix_shell: str, tmp_path: Path) -> None:
     """Its server passes on what it was started with, wherever a pane is."""
     make_project(tmp_path / "project")
     settings = tmp_path / "tmux.conf"
-    settings.write_text(f"set -g default-command '{shell} -i'\n")
+    settings.write_text(f"set -g default-command '{unix_shell} -i'\n")
     tmux = ["tmux", "-S", str(tmp_path / "socket"), "-f", str(settings)]
 
     def pane() -> str:
@@ -360,7 +413,7 @@ def test_tmux_inside_an_active_shell(shell: str, tmp_path: Path) -> None:
             [*tmux, "capture-pane", "-p"], capture_output=True, text=True, check=False
         ).stdout
 
-    with Terminal(shell, tmp_path / "project") as terminal:
+    with Terminal(unix_shell, tmp_path / "project") as terminal:
         terminal.run("true")
         terminal.run(f"{' '.join(tmux)} new-session -d -x 200 -c {tmp_path / 'project'}")
         try:
@@ -386,12 +439,13 @@ def test_deactivate_and_removal(shell: str, tmp_path: Path) -> None:
         terminal.run(hook_line(shell))
         assert terminal.prompt() == "[llmstack:project] "
     line = hook_line(shell)
-    next(Path.home().glob(f".{shell}_llmstack_hook")).unlink()
+    next(Path.home().glob(f".{shell}_llmstack_hook*")).unlink()
     with Terminal(shell, tmp_path / "project", hook=False, before=line) as terminal:
         assert terminal.prompt() == ""  # the line that stayed behind does nothing
-        assert "code 0\n" in terminal.run("true", f"echo code {STATUS[shell]}")
+        assert terminal.dialect.success in terminal.run("true", terminal.dialect.status)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="counts in /proc")
 def test_an_unchanged_prompt_starts_no_process(shell: str, tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     make_project(tmp_path / "cloned", trusted=False)

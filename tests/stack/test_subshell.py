@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pexpect
 import pytest
+from support.dialects import MARK
 from support.project import CliProject
-from support.terminal import MARK, Terminal, make_project
+from support.terminal import Terminal, make_project
 
 from llmstack.shell.environment import SAVED
 

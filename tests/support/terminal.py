@@ -8,9 +8,11 @@ import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pexpect
+from pexpect.popen_spawn import PopenSpawn
+from support.dialects import DIALECTS, MARK, POWERSHELL
 
 from llmstack.fingerprint import STATE_DIR
 from llmstack.paths import Project, UserDirs
@@ -27,14 +29,6 @@ _CONTROL = re.compile(
     r"\x1b(?:\[[0-9;?>=]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][A-Z0-9]|[=>78])|[\r\x00\x07\x0e\x0f]"
 )
 _FISH_NO_NEWLINE = re.compile("\u23ce +(?:\u23ce )?")
-MARK = "@@"  # ends the prompt that the tests' users have
-RC = {"bash": ".bashrc", "zsh": ".zshrc", "fish": "config/fish/config.fish"}  # config: XDG_CONFIG_HOME
-PROMPT = {
-    "bash": f"PS1='{MARK} '",
-    "zsh": f"unsetopt prompt_sp; PROMPT='{MARK} '",
-    "fish": f"function fish_prompt; echo -n '{MARK} '; end; set -g fish_greeting",
-}
-ARGV = {"bash": ["bash", "-i"], "zsh": ["zsh", "-i"], "fish": ["fish", "-i"]}
 
 
 def hook_line(shell: str) -> str:
@@ -73,6 +67,9 @@ def messages(shown: str) -> list[str]:
 class Terminal:
     """One shell with the hook, and a prompt that ends in `@@`.
 
+    PowerShell has pipes in place of the pseudo-terminal: it shows its prompts there too, is the same on every
+    system, and asks nobody where the cursor is.
+
     Attributes:
         cwd: where it starts.
         before: lines of its rc file that come before the hook; `after` those behind it.
@@ -88,24 +85,17 @@ class Terminal:
     argv: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        rc = Path.home() / RC[self.shell]
+        self.dialect = DIALECTS[self.shell]
+        rc = Path.home() / self.dialect.rc
         rc.parent.mkdir(parents=True, exist_ok=True)
         # Where that is missing fish reads every man page in the background first.
         (Path.home() / "data" / "fish" / "generated_completions").mkdir(parents=True, exist_ok=True)
         hook = hook_line(self.shell) if self.hook else ""
-        rc.write_text("\n".join([PROMPT[self.shell], self.before, hook, self.after, ""]))
-        argv = self.argv or ARGV[self.shell]
+        rc.write_text(f"{self.dialect.prompt}\n{self.before}\n{hook}\n{self.after}\n")
+        argv = self.argv or [self.dialect.program, *self.dialect.options]
         env = {name: value for name, value in os.environ.items() if name not in {"PS1", "PROMPT_COMMAND"}}
-        self.child = pexpect.spawn(
-            argv[0],
-            argv[1:],
-            cwd=str(self.cwd),
-            env={**env, "TERM": "xterm-256color", "SHELL": shutil.which(argv[0]) or "", **self.env},
-            encoding="utf-8",
-            codec_errors="backslashreplace",
-            dimensions=(50, 1000),
-            timeout=10,
-        )
+        env |= {"TERM": "xterm-256color", "SHELL": shutil.which(argv[0]) or "", **self.env}
+        self.child = self._spawn(argv, env)
         self.child.delaybeforesend = None
         self.count = 0
         self.child.expect_exact(MARK)
@@ -115,16 +105,35 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.child.close(force=True)
+        if isinstance(self.child, PopenSpawn):
+            self.child.sendeof()
+            self.child.wait()
+            self.child.proc.stdout.close()
+        else:
+            self.child.close(force=True)
+
+    def _spawn(self, argv: list[str], env: Mapping[str, str]) -> Any:
+        read: Any = {"encoding": "utf-8", "codec_errors": "backslashreplace", "timeout": 10}
+        if self.dialect is POWERSHELL:
+            quiet = {"POWERSHELL_TELEMETRY_OPTOUT": "1", "POWERSHELL_UPDATECHECK": "Off"}
+            return PopenSpawn(argv, cwd=str(self.cwd), env={**env, **quiet}, **read)
+        return pexpect.spawn(argv[0], argv[1:], cwd=str(self.cwd), env=env, dimensions=(50, 1000), **read)
 
     def run(self, *lines: str) -> str:
         """Run lines, and return what was shown until the prompt behind them, without escape sequences."""
         self.count += 1
+        shown = ""
         for line in lines:
             self.child.sendline(line)
-        self.child.sendline(f" echo E''ND{self.count}.")
+            if isinstance(self.child, PopenSpawn):  # a shell that ends would take the next line with it
+                self.child.expect_exact(MARK)
+                shown += f"{self.child.before}{MARK}"
+        self.child.sendline(self.dialect.end.format(self.count))
         self.child.expect_exact(f"END{self.count}.")
-        return _FISH_NO_NEWLINE.sub("", _CONTROL.sub("", self.child.before))
+        shown += self.child.before
+        if isinstance(self.child, PopenSpawn):
+            self.child.expect_exact(MARK)
+        return _FISH_NO_NEWLINE.sub("", _CONTROL.sub("", shown))
 
     def prompt(self) -> str:
         """Return the prompt as it is shown now, up to its mark."""
@@ -136,7 +145,7 @@ class Terminal:
 
     def environment(self) -> dict[str, str]:
         """Return what the shell exports after another prompt."""
-        self.run("true", f"command env -0 > {self._probe}")
+        self.run("true", self.dialect.probe.format(self._probe))
         return self._probed()
 
     def _probed(self) -> dict[str, str]:
@@ -149,9 +158,9 @@ class Terminal:
 
     def look(self, *lines: str) -> tuple[str, str | None]:
         """Run lines; return the prompt up to its mark, and the work dir that the shell is wired up for."""
-        shown = self.run(*lines, "true", f"command env -0 > {self._probe}")
+        shown = self.run(*lines, "true", self.dialect.probe.format(self._probe))
         env = self._probed()
         assert ("LLMSTACK_ACTIVE" in env) == ("LLMSTACK_WORK_DIR" in env)
         if "LLMSTACK_ACTIVE" in env:
-            assert env["OPENCODE_CONFIG"] == f"{env['LLMSTACK_WORK_DIR']}/{STATE_DIR}/opencode.json"
+            assert env["OPENCODE_CONFIG"] == str(Path(env["LLMSTACK_WORK_DIR"], STATE_DIR, "opencode.json"))
         return prompts(shown)[-1], env.get("LLMSTACK_WORK_DIR")

@@ -53,8 +53,11 @@ function global:__LlmstackChange([string]$Found, [string]$Stamp) {
     $now = ''
     if ($Found -and [System.IO.File]::Exists($global:__LlmstackPython)) {
         $now = __LlmstackMarkers $Found
-        $answer = & $global:__LlmstackPython -I -S $global:__LlmstackEntry json $global:__LlmstackStore $Found
-        if (-not $answer) { return }
+        # Nothing can be started in a directory that is gone; and `Stop` makes an error of any exit code.
+        try {
+            $answer = & $global:__LlmstackPython -I -S $global:__LlmstackEntry json $global:__LlmstackStore $Found
+        } catch { $answer = $null }
+        if (-not $answer) { return } # interrupted: asked again at the next prompt
         $fields = @(ConvertFrom-Json "$answer" | ForEach-Object { $_ }) # 5.1 passes the list on as one
     }
     $global:__LlmstackSeen = "${Found}:${Stamp}:"
