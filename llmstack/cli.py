@@ -102,7 +102,11 @@ def build() -> typer.Typer:
     )
     app.callback()(_root)
     for name, command in COMMANDS.items():
-        app.command(name, context_settings=PASSED_ON if name == "run" else None)(command)
+        app.command(
+            name,
+            cls=install.InstallCommand if name == "install" else None,
+            context_settings=PASSED_ON if name == "run" else None,
+        )(command)
     return app
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from llmstack.errors import LlmstackError, UsageError
 
@@ -12,6 +13,15 @@ if TYPE_CHECKING:
     from llmstack.channel import Channel
     from llmstack.context import App
     from llmstack.paths import Project
+
+
+class InstallCommand(TyperCommand):
+    """Takes `--external=URL` for `--external URL`: Typer has no option whose value may be left out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line."""
+        split = [arg.split("=", 1) if arg.startswith("--external=") else [arg] for arg in args]
+        return super().parse_args(ctx, [piece for pieces in split for piece in pieces])
 
 
 def install(

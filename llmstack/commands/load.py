@@ -23,6 +23,5 @@ def load(
 
     app: App = ctx.obj
     with app.console.progress() as tell:
-        tell(f"loading {tier}")
-        name = load_tier(app.project(), app.env, tier)
+        name = load_tier(app.project(), app.env, tier, tell=tell)
     app.console.say(f"{name} is resident")

@@ -99,7 +99,7 @@ def demo(
     Args:
         user: where the tiny models go.
         env: for the router.
-        keep: leave the stack running.
+        keep: leave the stack running, where every request was answered as expected.
         tell: called with what is going on.
     """
     began = time.monotonic()
@@ -112,8 +112,7 @@ def demo(
         _install(project, user, env)
         started = up(project, env, user.trusted_projects, StartOptions(), tell=tell)
         answers, swaps, swapper = _ask_all(started.url, env, tell)
-        kept = keep
-        return Demo(
+        done = Demo(
             requests=answers,
             swapper=swapper["kind"],
             engine=swapper["engine"],
@@ -121,8 +120,10 @@ def demo(
             work_dir=work_dir,
             swaps=swaps,
             seconds=time.monotonic() - began,
-            kept=keep,
+            kept=False,
         )
+        kept = keep and done.ok
+        return replace(done, kept=kept)
     finally:
         if not kept:
             _clean_up(project, user)
@@ -180,7 +181,6 @@ def _resident(client: RouterClient) -> list[str]:
 
 
 def _ask(http: httpx.Client, request: DemoRequest) -> DemoAnswer:
-    streamed = bool(request.body.get("stream"))
     began = time.perf_counter()
     try:
         with http.stream("POST", "/v1/chat/completions", json=request.body) as response:
@@ -190,6 +190,7 @@ def _ask(http: httpx.Client, request: DemoRequest) -> DemoAnswer:
                 text += chunk
     except httpx.HTTPError as error:
         raise LlmstackError(f"demo request `{request.name}` failed: {error}") from error
+    streamed = response.headers.get("content-type", "").startswith("text/event-stream")  # an error is not
     documents = _documents(text, streamed=streamed)
     timings: dict[str, float] = next(
         (document["timings"] for document in documents if document.get("timings")), {}

@@ -10,6 +10,7 @@ from llmstack.channel import write_marker
 from llmstack.errors import LlmstackError
 from llmstack.files import exclusive
 from llmstack.process.identity import Daemon, Identity, write_pid_file
+from llmstack.stack.project import router_address, running_router
 from llmstack.stack.start import StartOptions, checked, prepare, router_argv
 from llmstack.stack.stop import forget
 
@@ -31,6 +32,9 @@ def run_foreground(project: Project, env: Mapping[str, str], store: Path, option
     """
     config, channel, found = checked(project, env, store, options)
     with exclusive(project.lock, "start"):
+        if (daemon := running_router(project)) is not None:
+            url = router_address(daemon, config).url
+            raise LlmstackError(f"the stack runs already, at {url}", hint="stop it first: `llmstack stop`")
         address = prepare(project, config, found, env, options, store=store)
         argv = [*router_argv(project, channel, options), "--foreground"]
         process = subprocess.Popen(argv, env=dict(env), cwd=project.work_dir, stdin=subprocess.PIPE)

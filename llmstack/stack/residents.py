@@ -10,27 +10,34 @@ from llmstack.stack.project import local_config, router_address, running_router
 from llmstack.stack.router_client import RouterClient, api_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from llmstack.config import StackConfig
     from llmstack.paths import Project
 
 WAIT_S = 1800.0  # a large model from a slow disk, behind requests in flight
 
 
-def load(project: Project, env: Mapping[str, str], tier: str) -> str:
+def load(
+    project: Project, env: Mapping[str, str], tier: str, *, tell: Callable[[str], None] = lambda _: None
+) -> str:
     """Make a tier resident; return its name."""
-    done = _client(project, env).post(f"/llmstack/load/{quote(tier, safe='')}", timeout_s=WAIT_S)
+    config = local_config(project)
+    client = _client(project, config, env)
+    if config.find(tier) is not None:
+        tell(f"loading {tier}")  # else the router knows better, or says which there are
+    done = client.post(f"/llmstack/load/{quote(tier, safe='')}", timeout_s=WAIT_S)
     return str(done["tier"])
 
 
 def unload(project: Project, env: Mapping[str, str], tier: str | None) -> list[str]:
     """Stop a tier, or every one; return the names of those that were resident."""
     path = "/llmstack/unload" if tier is None else f"/llmstack/unload/{quote(tier, safe='')}"
-    return list(_client(project, env).post(path, timeout_s=WAIT_S)["unloaded"])
+    return list(_client(project, local_config(project), env).post(path, timeout_s=WAIT_S)["unloaded"])
 
 
-def _client(project: Project, env: Mapping[str, str]) -> RouterClient:
-    config, daemon = local_config(project), running_router(project)
+def _client(project: Project, config: StackConfig, env: Mapping[str, str]) -> RouterClient:
+    daemon = running_router(project)
     if daemon is None:
         raise LlmstackError("the stack is not running", hint="start it with `llmstack start`")
     return RouterClient(router_address(daemon, config).url, api_key(env, config.settings.api_key_env))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.stack.start import Started, StartOptions, checked, up
+from llmstack.stack.project import running_router
+from llmstack.stack.start import Started, StartOptions, checked, refuse_taken_port, up
 from llmstack.stack.stop import down
 
 if TYPE_CHECKING:
@@ -22,11 +23,15 @@ def restart(
     *,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Started:
-    """Stop the stack and start it again; a configuration that cannot start leaves it running.
+    """Stop the stack and start it again; what cannot start, or has no port to listen on, leaves it running.
 
     Arguments and errors as for `up`.
     """
-    checked(project, env, store, options)
-    tell("stopping")
+    config, _, _ = checked(project, env, store, options)
+    running = running_router(project)
+    if running is None or running.port != (options.port or config.settings.router_port):
+        refuse_taken_port(config, env, options)
+    if running is not None:
+        tell("stopping")
     down(project)
     return up(project, env, store, options, tell=tell)

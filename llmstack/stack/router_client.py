@@ -75,7 +75,8 @@ class RouterClient:
                 f"{self.url} did not answer within {timeout_s:g} s", hint="see `llmstack logs router`"
             ) from error
         except (OSError, http.client.HTTPException) as error:
-            raise RouterUnreachableError(f"nothing answers at {self.url}: {error}") from error
+            why = getattr(error, "strerror", None) or error
+            raise RouterUnreachableError(f"nothing answers at {self.url}: {why}") from error
         finally:
             connection.close()
         if answer.status != OK:

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmstack import trust
 from llmstack.channel import CURRENT, NEXT, Channel, read_marker, write_marker
@@ -17,8 +17,9 @@ from llmstack.process.identity import Daemon, read_pid_file, write_pid_file
 from llmstack.process.ports import is_free, owner
 from llmstack.process.stopping import stop_tree
 from llmstack.stack.generated import chosen_llama_swap, write_litellm, write_llama_swap
+from llmstack.stack.health import until_healthy, until_loaded
 from llmstack.stack.project import Address, local_config, pinned_channel, router_address, running_router
-from llmstack.stack.router_client import RouterClient, RouterUnreachableError, api_key
+from llmstack.stack.router_client import RouterClient, api_key
 from llmstack.stack.stop import STOP_GRACE_S, stop_leftovers, take_down
 from llmstack.swapper.survey import survey
 
@@ -29,11 +30,6 @@ if TYPE_CHECKING:
     from llmstack.config import StackConfig
     from llmstack.paths import Project
     from llmstack.swapper.survey import Survey
-
-HEALTH_S = 30.0  # the router imports and listens; models load afterwards
-PROBE_S = 0.05
-WATCH_S = 0.1
-LAST_LINES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +92,21 @@ def up(
     """
     began = time.monotonic()
     config, channel, found = checked(project, env, store, options)
-    address = _address(config, options)
-    client = RouterClient(address.url, api_key(env, config.settings.api_key_env))
+    key = api_key(env, config.settings.api_key_env)
     with exclusive(project.lock, "start"):
         daemon = running_router(project)
         if daemon is None:
-            _refuse_taken_port(address, client)
-            _clear_way(project, config, found, env, address, store=store)
+            address = prepare(project, config, found, env, options, store=store)
             spawned = _spawn(project, env, channel, options, address)
     if daemon is not None:
         already = _already(project, daemon, channel, config, found, options=options)
-        _until_healthy(project, daemon, RouterClient(already.url, client.api_key))
+        until_healthy(project, daemon, RouterClient(already.url, key))
         return already
+    client = RouterClient(address.url, key)
     try:
         tell("waiting for the router")
-        _until_healthy(project, spawned, client)
-        status = _until_loaded(project, spawned, client, tell) if options.wait else client.status()
+        until_healthy(project, spawned, client)
+        status = until_loaded(project, spawned, client, tell) if options.wait else client.status()
     except BaseException:
         # Interrupted or failed: nothing is left half-started. What another command started stays.
         _abandon(project, spawned)
@@ -190,10 +185,6 @@ def _already(
     )
 
 
-def _address(config: StackConfig, options: StartOptions) -> Address:
-    return Address(options.host or config.settings.host, options.port or config.settings.router_port)
-
-
 def prepare(
     project: Project,
     config: StackConfig,
@@ -203,38 +194,28 @@ def prepare(
     *,
     store: Path,
 ) -> Address:
-    """Return where a new router is to listen, with nothing in its way; the lock is held.
+    """Return where a new router is to listen, with nothing in its way and what it reads written; lock held.
 
     Raises:
-        LlmstackError: the stack runs already, or somebody else has the port.
+        LlmstackError: somebody else has the port.
     """
-    if (daemon := running_router(project)) is not None:
-        url = router_address(daemon, config).url
-        raise LlmstackError(f"the stack runs already, at {url}", hint="stop it first: `llmstack stop`")
-    address = _address(config, options)
-    _refuse_taken_port(address, RouterClient(address.url, api_key(env, config.settings.api_key_env)))
-    _clear_way(project, config, found, env, address, store=store)
-    return address
-
-
-def _clear_way(
-    project: Project,
-    config: StackConfig,
-    found: Survey,
-    env: Mapping[str, str],
-    address: Address,
-    *,
-    store: Path,
-) -> None:
-    """Stop what an earlier router left, and write what the new one reads; the lock is held."""
+    address = refuse_taken_port(config, env, options)
     stop_leftovers(project)
     write_litellm(project, store, local_config(project))
     write_llama_swap(project, config, found, env, router_port=address.port)
+    return address
 
 
-def _refuse_taken_port(address: Address, client: RouterClient) -> None:
+def refuse_taken_port(config: StackConfig, env: Mapping[str, str], options: StartOptions) -> Address:
+    """Return where a new router is to listen.
+
+    Raises:
+        LlmstackError: somebody has that port.
+    """
+    address = Address(options.host or config.settings.host, options.port or config.settings.router_port)
     if is_free(address.host, address.port):
-        return
+        return address
+    client = RouterClient(address.url, api_key(env, config.settings.api_key_env))
     try:
         status = client.status()
     except LlmstackError:
@@ -276,60 +257,6 @@ def _spawn(
         stop_tree(identity, grace_s=0)
         raise
     return daemon
-
-
-def _until_healthy(project: Project, daemon: Daemon, client: RouterClient) -> None:
-    deadline = time.monotonic() + HEALTH_S
-    while True:
-        _refuse_if_ended(project, daemon)
-        try:
-            client.models_ini()
-        except RouterUnreachableError:
-            if time.monotonic() > deadline:
-                raise LlmstackError(
-                    f"the router did not answer within {HEALTH_S:g} s", hint="see `llmstack logs router`"
-                ) from None
-            time.sleep(PROBE_S)
-        else:
-            _refuse_if_ended(project, daemon)  # what answered must be it
-            return
-
-
-def _until_loaded(
-    project: Project, daemon: Daemon, client: RouterClient, tell: Callable[[str], None]
-) -> dict[str, Any]:
-    """Wait until the preloaded tier is resident or cannot be; return the router's status."""
-    while True:
-        _refuse_if_ended(project, daemon)
-        with contextlib.suppress(RouterUnreachableError):
-            status = client.status()
-            waiting = [
-                tier
-                for tier in status["tiers"]
-                if tier["name"] == status["preload"] and tier["state"] in {"loading", "idle"}
-            ]
-            if not waiting:
-                return status
-            tell(f"loading {waiting[0]['name']} ({waiting[0]['model']})")
-        time.sleep(WATCH_S)
-
-
-def _refuse_if_ended(project: Project, daemon: Daemon) -> None:
-    """Raise if the router ended, or if another command stopped it."""
-    if daemon.identity.alive:
-        return
-    noted = read_pid_file(project.router_pid)
-    if noted is None or noted.identity != daemon.identity:
-        raise LlmstackError("the stack was stopped while it was starting")
-    log = project.log("router")
-    lines = (
-        log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:] if log.is_file() else []
-    )
-    said = next((line for line in reversed(lines) if line.startswith("error: ")), "")
-    if said:
-        raise LlmstackError(f"the router ended: {said.removeprefix('error: ')}")
-    shown = "".join(f"\n  {line}" for line in lines)
-    raise LlmstackError(f"the router ended at once{shown}", hint=f"see {log}")
 
 
 def _abandon(project: Project, daemon: Daemon) -> None:

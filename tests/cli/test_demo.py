@@ -59,6 +59,16 @@ def test_demo_answers_every_path_by_the_tier_the_policy_names(here: CliProject) 
     assert list(here.directory.iterdir()) == []
 
 
+def test_a_failed_demo_keeps_nothing_and_says_for_each_request_what_failed(here: CliProject) -> None:
+    here.env["LLAMA_SERVER_BIN"] = "/bin/false"
+    shown = here.run_process("demo", "--keep", "--json")
+    assert shown.code == 1
+    failed = json.loads(shown.out)
+    assert failed["ok"] is False
+    assert [row["request"] for row in failed["requests"] if "ended (exit code 1)" not in row["answer"]] == []
+    assert here.processes() == []
+
+
 def test_demo_keep_says_how_to_talk_to_it(here: CliProject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "demo_requests", lambda: demo_requests()[:1])
     shown = here.run("demo", "--keep").check()

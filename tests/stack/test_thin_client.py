@@ -139,6 +139,7 @@ def test_which_url(stack: CliProject, client: CliProject) -> None:
     assert printed == (client.state / "opencode.json").read_text()
     assert client.run("install", stack.url).code == 2
     assert client.run("install", "--external", "--next").code == 2
+    assert f"channel external {stack.url}" in client.run("install", f"--external={stack.url}").check().err
     for wrong in ("ftp://x", "nonsense", "http://user:secret@127.0.0.1:1", "http://127.0.0.1:1/?key=secret"):
         assert "expected the address of a router" in refused(client.run("install", "--external", wrong))
 
