@@ -61,11 +61,11 @@ def standing(place: Place, store: Path, env: Mapping[str, str]) -> Standing:
     try:
         found = trust.check(place, store)
         if found.verdict is not trust.Verdict.TRUSTED:
-            return Standing(active=False, message=_untrusted(place, found))
+            return Standing(active=False, message=_untrusted(_shown(place, env), found))
         markers = tuple(_first_line(state / name) for name in MARKERS)
         if not (state / "opencode.json").is_file():
-            name = printable(str(place.work_dir))
-            return Standing(active=False, message=f"{name} is not installed: run `llmstack install` there")
+            message = f"{_shown(place, env)} is not installed: run `llmstack install` there"
+            return Standing(active=False, message=message)
         channel = read_marker(state / "active-channel") or read_marker(state / "default-channel") or CURRENT
     except LlmstackError as error:
         hint = f" ({error.hint})" if error.hint else ""
@@ -87,13 +87,18 @@ def label(work_dir: Path, channel: Channel) -> str:
     return f"[llmstack:{name} {beside}]" if beside else f"[llmstack:{name}]"
 
 
-def _untrusted(place: Place, found: trust.Trust) -> str:
-    name = printable(str(place.work_dir))
-    how = "`llmstack trust` shows what its files would run, and asks"
+def _untrusted(name: str, found: trust.Trust) -> str:
+    how = "see what it would run: `llmstack trust`"
     if found.verdict is trust.Verdict.UNKNOWN:
-        return f"{name} is not trusted: {how}"
+        return f"{name} is not trusted; {how}"
     changed = ", ".join(printable(each) for each in found.changed)
-    return f"{name} is off, changed since it was trusted: {changed}; {how}"
+    return f"{name} is off, {changed} changed since it was trusted; {how}"
+
+
+def _shown(place: Place, env: Mapping[str, str]) -> str:
+    """Return the project's directory as prompts show it, so that a message fits on one line."""
+    home, path = env.get("HOME", "").rstrip("/"), str(place.work_dir)
+    return printable(f"~{path.removeprefix(home)}" if home and path.startswith(f"{home}/") else path)
 
 
 def _first_line(path: Path) -> str:

@@ -64,6 +64,14 @@ def test_it_is_quick(tmp_path: Path) -> None:
     assert min(spent) < 0.15
 
 
+def test_a_message_names_the_project_as_prompts_do(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "cloned", trusted=False)
+    said = answer(project.work_dir, "-I", "-S", HOME=f"{tmp_path}/").split(b"\0")[1].decode()
+    assert said == "~/cloned is not trusted; see what it would run: `llmstack trust`"
+    elsewhere = answer(project.work_dir, "-I", "-S", HOME=f"{tmp_path}/clon").split(b"\0")[1].decode()
+    assert elsewhere.startswith(f"{project.work_dir} is not trusted")
+
+
 @pytest.mark.parametrize("name", ["a\nb", "ünï", "$(x)`y`\\", "\x1b[2J"])
 def test_lines_hold_nothing_that_a_shell_would_read(tmp_path: Path, name: str) -> None:
     project = make_project(tmp_path / name)

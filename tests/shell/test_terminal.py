@@ -173,6 +173,15 @@ def test_a_switched_channel_is_taken_up_at_the_next_prompt(shell: str, tmp_path:
         assert "LLMSTACK_REMOTE_URL" not in terminal.environment()
 
 
+def test_the_prompt_gets_no_line_more(shell: str, tmp_path: Path) -> None:
+    make_project(tmp_path / "project")
+    with Terminal(shell, tmp_path) as terminal:
+        terminal.run("cd project")
+        shown = terminal.run("true", "true")
+        assert "[llmstack:project] " in shown
+        assert "\n\n" not in shown
+
+
 def test_colors(shell: str, tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     with Terminal(shell, project.work_dir) as terminal:
@@ -188,8 +197,7 @@ def test_trust_at_the_prompt(shell: str, tmp_path: Path) -> None:
     (project.work_dir / "sub").mkdir()
     with Terminal(shell, tmp_path) as terminal:
         entered = terminal.run("cd cloned", "cd sub", "true", "cd ..")
-        how = "`llmstack trust` shows what its files would run, and asks"
-        said = f"llmstack: {project.work_dir} is not trusted: {how}"
+        said = f"llmstack: {project.work_dir} is not trusted; see what it would run: `llmstack trust`"
         assert messages(entered) == [said]
         assert terminal.look() == ("", None)
         make_project(tmp_path / "elsewhere")  # what others trust asks nothing here
@@ -203,7 +211,7 @@ def test_trust_at_the_prompt(shell: str, tmp_path: Path) -> None:
         )
         changed = terminal.run("true", "true")
         assert len(messages(changed)) == 1
-        assert "off, changed since it was trusted: opencode.json" in messages(changed)[0]
+        assert "is off, opencode.json changed since it was trusted" in messages(changed)[0]
         assert terminal.look() == ("", None)
         trust(project)
         assert terminal.active() == str(project.work_dir)

@@ -49,7 +49,7 @@ FISH = Dialect(
     "fish",
     ("-i",),
     "config/fish/config.fish",  # config: XDG_CONFIG_HOME
-    f"function fish_prompt; echo -n '{MARK} '; end; set -g fish_greeting",
+    f"function fish_prompt; echo -n '{MARK} '; end; set -g fish_greeting; function fish_title; end",
     _END,
     _PROBE,
     _ENTER,

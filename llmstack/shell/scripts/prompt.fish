@@ -19,10 +19,12 @@ function __llmstack_decorate
         functions -c fish_prompt __llmstack_own_prompt
         function fish_prompt
             # First of all, while $status and $pipestatus are the command's.
-            set -l shown (__llmstack_own_prompt | string collect --no-trim-newlines --allow-empty)
-            set -l lead (string match -r '^\n*' -- "$shown" | string collect --no-trim-newlines --allow-empty)
-            printf '%s%s%s%s %s' "$lead" $__llmstack_tint "$__llmstack_label" $__llmstack_plain \
-                (string replace -r '^\n*' '' -- "$shown" | string collect --no-trim-newlines --allow-empty)
+            set -l shown (__llmstack_own_prompt | string collect --allow-empty)
+            while string match -q \n'*' -- "$shown" # a prompt may begin with an empty line
+                echo
+                set shown (string sub --start 2 -- "$shown" | string collect --allow-empty)
+            end
+            printf '%s%s%s %s' $__llmstack_tint "$__llmstack_label" $__llmstack_plain "$shown"
         end
     end
 end
