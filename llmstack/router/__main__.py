@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from llmstack.channel import NEXT, Channel
 from llmstack.config import load
+from llmstack.config.network import router_key
 from llmstack.engine.lifeline import on_parent_gone
 from llmstack.errors import LlmstackError
 from llmstack.paths import Project, UserDirs
 from llmstack.process.child import rotating_log
 from llmstack.router.app import App
 from llmstack.router.assembly import build_service
-from llmstack.router.guard import Guard, is_loopback
+from llmstack.router.guard import Guard
 from llmstack.router.http.loop import new_loop
 from llmstack.router.http.server import Server
 from llmstack.router.upstream import Upstream
@@ -30,7 +31,6 @@ from llmstack.router.upstream import Upstream
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmstack.config.model import StackConfig
     from llmstack.router.service import Service
 
 
@@ -108,7 +108,8 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
     config = declared.on("next" if channel == NEXT else "current")
     host = options.host or config.settings.host
     port = options.port or config.settings.router_port
-    guard = _guard(host, config, env)
+    key = router_key(host, config.settings, env)
+    guard = Guard(host, config.settings.allowed_hosts, key, config.settings.api_key_env)
 
     async def make_service() -> Service:
         return build_service(
@@ -146,22 +147,6 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise LlmstackError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-
-
-def _guard(host: str, config: StackConfig, env: Mapping[str, str]) -> Guard:
-    """Return the check of every request.
-
-    Raises:
-        LlmstackError: the router would be open to the network.
-    """
-    settings = config.settings
-    key = env.get(settings.api_key_env, "").strip()
-    if not is_loopback(host) and not key:
-        raise LlmstackError(
-            f"host {host} is reachable from the network, and ${settings.api_key_env} is not set",
-            hint=f"export {settings.api_key_env}=… for the router and its clients, or use host = 127.0.0.1",
-        )
-    return Guard(host, settings.allowed_hosts, key, settings.api_key_env)
 
 
 if __name__ == "__main__":

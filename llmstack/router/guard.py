@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from llmstack.config.network import is_loopback
 from llmstack.router.dialects.base import FailureReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-@lru_cache(maxsize=64)
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address means this machine only."""
-    name = host.lower().removesuffix(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 @lru_cache(maxsize=64)

@@ -11,8 +11,7 @@ from llmstack.config.model import Backend, GgufModel
 from llmstack.engine.weights import find_weights
 from llmstack.errors import LlmstackError
 from llmstack.stack.at_hub import Finding, ask_hub
-from llmstack.stack.project import active_channel, router_address, running_router
-from llmstack.stack.router_client import RouterClient, api_key
+from llmstack.stack.project import active_channel, client_of_own, running_router
 from llmstack.stack.routing import config_here
 from llmstack.swapper.footprint import GB
 from llmstack.swapper.survey import survey
@@ -197,7 +196,7 @@ def _edited_since_start(
     daemon = running_router(project) if project is not None else None
     if project is None or daemon is None:
         return {}
-    client = RouterClient(router_address(daemon, config).url, api_key(env, config.settings.api_key_env))
+    client = client_of_own(daemon, config, env)
     try:
         served = parse(client.models_ini(), client.url, base=project.models_ini.parent)
     except LlmstackError as error:

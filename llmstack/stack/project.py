@@ -9,8 +9,11 @@ from llmstack.channel import CURRENT, read_marker
 from llmstack.config import load
 from llmstack.errors import LlmstackError
 from llmstack.process.identity import running
+from llmstack.stack.router_client import RouterClient, api_key
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from llmstack.channel import Channel
     from llmstack.config import StackConfig
     from llmstack.paths import Project
@@ -84,6 +87,11 @@ def router_address(daemon: Daemon | None, config: StackConfig) -> Address:
     if "--host" in argv:
         host = argv[argv.index("--host") + 1]
     return Address(host, daemon.port)
+
+
+def client_of_own(daemon: Daemon | None, config: StackConfig, env: Mapping[str, str]) -> RouterClient:
+    """Return what talks to this project's router."""
+    return RouterClient(router_address(daemon, config).url, api_key(env, config.settings.api_key_env))
 
 
 def running_router(project: Project) -> Daemon | None:

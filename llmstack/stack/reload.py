@@ -10,8 +10,7 @@ from llmstack.errors import LlmstackError
 from llmstack.files import exclusive
 from llmstack.stack.generated import llama_swap_exchanged, write_litellm
 from llmstack.stack.install import refresh
-from llmstack.stack.project import active_channel, local_config, router_address, running_router
-from llmstack.stack.router_client import RouterClient, api_key
+from llmstack.stack.project import active_channel, client_of_own, local_config, running_router
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +47,7 @@ def reload(project: Project, env: Mapping[str, str], store: Path) -> Reloaded:
     daemon = running_router(project)
     if daemon is None:
         raise LlmstackError("the stack is not running", hint="start it with `llmstack start`")
-    client = RouterClient(router_address(daemon, config).url, api_key(env, config.settings.api_key_env))
+    client = client_of_own(daemon, config, env)
     with exclusive(project.lock, "reload"):
         running = config.on("next" if active_channel(project).kind == "next" else "current")
         write_litellm(project, store, config)  # the router looks whether it changed

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from llmstack.channel import read_marker
 from llmstack.config import parse
 from llmstack.errors import LlmstackError
-from llmstack.stack.router_client import RouterClient, RouterUnreachableError
+from llmstack.stack.router_client import RouterClient, RouterUnreachableError, api_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 KEY = "LLMSTACK_API_KEY"  # on both sides, whatever the router's models.ini calls it
-DEADLINE_S = 4.0  # for everything: looking the name up, connecting, an answer that trickles
+DEADLINE_S = 3.0  # for everything: looking the name up, connecting, an answer that trickles
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def remote_url(project: Project | None) -> str | None:
 
 def client_of(url: str, env: Mapping[str, str]) -> RouterClient:
     """Return what talks to a router, with the key of this environment."""
-    return RouterClient(url, env.get(KEY, "").strip())
+    return RouterClient(url, api_key(env, KEY))
 
 
 def fetch(url: str, env: Mapping[str, str]) -> Remote:
@@ -85,7 +85,7 @@ def _in_time(url: str, ask: Callable[[], Answer]) -> Answer:
         try:
             answers.append(ask())
         except RouterUnreachableError as error:
-            errors.append(LlmstackError(error.message, hint=f"is its owner's stack running? ({url})"))
+            errors.append(LlmstackError(error.message, hint="is its owner's stack running?"))
         except LlmstackError as error:
             errors.append(error)
 

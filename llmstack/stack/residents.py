@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from llmstack.errors import LlmstackError
-from llmstack.stack.project import local_config, router_address, running_router
-from llmstack.stack.router_client import RouterClient, api_key
+from llmstack.stack.project import client_of_own, local_config, running_router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llmstack.config import StackConfig
     from llmstack.paths import Project
+    from llmstack.stack.router_client import RouterClient
 
 WAIT_S = 1800.0  # a large model from a slow disk, behind requests in flight
 
@@ -40,4 +40,4 @@ def _client(project: Project, config: StackConfig, env: Mapping[str, str]) -> Ro
     daemon = running_router(project)
     if daemon is None:
         raise LlmstackError("the stack is not running", hint="start it with `llmstack start`")
-    return RouterClient(router_address(daemon, config).url, api_key(env, config.settings.api_key_env))
+    return client_of_own(daemon, config, env)

@@ -95,4 +95,4 @@ def _as_error(url: str, status: int, body: str) -> LlmstackError:
 
 def api_key(env: Mapping[str, str], name: str) -> str:
     """Return the key that clients of the router send; empty where none is set."""
-    return env.get(name, "")
+    return env.get(name, "").strip()

@@ -14,9 +14,8 @@ from llmstack.policy.named import named
 from llmstack.policy.session import decide
 from llmstack.router.dialects.base import BadRequestError
 from llmstack.router.dialects.table import dialect_of
-from llmstack.stack.project import active_channel, local_config, router_address, running_router
+from llmstack.stack.project import active_channel, client_of_own, local_config, running_router
 from llmstack.stack.remote import client_of, remote_url
-from llmstack.stack.router_client import RouterClient, api_key
 from llmstack.swapper.obstacles import missing
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from llmstack.paths import Project, UserDirs
     from llmstack.policy.decision import Decision
     from llmstack.router.dialects.base import ParsedRequest
+    from llmstack.stack.router_client import RouterClient
 
 
 ASK_S = 10.0
@@ -103,7 +103,7 @@ def _router(project: Project | None, env: Mapping[str, str]) -> RouterClient | N
     if project is None or daemon is None:
         return None
     config = local_config(project)
-    return RouterClient(router_address(daemon, config).url, api_key(env, config.settings.api_key_env))
+    return client_of_own(daemon, config, env)
 
 
 def _ask(body: bytes, client: RouterClient, session: str) -> Route:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from llmstack import trust
 from llmstack.channel import CURRENT, NEXT, Channel, read_marker, write_marker
+from llmstack.config.network import router_key
 from llmstack.errors import LlmstackError
 from llmstack.files import exclusive
 from llmstack.process.daemon import spawn_daemon
@@ -131,8 +132,8 @@ def checked(
     """Return configuration, channel and survey of a project that may and can start.
 
     Raises:
-        LlmstackError: it is not installed or not trusted, models.ini is wrong, the swapper it asks for is
-            missing, or no tier can start.
+        LlmstackError: it is not installed or not trusted, models.ini is wrong, the router would be open
+            to the network, the swapper it asks for is missing, or no tier can start.
     """
     trust.refuse_unsafe_dir(project)
     pinned = pinned_channel(project)
@@ -145,6 +146,7 @@ def checked(
             hint="queue one in models.ini: `hf_file_next` for a GGUF, `model_next` for a hosted model",
         )
     config = declared.on("next" if channel == NEXT else "current")
+    router_key(options.host or config.settings.host, config.settings, env)
     chosen_llama_swap(config, env)
     found = survey(config, env)
     if len(found.unavailable) == len(config.tiers):

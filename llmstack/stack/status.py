@@ -10,9 +10,8 @@ from llmstack.config.model import GgufModel
 from llmstack.engine.weights import find_weights
 from llmstack.errors import LlmstackError
 from llmstack.stack.download_state import Item, Place, read
-from llmstack.stack.project import active_channel, local_config, router_address, running_router
+from llmstack.stack.project import active_channel, client_of_own, local_config, running_router
 from llmstack.stack.remote import fetch_status, remote_url
-from llmstack.stack.router_client import RouterClient, api_key
 from llmstack.swapper.obstacles import missing
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def _stack(project: Project, env: Mapping[str, str]) -> StackStatus:
     channel = active_channel(project)
     config = declared.on("next" if channel.kind == "next" else "current")
     daemon = running_router(project)
-    client = RouterClient(router_address(daemon, config).url, api_key(env, config.settings.api_key_env))
+    client = client_of_own(daemon, config, env)
     if daemon is None:
         return _stopped(project, config, client.url, env)
     try:

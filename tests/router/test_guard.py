@@ -5,9 +5,9 @@ from router.clients import request
 from router.harness import FakeSwapper, Setup, config, router
 
 from llmstack.config.model import Settings, StackConfig
+from llmstack.config.network import is_loopback, router_key
 from llmstack.errors import LlmstackError
-from llmstack.router.__main__ import _guard
-from llmstack.router.guard import Guard, is_loopback
+from llmstack.router.guard import Guard
 
 OPEN = Guard("127.0.0.1", ("host.docker.internal", "Tunnel.Example", "[fd00::5]"), "", "LLMSTACK_API_KEY")
 
@@ -129,7 +129,7 @@ def test_an_open_address_without_a_key_is_refused(host: str, key: str | None) ->
     env = {} if key is None else {"MY_KEY": key}
     stack = StackConfig(Settings(api_key_env="MY_KEY"), config().routing, {})
     with pytest.raises(LlmstackError) as caught:
-        _guard(host, stack, env)
+        router_key(host, stack.settings, env)
     assert "$MY_KEY is not set" in caught.value.message
     assert caught.value.hint is not None
     assert "export MY_KEY=" in caught.value.hint
@@ -137,8 +137,8 @@ def test_an_open_address_without_a_key_is_refused(host: str, key: str | None) ->
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
 def test_loopback_needs_no_key(host: str) -> None:
-    assert _guard(host, config(), {}) == Guard(host, (), "", "LLMSTACK_API_KEY")
-    assert _guard(host, config(), {"LLMSTACK_API_KEY": " k\n"}).api_key == "k"
+    assert router_key(host, config().settings, {}) == ""
+    assert router_key(host, config().settings, {"LLMSTACK_API_KEY": " k\n"}) == "k"
 
 
 def test_is_loopback() -> None:

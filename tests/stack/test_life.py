@@ -264,6 +264,13 @@ def test_restart_keeps_what_runs_when_the_port_is_taken(shared: CliProject) -> N
     assert (shared.pid(), router_up(shared)) == (pid, True)
 
 
+def test_restart_keeps_what_runs_when_it_would_be_open_to_the_network(shared: CliProject) -> None:
+    pid = shared.pid()
+    refused = shared.run("restart", "--host", "0.0.0.0")  # noqa: S104 - that it is refused is the point
+    assert refused.err.startswith("error: host 0.0.0.0 is reachable from the network, and $LLMSTACK_API_KEY")
+    assert (shared.pid(), router_up(shared)) == (pid, True)
+
+
 def test_next_runs_the_queued_upgrade_and_restart_goes_back(project: CliProject) -> None:
     cache = project.directory.parent / "hub"
     snapshot = cache / "models--org--m" / "snapshots" / "abc"

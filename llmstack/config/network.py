@@ -1,0 +1,41 @@
+"""Whom a router is open to: this machine, and beyond it only those who have its key."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from llmstack.errors import LlmstackError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmstack.config.model import Settings
+
+
+@lru_cache(maxsize=64)
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address means this machine only."""
+    name = host.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def router_key(host: str, settings: Settings, env: Mapping[str, str]) -> str:
+    """Return the key that a router at this address wants from its clients; empty for none.
+
+    Raises:
+        LlmstackError: it would be open to the network.
+    """
+    key = env.get(settings.api_key_env, "").strip()
+    if not key and not is_loopback(host):
+        raise LlmstackError(
+            f"host {host} is reachable from the network, and ${settings.api_key_env} is not set",
+            hint=f"export {settings.api_key_env}=… for the router and its clients, or use host = 127.0.0.1",
+        )
+    return key
