@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from llmstack.shell.environment import NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _PLACEHOLDER = re.compile("@(PYTHON|ENTRY|STORE|NAMES)@")
 
@@ -102,19 +102,19 @@ def script(name: str) -> str:
     return resources.files("llmstack.shell").joinpath("scripts", name).read_text(encoding="utf-8")
 
 
-def fill(shell: Shell, scripts: Sequence[str], values: HookValues, *, names: str) -> str:
+def fill(quote: Callable[[str], str], scripts: Sequence[str], values: HookValues, *, names: str) -> str:
     """Return the hook of a shell with its values in place, each in that shell's own quoting.
 
     Args:
-        shell: says how to quote.
+        quote: as the shell does.
         scripts: what it is made of, in this order.
         values: to fill in.
         names: the variables' names, as this shell writes a list of words.
     """
     filled = {
-        "PYTHON": shell.quote(str(values.python)),
-        "ENTRY": shell.quote(str(Path(__file__).with_name("entry.py"))),
-        "STORE": shell.quote(str(values.store)),
+        "PYTHON": quote(str(values.python)),
+        "ENTRY": quote(str(Path(__file__).with_name("entry.py"))),
+        "STORE": quote(str(values.store)),
         "NAMES": names,
     }
     # In one pass: nothing in a value is taken for a placeholder.

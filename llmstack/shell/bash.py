@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.shell.base import Subshell, exports, fill, script
-from llmstack.shell.environment import NAMES
+from llmstack.shell.base import Subshell, exports, script
 from llmstack.shell.posix import Posix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from llmstack.shell.base import HookValues, Look
+    from llmstack.shell.base import Look
 
 RC = """# Written by each `llmstack start` that opens a subshell. Your own file first.
 if [[ -f ~/.bashrc ]]; then . ~/.bashrc; fi
@@ -33,10 +32,7 @@ class Bash(Posix):
     hook_name = ".bash_llmstack_hook"
     rc_file = "~/.bashrc"
     line_for_rc = 'eval "$(llmstack activate bash)"'
-
-    def hook(self, values: HookValues) -> str:
-        """Return the text of the hook."""
-        return fill(self, ("hook.bash", "prompt.bash", "hook.posix"), values, names=" ".join(NAMES))
+    scripts = ("hook.bash", "prompt.bash", "hook.posix")
 
     def subshell(self, state: Path, env: Mapping[str, str], look: Look) -> Subshell:
         """Return how to run it with our rc file in place of the user's, which it reads first."""

@@ -51,7 +51,7 @@ class Fish:
 
     def hook(self, values: HookValues) -> str:
         """Return the text of the hook."""
-        return fill(self, ("hook.fish", "prompt.fish"), values, names=" ".join(NAMES))
+        return fill(self.quote, ("hook.fish", "prompt.fish"), values, names=" ".join(NAMES))
 
     def subshell(self, state: Path, env: Mapping[str, str], look: Look) -> Subshell:
         """Return how to run it with a command that follows the user's own configuration."""

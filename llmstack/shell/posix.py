@@ -5,12 +5,23 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from llmstack.shell.base import fill
+from llmstack.shell.environment import NAMES
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from llmstack.shell.base import HookValues
+
 
 class Posix:
-    """Values and lines as POSIX shells write them."""
+    """Values and lines as POSIX shells write them.
+
+    Attributes:
+        scripts: what the hook is made of.
+    """
+
+    scripts: tuple[str, ...] = ()
 
     def quote(self, text: str) -> str:
         """Return source that means exactly this text."""
@@ -28,3 +39,7 @@ class Posix:
         """Return the line that reads a file."""
         name = self.quote(str(path))
         return f"if [ -r {name} ]; then . {name}; fi"
+
+    def hook(self, values: HookValues) -> str:
+        """Return the text of the hook."""
+        return fill(self.quote, self.scripts, values, names=" ".join(NAMES))

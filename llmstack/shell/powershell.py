@@ -56,7 +56,7 @@ class PowerShell:
         """Return the text of the hook."""
         # Windows PowerShell reads a file without the mark in the local code page.
         return "\ufeff" + fill(
-            self, ("hook.ps1", "prompt.ps1"), values, names=", ".join(f"'{name}'" for name in NAMES)
+            self.quote, ("hook.ps1", "prompt.ps1"), values, names=", ".join(f"'{name}'" for name in NAMES)
         )
 
     def subshell(self, state: Path, env: Mapping[str, str], look: Look) -> Subshell:

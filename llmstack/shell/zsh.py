@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.shell.base import Subshell, exports, fill, script
-from llmstack.shell.environment import NAMES
+from llmstack.shell.base import Subshell, exports, script
 from llmstack.shell.posix import Posix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from llmstack.shell.base import HookValues, Look
+    from llmstack.shell.base import Look
 
 ENV = """# Written by each `llmstack start` that opens a subshell. Your own file first.
 {before}
@@ -42,10 +41,7 @@ class Zsh(Posix):
     hook_name = ".zsh_llmstack_hook"
     rc_file = "~/.zshrc"
     line_for_rc = 'eval "$(llmstack activate zsh)"'
-
-    def hook(self, values: HookValues) -> str:
-        """Return the text of the hook."""
-        return fill(self, ("hook.zsh", "prompt.zsh", "hook.posix"), values, names=" ".join(NAMES))
+    scripts = ("hook.zsh", "prompt.zsh", "hook.posix")
 
     def subshell(self, state: Path, env: Mapping[str, str], look: Look) -> Subshell:
         """Return how to run it with our directory in place of the user's, whose files it reads first."""
