@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.home import at_home
 from support.terminal import hook_line, make_project
+
+import llmstack.shell.base
+from llmstack.paths import UserDirs
 
 DEPTH, ROUNDS, ENTRIES, TIMES = 20, 100, 1, 15
 # In each: `spent` prints the milliseconds since `begin`, divided by its argument.
@@ -51,6 +55,17 @@ def measure(shell: str, place: Path, outside: Path) -> tuple[float, float]:
     return min(found[:TIMES]), min(found[TIMES:])
 
 
+def started(*arguments: str) -> float:
+    """Return the CPU time of the interpreter with these arguments, in ms: the least of many, as above."""
+    spent = []
+    for _ in range(4 * TIMES):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-I", "-S", *arguments], stdout=subprocess.DEVNULL, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(spent) * 1000
+
+
 def main() -> None:
     """Measure each shell inside a trusted project, an untrusted one and outside, all 20 levels deep."""
     with tempfile.TemporaryDirectory() as folder:
@@ -68,6 +83,10 @@ def main() -> None:
                 deep.mkdir(parents=True, exist_ok=True)
                 unchanged, entered = measure(shell, deep, base)
                 print(f"{shell:8}{name:12}{unchanged:12.3f}{entered:12.1f}")
+        entry = str(Path(llmstack.shell.base.__file__).with_name("entry.py"))
+        store = str(UserDirs.from_env(os.environ).trusted_projects)
+        asked, bare = started(entry, "nul", store, str(places["active"])), started("-c", "pass")
+        print(f"what is asked on entering: {asked:.1f} ms of CPU time; the interpreter alone: {bare:.1f}")
 
 
 if __name__ == "__main__":
