@@ -18,6 +18,11 @@ class Channel(NamedTuple):
     kind: Literal["current", "next", "external"]
     url: str | None = None
 
+    @property
+    def runs(self) -> Literal["current", "next"]:
+        """Which models run on this machine."""
+        return "next" if self.kind == "next" else "current"
+
     def __str__(self) -> str:
         return f"external {self.url}" if self.url else self.kind
 

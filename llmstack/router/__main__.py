@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmstack.channel import NEXT, Channel
+from llmstack.channel import Channel
 from llmstack.config import load
 from llmstack.config.network import router_key
 from llmstack.engine.lifeline import on_parent_gone
@@ -105,7 +105,7 @@ class _Lines(logging.Formatter):
 def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]) -> None:
     declared = load(project.models_ini)
     channel = Channel(options.channel)
-    config = declared.on("next" if channel == NEXT else "current")
+    config = declared.on(channel.runs)
     host = options.host or config.settings.host
     port = options.port or config.settings.router_port
     key = router_key(host, config.settings, env)

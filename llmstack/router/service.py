@@ -220,7 +220,7 @@ class Service:
             LlmstackError: the file is wrong, or asks for what needs a restart; nothing has changed then.
         """
         before = self.config.tiers
-        config = load(self.project.models_ini).on("next" if self.channel.kind == "next" else "current")
+        config = load(self.project.models_ini).on(self.channel.runs)
         _refuse_what_needs_a_restart(self.config, config)
         found = survey(config, self.env)
         if len(found.unavailable) == len(config.tiers):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from llmstack.channel import NEXT
 from llmstack.config import parse
 from llmstack.config.model import Backend, GgufModel
 from llmstack.engine.weights import find_weights
@@ -201,7 +200,7 @@ def _edited_since_start(
         served = parse(client.models_ini(), client.url, base=project.models_ini.parent)
     except LlmstackError as error:
         return dict.fromkeys(config.tiers, f"unknown: {error.message}")
-    served = served.on("next" if active_channel(project) == NEXT else "current")
+    served = served.on(active_channel(project).runs)
     drift = {}
     for name, tier in config.tiers.items():
         running = served.tiers.get(name)

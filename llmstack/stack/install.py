@@ -16,7 +16,7 @@ from llmstack.fingerprint import fingerprint
 from llmstack.generators.opencode import agents_md, render
 from llmstack.stack.demo_models import build_demo_models, demo_models_of
 from llmstack.stack.generated import write_litellm
-from llmstack.stack.project import router_address, running_router
+from llmstack.stack.project import queued_tiers, router_address, running_router
 from llmstack.stack.proposal import Proposal, propose_profile
 from llmstack.stack.remote import fetch
 from llmstack.swapper.obstacles import missing
@@ -103,16 +103,13 @@ def install(
     fresh = not project.models_ini.exists() and options.profile is None
     chosen = propose_profile(user, env) if fresh else None
     text, config = _models_ini(project, user, env, options, chosen=chosen, hosted=hosted)
-    if channel == NEXT and not any(tier.queued for tier in config.tiers.values()):
-        raise LlmstackError(
-            "no tier has a queued upgrade",
-            hint="queue one in models.ini: `hf_file_next` for a GGUF, `model_next` for a hosted model",
-        )
+    if channel == NEXT:
+        queued_tiers(config)
     with exclusive(project.lock, "install"):
         written, kept = _write(project, user, channel, text, config)
     written += build_demo_models(demo_models_of(config, user.demo_models))
     trust.grant(project, user.trusted_projects)
-    running_config = config.on("next" if channel == NEXT else "current")
+    running_config = config.on(channel.runs)
     return Installed(
         work_dir=project.work_dir,
         channel=channel,

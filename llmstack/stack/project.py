@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from llmstack.channel import Channel
     from llmstack.config import StackConfig
+    from llmstack.config.model import Tier
     from llmstack.paths import Project
     from llmstack.process.identity import Daemon
 
@@ -87,6 +88,21 @@ def router_address(daemon: Daemon | None, config: StackConfig) -> Address:
     if "--host" in argv:
         host = argv[argv.index("--host") + 1]
     return Address(host, daemon.port)
+
+
+def queued_tiers(config: StackConfig) -> list[Tier]:
+    """Return the tiers with a queued upgrade.
+
+    Raises:
+        LlmstackError: there are none.
+    """
+    queued = [tier for tier in config.tiers.values() if tier.queued is not None]
+    if not queued:
+        raise LlmstackError(
+            "no tier has a queued upgrade",
+            hint="queue one in models.ini: `hf_file_next` for a GGUF, `model_next` for a hosted model",
+        )
+    return queued
 
 
 def client_of_own(daemon: Daemon | None, config: StackConfig, env: Mapping[str, str]) -> RouterClient:

@@ -12,7 +12,7 @@ from llmstack.config.ini import scan
 from llmstack.errors import LlmstackError
 from llmstack.files import exclusive
 from llmstack.stack.install import refresh
-from llmstack.stack.project import local_config, running_router
+from llmstack.stack.project import local_config, queued_tiers, running_router
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,22 +70,14 @@ def promote(project: Project, store: Path, names: Sequence[str]) -> Promoted:
 
 
 def _chosen(config: StackConfig, names: Sequence[str]) -> list[Tier]:
-    queued = [tier for tier in config.tiers.values() if tier.queued is not None]
     if not names:
-        chosen = queued
-    else:
-        found = [(name, config.find(name)) for name in names]
-        for name, tier in found:
-            if tier is None or tier.queued is None:
-                known = ", ".join(each.name for each in queued) or "none"
-                raise LlmstackError(f"`{name}` has no queued upgrade; tiers with one: {known}")
-        chosen = [tier for _, tier in found if tier is not None]
-    if not chosen:
-        raise LlmstackError(
-            "no tier has a queued upgrade",
-            hint="queue one in models.ini: `hf_file_next` for a GGUF, `model_next` for a hosted model",
-        )
-    return chosen
+        return queued_tiers(config)
+    found = [(name, config.find(name)) for name in names]
+    for name, tier in found:
+        if tier is None or tier.queued is None:
+            known = ", ".join(each.name for each in config.tiers.values() if each.queued) or "none"
+            raise LlmstackError(f"`{name}` has no queued upgrade; tiers with one: {known}")
+    return [tier for _, tier in found if tier is not None]
 
 
 def promoted(text: str, tier: str) -> str:

@@ -49,7 +49,7 @@ def reload(project: Project, env: Mapping[str, str], store: Path) -> Reloaded:
         raise LlmstackError("the stack is not running", hint="start it with `llmstack start`")
     client = client_of_own(daemon, config, env)
     with exclusive(project.lock, "reload"):
-        running = config.on("next" if active_channel(project).kind == "next" else "current")
+        running = config.on(active_channel(project).runs)
         write_litellm(project, store, config)  # the router looks whether it changed
         with llama_swap_exchanged(project, running, env, router_port=daemon.port):
             done = client.post("/llmstack/reload", timeout_s=WAIT_S)

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmstack.channel import NEXT
 from llmstack.config import load, parse, profile_text
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO, Considered, StackState
@@ -59,7 +58,7 @@ def config_here(project: Project | None, user: UserDirs) -> StackConfig:
     if project is None or not project.models_ini.is_file():
         text = profile_text("default", demo_models=user.demo_models)
         return parse(text, "profile default", base=user.data)
-    return load(project.models_ini).on("next" if active_channel(project) == NEXT else "current")
+    return load(project.models_ini).on(active_channel(project).runs)
 
 
 def route(

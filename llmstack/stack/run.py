@@ -89,7 +89,7 @@ def _wiring(project: Project, env: Mapping[str, str], store: Path, tell: Callabl
     else:
         now = active_channel(project)
         up(project, env, store, StartOptions(next=now.kind == "next", wait=False), tell=tell)
-        config = local_config(project).on("next" if active_channel(project).kind == "next" else "current")
+        config = local_config(project).on(active_channel(project).runs)
         url = router_address(running_router(project), config).url
         opencode_json = render_opencode(project, config, more_instructions=more)
     context, output = auto_limits(config)

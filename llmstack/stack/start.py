@@ -19,7 +19,14 @@ from llmstack.process.ports import is_free, owner
 from llmstack.process.stopping import stop_tree
 from llmstack.stack.generated import chosen_llama_swap, write_litellm, write_llama_swap
 from llmstack.stack.health import until_healthy, until_loaded
-from llmstack.stack.project import Address, local_config, pinned_channel, router_address, running_router
+from llmstack.stack.project import (
+    Address,
+    local_config,
+    pinned_channel,
+    queued_tiers,
+    router_address,
+    running_router,
+)
 from llmstack.stack.router_client import RouterClient, api_key
 from llmstack.stack.stop import STOP_GRACE_S, stop_leftovers, take_down
 from llmstack.swapper.survey import survey
@@ -140,12 +147,9 @@ def checked(
     declared = local_config(project)  # before trust: mistakes are for whoever edits the file right now
     trust.require(project, store)
     channel = NEXT if options.next else pinned
-    if options.next and not any(tier.queued for tier in declared.tiers.values()):
-        raise LlmstackError(
-            "no tier has a queued upgrade",
-            hint="queue one in models.ini: `hf_file_next` for a GGUF, `model_next` for a hosted model",
-        )
-    config = declared.on("next" if channel == NEXT else "current")
+    if options.next:
+        queued_tiers(declared)
+    config = declared.on(channel.runs)
     router_key(options.host or config.settings.host, config.settings, env)
     chosen_llama_swap(config, env)
     found = survey(config, env)

@@ -120,7 +120,7 @@ def _stack(project: Project, env: Mapping[str, str]) -> StackStatus:
         return _elsewhere(project, env, url)
     declared = local_config(project)
     channel = active_channel(project)
-    config = declared.on("next" if channel.kind == "next" else "current")
+    config = declared.on(channel.runs)
     daemon = running_router(project)
     client = client_of_own(daemon, config, env)
     if daemon is None:
