@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def demo(
     ctx: typer.Context,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running afterwards.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the stack running afterwards, if all went well.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the whole stack at work, with tiny models.

@@ -116,6 +116,7 @@ class Terminal:
         read: Any = {"encoding": "utf-8", "codec_errors": "backslashreplace", "timeout": 10}
         if self.dialect is POWERSHELL:
             quiet = {"POWERSHELL_TELEMETRY_OPTOUT": "1", "POWERSHELL_UPDATECHECK": "Off"}
+            read["timeout"] = 30  # it takes its time to start
             return PopenSpawn(argv, cwd=str(self.cwd), env={**env, **quiet}, **read)
         return pexpect.spawn(argv[0], argv[1:], cwd=str(self.cwd), env=env, dimensions=(50, 1000), **read)
 
