@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from typing import TYPE_CHECKING
 
+from llmstack.providers.translation.failures import failure
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.failover import TierFailedError, asked_pause, is_error_event, judge
+from llmstack.router.reply import JSON
 from llmstack.router.sending import send
 from llmstack.router.upstream import UpstreamError
 from llmstack.router.waiting import Telling
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 FAILED = 400  # HTTP: from here on a status says that a request failed
 SERVER_FAILED = 500  # and from here on that the server did
 _FORM = "application/x-www-form-urlencoded"
-SHOWN_BYTES = 2000  # of a server's error that is not JSON
 
 # Of what a client sent, these describe its connection to us, or are for us alone.
 _NOT_FORWARDED = frozenset(
@@ -70,7 +70,7 @@ async def respond_error(
     exchange: Exchange, dialect: Dialect, report: FailureReport, headers: Sequence[tuple[str, str]]
 ) -> None:
     """Send a failure as an HTTP error."""
-    extra = [("content-type", "application/json")]
+    extra = [("content-type", JSON)]
     if report.retry_after is not None:
         extra.append(("retry-after", str(report.retry_after)))
     if report.allow is not None:
@@ -135,7 +135,7 @@ class _Forwarding:
         self._telling.what = "waiting for the first token of"
         headers = _forwarded(exchange.headers)
         if call.renames and headers.get("content-type", _FORM).startswith(_FORM):
-            headers["content-type"] = "application/json"  # it was read as that; `curl -d` does not say so
+            headers["content-type"] = JSON  # it was read as that; `curl -d` does not say so
         if lease.kv:
             call.notes = [("x-llmstack-kv", lease.kv)]
         try:
@@ -170,9 +170,12 @@ class _Forwarding:
         call.content_came()
         if exchange.started:
             raise RequestFailedError(_report(answer, body, lease))
+        headers = answer.headers
         if answer.status >= FAILED:
-            body = call.dialect.server_error(answer.status, body, lease.origin)
-        await exchange.respond(answer.status, body, [*answer.headers, *call.headers])
+            said, body = body, call.dialect.server_error(answer.status, body, lease.origin)
+            if body is not said:
+                headers = [*((n, v) for n, v in headers if n != "content-type"), ("content-type", JSON)]
+        await exchange.respond(answer.status, body, [*headers, *call.headers])
 
     async def _judge(self, answer: Reply, body: bytes, lease: Lease) -> None:
         """Judge an error; it is passed on as it is where the request is at fault, or nobody else can serve.
@@ -201,7 +204,11 @@ class _Forwarding:
         chunks = answer.chunks()
         first = await anext(chunks, b"")
         if not first or is_error_event(first):
-            text = _message_of(first.partition(b"data:")[2]) if first else "it ended without a word"
+            text = (
+                failure(SERVER_FAILED, first.partition(b"data:")[2], {}).message
+                if first
+                else "it ended without a word"
+            )
             report = FailureReport(502, "stream_failed", f"{call.tier}: {text}", lease.origin)
             kind = judge(report.status, first) or "broken"
             raise TierFailedError(report, kind, "failed before its first token")
@@ -280,12 +287,5 @@ async def _broken(lease: Lease, error: UpstreamError) -> FailureReport:
 
 
 def _report(answer: Reply, body: bytes, lease: Lease) -> FailureReport:
-    return FailureReport(answer.status, f"upstream_{answer.status}", _message_of(body), lease.origin)
-
-
-def _message_of(body: bytes) -> str:
-    """Return the text of a server's error body."""
-    try:
-        return str(json.loads(body)["error"]["message"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return body[:SHOWN_BYTES].decode(errors="replace")
+    said = failure(answer.status, body, {})
+    return FailureReport(answer.status, f"upstream_{answer.status}", said.message, lease.origin)

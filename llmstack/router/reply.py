@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol, Self
 
 from llmstack.providers.errors import BrokenError
@@ -163,10 +164,12 @@ class Answered:
             raise UpstreamError(error.message) from error
 
     def _error(self, body: bytes) -> bytes:
+        said = failure(self.status, body, dict(self.headers), secrets=self._secrets)
+        if said.retry_after is not None and "retry-after" not in dict(self.headers):
+            self.headers = [*self.headers, ("retry-after", str(math.ceil(said.retry_after)))]
         if self._translated is None:
             text = body.decode(errors="surrogateescape")
             return without(text, self._secrets).encode(errors="surrogateescape")
-        said = failure(self.status, body, dict(self.headers), secrets=self._secrets)
         code = said.code or f"upstream_{self.status}"
         return self._call.dialect.error(FailureReport(self.status, code, said.message, "provider"))
 

@@ -16,6 +16,10 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ANTHROPIC = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
 OPENAI = b'{"error":{"message":"No.","type":"requests","param":null,"code":"insufficient_quota"}}'
 GOOGLE = b'[{"error":{"code":400,"message":"Bad.","status":"INVALID_ARGUMENT"}}]'
+GOOGLE_LIMIT = (
+    b'[{"error":{"code":429,"message":"Quota.","status":"RESOURCE_EXHAUSTED","details":[5,'
+    b'{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"45.8s"}]}}]'
+)
 MISTRAL = (
     b'{"object":"error","message":{"detail":[{"msg":"Extra"}]},"type":"invalid_request_error","code":null}'
 )
@@ -33,6 +37,8 @@ OLLAMA = b'{"error":"model \\"x\\" not found"}'
             Failure(429, "insufficient_quota", "No.", 0.02),
         ),
         (400, GOOGLE, {}, Failure(400, "INVALID_ARGUMENT", "Bad.")),
+        (429, GOOGLE_LIMIT, {}, Failure(429, "RESOURCE_EXHAUSTED", "Quota.", 45.8)),
+        (429, GOOGLE_LIMIT, {"retry-after": "7"}, Failure(429, "RESOURCE_EXHAUSTED", "Quota.", 7.0)),
         (422, MISTRAL, {}, Failure(422, "invalid_request_error", '[{"msg": "Extra"}]')),
         (404, OLLAMA, {}, Failure(404, "", 'model "x" not found')),
         (401, b'{"message":"Unauthorized"}', {}, Failure(401, "", "Unauthorized")),
@@ -41,7 +47,8 @@ OLLAMA = b'{"error":"model \\"x\\" not found"}'
         (503, b"", {"retry-after": "Fri, 20 Nov 2026 12:00:30 GMT"}, Failure(503, "", "HTTP 503", 30.0)),
         (503, b"", {"retry-after": "Fri, 20 Nov 2026 11:00:00 GMT"}, Failure(503, "", "HTTP 503", 0.0)),
         (503, b"", {"retry-after": "soon"}, Failure(503, "", "HTTP 503")),
-        (500, b'"oh"', {}, Failure(500, "", '"oh"')),
+        (500, b'"oh"', {}, Failure(500, "", "oh")),
+        (500, b'{"error":null}', {}, Failure(500, "", '{"error": null}')),
     ],
 )
 def test_errors_as_providers_give_them(

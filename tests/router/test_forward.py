@@ -120,6 +120,26 @@ async def test_a_second_failure_is_not_tried_again() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        (b"<html>not even JSON</html>", "upstream_500", "<html>not even JSON</html>"),
+        (b'[{"error":{"code":500,"message":"oh","status":"INTERNAL"}}]', "INTERNAL", "oh"),
+        (b'{"error":"model not found"}', "upstream_500", "model not found"),
+        (b'{"object":"error","message":"oh","type":"internal","code":null}', "internal", "oh"),
+    ],
+)
+async def test_errors_that_are_not_openais_become_it(body: bytes, code: str, message: str) -> None:
+    async def refuse(asked: Asked) -> None:
+        await asked.answer(body, status="500 Oops", kind="text/html")
+
+    async with stack(refuse, ALONE) as (running, _):
+        reply = await chat(running, asking())
+    told = {"type": "server_error", "param": None, "origin": "engine", "code": code, "message": message}
+    assert (reply.status, reply.headers["content-type"]) == (500, "application/json")
+    assert json.loads(reply.body) == {"error": told}
+
+
+@pytest.mark.parametrize(
     ("status", "body"),
     [
         (
@@ -127,7 +147,6 @@ async def test_a_second_failure_is_not_tried_again() -> None:
             b'{"error":{"code":400,"message":"request (9) exceeds the available context size"}}',
         ),
         ("429 Too Many", b'{"error":{"message":"slow down"}}'),
-        ("500 Oops", b"<html>not even JSON</html>"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 SHOWN = 500  # characters of an answer that is not JSON
 HIDDEN = "…"
 OVERLOADED = 529  # Anthropic's own; clients of other APIs know 503
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)s")  # of protobuf, as JSON has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,14 @@ def failure(
         secrets: what must not be shown: some providers repeat the key that they refuse.
         now: the time, for a `retry-after` that is a date.
     """
+    wait = retry_after(headers, now or datetime.now(UTC))
     try:
-        code, message = _read(json.loads(body))
+        told = _error_object(json.loads(body))
+        code, message = _read(told)
+        wait = wait if wait is not None else _retry_info(told)
     except (ValueError, RecursionError):
         code, message = "", body[:SHOWN].decode(errors="replace").strip()
     known = 503 if status == OVERLOADED else status
-    wait = retry_after(headers, now or datetime.now(UTC))
     return Failure(known, code, without(message or f"HTTP {status}", secrets), wait)
 
 
@@ -66,22 +70,36 @@ def without(text: str, secrets: Sequence[str]) -> str:
     return text
 
 
-def _read(body: Any) -> tuple[str, str]:
-    """Return code and message of an error object."""
+def _error_object(body: Any) -> Any:
+    """Return what an answer says under `error`, or what stands in that place."""
     if isinstance(body, list) and body:  # Google's
-        return _read(body[0])
-    if not isinstance(body, dict):
-        return "", json.dumps(body)[:SHOWN]
-    error = body.get("error")
-    if isinstance(error, str):
-        return "", error
-    told = error if isinstance(error, dict) else body
+        return _error_object(body[0])
+    error = body.get("error") if isinstance(body, dict) else None
+    return body if error is None else error
+
+
+def _read(told: Any) -> tuple[str, str]:
+    """Return code and message of an error object."""
+    if isinstance(told, str):  # Ollama's
+        return "", told
+    if not isinstance(told, dict):
+        return "", json.dumps(told)[:SHOWN]
     message = told.get("message", told.get("detail"))
     if isinstance(message, dict):  # Mistral's, of a request that is wrong
         message = message.get("detail", message)
     text = message if isinstance(message, str) else json.dumps(message or told, ensure_ascii=False)[:SHOWN]
     code = next((value for key in ("code", "status", "type") if isinstance(value := told.get(key), str)), "")
     return code, text
+
+
+def _retry_info(told: Any) -> float | None:
+    """Return the seconds that Google asks for, whose API sends no `Retry-After`."""
+    details = told.get("details") if isinstance(told, dict) else None
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and isinstance(delay := detail.get("retryDelay"), str):
+            found = _DURATION.fullmatch(delay)
+            return float(found[1]) if found else None
+    return None
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from llmstack.providers.translation.failures import failure
 from llmstack.router.dialects.base import FailureReport, ParsedRequest
 from llmstack.router.dialects.reading import NULL, SYSTEM_ROLES, Transcript, decode
 from llmstack.router.dialects.stream import EndWatch, TrustingWatch, counted, usage_in
@@ -30,9 +31,6 @@ _ERROR_TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
-
-
-SHOWN_BYTES = 2000  # of a server's error that is not JSON
 
 
 class _Source(msgspec.Struct):
@@ -123,8 +121,8 @@ class Messages:
         try:
             found = _FAILURE.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            text = body[:SHOWN_BYTES].decode(errors="replace")
-            return self.error(FailureReport(status, f"upstream_{status}", text, origin))
+            said = failure(status, body, {})
+            return self.error(FailureReport(status, f"upstream_{status}", said.message, origin))
         if found.type == "error" or found.error is None:
             return body
         error = found.error

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from llmstack.policy.facts import RequestFacts
-from llmstack.router.dialects.base import ParsedRequest
+from llmstack.providers.translation.failures import failure
+from llmstack.router.dialects.base import FailureReport, ParsedRequest
 from llmstack.router.dialects.reading import decode
 from llmstack.router.dialects.stream import EndWatch, TrustingWatch, usage_in
 
 if TYPE_CHECKING:
-    from llmstack.router.dialects.base import FailureReport, Origin, StreamWatch, Usage
+    from llmstack.router.dialects.base import Origin, StreamWatch, Usage
 
 SERVER_FAILED = 500  # HTTP: from here on a status says that the server failed
 
@@ -39,9 +40,15 @@ class Openai:
         """Return OpenAI's error object, with who failed."""
         return json.dumps({"error": error_object(report)}).encode()
 
-    def server_error(self, _status: int, body: bytes, _origin: Origin) -> bytes:
-        """Return it as it is."""
-        return body
+    def server_error(self, status: int, body: bytes, origin: Origin) -> bytes:
+        """Return it as it is where it is OpenAI's: Google's, Mistral's and many a proxy's are not."""
+        try:
+            if _FAILURE.decode(body).error is not None:
+                return body
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            pass
+        said = failure(status, body, {})
+        return self.error(FailureReport(status, said.code or f"upstream_{status}", said.message, origin))
 
     def error_event(self, report: FailureReport) -> bytes:
         """Return the error object as an event; SDKs raise on it."""
@@ -68,6 +75,10 @@ def error_object(report: FailureReport) -> dict[str, object]:
     }
 
 
+class _Failure(msgspec.Struct):
+    error: dict[str, msgspec.Raw] | None = None
+
+
 class _Named(msgspec.Struct):
     model: str | None = None
     stream: bool | None = None
@@ -85,9 +96,14 @@ class Untranslated(Openai):
         request = decode(body, _NAMED)
         return ParsedRequest(request.model, bool(request.stream), RequestFacts())
 
+    def server_error(self, _status: int, body: bytes, _origin: Origin) -> bytes:
+        """Return it as it is."""
+        return body
+
     def watch(self) -> StreamWatch:
         """Return what lets everything pass."""
         return TrustingWatch()
 
 
+_FAILURE = msgspec.json.Decoder(_Failure)
 _NAMED = msgspec.json.Decoder(_Named)
