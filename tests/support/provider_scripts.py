@@ -159,7 +159,7 @@ def _openai_usage(script: Script) -> Json:
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
-        "total_tokens": prompt + completion,
+        "total_tokens": prompt + completion + script.usage.get("unseen", 0),
         "prompt_tokens_details": {"cached_tokens": script.usage["cached"]},
     }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from anthropic.types.message_create_params import MessageCreateParamsStreaming as AnthropicParams
 from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming as OpenaiParams
+from support import google_native
 from support import provider_scripts as scripts
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 # Version 2023-06-01 of the API has three parameters more than the SDK, which speaks 2026-10-21.
 ANTHROPIC_PARAMS = {*AnthropicParams.__annotations__, "temperature", "top_p", "top_k"}
+OPENAI_PARAMS = frozenset(OpenaiParams.__annotations__)
 KEY = "sk-planted-key-0123456789"
 # docs.mistral.ai/api, chat completion; without `stream_options`, which it refuses
 MISTRAL_PARAMS = frozenset(
@@ -35,6 +37,15 @@ MISTRAL_PARAMS = frozenset(
             "metadata",
             "reasoning_effort",
         ),
+    )
+)
+# The names that Google's OpenAI-compatible endpoint answers to; with any other one it answers 400. Sources:
+# ai.google.dev/gemini-api/docs/openai, and what its users were refused: frequency_penalty, seed, top_k
+GOOGLE_PARAMS = frozenset(
+    (
+        *("model", "messages", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls"),
+        *("max_tokens", "max_completion_tokens", "temperature", "top_p", "n", "stop", "presence_penalty"),
+        *("response_format", "reasoning_effort", "extra_body"),
     )
 )
 
@@ -75,26 +86,34 @@ def provider(kind: str) -> Iterator[FakeProvider]:  # noqa: C901 - a class that 
             headers = {name.lower(): value for name, value in self.headers.items()}
             fake.requests.append(body)
             fake.headers.append(headers)
-            answer = _anthropic if kind == "anthropic" else _chat
-            error = scripts.anthropic_error if kind == "anthropic" else scripts.openai_error
+            native = kind == "google" and ":" in self.path
+            answer = {"anthropic": _anthropic, "google": _google if native else _chat}.get(kind, _chat)
             try:
                 if fake.fails:
                     status, wait = fake.fails.pop(0)
-                    self._send(status, error(status, "try later"), wait)
+                    self._fail(status, "try later", wait)
                     return
                 script, stream, whole = answer(fake, self.path, headers, body)
             except RefusedError as refused:
-                self._send(refused.status, error(refused.status, str(refused)))
+                self._fail(refused.status, str(refused))
                 return
             if script.status != 200:
                 message = f"{scripts.SECRET_IN_ERROR}{KEY}" if script.status == 401 else "as you wished"
-                self._send(script.status, error(script.status, message), script.retry_after)
-            elif body.get("stream"):
+                self._fail(script.status, message, script.retry_after)
+            elif body.get("stream") or ":stream" in self.path:
                 self._stream(stream())
             else:
                 self._send(200, whole())
 
-        def _send(self, status: int, body: Json, retry_after: str = "") -> None:
+        def _fail(self, status: int, message: str, retry_after: str = "") -> None:
+            if kind == "google":  # in a list where the API is OpenAI's
+                told = google_native.error(status, message, retry_after)
+                self._send(status, told if ":" in self.path else [told])
+                return
+            error = scripts.anthropic_error if kind == "anthropic" else scripts.openai_error
+            self._send(status, error(status, message), retry_after)
+
+        def _send(self, status: int, body: Json | list[Json], retry_after: str = "") -> None:
             data = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
@@ -226,7 +245,7 @@ def _chat(fake: FakeProvider, path: str, headers: dict[str, str], body: Json) ->
     _require(path == f"{root}/chat/completions", f"no such path: {path}", 404)
     key = "none" if fake.kind == "local" else KEY
     _require(headers.get("authorization") == f"Bearer {key}", "Incorrect API key provided", 401)
-    takes = MISTRAL_PARAMS if fake.kind == "mistral" else OpenaiParams.__annotations__.keys()
+    takes = {"mistral": MISTRAL_PARAMS, "google": GOOGLE_PARAMS}.get(fake.kind, OPENAI_PARAMS)
     if fake.kind != "local":
         for name in body:
             _require(name in takes, f"Unrecognized request argument supplied: {name}")
@@ -259,10 +278,29 @@ def _chat(fake: FakeProvider, path: str, headers: dict[str, str], body: Json) ->
     script = scripts.script_for(words, tools, results=results)
     usage = fake.kind == "mistral" or bool((body.get("stream_options") or {}).get("include_usage"))
     whole_calls = fake.kind in {"google", "mistral"}
+    if fake.kind == "google" and script.thinking:  # counted, not shown
+        script.thinking, script.usage["unseen"] = "", google_native.THOUGHT_TOKENS
     return (
         script,
         lambda: scripts.openai_events(script, model, usage=usage, whole_calls=whole_calls),
         lambda: scripts.openai_answer(script, model),
+    )
+
+
+def _google(_fake: FakeProvider, path: str, headers: dict[str, str], body: Json) -> Answer:
+    """Answer as the API of Google's own, which only its SDK speaks here."""
+    found = re.fullmatch(r"/v1(?:beta)?/models/([\w.-]+):(?:stream)?[gG]enerateContent(?:\?alt=sse)?", path)
+    _require(found, f"no such path: {path}", 404)
+    _require(headers.get("x-goog-api-key") == KEY, "API key not valid", 401)
+    model = found[1] if found else ""
+    meant = google_native.meant_natively(body)
+    results = [part[2] for part in meant.turns[-1][1] if part[0] == "result"]
+    words = "".join(part[1] for part in meant.turns[-1][1] if part[0] == "text")
+    script = scripts.script_for(words, [name for name, *_ in meant.tools], results=results)
+    return (
+        script,
+        lambda: google_native.events(script, model),
+        lambda: google_native.answer(script, model),
     )
 
 

@@ -84,11 +84,10 @@ def chat_tokens(usage: Any) -> Tokens | None:
     if not isinstance(usage, dict):
         return None
     details = usage.get("prompt_tokens_details") or {}
-    return Tokens(
-        usage.get("prompt_tokens") or 0,
-        usage.get("completion_tokens") or 0,
-        details.get("cached_tokens") or 0,
-    )
+    prompt, completion = usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0
+    # Google counts what the model thought in the total alone, and charges for it.
+    written = max(completion, (usage.get("total_tokens") or 0) - prompt)
+    return Tokens(prompt, written, details.get("cached_tokens") or 0)
 
 
 def chat_usage(tokens: Tokens) -> Json:

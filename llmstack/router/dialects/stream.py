@@ -28,6 +28,7 @@ class _Said(msgspec.Struct):
     # chat, completions, embeddings
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     # responses, messages
     input_tokens: int | None = None
@@ -72,6 +73,8 @@ def counted(answer: bytes) -> Usage | None:
 def _usage(said: _Said, before: Usage | None) -> Usage | None:
     """Return the tokens that were said; what was not keeps what an earlier event said."""
     prompt, completion, cached = said.prompt_tokens, said.completion_tokens, None
+    if prompt is not None and completion is not None:  # Google counts thoughts in the total alone
+        completion = max(completion, (said.total_tokens or 0) - prompt)
     details = said.prompt_tokens_details or said.input_tokens_details
     if details is not None:
         cached = details.cached_tokens
