@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import HostedModel
-from llmstack.providers.limits import SAMPLER
 from llmstack.swapper.base import Defaults
 
 if TYPE_CHECKING:
     from llmstack.config.model import Tier
 
+# Sampler values of models.ini, as APIs call them.
+_NAMES = {
+    "temp": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "rep_pen": "repetition_penalty",
+}
 # What a provider's own API takes, where that is not all of them: it refuses a request with another one.
 _TAKES = {
     "anthropic": {"temperature", "top_p", "top_k"},
@@ -30,10 +37,10 @@ def defaults_of(tier: Tier) -> Defaults:
     """Return the members that a hosted tier's requests get where the caller sent none."""
     model = tier.model
     values = {
-        name: value for key, name in SAMPLER.items() if (value := getattr(tier.sampler, key)) is not None
+        name: value for key, name in _NAMES.items() if (value := getattr(tier.sampler, key)) is not None
     }
     if isinstance(model, HostedModel) and model.base_url is None:  # at another address it is another server
-        takes = _TAKES.get(model.provider, set(SAMPLER.values()))
+        takes = _TAKES.get(model.provider, set(_NAMES.values()))
         values = {name: value for name, value in values.items() if name in takes}
     claude = isinstance(model, HostedModel) and "claude" in model.id
     return Defaults(values, one_of=frozenset({"temperature", "top_p"}) if claude else frozenset())

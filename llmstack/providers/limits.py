@@ -9,17 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmstack.config.model import Sampler
-
-SAMPLER = {
-    "temp": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "rep_pen": "repetition_penalty",
-}
-"""Sampler values of models.ini, as APIs call them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -90,16 +79,6 @@ class Limits:
             return body
         fitted = self.fit(request)
         return body if fitted == request else json.dumps(fitted, ensure_ascii=False).encode()
-
-    def sampler_defaults(self, sampler: Sampler, body: Mapping[str, Any]) -> dict[str, float]:
-        """Return the sampler values of a tier that the caller did not send and the model takes."""
-        given = {
-            api: getattr(sampler, ours)
-            for ours, api in SAMPLER.items()
-            if getattr(sampler, ours) is not None and body.get(api) is None
-        }
-        fitted = self.fit({**body, **given})
-        return {name: fitted[name] for name in given if name in fitted}
 
 
 def _signed(message: Any, signature: str) -> Any:

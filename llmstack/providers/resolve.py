@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from llmstack.config.values import nearest
@@ -25,7 +25,6 @@ from llmstack.providers.limits import Limits
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from llmstack.config.model import Sampler
     from llmstack.providers.known import Known
 
 ANTHROPIC_VERSION = "2023-06-01"
@@ -71,19 +70,6 @@ class Endpoint:
         """Return headers for a request that does not bring its own."""
         version = {"anthropic-version": ANTHROPIC_VERSION} if dialect == "messages" else {}
         return {"content-type": "application/json", **version}
-
-    def sampler_defaults(
-        self, sampler: Sampler, body: Mapping[str, Any], headers: Mapping[str, str]
-    ) -> dict[str, float]:
-        """Return the sampler values of a tier that the caller did not send and the model takes.
-
-        Args:
-            sampler: the tier's.
-            body: the caller's request.
-            headers: of the request, names in lower case: newer versions of Anthropic's API take none at all.
-        """
-        newer = headers.get("anthropic-version", ANTHROPIC_VERSION) > ANTHROPIC_VERSION
-        return {} if newer and not self.local else self.limits.sampler_defaults(sampler, body)
 
     @property
     def secrets(self) -> tuple[str, ...]:

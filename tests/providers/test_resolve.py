@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmstack.config.model import DIRECT_PROVIDERS, LOCAL_SERVERS, Sampler
+from llmstack.config.model import DIRECT_PROVIDERS, LOCAL_SERVERS
 from llmstack.errors import LlmstackError
 from llmstack.providers.catalog import PROVIDERS
 from llmstack.providers.errors import MissingKeyError, OwnAddressError, UnknownModelError
@@ -217,6 +217,7 @@ def test_no_key_shows_in_a_representation() -> None:
         ("openai/gpt-4o", {"max_tokens": 5, "temperature": 1}, {"max_tokens": 5, "temperature": 1}),
         ("mistral/small", {"stream_options": {}, "seed": 1, "model": "m"}, {"random_seed": 1, "model": "m"}),
         ("mistral/small", {"max_completion_tokens": 5}, {"max_tokens": 5}),
+        ("google/flash", {"max_completion_tokens": 5, "seed": 1, "n": 2}, {"max_tokens": 5, "n": 2}),
         ("ollama/x", {"reasoning_effort": "high", "temperature": 1}, {"temperature": 1}),
         ("ollama/x", {"reasoning": {"effort": "low"}, "thinking": {}}, {}),
         ("vllm/x", {"output_config": {"effort": "low", "format": {}}}, {"output_config": {"format": {}}}),
@@ -234,31 +235,6 @@ def test_bytes_that_fit_stay_the_same_bytes() -> None:
     assert at("mistral/small").limits.fit_bytes(b'{"model":"\xc3\xa4","n_ctx":1}') == b'{"model": "\xc3\xa4"}'
     too_long = b'{"n": ' + b"1" * 5000 + b"}"
     assert at("mistral/small").limits.fit_bytes(too_long) is too_long
-
-
-@pytest.mark.parametrize(
-    ("name", "sent", "added"),
-    [
-        ("anthropic/opus", {}, {}),
-        ("anthropic/sonnet", {}, {"temperature": 0.2, "top_k": 20}),
-        ("anthropic/sonnet", {"temperature": 1}, {"top_k": 20}),
-        ("openai/gpt-5.2", {}, {}),
-        ("openai/gpt-4o", {"top_p": 1}, {"temperature": 0.2}),
-        ("mistral/small", {}, {"temperature": 0.2, "top_p": 0.9}),
-        (
-            "ollama/x",
-            {"min_p": 0},
-            {"temperature": 0.2, "top_p": 0.9, "top_k": 20, "repetition_penalty": 1.05},
-        ),
-    ],
-)
-def test_sampler_values_the_caller_did_not_send(
-    name: str, sent: dict[str, object], added: dict[str, float]
-) -> None:
-    sampler = Sampler(temp=0.2, top_p=0.9, top_k=20, min_p=0.05, rep_pen=1.05)
-    assert at(name).sampler_defaults(sampler, sent, {}) == added
-    newer = at(name).sampler_defaults(sampler, sent, {"anthropic-version": "2026-10-21"})
-    assert newer == (added if name.startswith("ollama") else {})
 
 
 def test_the_users_own_file_is_merged_over_ours(tmp_path: Path) -> None:

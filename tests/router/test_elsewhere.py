@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anthropic
+import httpx
 import openai
 import pytest
 from router.clients import asking, chat, request
@@ -16,13 +17,13 @@ from support.providers import KEY, provider
 
 from llmstack.backends.mcp import McpBackend
 from llmstack.backends.server import ServerBackend
-from llmstack.config.model import Backend, HostedModel, McpModel, Role, Tier
+from llmstack.config.model import Backend, HostedModel, McpModel, Role, Sampler, Tier
 from llmstack.paths import Project
 from llmstack.providers.known import bundled
 from llmstack.router.documents import status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from support.providers import FakeProvider
 
@@ -33,9 +34,11 @@ def hosted(name: str, label: str, url: str, role: Role | None = None) -> Tier:
 
 
 @contextlib.asynccontextmanager
-async def serving(*tiers: Tier, work_dir: Path = Path("/work-dir")) -> AsyncIterator[Running]:
+async def serving(
+    *tiers: Tier, work_dir: Path = Path("/work-dir"), env: Mapping[str, str] | None = None
+) -> AsyncIterator[Running]:
     stack = config(*tiers)
-    env = {"ANTHROPIC_API_KEY": KEY, "MISTRAL_API_KEY": KEY}
+    env = {"ANTHROPIC_API_KEY": KEY, "MISTRAL_API_KEY": KEY, **(env or {})}
     async with router(FakeSwapper(), Setup(stack)) as running:
         tools = McpBackend(Project.at(work_dir, {}), stack, {}, {**env, "PATH": "/usr/bin:/bin"})
         running.app.service.backends = {
@@ -142,6 +145,61 @@ def test_errors_are_what_they_are_in_the_clients_words(
     assert isinstance(raised.value.body, dict)
     assert raised.value.body["message"] == "try later"
     assert KEY not in str(raised.value)
+
+
+ALL = {"temperature": 0.2, "top_p": 0.9, "top_k": 20, "min_p": 0.05, "repetition_penalty": 1.05}
+
+
+@pytest.fixture(scope="module")
+def sampled(
+    claude: FakeProvider, local: FakeProvider, mistral: FakeProvider
+) -> Iterator[tuple[str, dict[str, FakeProvider]]]:
+    """Yield the address of a router whose tiers have sampler values, and what serves each tier."""
+    served = {
+        "opus": (claude, HostedModel("anthropic", "claude-opus-4-6")),
+        "sonnet": (claude, HostedModel("anthropic", "claude-sonnet-4-6")),
+        "mistral": (mistral, HostedModel("mistral", "mistral-small-latest")),
+        "ollama": (local, HostedModel("ollama", "x")),
+    }
+    there = {f"{model.provider.upper()}_BASE_URL": far.url for far, model in served.values()}
+    sampler = Sampler(temp=0.2, top_p=0.9, top_k=20, min_p=0.05, rep_pen=1.05)
+    tiers = [
+        Tier(name, Backend.SERVER, model, 64_000, sampler=sampler) for name, (_, model) in served.items()
+    ]
+    with in_thread(lambda: serving(*tiers, env=there)) as made:
+        yield made.url, {name: far for name, (far, _) in served.items()}
+
+
+@pytest.mark.parametrize(
+    ("tier", "sent", "reach"),
+    [
+        ("opus", {}, {}),
+        ("sonnet", {}, {"temperature": 0.2, "top_k": 20}),
+        ("sonnet", {"temperature": 1}, {"temperature": 1, "top_k": 20}),
+        ("sonnet", {"top_p": 0.5}, {"top_p": 0.5, "top_k": 20}),
+        ("mistral", {}, {"temperature": 0.2, "top_p": 0.9}),
+        ("ollama", {"min_p": 0}, {**ALL, "min_p": 0}),
+    ],
+)
+def test_sampler_values_that_the_caller_did_not_send(
+    sampled: tuple[str, dict[str, FakeProvider]], tier: str, sent: dict[str, float], reach: dict[str, float]
+) -> None:
+    url, far = sampled
+    body = {"model": tier, "messages": HELLO, "max_tokens": 9, **sent}
+    assert httpx.post(f"{url}/v1/chat/completions", json=body).status_code == 200
+    assert {name: far[tier].last[name] for name in ALL if name in far[tier].last} == reach
+
+
+def test_newer_versions_of_anthropics_api_take_none_of_ours(
+    sampled: tuple[str, dict[str, FakeProvider]],
+) -> None:
+    url, far = sampled
+    body = {"model": "sonnet", "messages": HELLO, "max_tokens": 9}
+    newer = {"anthropic-version": "2026-10-21"}
+    assert httpx.post(f"{url}/v1/messages", json=body, headers=newer).status_code == 200
+    assert not ALL.keys() & far["sonnet"].last.keys()
+    assert httpx.post(f"{url}/v1/messages", json=body).status_code == 200
+    assert far["sonnet"].last["top_k"] == 20
 
 
 async def test_what_cannot_be_said_in_the_providers_words(claude: FakeProvider) -> None:
