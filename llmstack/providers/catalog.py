@@ -30,6 +30,7 @@ class Provider:
         root: that path, such as `/v1`; left out of an address that names a version already.
         dialects: what it speaks itself; we speak the first one with it.
         url_variables: that may name another address, the first that is set wins; `key_variables` likewise.
+        host_variable: that its own programs go by, in forms of its own; looked at after all of these.
         local: runs on the developer's own machines: no key is needed, and no reasoning effort is sent.
         key_header: how the key is sent.
     """
@@ -40,17 +41,19 @@ class Provider:
     url_variables: tuple[str, ...]
     key_variables: tuple[str, ...]
     root: str = "/v1"
+    host_variable: str = ""
     local: bool = False
     key_header: Literal["authorization", "x-api-key"] = "authorization"
 
 
-def _local(name: str, address: str, variable: str, dialects: tuple[Dialect, ...] = _EVERYTHING) -> Provider:
+def _local(name: str, address: str, variable: str, host_variable: str = "") -> Provider:
     return Provider(
         name,
         address,
-        dialects,
+        _EVERYTHING,
         (f"{variable}_BASE_URL", LOCAL_URL),
         (f"{variable}_API_KEY", LOCAL_KEY),
+        host_variable=host_variable,
         local=True,
     )
 
@@ -65,7 +68,7 @@ PROVIDERS: dict[str, Provider] = {
     for provider in (
         # Each of the four serves the three APIs. Sources: docs.ollama.com/api, docs.vllm.ai (online serving),
         # lmstudio.ai/docs/developer, llama.cpp tools/server/README.md
-        _local("ollama", "http://localhost:11434", "OLLAMA"),
+        _local("ollama", "http://localhost:11434", "OLLAMA", "OLLAMA_HOST"),
         _local("vllm", "http://localhost:8000", "VLLM"),
         _local("lm_studio", "http://localhost:1234", "LMSTUDIO"),
         _local("llamacpp", "http://localhost:8080", "LLAMACPP"),
@@ -76,6 +79,7 @@ PROVIDERS: dict[str, Provider] = {
             ("messages",),
             ("ANTHROPIC_BASE_URL",),
             ("ANTHROPIC_AUTH_TOKEN",),
+            host_variable="OLLAMA_HOST",
             local=True,
         ),
         Provider(

@@ -168,7 +168,36 @@ def _address(provider: Provider, env: Mapping[str, str], base_url: str | None) -
                     message, provider=provider.name, hint="without user name, query or fragment"
                 )
             return value, variable
+    if host := env.get(provider.host_variable, "").strip():
+        value = named_by_host(host, urlsplit(provider.address).port)
+        if not _usable(value):
+            raise UnknownModelError(
+                f"{provider.host_variable}: expected a host such as 127.0.0.1:11434", provider=provider.name
+            )
+        return value, provider.host_variable
     return provider.address, DEFAULT
+
+
+def named_by_host(host: str, port: int | None) -> str:
+    """Return the address that `host`, `host:port` or a whole address means to Ollama's own programs.
+
+    Args:
+        host: what OLLAMA_HOST holds.
+        port: where it names neither port nor scheme.
+    """
+    scheme, _, rest = host.partition("://")
+    if not rest:
+        scheme, rest = "http", host
+    elif scheme in _DEFAULT_PORTS:
+        port = _DEFAULT_PORTS[scheme]
+    try:
+        parts = urlsplit(f"{scheme}://{rest}")
+        port = parts.port or port
+    except ValueError:  # no number, or none that a port has
+        return ""
+    name = parts.hostname or "127.0.0.1"
+    name = f"[{name}]" if ":" in name else name
+    return f"{scheme}://{name}:{port}/{parts.path.strip('/')}".rstrip("/")
 
 
 def _usable(address: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,43 +11,17 @@ import httpx
 import openai
 import pytest
 from router.clients import asking, chat, request
-from router.harness import FakeSwapper, Running, Setup, config, in_thread, router
+from router.elsewhere import hosted, serving
+from router.harness import Running, in_thread
 from support.providers import KEY, provider
 
-from llmstack.backends.mcp import McpBackend
-from llmstack.backends.server import ServerBackend
 from llmstack.config.model import Backend, HostedModel, McpModel, Role, Sampler, Tier
-from llmstack.paths import Project
-from llmstack.providers.known import bundled
 from llmstack.router.documents import status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import Iterator
 
     from support.providers import FakeProvider
-
-
-def hosted(name: str, label: str, url: str, role: Role | None = None) -> Tier:
-    prefix, _, model = label.partition("/")
-    return Tier(name, Backend.SERVER, HostedModel(prefix, model, f"{url}/v1"), 64_000, role=role)
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    *tiers: Tier, work_dir: Path = Path("/work-dir"), env: Mapping[str, str] | None = None
-) -> AsyncIterator[Running]:
-    stack = config(*tiers)
-    env = {"ANTHROPIC_API_KEY": KEY, "MISTRAL_API_KEY": KEY, **(env or {})}
-    async with router(FakeSwapper(), Setup(stack)) as running:
-        tools = McpBackend(Project.at(work_dir, {}), stack, {}, {**env, "PATH": "/usr/bin:/bin"})
-        running.app.service.backends = {
-            Backend.SERVER: ServerBackend(stack, {}, env, bundled(), ["http://127.0.0.1:9"]),
-            Backend.MCP: tools,
-        }
-        try:
-            yield running
-        finally:
-            await tools.close()
 
 
 @pytest.fixture(scope="module")

@@ -171,10 +171,10 @@ def _openai_calls(script: Script) -> list[Json]:
     ]
 
 
-def openai_answer(script: Script, model: str) -> Json:
+def openai_answer(script: Script, model: str, *, thoughts: str = "reasoning_content") -> Json:
     message: Json = {"role": "assistant", "content": "".join(script.pieces) or None, "refusal": None}
     if script.thinking:
-        message["reasoning_content"] = script.thinking
+        message[thoughts] = script.thinking
     if script.calls:
         message["tool_calls"] = _openai_calls(script)
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": script.stop}
@@ -182,7 +182,14 @@ def openai_answer(script: Script, model: str) -> Json:
     return {**head, "choices": [choice], "usage": _openai_usage(script)}
 
 
-def openai_events(script: Script, model: str, *, usage: bool, whole_calls: bool = False) -> Iterator[bytes]:
+def openai_events(
+    script: Script,
+    model: str,
+    *,
+    usage: bool,
+    whole_calls: bool = False,
+    thoughts: str = "reasoning_content",
+) -> Iterator[bytes]:
     """Yield the chunks; `whole_calls` as Google sends them: each in one piece, without a number."""
     head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model}
 
@@ -192,7 +199,7 @@ def openai_events(script: Script, model: str, *, usage: bool, whole_calls: bool 
 
     yield chunk({"role": "assistant", "content": ""})
     if script.thinking:
-        yield chunk({"reasoning_content": script.thinking})
+        yield chunk({thoughts: script.thinking})
     for piece in script.pieces:
         yield chunk({"content": piece})
     if script.cut:

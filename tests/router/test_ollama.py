@@ -1,0 +1,170 @@
+"""Ollama as its own published client sees it: one server, asked by that client and through the router."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import ollama
+import openai
+import pytest
+from ollama._client import _parse_host
+from router.elsewhere import serving
+from router.harness import in_thread
+from support.providers import provider
+
+from llmstack import providers
+from llmstack.config.model import Backend, HostedModel, Tier
+from llmstack.providers.errors import UnknownModelError
+from llmstack.providers.known import bundled
+from llmstack.providers.resolve import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from openai.types.chat import ChatCompletion
+    from support.providers import FakeProvider
+
+HOSTS = [
+    *("1.2.3.4", ":56789", "1.2.3.4:56789", "http://1.2.3.4", "https://1.2.3.4", "https://1.2.3.4:56789"),
+    *("example.com", "example.com:56789", "http://example.com", "https://example.com", "example.com/"),
+    *("example.com:56789/", "example.com/path", "example.com:56789/path/", "https://example.com/a/b"),
+    *("[0001:002:003:0004::1]", "[0001:002:003:0004::1]:56789", "http://[0001:002:003:0004::1]"),
+    *("https://[::1]:56789/path", "[::1]/path", "[fe80::1%25eth0]:1"),
+    *("0.0.0.0", "0.0.0.0:8080", "http://0.0.0.0", "localhost", "HTTP-host:1", "host:0", "http://host/"),  # noqa: S104
+    *("user:secret@host:1", "host:1?query=1", "host#fragment", "host/v", "http://"),
+]
+TOOLS = [
+    {
+        "type": "function",
+        "function": {"name": name, "description": "Do.", "parameters": {"type": "object", "properties": {}}},
+    }
+    for name in ("get_weather", "ping")
+]
+
+
+def address(host: str, name: str = "ollama/x") -> str:
+    return resolve(name, {"OLLAMA_HOST": host}, bundled()).root
+
+
+@pytest.mark.parametrize("host", ["", *HOSTS])
+@pytest.mark.parametrize("name", ["ollama/x", "anthropic_ollama/x"])
+def test_ollama_host_means_what_it_means_to_the_client(host: str, name: str) -> None:
+    theirs = _parse_host(host)
+    if not host:
+        theirs = theirs.replace("127.0.0.1", "localhost")  # as spelt where nothing is set
+    assert address(host, name) == f"{theirs}/v1"
+
+
+@pytest.mark.parametrize("host", ["host:port", "host:99999", "ftp://host", "[::1", "unix:///run/x"])
+def test_an_ollama_host_that_is_none_is_named_and_not_shown(host: str) -> None:
+    with pytest.raises(UnknownModelError, match=r"^OLLAMA_HOST: expected a host such as") as raised:
+        address(host)
+    assert host not in str(raised.value)
+
+
+def test_every_other_variable_comes_first() -> None:
+    host = {"OLLAMA_HOST": "h:1"}
+    everywhere = {**host, "LOCAL_LLM_BASE_URL": "http://l:2"}
+    for env, root, source in (
+        (everywhere, "http://l:2/v1", "LOCAL_LLM_BASE_URL"),
+        ({**everywhere, "OLLAMA_BASE_URL": "http://o:3"}, "http://o:3/v1", "OLLAMA_BASE_URL"),
+        (host, "http://h:1/v1", "OLLAMA_HOST"),
+    ):
+        found = resolve("ollama/x", env, bundled())
+        assert (found.root, found.source) == (root, source)
+    assert resolve("vllm/x", host, bundled()).source == "the default"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeProvider]:
+    with provider("ollama") as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def theirs(server: FakeProvider) -> Iterator[ollama.Client]:
+    with ollama.Client(host=server.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def ours(server: FakeProvider) -> Iterator[openai.OpenAI]:
+    """A client at a router whose one tier is served by Ollama, found by OLLAMA_HOST."""
+    tiers = [Tier(name, Backend.SERVER, HostedModel("ollama", name), 64_000) for name in ("x", "gone")]
+    env = {"OLLAMA_HOST": server.url.removeprefix("http://")}
+    with (
+        in_thread(lambda: serving(*tiers, env=env)) as running,
+        openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0) as client,
+    ):
+        yield client
+
+
+def user(text: str) -> Any:
+    return [{"role": "user", "content": text}]
+
+
+@pytest.mark.parametrize("words", ["hello", "long \u00e4", "think", "the weather in Paris and Rome?", "ping"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_same_answer_is_read(
+    words: str, theirs: ollama.Client, ours: openai.OpenAI, *, streamed: bool
+) -> None:
+    asked: Any = {"model": "x", "messages": user(words), "tools": TOOLS}
+    native = _gathered(list(theirs.chat(**asked, stream=True)) if streamed else [theirs.chat(**asked)])
+    if streamed:
+        with ours.chat.completions.stream(**asked, stream_options={"include_usage": True}) as stream:
+            stream.until_done()
+            said: ChatCompletion = stream.current_completion_snapshot
+    else:
+        said = ours.chat.completions.create(**asked)
+    choice, usage = said.choices[0], said.usage
+    assert usage is not None
+    message = choice.message.to_dict()
+    calls: Any = message.get("tool_calls") or []
+    assert native == {
+        "text": message.get("content") or "",
+        "thinking": message.get("reasoning") or "",
+        "calls": [(call["function"]["name"], json.loads(call["function"]["arguments"])) for call in calls],
+        "reason": "stop" if choice.finish_reason == "tool_calls" else choice.finish_reason,
+        "tokens": (usage.prompt_tokens, usage.completion_tokens),
+    }
+
+
+def _gathered(pieces: list[ollama.ChatResponse]) -> dict[str, Any]:
+    messages = [piece.message for piece in pieces]
+    calls = [call.function for message in messages for call in message.tool_calls or ()]
+    return {
+        "text": "".join(message.content or "" for message in messages),
+        "thinking": "".join(message.thinking or "" for message in messages),
+        "calls": [(call.name, call.arguments) for call in calls],
+        "reason": pieces[-1].done_reason,
+        "tokens": (pieces[-1].prompt_eval_count, pieces[-1].eval_count),
+    }
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_model_that_is_not_there(
+    theirs: ollama.Client, ours: openai.OpenAI, server: FakeProvider, tmp_path: Path, *, streamed: bool
+) -> None:
+    asked: Any = {"model": "gone", "messages": user("hi"), "stream": streamed}
+    with pytest.raises(ollama.ResponseError) as native:
+        list(theirs.chat(**asked))
+    with pytest.raises(openai.NotFoundError) as routed:
+        ours.chat.completions.create(**asked)
+    model = providers.model("ollama/gone", env={"OLLAMA_HOST": server.url}, config_dir=tmp_path)
+    with pytest.raises(providers.RejectedError) as called:
+        list(model.stream("hi")) if streamed else model.call("hi")
+    assert (native.value.status_code, native.value.error) == (404, "model 'gone' not found")
+    assert isinstance(routed.value.body, dict)
+    assert routed.value.body["message"] == native.value.error
+    assert called.value.message == f"ollama/gone answered 404: {native.value.error}"
+    assert called.value.hint == f"is there a model `gone` at {server.url}/v1?"
+
+
+def test_a_stream_that_breaks(theirs: ollama.Client, ours: openai.OpenAI) -> None:
+    asked: Any = {"model": "x", "messages": user("please break"), "stream": True}
+    with pytest.raises(ollama.ResponseError, match="Overloaded"):
+        list(theirs.chat(**asked))
+    with pytest.raises(openai.APIError, match="Overloaded"):
+        list(ours.chat.completions.create(**asked))
