@@ -234,8 +234,8 @@ def _litellm(console: Console, proxy: dict[str, Any]) -> None:
         console.data(f"litellm  {proxy['state']} (port {proxy['port']})")
         return
     facts = f"pid {proxy['pid']}, port {proxy['port']}, {proxy['rss_mb'] or 0:.0f} MB"
-    console.data(f"litellm  {proxy['ui']}  {proxy['mcp']}  ({facts})")
-    console.data(f"         both want its key: cat {proxy['key_file']}")
+    console.data(f"litellm  {proxy['mcp']}  {proxy['ui']}  ({facts})")
+    console.data(f"         both want its key, /ui a database too: cat {proxy['key_file']}")
 
 
 def _tier_row(tier: TierStatus) -> tuple[str, ...]:

@@ -88,6 +88,12 @@ class Call:
         if self.first_byte_s is None:
             self.first_byte_s = time.monotonic() - self.arrived
 
+    def counted(self, usage: Usage | None) -> None:
+        """Note the tokens of the answer, and their price where that was not said before."""
+        self.usage = usage
+        if usage is not None and not self.cost_usd:
+            self.cost_usd = usage.cost_usd
+
     def failed(self, code: str, origin: str) -> None:
         """Note what became of it."""
         self.outcome, self.origin = code, origin

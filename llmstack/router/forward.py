@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import TYPE_CHECKING
 
 from llmstack.providers.translation.failures import failure
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
+from llmstack.router.dialects.stream import dollars
 from llmstack.router.failover import TierFailedError, asked_pause, is_error_event, judge
 from llmstack.router.reply import JSON
 from llmstack.router.sending import send
@@ -16,7 +16,7 @@ from llmstack.router.waiting import Telling
 from llmstack.swapper.base import SwapError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from llmstack.router.call import Call
     from llmstack.router.dialects.base import Dialect, StreamWatch
@@ -140,7 +140,7 @@ class _Forwarding:
             call.notes = [("x-llmstack-kv", lease.kv)]
         try:
             async with await send(service.upstream, exchange.method, call, lease, headers) as answer:
-                call.cost_usd = cost_of(answer.headers)
+                call.cost_usd = dollars(dict(answer.headers).get("x-litellm-response-cost"))
                 if answer.is_event_stream and answer.status < FAILED:
                     await self._stream(answer, lease)
                 else:
@@ -165,7 +165,7 @@ class _Forwarding:
             raise RequestFailedError(FailureReport(502, "not_a_stream", text, lease.origin))
         else:
             self._service.cooldowns.served(call.tier)
-            call.usage = call.dialect.usage(body)
+            call.counted(call.dialect.usage(body))
         await self._telling.end()
         call.content_came()
         if exchange.started:
@@ -221,7 +221,8 @@ class _Forwarding:
         try:
             await _pass_events(exchange, watch, first, chunks)
         finally:
-            call.usage, call.told_all = watch.usage, watch.complete
+            call.counted(watch.usage)
+            call.told_all = watch.complete
         if not watch.complete:
             text = f"{call.tier} ended its answer in mid-stream, without a finish reason"
             raise RequestFailedError(FailureReport(502, "stream_cut", text, lease.origin))
@@ -258,16 +259,6 @@ async def _pass_events(exchange: Exchange, watch: StreamWatch, first: bytes, chu
     finally:
         if not watch.complete and not last.endswith(b"\n\n"):
             await exchange.write(b"\n\n")
-
-
-def cost_of(headers: Iterable[tuple[str, str]]) -> float:
-    """Return what LiteLLM says that an answer costs, in US dollars; 0 where it does not know."""
-    said = next((value for name, value in headers if name == "x-litellm-response-cost"), "")
-    try:
-        cost = float(said)
-    except ValueError:
-        return 0.0
-    return cost if cost > 0 and math.isfinite(cost) else 0.0
 
 
 def _forwarded(headers: dict[str, str]) -> dict[str, str]:

@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import httpx2
+import openai
 import psutil
 import pytest
 import yaml
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 from support.net import free_port
 from support.project import CliProject
 from support.waiting import wait_until
@@ -30,6 +34,16 @@ PROGRAM = os.environ.get("LITELLM_BIN") or shutil.which("litellm")
 PLANTED = "sk-planted-4c1d9e77a0b3"
 PROMPT = "the-planted-prompt-9f31"
 READY_S = 90.0
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Tell the weather.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+MCP_MODEL = str(Path(__file__).parents[1] / "support" / "mcp_model.py")
+MCP_SERVER = {"transport": "stdio", "command": sys.executable, "args": [MCP_MODEL, "plain"]}
 pytestmark = [
     pytest.mark.litellm,
     pytest.mark.skipif(PROGRAM is None, reason="LiteLLM is not installed"),
@@ -117,7 +131,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, far: Far, llama: int) -> Ite
     home = {f"XDG_{name}_HOME": str(directory / name) for name in ("CACHE", "CONFIG", "DATA", "STATE")}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LLMSTACK_", "XDG_"))}
     keys = {"OPENAI_API_KEY": PLANTED, "MISTRAL_API_KEY": PLANTED, "LITELLM_BIN": str(PROGRAM)}
-    project = CliProject(directory / "project", {**kept, **home, "HOME": str(directory), **keys})
+    given = {"HOME": str(directory), "LITELLM_ENABLE_MCP_STDIO": "true", **keys}
+    project = CliProject(directory / "project", {**kept, **home, **given})
     # A user whose client is pointed at us: LiteLLM must not take that for its provider.
     project.env["OPENAI_BASE_URL"] = f"{project.url}/v1"
     there = f"base_url = http://127.0.0.1:{far.port}/v1"
@@ -135,11 +150,17 @@ sampler = {sampler}
 [llama]
 model = openai/echo
 base_url = http://127.0.0.1:{llama}/v1
+[priced]
+model = openai/gpt-4o
+base_url = http://127.0.0.1:{llama}/v1
 {failing}
 [keyless]
 model = groq/x
 """
     project.install(tiers=("code-fast",), extra=extra)
+    with (project.state / "litellm_config.yaml").open("a") as file:
+        yaml.safe_dump({"mcp_servers": {"some": MCP_SERVER}}, file)
+    project.run("trust", "--yes").check()
     project.start("--detach")
     try:
         wait_until(lambda: _there(project))  # as a process: it is up much later
@@ -197,11 +218,59 @@ def test_sampling_values_and_the_price(stack: CliProject, far: Far) -> None:
     assert 'llmstack_cost_usd_total{tier="code-ultra"} 0.0125' in httpx.get(f"{stack.url}/metrics").text
 
 
-def test_tools(stack: CliProject, far: Far) -> None:
+def test_tools_reach_the_provider_as_they_are(stack: CliProject, far: Far) -> None:
     up(stack)
-    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
-    assert stack.ask("hi", "code-ultra", tools=[tool]).is_success
-    assert far.bodies[-1]["tools"] == [tool]
+    assert stack.ask("hi", "code-ultra", tools=[TOOL]).is_success
+    assert far.bodies[-1]["tools"] == [TOOL]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_model_calls_tools_and_hears_from_them(stack: CliProject, *, streamed: bool) -> None:
+    up(stack)
+    said: list[Any] = [{"role": "user", "content": "call get_weather for Paris"}]
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key="x", max_retries=0) as client:
+        asked: Any = {"model": "llama", "messages": said, "tools": [TOOL]}
+        if streamed:
+            with client.chat.completions.stream(**asked) as stream:
+                choice = stream.get_final_completion().choices[0]
+        else:
+            choice = client.chat.completions.create(**asked).choices[0]
+        assert choice.finish_reason == "tool_calls"
+        calls: Any = choice.message.tool_calls
+        assert [call.function.name for call in calls] == ["get_weather"]
+        assert "Paris" in json.loads(calls[0].function.arguments)["city"]
+        result = {"role": "tool", "tool_call_id": calls[0].id, "content": "sun"}
+        said += [choice.message.to_dict(), result]
+        heard = client.chat.completions.create(model="llama", messages=said, tools=asked["tools"])
+        assert heard.choices[0].message.content == "[far-away] The tool said: sun"
+
+
+def test_the_price_of_a_stream(stack: CliProject) -> None:
+    up(stack)
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key="x", max_retries=0) as client:
+        asked: Any = {"model": "priced", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+        chunks = list(client.chat.completions.create(**asked, stream_options={"include_usage": True}))
+    usage = chunks[-1].usage
+    assert usage is not None
+    assert (
+        f'llmstack_cost_usd_total{{tier="priced"}} {usage.to_dict()["cost"]}'
+        in httpx.get(f"{stack.url}/metrics").text
+    )
+
+
+async def test_the_gateway_and_the_web_page_that_status_shows(stack: CliProject) -> None:
+    about, key = up(stack), (stack.state / "litellm.key").read_text().strip()
+    async with (
+        httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}) as keyed,
+        Client(streamable_http_client(about["mcp"], http_client=keyed), mode="legacy") as client,
+    ):
+        answer = await client.call_tool("some-complete", {"question": "hello"})
+    assert str(getattr(answer.content[0], "text", "")).endswith("|hello")
+    async with httpx.AsyncClient(follow_redirects=True) as http:
+        assert (await http.get(about["ui"])).is_success
+        login = {"username": "admin", "password": key}
+        refused = await http.post(f"http://127.0.0.1:{about['port']}/login", data=login)
+    assert "Not connected to DB" in refused.text, "the README and `status` say that it wants a database"
 
 
 @pytest.mark.parametrize("status", [401, 429, 500])
@@ -223,14 +292,21 @@ def test_models_and_status(stack: CliProject) -> None:
     shown = stack.run("status").out
     assert f"pid {pid}" in shown
     assert "/ui  " in shown
-    assert f"both want its key: cat {stack.state / 'litellm.key'}" in shown
+    assert f"both want its key, /ui a database too: cat {stack.state / 'litellm.key'}" in shown
     tiers = {tier["name"]: tier for tier in stack.status()["tiers"]}
     assert tiers["code-ultra"]["state"] == "remote"
     why = "$GROQ_API_KEY is not set, which groq wants (export GROQ_API_KEY=… and `llmstack restart`)"
     assert (tiers["keyless"]["state"], tiers["keyless"]["detail"]) == ("down", why)
     assert why in stack.ask("hi", "keyless").json()["error"]["message"]
     swap = yaml.safe_load((stack.state / "llama-swap.yaml").read_text())
-    assert swap["peers"]["litellm"]["models"] == ["code-ultra", "llama", "fail-401", "fail-429", "fail-500"]
+    assert swap["peers"]["litellm"]["models"] == [
+        "code-ultra",
+        "llama",
+        "priced",
+        "fail-401",
+        "fail-429",
+        "fail-500",
+    ]
 
 
 def test_no_key_and_no_prompt_is_left_anywhere(stack: CliProject) -> None:

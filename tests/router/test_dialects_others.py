@@ -200,6 +200,24 @@ def test_usage_of_whole_answers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "usage"),
+    [
+        ('"total_tokens":12', Usage(7, 5)),  # Google: thoughts are in the total alone
+        ('"total_tokens":3', Usage(7, 2)),
+        ('"cost":0.25', Usage(7, 2, cost_usd=0.25)),  # LiteLLM
+        ('"cost":"0.25"', Usage(7, 2, cost_usd=0.25)),
+        *((f'"cost":{cost}', Usage(7, 2)) for cost in ("null", "-1", '"inf"', "{}", '"x"', "1" * 400)),
+    ],
+)
+def test_what_some_say_beside_the_tokens(said: str, usage: Usage) -> None:
+    told = f'{{"usage":{{"prompt_tokens":7,"completion_tokens":2,{said}}}}}'.encode()
+    assert OpenaiChat().usage(told) == usage
+    watch = OpenaiChat().watch()
+    watch.feed(b"data: " + told + b"\n\n")
+    assert watch.usage == usage
+
+
+@pytest.mark.parametrize(
     ("fields", "kind"),
     [
         ({"messages": []}, OpenaiChat),

@@ -41,11 +41,13 @@ class Usage:
         prompt: read for it, those from a cache included.
         completion: written.
         cached: of the prompt, taken from a cache.
+        cost_usd: what they cost; 0 where it is not said. LiteLLM says it in the last event of a stream.
     """
 
     prompt: int
     completion: int
     cached: int = 0
+    cost_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

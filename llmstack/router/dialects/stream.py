@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -37,6 +38,8 @@ class _Said(msgspec.Struct):
     # messages: not part of `input_tokens`
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    # LiteLLM's, of a stream
+    cost: Any = None
     # llama.cpp's `timings`
     cache_n: int | None = None
     prompt_n: int | None = None
@@ -91,7 +94,18 @@ def _usage(said: _Said, before: Usage | None) -> Usage | None:
     known = before or Usage(0, 0)
     if prompt is None:
         prompt, cached = known.prompt, known.cached
-    return Usage(prompt, known.completion if completion is None else completion, cached or 0)
+    if completion is None:
+        completion = known.completion
+    return Usage(prompt, completion, cached or 0, dollars(said.cost) or known.cost_usd)
+
+
+def dollars(said: Any) -> float:
+    """Return what something costs, in US dollars, as a header or a member says it; 0 where it is no price."""
+    try:
+        cost = float(said)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return cost if cost > 0 and math.isfinite(cost) else 0.0
 
 
 class EndWatch:
