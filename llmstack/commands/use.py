@@ -24,6 +24,7 @@ def use(
 
     Example: llmstack use plan anthropic/sonnet
     """
+    from llmstack import report
     from llmstack.stack.use import use as use_model
 
     app: App = ctx.obj
@@ -34,5 +35,5 @@ def use(
     console.data(f"{done.tier}: {done.before} -> {done.after}")
     if done.off:
         console.data(f"made comments in models.ini: {', '.join(done.off)}")
-    if done.reloaded:
-        console.data("the running stack has taken it up")
+    if done.reloaded is not None:
+        report.reloaded(console, done.reloaded)

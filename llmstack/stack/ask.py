@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmstack import providers, trust
-from llmstack.channel import read_marker
 from llmstack.config import load
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO
@@ -15,6 +14,7 @@ from llmstack.providers.http import HttpSource
 from llmstack.providers.resolve import Endpoint
 from llmstack.providers.retries import Retries
 from llmstack.stack.project import router_address, running_router
+from llmstack.stack.remote import KEY, remote_url
 from llmstack.stack.router_client import api_key
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from llmstack.config import StackConfig
     from llmstack.paths import Project, UserDirs
 
-DEFAULT_KEY = "LLMSTACK_API_KEY"
 TIMEOUT_S = 1800.0  # a tier may have to load a large model first
 
 
@@ -46,7 +45,7 @@ def model_for(name: str, project: Project | None, env: Mapping[str, str], user: 
     if project is not None:
         trust.require(project, user.trusted_projects)
     url = _router(project, config)
-    key = api_key(env, config.settings.api_key_env if config is not None else DEFAULT_KEY)
+    key = api_key(env, config.settings.api_key_env if config is not None else KEY)
     endpoint = Endpoint(
         provider="llmstack",
         model=tier.name if tier is not None else name,
@@ -60,7 +59,9 @@ def model_for(name: str, project: Project | None, env: Mapping[str, str], user: 
 
 
 def own_addresses(project: Project | None, config: StackConfig | None) -> tuple[str, ...]:
-    """Return where the project's own router is, or would be: a provider is not to be asked there."""
+    """Return where the project's router is, or would be: a provider is not to be asked there."""
+    if (remote := remote_url(project)) is not None:
+        return (remote,)
     if project is None or config is None:
         return ()
     return (router_address(running_router(project), config).url,)
@@ -78,9 +79,8 @@ def config_of(project: Project | None) -> StackConfig | None:
 
 def _router(project: Project | None, config: StackConfig | None) -> str:
     """Return the address of the router that serves the project."""
-    pinned = read_marker(project.default_channel) if project is not None else None
-    if pinned is not None and pinned.url is not None:
-        return pinned.url
+    if (remote := remote_url(project)) is not None:
+        return remote
     daemon = running_router(project) if project is not None else None
     if daemon is None or config is None:
         raise LlmstackError(

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from llmstack import providers
+from llmstack import providers, trust
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO
 from llmstack.providers.catalog import PROVIDERS
 from llmstack.providers.known import load as load_known
 from llmstack.stack.ask import config_of, model_for, own_addresses
+from llmstack.stack.remote import fetch, remote_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from llmstack.config import StackConfig
     from llmstack.paths import Project, UserDirs
     from llmstack.providers.calling import Model
     from llmstack.providers.known import Known
@@ -45,17 +48,31 @@ def tools(project: Project | None, env: Mapping[str, str], user: UserDirs) -> It
     from llmstack.providers.mcp_server import ModelTool  # noqa: PLC0415 - an extra
 
     config, known = config_of(project), load_known(user.config)
-    if config is not None:
-        described = {AUTO: "the tier that fits the request"} | {
-            tier.name: tier.description or tier.model.label for tier in config.tiers.values()
-        }
-        for name, what in described.items():
-            tool = f"tier_{re.sub(r'[^A-Za-z0-9_-]', '_', name)}"
-            yield ModelTool(tool, f"Ask {name}: {what}", partial(_tier, name, project, env, user))
+    for name, what in _described(project, config, env, user).items():
+        tool = f"tier_{re.sub(r'[^A-Za-z0-9_-]', '_', name)}"
+        yield ModelTool(tool, f"Ask {name}: {what}", partial(_tier, name, project, env, user))
     own = own_addresses(project, config)
     for provider in PROVIDERS:
         ask = partial(_provided, provider, env=env, config_dir=user.config, own=own)
         yield ModelTool(f"provider_{provider}", f"Ask a model of {provider}.", ask, _choice(provider, known))
+
+
+def _described(
+    project: Project | None, config: StackConfig | None, env: Mapping[str, str], user: UserDirs
+) -> dict[str, str]:
+    """Return what there is to ask of a router: of a thin client's, `auto` alone where it cannot be asked."""
+    remote = remote_url(project)
+    if project is not None and remote is not None:
+        with contextlib.suppress(LlmstackError):
+            trust.require(project, user.trusted_projects)
+            config = fetch(remote, env).config
+    elif config is None:
+        return {}
+    tiers = config.tiers.values() if config is not None else ()
+    return {
+        AUTO: "the tier that fits the request",
+        **{tier.name: tier.description or tier.model.label for tier in tiers},
+    }
 
 
 def _tier(name: str, project: Project | None, env: Mapping[str, str], user: UserDirs, _model: str) -> Model:

@@ -18,7 +18,7 @@ from llmstack.providers.known import load as load_known
 from llmstack.stack.ask import own_addresses
 from llmstack.stack.install import refresh
 from llmstack.stack.project import local_config, running_router
-from llmstack.stack.reload import reload
+from llmstack.stack.reload import Reloaded, reload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ class Used:
         before: the model the tier had; `after` the one it has.
         off: keys of models.ini that do not fit the new model, and are comments now.
         unproved: why the model could not be asked, where it was forced.
-        reloaded: the running stack has taken it up.
+        reloaded: what the running stack did with it; None where none runs.
     """
 
     tier: str
@@ -47,7 +47,7 @@ class Used:
     after: str
     off: tuple[str, ...]
     unproved: str | None
-    reloaded: bool
+    reloaded: Reloaded | None
 
 
 def use(
@@ -56,8 +56,8 @@ def use(
     """Point a tier at `<provider>/<id>`, in models.ini, its comments kept.
 
     Raises:
-        LlmstackError: there is no such tier, the model does not answer, or models.ini would be wrong with it;
-            nothing has changed then.
+        LlmstackError: there is no such tier, the model does not answer, models.ini would be wrong with it, or
+            the running stack does not take it up; nothing has changed then.
     """
     config = local_config(project)
     trust.require(project, user.trusted_projects)
@@ -76,12 +76,18 @@ def use(
             f"{tier.name} keeps {tier.model.label}: {wanted.label} was asked, and {why_not.message}",
             hint=why_not.hint or "mend that, or `--force` it",
         )
-    _write(project, user, config, edited, text)
-    running = running_router(project) is not None
-    if running:
-        reload(project, env, user.trusted_projects)
+    _write(project, user, config, edited)
+    reloaded = None
+    if running_router(project) is not None:
+        try:
+            reloaded = reload(project, env, user.trusted_projects)
+        except LlmstackError as error:
+            _write(project, user, edited, config)
+            raise LlmstackError(
+                f"{tier.name} keeps {tier.model.label}: {error.message}", hint=error.hint
+            ) from error
     failed = why_not.message if why_not is not None else None
-    return Used(tier.name, tier.model.label, wanted.label, off, failed, reloaded=running)
+    return Used(tier.name, tier.model.label, wanted.label, off, failed, reloaded)
 
 
 def pointed(text: str, tier: Tier, wanted: HostedModel) -> tuple[str, tuple[str, ...]]:
@@ -138,8 +144,8 @@ def _probe(
     return None
 
 
-def _write(project: Project, user: UserDirs, before: StackConfig, edited: StackConfig, text: str) -> None:
+def _write(project: Project, user: UserDirs, before: StackConfig, after: StackConfig) -> None:
     with exclusive(project.lock, "use"):
         if local_config(project).text != before.text:
             raise LlmstackError(f"{project.models_ini} was edited meanwhile", hint="try again")
-        refresh(project, user.trusted_projects, edited, models_ini=text)
+        refresh(project, user.trusted_projects, after, models_ini=after.text)

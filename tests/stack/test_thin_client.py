@@ -16,6 +16,9 @@ import pytest
 from support.net import free_port, listener
 from support.project import CliProject
 
+from llmstack.paths import Project, UserDirs
+from llmstack.stack.mcp import tools
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -99,6 +102,15 @@ def test_the_life_of_a_thin_client(stack: CliProject, client: CliProject) -> Non
     )
     assert json.loads(client.run("check", "--json").check().out)["source"] == f"{stack.url}/models.ini"
     assert json.loads(client.run("route", "hello", "--json").check().out)["tier"] == "code-ultra"
+    assert client.run("ask", "hello", "-m", "plan").check().out == "[plan] You said: hello\n"
+    assert json.loads(client.run("ask", "hello", "--json").check().out)["model"] == "code-ultra"
+    assert "no model is called `pln`" in refused(client.run("ask", "hello", "-m", "pln"))
+    client.env["OPENAI_BASE_URL"] = stack.url
+    assert "is this router's own address" in client.run("ask", "hello", "-m", "openai/x").err
+    place, user = Project.at(client.directory, client.env), UserDirs.from_env(client.env)
+    offered = {tool.name: tool for tool in tools(place, client.env, user)}
+    assert {"tier_auto", *(f"tier_{name}" for name in TIERS)} <= offered.keys()
+    assert offered["tier_plan"].open("").call("hello").output == "[plan] You said: hello"
     assert sorted(path.name for path in client.state.glob("*.pid")) == []
 
     ini = stack.state / "models.ini"
@@ -115,6 +127,8 @@ def test_the_life_of_a_thin_client(stack: CliProject, client: CliProject) -> Non
     assert (down.code, len(down.out.splitlines()), down.err) == (1, 1, "")
     assert down.out.startswith(f"router   {stack.url}  nothing answers at ")
     assert refused(client.run("reload"))
+    assert refused(client.run("ask", "hello")).startswith(f"error: nothing answers at {stack.url}")
+    assert next(iter(tools(place, client.env, user))).name == "tier_auto"
     client.run("install", "--current", "--profile", "demo").check()  # and back
     assert (client.state / "default-channel").read_text() == "current\n"
 

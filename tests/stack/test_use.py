@@ -72,7 +72,7 @@ def test_a_local_model_is_asked_then_written(project: Project) -> None:
         project.models_ini.write_text(before)
         trusted(project)
         done = used(project, "near", "ollama/new")
-    assert done == Used("local", "ollama/old", "ollama/new", ("model_next",), None, reloaded=False)
+    assert done == Used("local", "ollama/old", "ollama/new", ("model_next",), None, None)
     assert project.models_ini.read_text() == before.replace(
         "model = ollama/old      ; a good one", "model = ollama/new      ; a good one"
     ).replace("model_next =", ";model_next =")
@@ -135,6 +135,38 @@ def test_the_router_itself_is_no_model(project: Project) -> None:
     own = f"http://127.0.0.1:{load(project.models_ini).settings.router_port}"
     with pytest.raises(LlmstackError, match="is this router's own address"):
         used(project, "hosted", "openai/x", {"OPENAI_BASE_URL": own})
+
+
+def test_the_running_stack_takes_it_up(tmp_path: Path) -> None:
+    cli = CliProject(tmp_path / "project")
+    with provider("local") as fake:
+        cli.env["OLLAMA_BASE_URL"] = fake.url
+        tier = "model = ollama/old\nctx_size = 8k\n"
+        cli.install(tiers=(), extra=f"[near]\nrole = fast\n{tier}[other]\n{tier}")
+        cli.start("--detach")
+        try:
+            assert cli.said("hello", "near") == "You said: hello."
+            assert fake.last["model"] == "old"
+            done = cli.run("use", "near", "ollama/new").check()
+            assert done.out == "near: ollama/old -> ollama/new\n"
+            assert done.err == "reloaded; tiers that changed: near\n"
+            assert cli.said("hello", "near") == "You said: hello."
+            assert fake.last["model"] == "new"
+            fake.fails = [(500, "")]
+            assert cli.run("use", "near", "ollama/newer").code == 1
+            assert cli.said("hello", "near") == "You said: hello."
+            assert fake.last["model"] == "new"
+            wants = "mistral wants a key, and MISTRAL_API_KEY is not set"
+            forced = cli.run("use", "other", "mistral/small", "--force").check()
+            assert forced.err.startswith(f"warning: mistral/mistral-medium-latest was asked, and {wants}\n")
+            assert f"warning: other cannot start: {wants}" in forced.err
+            before = (cli.state / "models.ini").read_text()
+            last = cli.run("use", "near", "mistral/small", "--force")  # no tier would be left
+            assert (last.code, "error: near keeps ollama/new: no tier could start: " in last.err) == (1, True)
+            assert (cli.state / "models.ini").read_text() == before
+            assert "tiers that changed: none\n" in cli.run("reload").check().err
+        finally:
+            cli.run("stop").check()
 
 
 def test_what_cannot_be_used(project: Project) -> None:
