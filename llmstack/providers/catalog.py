@@ -31,7 +31,7 @@ class Provider:
         dialects: what it speaks itself; we speak the first one with it.
         url_variables: that may name another address, the first that is set wins; `key_variables` likewise.
         host_variable: that its own programs go by, in forms of its own; looked at after all of these.
-        local: runs on the developer's own machines: no key is needed, and no reasoning effort is sent.
+        program: what is to be started where nothing answers; empty where it is not for the user to start.
         key_header: how the key is sent.
     """
 
@@ -42,11 +42,16 @@ class Provider:
     key_variables: tuple[str, ...]
     root: str = "/v1"
     host_variable: str = ""
-    local: bool = False
+    program: str = ""
     key_header: Literal["authorization", "x-api-key"] = "authorization"
 
+    @property
+    def local(self) -> bool:
+        """Whether it runs on the developer's own machines: no key is needed, no reasoning effort is sent."""
+        return bool(self.program)
 
-def _local(name: str, address: str, variable: str, host_variable: str = "") -> Provider:
+
+def _local(name: str, address: str, variable: str, program: str, host_variable: str = "") -> Provider:
     return Provider(
         name,
         address,
@@ -54,7 +59,7 @@ def _local(name: str, address: str, variable: str, host_variable: str = "") -> P
         (f"{variable}_BASE_URL", LOCAL_URL),
         (f"{variable}_API_KEY", LOCAL_KEY),
         host_variable=host_variable,
-        local=True,
+        program=program,
     )
 
 
@@ -68,11 +73,11 @@ PROVIDERS: dict[str, Provider] = {
     for provider in (
         # Each of the four serves the three APIs. Sources: docs.ollama.com/api, docs.vllm.ai (online serving),
         # lmstudio.ai/docs/developer, llama.cpp tools/server/README.md
-        _local("ollama", "http://localhost:11434", "OLLAMA", "OLLAMA_HOST"),
-        _local("vllm", "http://localhost:8000", "VLLM"),
-        _local("lm_studio", "http://localhost:1234", "LMSTUDIO"),
-        _local("llamacpp", "http://localhost:8080", "LLAMACPP"),
-        _local("devstral_local", "http://127.0.0.1:8080", "DEVSTRAL_LOCAL"),
+        _local("ollama", "http://localhost:11434", "OLLAMA", "Ollama", "OLLAMA_HOST"),
+        _local("vllm", "http://localhost:8000", "VLLM", "vLLM"),
+        _local("lm_studio", "http://localhost:1234", "LMSTUDIO", "LM Studio"),
+        _local("llamacpp", "http://localhost:8080", "LLAMACPP", "llama-server"),
+        _local("devstral_local", "http://127.0.0.1:8080", "DEVSTRAL_LOCAL", "llama-server"),
         Provider(
             "anthropic_ollama",
             "http://localhost:11434",
@@ -80,7 +85,7 @@ PROVIDERS: dict[str, Provider] = {
             ("ANTHROPIC_BASE_URL",),
             ("ANTHROPIC_AUTH_TOKEN",),
             host_variable="OLLAMA_HOST",
-            local=True,
+            program="Ollama",
         ),
         Provider(
             "anthropic",

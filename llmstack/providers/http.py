@@ -288,7 +288,7 @@ def _where_else(where: Endpoint) -> str:
     if known is None:
         return "is the stack running? see `llmstack status`"
     variable = where.source if where.source.isupper() else known.url_variables[0]
-    return f"start {where.provider} there, or set {variable} to where it is"
+    return f"start {known.program} there, or set {variable} to where it is"
 
 
 def _hint(where: Endpoint, status: int) -> str | None:

@@ -180,7 +180,7 @@ def test_nothing_listens(tmp_path: Path) -> None:
     with pytest.raises(providers.UnreachableError) as raised:
         model.call("hello")
     assert raised.value.message == f"nothing answers at {url}/v1 (from LOCAL_LLM_BASE_URL)"
-    assert raised.value.hint == "start ollama there, or set LOCAL_LLM_BASE_URL to where it is"
+    assert raised.value.hint == "start Ollama there, or set LOCAL_LLM_BASE_URL to where it is"
 
 
 def test_a_server_that_never_answers(tmp_path: Path) -> None:

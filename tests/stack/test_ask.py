@@ -75,7 +75,7 @@ def test_nothing_listening_is_one_error_that_says_what_to_do(here: CliProject) -
     assert (failed.code, failed.out) == (1, "")
     assert failed.err == (
         f"error: nothing answers at {url}/v1 (from OLLAMA_BASE_URL)\n"
-        "hint: start ollama there, or set OLLAMA_BASE_URL to where it is\n"
+        "hint: start Ollama there, or set OLLAMA_BASE_URL to where it is\n"
     )
     assert here.run("ask").code == 2
     assert here.run("ask", "hello").err.startswith("error: the stack is not running\n")
