@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from llmstack.providers.asking import RETRIES, TIMEOUT_S, Result, TokensUsed
+from llmstack.providers.asking import RETRIES, TIMEOUT_S, Result
 from llmstack.providers.catalog import PROVIDERS
+from llmstack.providers.completion import Gathered, whole
 from llmstack.providers.errors import (
     BrokenError,
     ProviderError,
@@ -23,8 +24,6 @@ from llmstack.providers.errors import (
 )
 from llmstack.providers.retries import Retries
 from llmstack.providers.translation import target, translate
-from llmstack.providers.translation.base import chat_tokens
-from llmstack.providers.translation.chunks import said
 from llmstack.providers.translation.failures import failure, without
 from llmstack.providers.translation.sse import Events
 
@@ -86,12 +85,12 @@ class HttpSource:
         async with self._within(), self._client() as client:
             response = await self._sent(client, body)
             data = await self._read(response)
-        return self._result(translated.answer(data) if translated else data)
+        return whole(translated.answer(data) if translated else data, self._endpoint)
 
     async def pieces(self, ask: Ask) -> AsyncGenerator[str | Result]:
         """Yield the text as it comes, and the whole answer last."""
         body, translated = self._request(ask, stream=True)
-        answer = _Gathered(self._endpoint)
+        answer = Gathered(self._endpoint)
         async with self._within(), self._client() as client:
             response = await self._sent(client, body)
             stream, events = translated.stream() if translated else None, Events()
@@ -223,64 +222,6 @@ class HttpSource:
         if status == TIMED_OUT:
             return TimedOutError(message, provider=self.provider)
         return RejectedError(message, provider=self.provider, status=status, hint=_hint(where, status))
-
-    def _result(self, data: bytes) -> Result:
-        try:
-            body = json.loads(data)
-            choice = body["choices"][0]
-            output, reason = said(choice["message"]), choice.get("finish_reason") or "stop"
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise BrokenError(
-                f"{self._endpoint.root} answered with what is no chat completion", provider=self.provider
-            ) from error
-        tokens = _used(body.get("usage"))
-        return Result(output, body.get("model") or self.model, self.provider, tokens, reason)
-
-
-class _Gathered:
-    """The chunks of one stream, put together."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._pieces: list[str] = []
-        self._model = endpoint.model
-        self._tokens = TokensUsed()
-        self._reason: str | None = None
-
-    def add(self, data: bytes) -> list[str]:
-        """Take one event; return the text in it."""
-        if data == b"[DONE]":
-            return []
-        try:
-            chunk = json.loads(data)
-            if chunk.get("error"):
-                raise self._broken(failure(SERVER_FAILED, data, {}, secrets=self._endpoint.secrets).message)
-            self._model = chunk.get("model") or self._model
-            if chunk.get("usage"):
-                self._tokens = _used(chunk["usage"])
-            new = []
-            for choice in chunk.get("choices") or ():
-                self._reason = choice.get("finish_reason") or self._reason
-                if text := said(choice.get("delta") or {}):
-                    new.append(text)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self._broken("its stream makes no sense") from error
-        self._pieces += new
-        return new
-
-    def result(self) -> Result:
-        """Return the whole answer; BrokenError where it was cut."""
-        if self._reason is None:
-            raise self._broken("its answer ended in the middle")
-        return Result("".join(self._pieces), self._model, self._endpoint.provider, self._tokens, self._reason)
-
-    def _broken(self, why: str) -> BrokenError:
-        return BrokenError(f"{self._endpoint.label}: {why}", provider=self._endpoint.provider)
-
-
-def _used(usage: Any) -> TokensUsed:
-    tokens = chat_tokens(usage)
-    return TokensUsed(tokens.prompt, tokens.completion) if tokens else TokensUsed()
 
 
 def _where_else(where: Endpoint) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import mcp_types as types
+import msgspec
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
@@ -96,16 +97,30 @@ def build(tools: Sequence[ModelTool]) -> Server[Any]:
     )
 
 
+class _Asked(msgspec.Struct):
+    """The arguments of a call, which the SDK does not hold against the schema."""
+
+    prompt: str | None = None
+    messages: list[Json] | None = None
+    model: str | None = None
+    system: str | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0)] | None = None
+
+
 async def _ask(tool: ModelTool, given: Json) -> Result:
-    prompt = given.get("messages") or given.get("prompt")
+    try:
+        asked = msgspec.convert(given, _Asked)
+    except msgspec.ValidationError as error:
+        raise LlmstackError(str(error)) from error
+    prompt = asked.messages or asked.prompt
     if not prompt:
         raise LlmstackError("expected `prompt` or `messages`")
-    model = tool.open(str(given.get("model") or ""))
-    return await model.acall(
+    return await tool.open(asked.model or "").acall(
         prompt,
-        max_tokens=int(given.get("max_tokens") or MAX_TOKENS),
-        temperature=given.get("temperature"),
-        system=given.get("system"),
+        max_tokens=asked.max_tokens or MAX_TOKENS,
+        temperature=asked.temperature,
+        system=asked.system,
     )
 
 

@@ -30,6 +30,7 @@ PAIRS: list[tuple[Dialect, Dialect]] = [
 EVERYTHING = scripts.Script(
     thinking="hm", pieces=("a", "ä"), calls=(("c", "f", {"x": 1}), ("d", "g", {})), stop="tool_calls"
 )
+END = {"chat": b"[DONE]", "messages": b"message_stop", "responses": b"response.completed"}
 WORDS = st.sampled_from(
     (
         *("messages", "input", "role", "user", "assistant", "tool", "system", "content", "type", "text"),
@@ -100,9 +101,7 @@ def test_a_stream_is_the_same_however_it_is_cut(client: Dialect, server: Dialect
     )
     whole = sent.stream()
     expected = whole.feed(data) + whole.close()
-    assert whole.complete
-    assert whole.tokens is not None
-    assert (whole.tokens.prompt, whole.tokens.completion, whole.tokens.cached) == (30, 7, 20)
+    assert END[client] in expected
     dice = random.Random(7)  # noqa: S311 - no secret
     for longest in (1, 3, 50):
         stream, got, at = sent.stream(), b"", 0
@@ -125,7 +124,4 @@ def test_a_stream_that_ends_early_is_never_complete(client: Dialect, server: Dia
     for count in range(proper + 1):
         stream = made(client, server, {**request(client), "stream": True}).stream()
         said = stream.feed(b"".join(events[:count])) + stream.close()
-        assert stream.complete is False, count
-        assert b"[DONE]" not in said
-        assert b"message_stop" not in said
-        assert b"response.completed" not in said
+        assert END[client] not in said, count

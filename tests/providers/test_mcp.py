@@ -126,7 +126,7 @@ async def test_a_real_client_at_our_server(tmp_path: Path) -> None:
             choice = tools["provider_anthropic"].input_schema["properties"]["model"]["description"]
             assert "haiku, opus, sonnet" in choice
             messages = [{"role": "user", "content": "hi"}]
-            asked = {"model": "q", "messages": messages, "temperature": 0.5}
+            asked = {"model": "q", "messages": messages, "temperature": 0.5, "system": None, "prompt": None}
             answer = await client.call_tool("provider_ollama", asked)
             assert answer.structured_content == {
                 "output": "You said: hi.",
@@ -139,6 +139,13 @@ async def test_a_real_client_at_our_server(tmp_path: Path) -> None:
             for tool, given, says in (
                 ("provider_ollama", {"prompt": "hi"}, "`ollama` has no default model"),
                 ("provider_ollama", {"model": "q"}, "expected `prompt` or `messages`"),
+                ("provider_ollama", {"prompt": 5}, "got `int` - at `$.prompt`"),
+                ("provider_ollama", {"prompt": "hi", "max_tokens": 0}, "at `$.max_tokens`"),
+                (
+                    "provider_ollama",
+                    {"messages": ["hi"]},
+                    "Expected `object`, got `str` - at `$.messages[0]`",
+                ),
                 ("provider_openai", {"model": "q", "prompt": "hi"}, "OPENAI_API_KEY is not set"),
                 ("nothing", {}, "no tool is called `nothing`"),
             ):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmstack.providers.errors import BrokenError
-from llmstack.providers.translation.base import CannotTranslateError, Json, Rewriter, Tokens
+from llmstack.providers.translation.base import CannotTranslateError, Json, Rewriter
 from llmstack.providers.translation.chat_on_messages import answer as from_messages
 from llmstack.providers.translation.chat_on_messages import request as to_messages
 from llmstack.providers.translation.messages_on_chat import answer as as_messages
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llmstack.providers.catalog import Dialect
     from llmstack.providers.limits import Limits
 
-__all__ = ["CannotTranslateError", "StreamTranslation", "Tokens", "Translated", "target", "translate"]
+__all__ = ["CannotTranslateError", "StreamTranslation", "Translated", "target", "translate"]
 
 DEFAULT_MAX_TOKENS = 4096
 KEEP_ALIVE = b":\n\n"  # a comment: something came that has no word in the client's API
@@ -80,16 +80,6 @@ class StreamTranslation:
         self._client = client
         self._events = Events()
 
-    @property
-    def complete(self) -> bool:
-        """Whether the answer came to its end; an error event is one too."""
-        return self._rewriter.complete
-
-    @property
-    def tokens(self) -> Tokens | None:
-        """What the provider said of the answer's tokens so far."""
-        return self._rewriter.tokens
-
     def feed(self, chunk: bytes) -> bytes:
         """Return what these bytes become; empty while an event is not whole.
 
@@ -101,7 +91,7 @@ class StreamTranslation:
     def close(self) -> bytes:
         """Return what is left to say once the provider's stream has ended.
 
-        Where `complete` is not true after it, the stream was cut, and the client is to be told.
+        One that was cut gets no end: whoever reads on finds neither a finish reason nor an error there.
         """
         return self._rewritten([*self._events.end(), b"[DONE]"])
 
@@ -205,10 +195,6 @@ class _Both:
     @property
     def failed(self) -> bool:
         return self._second.failed
-
-    @property
-    def tokens(self) -> Tokens | None:
-        return self._first.tokens
 
     def event(self, data: Json) -> list[Json]:
         events = [event for chunk in self._first.event(data) for event in self._second.event(chunk)]

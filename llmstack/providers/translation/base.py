@@ -41,10 +41,6 @@ class Rewriter(Protocol):
     def failed(self) -> bool:
         """Whether that end was an error event."""
 
-    @property
-    def tokens(self) -> Tokens | None:
-        """What the answer said of its tokens so far."""
-
     def event(self, data: Json) -> list[Json]:
         """Return what one event becomes."""
 

@@ -75,15 +75,24 @@ class Stream:
         self._calls: dict[int, int] = {}  # number of the tool call, by that of its block
         self._empty: set[int] = set()  # blocks of calls that have no arguments yet
 
-    @property
-    def tokens(self) -> Tokens | None:
-        """What the answer said of its tokens so far."""
-        return tokens_of(self._usage) if self._usage else None
-
     def event(self, data: Json) -> list[Json]:
         """Return what one event becomes; unknown ones become nothing, as Anthropic asks for."""
-        handler = getattr(self, f"_{data.get('type')}", None)
-        return handler(data) if handler is not None else []
+        match data.get("type"):
+            case "message_start":
+                return self._message_start(data)
+            case "content_block_start":
+                return self._content_block_start(data)
+            case "content_block_delta":
+                return self._content_block_delta(data)
+            case "content_block_stop":
+                return self._content_block_stop(data)
+            case "message_delta":
+                return self._message_delta(data)
+            case "message_stop":
+                return self._message_stop(data)
+            case "error":
+                return self._error(data)
+        return []
 
     def end(self) -> list[Json]:
         """Return nothing: the end is an event of its own."""

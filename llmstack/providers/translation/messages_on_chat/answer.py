@@ -73,7 +73,7 @@ class Stream:
     def __init__(self) -> None:
         self.complete = False
         self.failed = False
-        self.tokens: Tokens | None = None
+        self._tokens: Tokens | None = None
         self._started = False
         self._open: str | None = None  # kind of the open block; `tool 3` for one of several calls
         self._index = -1
@@ -88,7 +88,7 @@ class Stream:
         if not self._started:
             self._started = True
             events.append({"type": "message_start", "message": _message(data, [], None, Tokens())})
-        self.tokens = chat_tokens(data.get("usage")) or self.tokens
+        self._tokens = chat_tokens(data.get("usage")) or self._tokens
         for choice in data.get("choices") or ():
             events += self._delta(choice.get("delta") or {})
             self._reason = choice.get("finish_reason") or self._reason
@@ -108,7 +108,7 @@ class Stream:
         if reason == "end_turn" and self._calls:
             reason = "tool_use"
         delta = {"stop_reason": reason, "stop_sequence": None}
-        usage = usage_of(self.tokens or Tokens())
+        usage = usage_of(self._tokens or Tokens())
         return [*events, {"type": "message_delta", "delta": delta, "usage": usage}, {"type": "message_stop"}]
 
     def _delta(self, delta: Json) -> list[Json]:

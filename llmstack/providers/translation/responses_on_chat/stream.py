@@ -29,7 +29,7 @@ class Stream:
     def __init__(self, names: ToolNames) -> None:
         self.complete = False
         self.failed = False
-        self.tokens: Tokens | None = None
+        self._tokens: Tokens | None = None
         self._names = names
         self._id = ""
         self._response: Json = {}
@@ -51,7 +51,7 @@ class Stream:
             self._response = shell(self._id, data)
             begun = ("response.created", "response.in_progress")
             events += [self._event(kind, response=self._response) for kind in begun]
-        self.tokens = chat_tokens(data.get("usage")) or self.tokens
+        self._tokens = chat_tokens(data.get("usage")) or self._tokens
         for choice in data.get("choices") or ():
             events += self._delta(choice.get("delta") or {})
             self._reason = choice.get("finish_reason") or self._reason
@@ -65,7 +65,7 @@ class Stream:
         events = self._close()
         for place, call in zip(self._places.values(), self._calls.all(), strict=True):
             events += self._call_done(place, call)
-        response = finished(self._response, self._output, self._reason, self.tokens or Tokens())
+        response = finished(self._response, self._output, self._reason, self._tokens or Tokens())
         return [*events, self._event(f"response.{response['status']}", response=response)]
 
     def _delta(self, delta: Json) -> list[Json]:
