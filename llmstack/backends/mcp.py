@@ -107,4 +107,4 @@ def _models(config: StackConfig, unavailable: Mapping[str, str]) -> dict[str, Mc
 
 def _opened(path: Path) -> TextIO:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("a", encoding="utf-8", errors="replace")
+    return path.open("a+", encoding="utf-8", errors="replace")  # its end is quoted where the server ends

@@ -192,9 +192,9 @@ class HttpSource:
     def _unreachable(self, error: Exception) -> UnreachableError:
         where = self._endpoint
         raised = UnreachableError(
-            f"nothing answers at {where.root} (from {where.source})",
+            f"nothing answers at {where.whereabouts}",
             provider=self.provider,
-            hint=_where_else(where)
+            hint=where.remedy
             if where.local
             else f"check the network: {without(str(error), where.secrets) or type(error).__name__}",
         )
@@ -222,14 +222,6 @@ class HttpSource:
         if status == TIMED_OUT:
             return TimedOutError(message, provider=self.provider)
         return RejectedError(message, provider=self.provider, status=status, hint=_hint(where, status))
-
-
-def _where_else(where: Endpoint) -> str:
-    known = PROVIDERS.get(where.provider)
-    if known is None:
-        return "is the stack running? see `llmstack status`"
-    variable = where.source if where.source.isupper() else known.url_variables[0]
-    return f"start {known.program} there, or set {variable} to where it is"
 
 
 def _hint(where: Endpoint, status: int) -> str | None:

@@ -125,6 +125,7 @@ class _Server:
         self._provider = provider
         self._own_log = log is None
         self._log = log or tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self._begun_at = self._log.seek(0, 2)  # before it stands what earlier runs said
         self._told_end = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._client: Any = None
@@ -259,7 +260,7 @@ class _Server:
         try:
             self._log.flush()
             end = self._log.seek(0, 2)
-            self._log.seek(max(0, end - LAST_BYTES))
+            self._log.seek(max(self._begun_at, end - LAST_BYTES))
             lines = [line for line in self._log.read().splitlines() if line.strip()]
         except (OSError, ValueError):  # a log that cannot be read back
             return ""

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from llmstack.providers.known import Known
 
 ANTHROPIC_VERSION = "2023-06-01"
-DEFAULT = "the default"
+DEFAULT, BASE_URL = "the default", "base_url"
+"""Where an address may be from, beside a variable."""
 _VERSION = re.compile(r"/v\d+[a-z0-9]*(?:/|$)")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -61,6 +62,22 @@ class Endpoint:
     def label(self) -> str:
         """Provider and model, as written in models.ini."""
         return f"{self.provider}/{self.model}"
+
+    @property
+    def whereabouts(self) -> str:
+        """Its address, and where that is from."""
+        return f"{self.root} (from {self.source})"
+
+    @property
+    def remedy(self) -> str:
+        """What to do where nothing answers there, of a server of the developer's own."""
+        known = PROVIDERS.get(self.provider)
+        if known is None:
+            return "is the stack running? see `llmstack status`"
+        if self.source == BASE_URL:
+            return f"start {known.program} there, or correct `{BASE_URL}`"
+        variable = self.source if self.source != DEFAULT else known.url_variables[0]
+        return f"start {known.program} there, or set {variable} to where it is"
 
     def url(self, dialect: Dialect) -> str:
         """Return the address of one API."""
@@ -141,7 +158,7 @@ def resolve(
         raise OwnAddressError(
             f"{address} (from {source}) is this router's own address: {prefix} would be asked through itself",
             provider=prefix,
-            hint="unset it here" if source != "base_url" else "correct `base_url` in models.ini",
+            hint="unset it here" if source != BASE_URL else f"correct `{BASE_URL}` in models.ini",
         )
     limits = known.limits(prefix, model)
     return Endpoint(
@@ -159,7 +176,7 @@ def resolve(
 def _address(provider: Provider, env: Mapping[str, str], base_url: str | None) -> tuple[str, str]:
     """Return the first address that is set, and where it was."""
     if base_url:
-        return base_url, "base_url"
+        return base_url, BASE_URL
     for variable in provider.url_variables:
         if value := env.get(variable, "").strip():
             if not _usable(value):

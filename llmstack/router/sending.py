@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,12 +19,14 @@ from llmstack.providers.translation import CannotTranslateError, target, transla
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.edits import body_for
 from llmstack.router.reply import EVENTS, JSON, Answered, Said
+from llmstack.router.upstream import UpstreamError
 from llmstack.swapper.base import NO_DEFAULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from llmstack.providers.catalog import Dialect as Api
+    from llmstack.providers.resolve import Endpoint
     from llmstack.providers.translation import Translated
     from llmstack.router.call import Call
     from llmstack.router.reply import Reply
@@ -79,13 +82,25 @@ async def _to_server(
         url = endpoint.url(client) if client is not None else _beside(endpoint.root, path)
         body = endpoint.limits.fit_bytes(body_for(call, lease)) if call.renames else call.body
         sent = {**endpoint.defaults(client or "chat"), **sent}
-        answer = await upstream.send(method, f"{url}{mark}{query}", sent, body)
+        with _naming(endpoint):
+            answer = await upstream.send(method, f"{url}{mark}{query}", sent, body)
         return Answered(answer, call, endpoint.secrets, None)
     translated = _translated(call, lease, client, server)
     plain = {name: value for name, value in sent.items() if not name.startswith("anthropic-")}
     plain = {**endpoint.defaults(server), **plain}
-    answer = await upstream.send(method, endpoint.url(server), plain, translated.body)
+    with _naming(endpoint):
+        answer = await upstream.send(method, endpoint.url(server), plain, translated.body)
     return Answered(answer, call, endpoint.secrets, translated)
+
+
+@contextmanager
+def _naming(endpoint: Endpoint) -> Iterator[None]:
+    """Say whose address it was where nothing answers, since the user has set it."""
+    try:
+        yield
+    except UpstreamError as error:
+        remedy = f" ({endpoint.remedy})" if endpoint.local else ""
+        raise UpstreamError(f"{endpoint.whereabouts}: {error}{remedy}") from error
 
 
 def _beside(root: str, path: str) -> str:

@@ -187,7 +187,10 @@ async def test_a_server_that_is_not_there() -> None:
         reply = await chat(running, asking())
         assert reply.status == 502
         assert reply.error["origin"] == "provider"
-        assert "cannot connect" in reply.error["message"]
+        assert reply.error["message"] == (
+            "the model server of near: http://127.0.0.1:1/v1 (from base_url): cannot connect: "
+            "Connection refused (start vLLM there, or correct `base_url`)"
+        )
 
 
 async def test_an_address_that_is_our_own() -> None:
@@ -211,6 +214,8 @@ async def test_a_tool_of_an_mcp_server(tmp_path: Path, path: str, *, stream: boo
         assert running.recent[-1]["outcome"] == "ok"
         crashed = await request(running, "POST", path, asking("crash", max_tokens=50, stream=stream))
         assert crashed.status == 502
+        assert "ended:\nthe weights are gone" in crashed.error["message"]
+        assert running.recent[-1]["outcome"] == "upstream_502"
         running.app.service.cooldowns.served("tool")
         again = await request(running, "POST", path, body)
         assert (again.status, b"hello there" in again.body) == (200, True), again.body
