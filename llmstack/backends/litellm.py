@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from llmstack.config.model import StackConfig, Tier
     from llmstack.paths import Project
+    from llmstack.providers.known import Known
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 60.0  # before it is started again
 STEADY_S = 60.0  # what ran as long is not taken for something that keeps failing
@@ -41,6 +42,7 @@ class LitellmBackend:
         config: tiers as the running channel has them.
         unavailable: tiers that cannot start.
         env: for the proxy.
+        known: what models do not accept.
         router_port: ours, which the proxy must not call.
     """
 
@@ -50,10 +52,12 @@ class LitellmBackend:
         config: StackConfig,
         unavailable: Mapping[str, str],
         env: Mapping[str, str],
+        known: Known,
         *,
         router_port: int,
     ) -> None:
         self._project = project
+        self._known = known
         self._env = env
         self._port = config.settings.litellm_port
         self._own_ports = {router_port, config.settings.swap_port, self._port}
@@ -83,7 +87,7 @@ class LitellmBackend:
             model_name(self._tiers[tier]),
             process.url,
             process.headers,
-            defaults_of(self._tiers[tier]),
+            defaults_of(self._tiers[tier], self._known),
             ended=lambda: None if process.pid is not None else f"LiteLLM ended{process.last_words()}",
         )
 

@@ -9,6 +9,7 @@ from llmstack.swapper.base import Defaults
 
 if TYPE_CHECKING:
     from llmstack.config.model import Tier
+    from llmstack.providers.known import Known
 
 # Sampler values of models.ini, as APIs call them.
 _NAMES = {
@@ -18,29 +19,28 @@ _NAMES = {
     "min_p": "min_p",
     "rep_pen": "repetition_penalty",
 }
-# What a provider's own API takes, where that is not all of them: it refuses a request with another one.
+# What a provider takes, where that is not all of them; what single models refuse, `Known` knows.
 _TAKES = {
-    "anthropic": {"temperature", "top_p", "top_k"},
     "azure": {"temperature", "top_p"},
     "bedrock": {"temperature", "top_p", "top_k"},
     "cerebras": {"temperature", "top_p"},
     "gemini": {"temperature", "top_p", "top_k"},
     "groq": {"temperature", "top_p"},
     "mistral": {"temperature", "top_p"},
-    "openai": {"temperature", "top_p"},
     "vertex_ai": {"temperature", "top_p", "top_k"},
     "xai": {"temperature", "top_p"},
 }
 
 
-def defaults_of(tier: Tier) -> Defaults:
+def defaults_of(tier: Tier, known: Known) -> Defaults:
     """Return the members that a hosted tier's requests get where the caller sent none."""
     model = tier.model
     values = {
         name: value for key, name in _NAMES.items() if (value := getattr(tier.sampler, key)) is not None
     }
     if isinstance(model, HostedModel) and model.base_url is None:  # at another address it is another server
-        takes = _TAKES.get(model.provider, set(_NAMES.values()))
+        takes = _TAKES.get(model.provider, set(values))
+        takes = takes - known.limits(model.provider, model.id).refuses
         values = {name: value for name, value in values.items() if name in takes}
     claude = isinstance(model, HostedModel) and "claude" in model.id
     return Defaults(values, one_of=frozenset({"temperature", "top_p"}) if claude else frozenset())

@@ -110,7 +110,7 @@ class ServerBackend:
             model=endpoint.model,
             url=endpoint.root,
             headers=endpoint.headers,
-            defaults=defaults_of(tier),
+            defaults=defaults_of(tier, self._known),
             endpoint=endpoint,
             max_tokens=tier.max_output_tokens,
         )

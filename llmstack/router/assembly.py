@@ -66,6 +66,9 @@ def build_service(
 ) -> Service:
     """Look at the machine and put the router's state together. Inside the event loop."""
     found = survey(config, env)
+    known = load_known(dirs.config)
+    bind = f"[{guard.bind}]" if ":" in guard.bind else guard.bind
+    own = (f"http://127.0.0.1:{port}", f"http://{bind}:{port}")  # a tier must not be served by us again
     return Service(
         project=project,
         channel=channel,
@@ -74,10 +77,8 @@ def build_service(
         found=found,
         swapper=build_swapper(config, found, project, env, dirs),
         backends={
-            Backend.LITELLM: LitellmBackend(project, config, found.unavailable, env, router_port=port),
-            Backend.SERVER: ServerBackend(
-                config, found.unavailable, env, load_known(dirs.config), [f"http://127.0.0.1:{port}"]
-            ),
+            Backend.LITELLM: LitellmBackend(project, config, found.unavailable, env, known, router_port=port),
+            Backend.SERVER: ServerBackend(config, found.unavailable, env, known, own),
             Backend.MCP: McpBackend(project, config, found.unavailable, env),
         },
         env=env,
