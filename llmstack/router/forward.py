@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from llmstack.providers.translation.failures import failure
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.stream import dollars
+from llmstack.router.events import Events
 from llmstack.router.failover import TierFailedError, asked_pause, is_error_event, judge
 from llmstack.router.reply import JSON
 from llmstack.router.sending import send
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from llmstack.router.failover import Kind
     from llmstack.router.reply import Reply
     from llmstack.router.service import Service
-    from llmstack.router.upstream import Chunks
     from llmstack.router.waiting import Waits
     from llmstack.swapper.base import Lease
 
@@ -201,16 +201,15 @@ class _Forwarding:
     async def _stream(self, answer: Reply, lease: Lease) -> None:
         """Pass events on as they come; an end that is none becomes an error event."""
         exchange, call = self._exchange, self._call
-        chunks = answer.chunks()
-        first = await anext(chunks, b"")
-        if not first or is_error_event(first):
-            text = (
-                failure(SERVER_FAILED, first.partition(b"data:")[2], {}).message
-                if first
-                else "it ended without a word"
-            )
+        events = Events(answer.chunks())
+        first = await anext(events, b"")
+        said = first or events.rest
+        if not first or is_error_event(said):
+            text = "it ended without a word"
+            if is_error_event(said):
+                text = failure(SERVER_FAILED, said.partition(b"data:")[2], {}).message
             report = FailureReport(502, "stream_failed", f"{call.tier}: {text}", lease.origin)
-            kind = judge(report.status, first) or "broken"
+            kind = judge(report.status, said) or "broken"
             raise TierFailedError(report, kind, "failed before its first token")
         await self._telling.end()
         call.content_came()
@@ -219,7 +218,7 @@ class _Forwarding:
             await exchange.start(answer.status, [*answer.headers, *call.headers])
         watch = call.dialect.watch()
         try:
-            await _pass_events(exchange, watch, first, chunks)
+            await _pass_events(exchange, watch, first, events)
         finally:
             call.counted(watch.usage)
             call.told_all = watch.complete
@@ -237,28 +236,21 @@ _BRIEF: dict[Kind, str] = {
 }
 
 
-async def _pass_events(exchange: Exchange, watch: StreamWatch, first: bytes, chunks: Chunks) -> None:
-    """Pass chunks on as they come; an event that was cut off is closed, so that an error after it is read."""
-    last = b""
+async def _pass_events(exchange: Exchange, watch: StreamWatch, first: bytes, events: Events) -> None:
+    """Pass events on as they come."""
 
     def pass_one(chunk: bytes) -> bool:
-        nonlocal last
         passed = watch.feed(chunk)
-        if not passed:
-            return True
-        last = passed
-        return exchange.write_now(passed)
+        return not passed or exchange.write_now(passed)
 
-    try:
-        all_passed = False
-        if not pass_one(first):
-            await exchange.drained()
-        while not all_passed:
-            all_passed = await chunks.pass_on(pass_one)
-            await exchange.drained()
-    finally:
-        if not watch.complete and not last.endswith(b"\n\n"):
-            await exchange.write(b"\n\n")
+    all_passed = False
+    if not pass_one(first):
+        await exchange.drained()
+    while not all_passed:
+        all_passed = await events.pass_on(pass_one)
+        await exchange.drained()
+    if watch.complete and events.rest:
+        await exchange.write(events.rest)  # some leave out the blank line after their last one
 
 
 def _forwarded(headers: dict[str, str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from router.watching import watched
 
 from llmstack.policy.facts import RequestFacts
 from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest, Usage
@@ -239,9 +240,9 @@ ERROR = b'event: error\ndata: {"type": "error","error":{"type":"api_error","mess
 )
 @pytest.mark.parametrize("size", [1, 3, 50, 10_000])
 def test_how_a_stream_ends(stream: bytes, usage: Usage | None, size: int, *, complete: bool) -> None:
-    watch = Messages().watch()
-    passed = b"".join(watch.feed(stream[at : at + size]) for at in range(0, len(stream), size))
-    assert (passed, watch.complete, watch.usage) == (stream, complete, usage)
+    passed, watch = watched(Messages(), stream, size)
+    whole = stream[: stream.rindex(b"\n\n") + 2] if stream else b""
+    assert (passed, watch.complete, watch.usage) == (whole, complete, usage)
 
 
 def test_usage_of_a_whole_answer() -> None:

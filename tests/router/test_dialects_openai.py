@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from router.watching import watched
 
 from llmstack.policy.facts import RequestFacts
 from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest
@@ -289,14 +290,9 @@ DONE = b"data: [DONE]\n\n"
     ],
 )
 def test_how_a_stream_ends(stream: bytes, passed: bytes, *, complete: bool) -> None:
-    watch = OpenaiChat().watch()
-    assert (watch.feed(stream), watch.complete) == (passed, complete)
-    for size in (1, 2, 7, 50):
-        watch = OpenaiChat().watch()
-        out = b"".join(watch.feed(stream[at : at + size]) for at in range(0, len(stream), size))
-        assert watch.complete == complete
-        assert out.startswith(passed)
-        assert b"[DONE]" not in out[len(passed) :]
+    for size in (1, 2, 7, 50, 10_000):
+        out, watch = watched(OpenaiChat(), stream, size)
+        assert (out, watch.complete) == (passed, complete)
 
 
 def test_other_dialects_are_trusted() -> None:

@@ -97,8 +97,8 @@ class StreamWatch(Protocol):
     def usage(self) -> Usage | None:
         """What the stream said of its tokens so far."""
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Return what may be passed on of the next bytes; a closing mark before a proper end may not."""
+    def feed(self, events: bytes) -> bytes:
+        """Return what may be passed on of the next events; a closing mark before a proper end may not."""
 
 
 class Dialect(Protocol):

@@ -10,13 +10,8 @@ import msgspec
 
 from llmstack.router.dialects.base import Usage
 
-RECENT_BYTES = 64  # kept of the bytes before a chunk, since a mark may be cut in two
-LONGEST_USAGE = 2048  # bytes; an object that is longer is not waited for
-
-_BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
 # `usage` holds numbers and objects of numbers; inside a string of JSON the quotes would be escaped.
 _OBJECT = rb"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})"
-_BEGUN = re.compile(rb"\s*(?::\s*(?:\{.*)?)?", re.DOTALL)
 
 
 class _Details(msgspec.Struct):
@@ -115,7 +110,7 @@ class EndWatch:
 
     Args:
         end: what stands in the event that ends an answer, properly or with an error; group 1 is the closing
-            mark. The event must be whole: a client drops what is left of one that was cut.
+            mark.
         hints: one of them stands in every such event; looking for bytes is ten times as fast as for `end`.
         member: where events say their tokens.
     """
@@ -129,72 +124,33 @@ class EndWatch:
         self.complete = False
         self.usage: Usage | None = None
         self._end, self._hints = end, hints
-        self._ending = self._held = False
-        self._recent = b"\n"  # an event may start the stream
+        self._held = False
         self._name = f'"{member}"'.encode()
-        self._marks = (*hints, self._name)
-        self._between = True  # nothing is begun, and an event may start
         self._object = re.compile(self._name + _OBJECT)
-        self._begun = b""  # a `usage` that was cut
 
-    def feed(self, chunk: bytes) -> bytes:
+    def feed(self, events: bytes) -> bytes:
         """Return what may be passed on: all of it, or what stands before an early closing mark."""
-        if self._between and chunk.endswith(b"\n\n"):  # nearly always: whole events, none of them a mark
-            for mark in self._marks:
-                if mark in chunk:
-                    break
-            else:
-                return chunk
-        passed = self._look(chunk)
-        self._between = not (self._begun or self._held or self._ending or self.complete) and chunk.endswith(
-            b"\n\n"
-        )
-        if self._between:
-            self._recent = b"\n"
-        return passed
-
-    def _look(self, chunk: bytes) -> bytes:
         if self._held:
             return b""
-        window = self._recent + chunk
-        if self._begun or self._name in window:
-            self._note_usage(self._begun + chunk if self._begun else window)
-        if self.complete:
-            self._recent = window[-RECENT_BYTES:]
-            return chunk
-        if not self._ending:
-            found = self._search(window)
-            if found is None:
-                self._recent = window[-RECENT_BYTES:]
-                return chunk
-            if found[1] is not None:
-                self._held = True
-                return chunk[: max(0, found.start() + 1 - len(self._recent))]
-            self._ending = True
-            window = window[found.end() :]
-        self.complete = _BLANK_LINE.search(window) is not None
-        self._recent = window[-RECENT_BYTES:]
-        return chunk
+        if self._name in events:
+            self._note_usage(events)
+        if self.complete or not any(hint in events for hint in self._hints):
+            return events
+        found = self._end.search(b"\n" + events)  # each begins a line
+        if found is None:
+            return events
+        if found[1] is not None:
+            self._held = True
+            return events[: found.start()]
+        self.complete = True
+        return events
 
-    def _search(self, window: bytes) -> re.Match[bytes] | None:
-        for hint in self._hints:
-            if hint in window:
-                return self._end.search(window)
-        return None
-
-    def _note_usage(self, text: bytes) -> None:
-        self._begun = b""
-        end = 0
-        for found in self._object.finditer(text):
-            end = found.end()
+    def _note_usage(self, events: bytes) -> None:
+        for found in self._object.finditer(events):
             try:
                 self.usage = _usage(_SAID.decode(found[1]), self.usage)
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 continue  # what is no usage counts for none
-        at = text.rfind(self._name)
-        cut = at >= end and _BEGUN.fullmatch(text, at + len(self._name)) is not None
-        if cut and len(text) - at < LONGEST_USAGE:
-            self._begun = text[at:]
 
 
 class TrustingWatch:
@@ -203,6 +159,6 @@ class TrustingWatch:
     complete = True
     usage: Usage | None = None
 
-    def feed(self, chunk: bytes) -> bytes:
-        """Return all of it."""
-        return chunk
+    def feed(self, events: bytes) -> bytes:
+        """Return all of them."""
+        return events

@@ -1,0 +1,60 @@
+"""Server-sent events, whole ones only: a client cannot read what follows one that was cut off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from llmstack.router.http.client import Sink
+    from llmstack.router.upstream import Chunks
+
+_BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
+_OVERLAP = 2  # bytes of one that may stand in the chunk before
+
+
+class Events:
+    """The events of a stream, as they come."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
+        self._held: list[bytes] = []
+        self._tail = b""  # the last bytes of what is held
+
+    @property
+    def rest(self) -> bytes:
+        """What came after the last whole event."""
+        return b"".join(self._held)
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next events."""
+        while not (events := self.feed(await anext(self._chunks))):
+            pass
+        return events
+
+    async def pass_on(self, sink: Sink) -> bool:
+        """Hand the rest to `sink` as it comes; return whether that was all, or it wants no more for now."""
+        return await self._chunks.pass_on(lambda chunk: not (events := self.feed(chunk)) or sink(events))
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Return the events that are whole with these bytes."""
+        if not self._held and chunk.endswith(b"\n\n"):  # as nearly always
+            return chunk
+        seen = self._tail + chunk
+        end = _end(seen) - len(self._tail)
+        if end <= 0:
+            self._held.append(chunk)
+            self._tail = seen[-_OVERLAP:]
+            return b""
+        events = b"".join((*self._held, chunk[:end]))
+        left = chunk[end:]
+        self._held, self._tail = [left] if left else [], left[-_OVERLAP:]
+        return events
+
+
+def _end(text: bytes) -> int:
+    """Return where its last event ends, 0 where none does."""
+    return max((at + len(line) for line in _BLANK_LINES if (at := text.rfind(line)) >= 0), default=0)

@@ -1,0 +1,26 @@
+"""A stream in pieces, watched as the router watches it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmstack.router.events import Events
+from llmstack.router.reply import Made
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from llmstack.router.dialects.base import Dialect, StreamWatch
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+def watched(dialect: Dialect, stream: bytes, size: int) -> tuple[bytes, StreamWatch]:
+    """Return what is passed on of a stream that comes in chunks of so many bytes, and what was seen of it."""
+    events, watch = Events(Made(_nothing())), dialect.watch()
+    chunks = (stream[at : at + size] for at in range(0, len(stream), size))
+    passed = b"".join(watch.feed(whole) for chunk in chunks if (whole := events.feed(chunk)))
+    return passed + (events.rest if watch.complete else b""), watch
