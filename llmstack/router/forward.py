@@ -114,7 +114,8 @@ class _Forwarding:
         """Wait for the right to use the tier; not for ever, where another one could serve at once."""
         call, service = self._call, self._service
         self._telling.what = "waiting for"
-        limit = self._telling.waits.load_s if any(service.is_up(other) for other in call.others) else None
+        others_up = not service.has_place(call) and any(service.is_up(other) for other in call.others)
+        limit = self._telling.waits.load_s if others_up else None
         try:
             if limit is None:
                 return await service.acquire(call)
