@@ -27,7 +27,7 @@ from llmstack.swapper.base import SwapError
 from llmstack.swapper.llama_swap import LlamaSwap
 from llmstack.swapper.planner import MemoryPlan
 from llmstack.swapper.survey import Survey, TierSurvey
-from llmstack.swapper.swap_process import SwapProcess
+from llmstack.swapper.swap_process import SwapProcess, of_model_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -195,6 +195,17 @@ async def test_closing_while_it_starts(tmp_path: Path) -> None:
         await swap.close()
         with pytest.raises(SwapError, match="the router is stopping"):
             await waiting
+
+
+def test_its_own_lines_are_not_taken_for_a_model_servers() -> None:
+    own = [
+        "[WARN] <plan> upstream process exited unexpectedly",
+        "2026/11/21 16:08:08 http: proxy error: context canceled",
+        '2026/11/21 16:12:24 ERROR failed to load config error="empty api key found in apiKeys"',
+        "",
+    ]
+    engines = ["0.00.005.140 I srv    load_model: loading model 'plan.gguf'", "error: no memory"]
+    assert of_model_servers([engines[0], *own, engines[1]]) == engines
 
 
 def test_no_secret_is_in_a_command_line(tmp_path: Path) -> None:
