@@ -3,6 +3,9 @@
 Two secrets stand in it, so it is written with mode 0600. `apiKeys` is what llama-swap asks for; it takes
 the header away before it passes a request on, so its model servers cannot ask for a key of their own.
 They serve below a secret path instead, which `proxy` adds, and answer 404 to everybody else.
+
+Nothing is preloaded by it: the router asks for the tier that is to be resident. Its own `preload` asks for
+`/`, which these model servers do not have, and would log a failure at every start.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from llmstack.config.model import GgufModel, Role
+from llmstack.config.model import GgufModel
 from llmstack.engine.command import server_flags
 from llmstack.engine.lifeline import LIFELINE, PARENT_PID
 from llmstack.errors import LlmstackError
@@ -93,7 +96,6 @@ def render(
         for tier in tiers
         if found.engine is not None
     }
-    fast = config.by_role(Role.FAST)
     document: dict[str, Any] = {
         "healthCheckTimeout": HEALTH_S,
         "logLevel": "warn",  # `info` would log the address of each model server, with the secret path
@@ -105,14 +107,14 @@ def render(
         "apiKeys": [secrets.key],
         "models": models,
     }
-    if fast is not None and fast.name in models:
-        document["hooks"] = {"on_startup": {"preload": [fast.name]}}
     if models:
         matrix = _matrix(_plan(found.plan, models))
         document["routing"] = {"router": {"use": "matrix", "settings": {"matrix": matrix}}}
     if litellm is not None:
+        # Its default cuts a model that has not begun to answer after 60 s.
+        patient = {"responseHeader": 0}
         peer = {"proxy": litellm.url, "apiKey": litellm.key, "models": list(litellm.models)}
-        document["peers"] = {"litellm": peer}
+        document["peers"] = {"litellm": {**peer, "timeouts": patient}}
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=float("inf"))
     return f"# Written by `llmstack start` at each start: edit models.ini instead. It holds keys.\n{text}"
 

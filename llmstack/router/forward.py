@@ -114,7 +114,9 @@ class _Forwarding:
         """Wait for the right to use the tier; not for ever, where another one could serve at once."""
         call, service = self._call, self._service
         self._telling.what = "waiting for"
-        limit = self._telling.waits.load_s if any(service.is_up(other) for other in call.others) else None
+        may_wait = bool(call.others) and not service.has_place(call)
+        bounded = may_wait and any(service.is_up(other) for other in call.others)
+        limit = self._telling.waits.load_s if bounded else None
         try:
             if limit is None:
                 return await service.acquire(call)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
+from bisect import bisect_left
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
@@ -22,7 +23,41 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _FIRST_BYTE_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
-class Metrics:
+class _Counted:
+    """A counter with labels. The library's own takes a lock each time: they were a twentieth of a request."""
+
+    def __init__(self, name: str, about: str, *labels: str) -> None:
+        self._name, self._about, self._labels = f"llmstack_{name}", about, labels
+        self._counts: dict[tuple[str, ...], float] = {}
+
+    def add(self, *labels: str, by: float = 1) -> None:
+        self._counts[labels] = self._counts.get(labels, 0) + by
+
+    def family(self) -> Metric:
+        """Return it as the library writes it."""
+        family = CounterMetricFamily(self._name, self._about, labels=self._labels)
+        for labels, count in self._counts.items():
+            family.add_metric(labels, count)
+        return family
+
+
+class _FirstBytes:
+    """How long the first byte of an answer took, for one tier."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(_FIRST_BYTE_S) + 1)  # in each bucket, the last one without a bound
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self._counts[bisect_left(_FIRST_BYTE_S, seconds)] += 1
+        self._sum += seconds
+
+    def add_to(self, family: HistogramMetricFamily, tier: str) -> None:
+        bounds = [*(str(float(bound)) for bound in _FIRST_BYTE_S), "+Inf"]
+        family.add_metric([tier], list(zip(bounds, accumulate(self._counts), strict=True)), self._sum)
+
+
+class Metrics(Collector):
     """What the router counts since it started.
 
     Args:
@@ -31,51 +66,54 @@ class Metrics:
     """
 
     def __init__(self, states: Callable[[], Mapping[str, ModelState]], in_flight: Callable[[], int]) -> None:
-        registry = self._registry = CollectorRegistry()
-
-        def counter(name: str, about: str, *labels: str) -> Callable[..., Counter]:
-            # Cached: the library looks a counter up under a lock, with its labels made text again.
-            return cache(Counter(f"llmstack_{name}", about, labels, registry=registry).labels)
-
-        self._requests = counter("requests", "Requests that ended.", "tier", "outcome")
-        self._decisions = counter("decisions", "Why a tier was chosen.", "tier", "rule")
-        self._tokens = counter(
+        self._registry = CollectorRegistry()
+        self._requests = _Counted("requests", "Requests that ended.", "tier", "outcome")
+        self._decisions = _Counted("decisions", "Why a tier was chosen.", "tier", "rule")
+        self._tokens = _Counted(
             "tokens",
             "Tokens as the servers counted them: prompt (cached ones included), cached, completion.",
             *("tier", "kind"),
         )
-        self._cost = counter("cost_usd", "What hosted answers cost, as LiteLLM says.", "tier")
-        self._errors = counter("errors", "Requests that failed.", "origin", "code")
-        first_byte = Histogram(
-            "llmstack_first_byte_seconds",
-            "From a request's arrival to the first byte of its answer.",
-            ("tier",),
-            buckets=_FIRST_BYTE_S,
-            registry=registry,
-        )
-        self._first_byte: Callable[..., Histogram] = cache(first_byte.labels)
-        registry.register(_Now(states, in_flight))
+        self._cost = _Counted("cost_usd", "What hosted answers cost, as LiteLLM says.", "tier")
+        self._errors = _Counted("errors", "Requests that failed.", "origin", "code")
+        self._first_bytes: dict[str, _FirstBytes] = {}
+        self._registry.register(self)
+        self._registry.register(_Now(states, in_flight))
 
     def ended(self, call: Call) -> None:
         """Count a request that ended."""
         tier = call.tier
-        self._requests(tier, call.outcome).inc()
-        self._decisions(tier, call.rule).inc()
+        self._requests.add(tier, call.outcome)
+        self._decisions.add(tier, call.rule)
         if call.outcome == "ok":
             if call.first_byte_s is not None:
-                self._first_byte(tier).observe(call.first_byte_s)
+                self._first_bytes.setdefault(tier, _FirstBytes()).observe(call.first_byte_s)
         elif call.origin:
-            self._errors(call.origin, call.outcome).inc()
+            self._errors.add(call.origin, call.outcome)
         if call.usage is not None:
-            self._tokens(tier, "prompt").inc(max(0, call.usage.prompt))
-            self._tokens(tier, "cached").inc(max(0, call.usage.cached))
-            self._tokens(tier, "completion").inc(max(0, call.usage.completion))
+            self._tokens.add(tier, "prompt", by=max(0, call.usage.prompt))
+            self._tokens.add(tier, "cached", by=max(0, call.usage.cached))
+            self._tokens.add(tier, "completion", by=max(0, call.usage.completion))
         if call.cost_usd:
-            self._cost(tier).inc(call.cost_usd)
+            self._cost.add(tier, by=call.cost_usd)
 
     def refused(self, code: str) -> None:
         """Count a request that no tier was asked to serve."""
-        self._errors("router", code).inc()
+        self._errors.add("router", code)
+
+    def describe(self) -> Iterable[Metric]:
+        """Names alone: nothing is asked when it is registered."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return what was counted."""
+        for counted in (self._requests, self._decisions, self._tokens, self._cost, self._errors):
+            yield counted.family()
+        about = "From a request's arrival to the first byte of its answer."
+        family = HistogramMetricFamily("llmstack_first_byte_seconds", about, labels=["tier"])
+        for tier, seconds in self._first_bytes.items():
+            seconds.add_to(family, tier)
+        yield family
 
     def text(self) -> bytes:
         """Return all of it in Prometheus' text format."""

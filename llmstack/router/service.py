@@ -161,6 +161,14 @@ class Service:
         known = self.config.tiers.get(tier)  # gone, where the file was edited meanwhile
         return known is not None and self.state(known).state in {"resident", "remote"}
 
+    def has_place(self, call: Call) -> bool:
+        """Return whether the tier of a request serves it without waiting."""
+        tier = self.config.tiers.get(call.tier)
+        if tier is None:
+            return False
+        now = self.state(tier)
+        return now.state == "resident" and not now.waiting and now.leases < tier.engine.parallel
+
     def while_loading(self, call: Call) -> None:
         """With `while_loading = resident`, let a tier that is up serve, and load the chosen one meanwhile."""
         if self.config.routing.while_loading == "wait" or call.asked != AUTO or self.is_up(call.tier):

@@ -146,7 +146,7 @@ class LlamaSwap:
         return SwappedServer(tier, self._swap)
 
     async def _watch(self) -> None:
-        """Keep llama-swap running; the tier it preloads is resident for the pool too."""
+        """Keep llama-swap running, and the tier resident that is to be so from the start."""
         pause = RESTART_S
         while not self._swap.closing:
             began = time.monotonic()
@@ -237,7 +237,7 @@ def _limits(config: StackConfig, found: Survey) -> tuple[dict[str, float], dict[
 
 
 def _preloaded(config: StackConfig, found: Survey) -> str | None:
-    """Return the tier that llama-swap loads by itself when it starts."""
+    """Return the tier that is loaded whenever llama-swap has started."""
     fast = config.by_role(Role.FAST)
     usable = fast is not None and fast.name in found.plan.needs and fast.name not in found.unavailable
     return fast.name if fast is not None and usable else None

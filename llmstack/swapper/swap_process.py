@@ -33,9 +33,10 @@ LOG_BYTES = 65_536
 SHOWN_LINES = 6
 STOP_S = 8.0  # its launcher kills it after four; what it leaves then is stopped here
 LEFTOVER_S = 2.0
-# What llama-swap says itself in between: `[WARN] <plan> …`, or a time and a level.
+# What llama-swap says itself in between: `[WARN] <plan> …`, or a time as Go writes it, or a time and a level.
 _ITS_OWN = re.compile(
-    r"\[?(DEBUG|INFO|WARN|ERROR)\]? |\[GIN\]|time=|\d{4}[-/]\d\d[-/]\d\d.*(INFO|WARN|ERROR)"
+    r"\[?(DEBUG|INFO|WARN|ERROR)\]? |\[GIN\]|time=|\d{4}/\d\d/\d\d \d\d:\d\d:\d\d "
+    r"|\d{4}-\d\d-\d\d.*(INFO|WARN|ERROR)"
 )
 
 _log = logging.getLogger(__name__)
@@ -203,7 +204,7 @@ class SwapProcess:
     async def words_of(self, model: str) -> list[str]:
         """Return the last lines that a model's server printed."""
         lines = await self._logged(f"/logs/stream/{quote(model, safe='')}") or self.last_lines()
-        return [line for line in lines if line.strip() and not _ITS_OWN.match(line)][-SHOWN_LINES:]
+        return of_model_servers(lines)[-SHOWN_LINES:]
 
     async def _logged(self, path: str) -> list[str]:
         """Read what a log stream has at once."""
@@ -235,6 +236,11 @@ class SwapProcess:
                 await asyncio.to_thread(stop_instance, self._instance, grace_s=LEFTOVER_S)
         if self._session is not None:
             await self._session.close()
+
+
+def of_model_servers(lines: list[str]) -> list[str]:
+    """Return what is no line of llama-swap's own."""
+    return [line for line in lines if line.strip() and not _ITS_OWN.match(line)]
 
 
 def shown(lines: list[str]) -> str:

@@ -116,9 +116,21 @@ def outcome(answer: bytes, case: Case) -> str:
         return "error" if answer.partition(b"\r\n\r\n")[2] else f"mute error {status}"
     if not case.stream:
         return "whole"
-    if b'"error"' in answer:
+    said = unchunked(answer)
+    if b'"error"' in said:
         return "error event"
-    return "whole" if any(end in answer for end in PROPER_ENDS) else "SILENT CUT"
+    return "whole" if any(end in said for end in PROPER_ENDS) else "SILENT CUT"
+
+
+def unchunked(answer: bytes) -> bytes:
+    """Return the body of a stream: a chunk may end in the middle of a word."""
+    rest, parts = answer.partition(b"\r\n\r\n")[2], []
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        length = int(size, 16)
+        parts.append(rest[:length])
+        rest = rest[length + 2 :]
+    return b"".join(parts)
 
 
 def left() -> tuple[int, int]:

@@ -1,10 +1,12 @@
 """What the router costs: `python tests/benchmarks/forwarding.py`.
 
 Compared in one run with asking the model server directly, and with llama-swap and LiteLLM where their
-programs are on PATH.
+programs are on PATH. They take turns, several times in each row, so that whatever else the machine does
+meets them all.
 
 CPU is the router process's own user and system time per request. Latencies are the client's, and include
 the load generator's own share of the machine: compare the columns of one run, not runs with each other.
+The last table does: the router's share of what each other proxy needs.
 """
 
 from __future__ import annotations
@@ -15,12 +17,11 @@ import json
 import os
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -30,6 +31,7 @@ from llmstack.engine.tiny import write_echo
 UPSTREAM = Path(__file__).with_name("fixed_upstream.py")
 SIZES = {"2 KB": 2_000, "100 KB": 100_000, "1 MB": 1_000_000}
 CLIENTS, STREAMS = 8, 32
+TURNS = 5
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,17 @@ class Target:
     model: str = "auto"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Measured:
-    cpu_us: float | None
-    p50_ms: float
-    p99_ms: float
+    cpu_s: float = 0.0
+    times: list[float] = field(default_factory=list)
+
+    @property
+    def cpu_us(self) -> float:
+        return self.cpu_s / len(self.times) * 1e6
+
+    def part_ms(self, part: float) -> float:
+        return sorted(self.times)[int(len(self.times) * part)] * 1e3
 
 
 def request(target: Target, size: int, *, stream: bool) -> bytes:
@@ -87,17 +95,13 @@ async def client(target: Target, data: bytes, count: int, times: list[float]) ->
         writer.close()
 
 
-async def measure(target: Target, data: bytes, *, clients: int, each: int) -> Measured:
-    await client(target, data, 3, [])
-    times: list[float] = []
+async def measure(target: Target, data: bytes, found: Measured, *, clients: int, each: int) -> None:
+    await client(target, data, 2, [])
     before = target.process.cpu_times() if target.process else None
-    await asyncio.gather(*(client(target, data, each, times) for _ in range(clients)))
-    after = target.process.cpu_times() if target.process else None
-    cpu = None
-    if before and after:
-        cpu = (after.user - before.user + after.system - before.system) / len(times) * 1e6
-    ordered = sorted(times)
-    return Measured(cpu, statistics.median(ordered) * 1e3, ordered[int(len(ordered) * 0.99)] * 1e3)
+    await asyncio.gather(*(client(target, data, each, found.times) for _ in range(clients)))
+    if target.process and before:
+        after = target.process.cpu_times()
+        found.cpu_s += after.user - before.user + after.system - before.system
 
 
 def free_port() -> int:
@@ -105,14 +109,16 @@ def free_port() -> int:
         return int(held.getsockname()[1])
 
 
-def start_router(directory: Path, tiers: int = 1) -> tuple[subprocess.Popen[bytes], int]:
+def start_router(
+    directory: Path, tiers: int = 1, parallel: int = STREAMS
+) -> tuple[subprocess.Popen[bytes], int]:
     """Start a router whose tiers are served by the fixed upstream in place of llama-server."""
     write_echo(directory / "tier.gguf", speaker="tier")
     port = free_port()
     (directory / ".llmstack").mkdir()
     (directory / ".llmstack" / "models.ini").write_text(
         f"[DEFAULT]\nrouter_port = {port}\nstart_port = {free_port()}\nswap_port = {free_port()}\n"
-        f"litellm_port = {free_port()}\nparallel = {CLIENTS * STREAMS}\nmemory_gb = 1000\n"
+        f"litellm_port = {free_port()}\nparallel = {parallel}\nmemory_gb = 1000\n"
         + "".join(
             f"[tier{number or ''}]\npath = {directory / 'tier.gguf'}\nctx_size = 1m\n"
             f"{'' if number else 'role = agent'}\n"
@@ -139,29 +145,42 @@ def wait_for(port: int) -> None:
 def report(targets: list[Target], scale: float) -> None:
     print(f"{'':<22}" + "".join(f"{target.name:>34}" for target in targets))
     print(f"{'':<22}" + f"{'CPU us':>12}{'p50 ms':>11}{'p99 ms':>11}" * len(targets))
+    rows = {}
     for name, size in SIZES.items():
         for clients in (1, CLIENTS):
-            each = max(5, int(scale * 400_000 / (size + 100_000)) * 8 // clients)
-            row(f"{name}, {clients} clients", targets, size, clients=clients, each=each)
-    row(
-        f"stream, {STREAMS} clients",
-        targets,
-        2_000,
-        clients=STREAMS,
-        each=max(2, int(scale * 5)),
-        stream=True,
-    )
+            each = max(3, int(scale * 6_000_000 / (size + 100_000)) // clients)
+            label = f"{name}, {clients} clients"
+            rows[label] = row(label, targets, size, clients=clients, each=each)
+    label = f"stream, {STREAMS} clients"
+    rows[label] = row(label, targets, 2_000, clients=STREAMS, each=max(1, int(scale)), stream=True)
+    shares(targets, rows)
 
 
 def row(
     name: str, targets: list[Target], size: int, *, clients: int, each: int, stream: bool = False
-) -> None:
+) -> list[Measured]:
+    """Measure every target in turns of `each` requests of each client."""
+    found = [Measured() for _ in targets]
+    for _ in range(TURNS):
+        for target, measured in zip(targets, found, strict=True):
+            data = request(target, size, stream=stream)
+            asyncio.run(measure(target, data, measured, clients=clients, each=each))
     cells = ""
-    for target in targets:
-        found = asyncio.run(measure(target, request(target, size, stream=stream), clients=clients, each=each))
-        cpu = f"{found.cpu_us:.0f}" if found.cpu_us is not None else "-"
-        cells += f"{cpu:>12}{found.p50_ms:>11.2f}{found.p99_ms:>11.2f}"
+    for target, measured in zip(targets, found, strict=True):
+        cpu = f"{measured.cpu_us:.0f}" if target.process else "-"
+        cells += f"{cpu:>12}{measured.part_ms(0.5):>11.2f}{measured.part_ms(0.99):>11.2f}"
     print(f"{name:<22}{cells}", flush=True)
+    return found
+
+
+def shares(targets: list[Target], rows: dict[str, list[Measured]]) -> None:
+    """Print what the router needs of what each other proxy needs."""
+    for place, target in list(enumerate(targets))[2:]:
+        print(f"\n{'of ' + target.name:<22}{'CPU':>12}{'p50':>11}")
+        for name, found in rows.items():
+            ours, theirs = found[1], found[place]
+            cpu, p50 = ours.cpu_s / theirs.cpu_s, ours.part_ms(0.5) / theirs.part_ms(0.5)
+            print(f"{name:<22}{cpu:>12.2f}{p50:>11.2f}")
 
 
 def others(directory: Path, upstream: int) -> list[tuple[str, list[str], int]]:
@@ -169,7 +188,11 @@ def others(directory: Path, upstream: int) -> list[tuple[str, list[str], int]]:
     found = []
     if (program := shutil.which("llama-swap")) is not None:
         port, settings = free_port(), directory / "llama-swap.yaml"
-        settings.write_text(f"models:\n  tier:\n    cmd: {sys.executable} {UPSTREAM} --port ${{PORT}}\n")
+        # As the stack writes it: nothing kept of a request, no line logged for each, no 429 beyond ten.
+        model = f"{{cmd: '{sys.executable} {UPSTREAM} --port ${{PORT}}', concurrencyLimit: 10000}}"
+        settings.write_text(
+            f"logLevel: warn\ncaptureBuffer: 0\nstartPort: {free_port()}\nmodels:\n  tier: {model}\n"
+        )
         found.append(
             ("llama-swap", [program, "-config", str(settings), "-listen", f"127.0.0.1:{port}"], port)
         )
@@ -199,7 +222,7 @@ def main() -> None:
                 Target("llmstack router", port, path, psutil.Process(router.pid)),
             ]
             for name, command, other_port in others(Path(directory), direct_port):
-                process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
                 started.append(process)
                 wait_for(other_port)
                 targets.append(Target(name, other_port, path, psutil.Process(process.pid), "tier"))

@@ -20,12 +20,22 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.forwarding import UPSTREAM, Target, client, free_port, request, start_router, wait_for
+from benchmarks.forwarding import (
+    STREAMS,
+    UPSTREAM,
+    Target,
+    client,
+    free_port,
+    request,
+    start_router,
+    wait_for,
+)
 
 from llmstack.router.http.loop import new_loop
 
 SENT = re.compile(rb"sent=([0-9.]+)")
 PATH = "/v1/chat/completions"
+PER_TIER = 220  # and room for those beside them: a tier takes at most 256 at once
 
 
 async def stream(port: int, model: str, seconds: float, start: float, delays: list[float]) -> None:
@@ -58,7 +68,7 @@ async def delays(port: int, options: argparse.Namespace, megabyte: bytes) -> lis
     # Begun over a second, as clients do not all begin in the same millisecond.
     await asyncio.gather(
         *(
-            stream(port, f"tier{number // 250 or ''}", options.seconds, number / options.streams, found)
+            stream(port, f"tier{number // PER_TIER or ''}", options.seconds, number / options.streams, found)
             for number in range(options.streams)
         )
     )
@@ -88,7 +98,9 @@ def main() -> None:
     direct = free_port()
     upstream = subprocess.Popen([sys.executable, str(UPSTREAM), "--port", str(direct)])
     with tempfile.TemporaryDirectory() as directory, asyncio.Runner(loop_factory=new_loop) as runner:
-        router, port = start_router(Path(directory), tiers=options.streams // 250 + 1)
+        router, port = start_router(
+            Path(directory), tiers=options.streams // PER_TIER + 1, parallel=PER_TIER + STREAMS
+        )
         process = psutil.Process(router.pid)
         try:
             wait_for(direct)

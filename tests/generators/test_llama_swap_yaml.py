@@ -33,7 +33,7 @@ from llmstack.engine.binary import EngineBinary
 from llmstack.engine.command import server_flags
 from llmstack.engine.tiny import write_echo
 from llmstack.errors import LlmstackError
-from llmstack.generators.llama_swap import SwapSecrets, command_line, render
+from llmstack.generators.llama_swap import Peer, SwapSecrets, command_line, render
 from llmstack.swapper.footprint import GB, Footprint
 from llmstack.swapper.obstacles import Obstacle
 from llmstack.swapper.planner import memory_plan
@@ -124,7 +124,6 @@ def test_every_key_is_one_that_llama_swap_knows() -> None:
         {"matrix"},
     )
     assert set(router["settings"]["matrix"]) == MATRIX
-    assert written["hooks"] == {"on_startup": {"preload": ["code-fast"]}}
 
 
 def test_flags_are_those_of_the_built_in_pool(tmp_path: Path) -> None:
@@ -167,10 +166,21 @@ def test_ids_that_the_matrix_cannot_hold_get_short_names() -> None:
     assert "vars" not in document(REFERENCE)["routing"]["router"]["settings"]["matrix"]
 
 
+def test_litellm_is_a_peer_that_may_think_for_long() -> None:
+    peer = Peer("http://127.0.0.1:10103", "its-key", ("code-ultra",))
+    written = yaml.safe_load(text_of(REFERENCE, litellm=peer))
+    assert written["peers"]["litellm"] == {
+        "proxy": "http://127.0.0.1:10103",
+        "apiKey": "its-key",
+        "models": ["code-ultra"],
+        "timeouts": {"responseHeader": 0},
+    }
+
+
 def test_a_stack_without_a_gguf_tier() -> None:
     written = document(stack(ULTRA))
     assert written["models"] == {}
-    assert not {"routing", "hooks"} & set(written)
+    assert "routing" not in written
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\n\r\0", codec="utf-8")), max_size=6))

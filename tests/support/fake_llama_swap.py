@@ -22,9 +22,10 @@ import aiohttp
 import yaml
 from aiohttp import web
 
+REAL = os.environ.get("LLAMA_SWAP_BIN")  # read before a test's environment is emptied
 TOP = {
     *("healthCheckTimeout", "logLevel", "logToStdout", "startPort", "sendLoadingState", "apiKeys", "models"),
-    *("includeAliasesInList", "globalTTL", "unloadTimeout", "macros", "hooks", "routing", "peers"),
+    *("includeAliasesInList", "globalTTL", "unloadTimeout", "macros", "routing", "peers"),
     "captureBuffer",
 }
 MODEL = {
@@ -40,6 +41,8 @@ def read_config(path: Path) -> dict[str, Any]:
     text = _MACRO.sub(_from_environment, path.read_text(encoding="utf-8"))
     document: dict[str, Any] = yaml.safe_load(text)
     _refuse(set(document) - TOP, "top level")
+    if not all(document.get("apiKeys", [])):
+        sys.exit("empty api key found in apiKeys")
     port = document.get("startPort", 5800)
     for name in sorted(document["models"]):
         model = document["models"][name]
@@ -140,8 +143,9 @@ class Model:
 
 
 class Swap:
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, *, open_upstream: bool) -> None:
         self.config = config
+        self.open_upstream = open_upstream
         self.document = read_config(config)
         self.models = {name: Model(name, about) for name, about in self.document["models"].items()}
         self.changing = asyncio.Lock()
@@ -150,14 +154,9 @@ class Swap:
         await self.stop()
         self.document = read_config(self.config)
         self.models = {name: Model(name, about) for name, about in self.document["models"].items()}
-        await self.preload()
 
     async def stop(self) -> None:
         await asyncio.gather(*(model.stop() for model in self.models.values()))
-
-    async def preload(self) -> None:
-        for name in self.document.get("hooks", {}).get("on_startup", {}).get("preload", []):
-            await self.ensure(self.models[name])
 
     def find(self, name: str) -> Model | None:
         for model in self.models.values():
@@ -182,6 +181,8 @@ class Swap:
 
     def refusal(self, request: web.Request) -> web.Response | None:
         keys = self.document.get("apiKeys", [])
+        if self.open_upstream and request.path.startswith("/upstream/"):
+            return None
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if keys and (given or request.headers.get("x-api-key", "")) not in keys:
             return failed(401, "unauthorized: invalid or missing API key")
@@ -252,8 +253,8 @@ def failed(status: int, message: str) -> web.Response:
     return web.json_response({"error": message, "src": "llama-swap"}, status=status)
 
 
-async def serve(config: Path, listen: str) -> None:
-    swap = Swap(config)
+async def serve(config: Path, listen: str, *, open_upstream: bool) -> None:
+    swap = Swap(config, open_upstream=open_upstream)
     application = web.Application(client_max_size=2**27)
     application.router.add_route("*", "/{path:.*}", swap.handle)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
@@ -262,7 +263,7 @@ async def serve(config: Path, listen: str) -> None:
     await web.TCPSite(runner, host, int(port)).start()
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    tasks = {asyncio.create_task(swap.preload())}
+    tasks: set[asyncio.Task[None]] = set()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(asyncio.create_task(swap.reload())))
     print("[INFO] the stand-in listens on", listen, flush=True)
@@ -271,12 +272,20 @@ async def serve(config: Path, listen: str) -> None:
     await runner.cleanup()
 
 
-def install(directory: Path) -> Path:
-    """Write a `llama-swap` that is this program, and return it."""
+def install(directory: Path, *, older: bool = False) -> Path:
+    """Put a `llama-swap` there and return it: this program, or the real one that `LLAMA_SWAP_BIN` names.
+
+    `older` is this program in any case, and asks for no key below /upstream, as the real one once did.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "llama-swap"
-    run = f"import runpy\nrunpy.run_path({str(Path(__file__).resolve())!r}, run_name='__main__')\n"
-    path.write_text(f"#!{sys.executable}\n{run}")
+    path.unlink(missing_ok=True)
+    if REAL and not older:
+        path.symlink_to(REAL)
+        return path
+    flags = "sys.argv.append('-open-upstream')\n" if older else ""
+    run = f"runpy.run_path({str(Path(__file__).resolve())!r}, run_name='__main__')\n"
+    path.write_text(f"#!{sys.executable}\nimport runpy, sys\n{flags}{run}")
     path.chmod(0o755)
     return path
 
@@ -285,5 +294,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("-config", type=Path, required=True)
     parser.add_argument("-listen", required=True)
+    parser.add_argument("-open-upstream", action="store_true")
     options = parser.parse_args()
-    asyncio.run(serve(options.config, options.listen))
+    asyncio.run(serve(options.config, options.listen, open_upstream=options.open_upstream))

@@ -1,4 +1,4 @@
-"""The swapper over a stand-in for llama-swap, without the router around it."""
+"""The swapper over a stand-in for llama-swap, or the real one, without the router around it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from llmstack.swapper.base import SwapError
 from llmstack.swapper.llama_swap import LlamaSwap
 from llmstack.swapper.planner import MemoryPlan
 from llmstack.swapper.survey import Survey, TierSurvey
-from llmstack.swapper.swap_process import SwapProcess
+from llmstack.swapper.swap_process import SwapProcess, of_model_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,9 +58,9 @@ def write(tmp_path: Path, **more: Any) -> Path:
     return path
 
 
-def process(tmp_path: Path, port: int | None = None, **more: Any) -> SwapProcess:
+def process(tmp_path: Path, port: int | None = None, *, older: bool = False, **more: Any) -> SwapProcess:
     return SwapProcess(
-        install(tmp_path / "bin"),
+        install(tmp_path / "bin", older=older),
         write(tmp_path, **more),
         port=port or free_port(),
         env=server_env(os.environ, api_key=None),
@@ -112,10 +112,10 @@ async def test_it_preloads_swaps_and_unloads(tmp_path: Path) -> None:
 async def test_it_is_looked_at_whether_strangers_are_kept_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for keys, warned in (([KEY], False), ([KEY, ""], True)):  # "" lets in who sends no key
-        async with swapper(tmp_path, preloaded=None, apiKeys=keys) as swap:
+    for older in (False, True):
+        async with swapper(tmp_path, preloaded=None, older=older) as swap:
             await swap.load("b")
-        assert ("asks for no key below /upstream (404)" in caplog.text) == warned
+        assert ("asks for no key below /upstream (404)" in caplog.text) == older
 
 
 async def test_many_at_once_wait_for_one_load(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ async def test_it_is_started_again_after_a_crash(tmp_path: Path) -> None:
         async with await swap.acquire("b") as lease:
             found = [psutil.Process(each.pid) for each in of_instance(instance_of(tmp_path))]
             lines = {each: each.cmdline() for each in found}
-            (itself,) = [each for each in found if lines[each][1] == str(tmp_path / "bin" / "llama-swap")]
+            (itself,) = [each for each in found if str(tmp_path / "bin" / "llama-swap") in lines[each][:2]]
             itself.kill()
             assert (await lease.failure() or "").startswith("llama-swap ended")
         await until(lambda: swap.states()["a"].state == "resident", timeout=15)
@@ -163,12 +163,12 @@ async def test_it_is_started_again_after_a_crash(tmp_path: Path) -> None:
 
 
 async def test_a_configuration_it_refuses_is_shown(tmp_path: Path) -> None:
-    async with swapper(tmp_path, helthCheckTimeout=1) as swap:
+    async with swapper(tmp_path, logLevel="${env.NOT_SET_ANYWHERE}") as swap:
         with pytest.raises(SwapError) as refused:
             await swap.acquire("a")
-        assert refused.value.message == (
-            "llama-swap ended (exit code 1)\n  top level: unknown ['helthCheckTimeout']"
-        )
+        first, *lines = refused.value.message.split("\n  ")
+        assert first == "llama-swap ended (exit code 1)"
+        assert "NOT_SET_ANYWHERE" in "".join(lines)
         assert refused.value.hint == f"see {tmp_path / 'logs' / 'llama-swap.log'}"
 
 
@@ -195,6 +195,17 @@ async def test_closing_while_it_starts(tmp_path: Path) -> None:
         await swap.close()
         with pytest.raises(SwapError, match="the router is stopping"):
             await waiting
+
+
+def test_its_own_lines_are_not_taken_for_a_model_servers() -> None:
+    own = [
+        "[WARN] <plan> upstream process exited unexpectedly",
+        "2026/11/21 16:08:08 http: proxy error: context canceled",
+        '2026/11/21 16:12:24 ERROR failed to load config error="empty api key found in apiKeys"',
+        "",
+    ]
+    engines = ["0.00.005.140 I srv    load_model: loading model 'plan.gguf'", "error: no memory"]
+    assert of_model_servers([engines[0], *own, engines[1]]) == engines
 
 
 def test_no_secret_is_in_a_command_line(tmp_path: Path) -> None:

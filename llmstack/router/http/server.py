@@ -155,7 +155,7 @@ class Server:
 
     def handle(self, connection: Connection, exchange: Exchange) -> None:
         """Answer a request, in a task of its own."""
-        task = asyncio.ensure_future(self._handle(connection, exchange))
+        task = asyncio.get_running_loop().create_task(self._handle(connection, exchange))
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
