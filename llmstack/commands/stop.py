@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 def stop(
     ctx: typer.Context,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds before the router is killed.")] = 20.0,
+    timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds before the router is killed; it may be saving prompts.")
+    ] = 45.0,
 ) -> None:
     """Stop the router and models of this project.
 

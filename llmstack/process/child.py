@@ -24,6 +24,7 @@ LOG_BACKUPS = 2
 TAIL_LINES = 40
 LONGEST_LINE = 65_536  # bytes; a longer one is cut into several
 WATCH_S = 0.5
+GRACE_S = 5.0  # for a child that was asked to end
 DRAIN_S = 1.0  # for output that a process outside the group may still hold open
 
 
@@ -134,7 +135,7 @@ class Child:
         await asyncio.shield(self._output.ended)
         return self._transport.get_returncode() or 0
 
-    async def stop(self, *, grace_s: float = 5.0) -> None:
+    async def stop(self, *, grace_s: float = GRACE_S) -> None:
         """Ask it to end by closing its pipe and SIGTERM, kill it after `grace_s` seconds."""
         if (stdin := self._transport.get_pipe_transport(0)) is not None:
             stdin.close()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from llmstack.paths import Project
     from llmstack.process.identity import Daemon
 
-STOP_GRACE_S = 20.0  # it saves prompts, gigabytes, before it ends
+STOP_GRACE_S = 45.0  # requests in flight get 8 s, prompts of gigabytes 30 to be saved, model servers 5 to end
 LLAMA_SWAP = "llama-swap"
 LITELLM = "litellm"
 LITELLM_GRACE_S = 5.0  # as llama-swap's

@@ -28,8 +28,7 @@ _log = logging.getLogger(__name__)
 
 ENTER_S = 20.0  # for one request that waits while slots are exchanged
 ASK_S = 1.0
-LEAVE_S = 30.0  # for all slots of a model that is stopped
-CLOSE_S = 12.0  # the same where the router stops; whoever stopped it waits a little longer
+LEAVE_S = 30.0  # for all slots of a model that is stopped; whoever stops the router waits for that, too
 COSTS = "costs.json"
 MARGIN = 1.1  # the last save said how large a token is; the next may differ a little
 
@@ -88,11 +87,11 @@ class ModelKv:
         """Return whether something of a session is on disk."""
         return bool(session) and self._files.file(self._place.identity, session).exists()
 
-    async def leave(self, slots: Slots, within_s: float) -> None:
+    async def leave(self, slots: Slots) -> None:
         """Save what idle slots hold, the latest first, before the server is stopped."""
-        ends = time.monotonic() + within_s
+        ends = time.monotonic() + LEAVE_S
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(LEAVE_S):
                 waiting = slots.latest_first()
                 held = await self._engine.held() if waiting else {}
                 for slot in waiting:

@@ -18,10 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import psutil
-
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
+from llmstack.process.identity import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
 GB = 1024**3
 SHARE_OF_FREE, MOST_BYTES = 0.1, 20 * GB
+MOST_OF_FREE = 0.9  # others may have filled the disk since, and need some of it
 BLOCK = 32 * 1024 * 1024  # what one thread hashes at a time
 THREADS = 4
 PRIVATE_DIR, PRIVATE_FILE = 0o700, 0o600
@@ -78,6 +78,7 @@ class KvFiles:
         self.root = root
         self.budget = budget
         self.saving = asyncio.Lock()
+        self._writer = Identity.of(os.getpid()) or Identity(os.getpid(), 0)
 
     def prepare(self, identity: str) -> Path:
         """Return the directory that a server with this identity writes to, made where it is missing.
@@ -96,7 +97,7 @@ class KvFiles:
 
     def part(self, path: Path) -> Path:
         """Return where the engine is to write what becomes `path`; it names who is at it."""
-        return path.with_name(f"{path.stem}.{os.getpid()}.part")
+        return path.with_name(f"{path.stem}.{self._writer.pid}.{int(self._writer.started)}.part")
 
     def make_room(self, size: int, replaced: Path | None = None) -> bool:
         """Remove what was used longest ago until `size` more bytes fit; return whether they do.
@@ -105,15 +106,17 @@ class KvFiles:
             size: bytes.
             replaced: the file that they will take the place of: it goes first.
         """
-        if size > self.budget:
+        taken = self.total()
+        room = min(self.budget, taken + round(shutil.disk_usage(self.root).free * MOST_OF_FREE))
+        if size > room:
             return False
-        total = self.total() + size
+        total = taken + size
         for entry in sorted(self.entries(), key=lambda entry: entry.path != replaced):
-            if total <= self.budget:
+            if total <= room:
                 break
             total -= entry.note.size
             self.remove(entry.path)
-        return total <= self.budget
+        return total <= room
 
     def commit(self, path: Path, *, tier: str, model: str, tokens: int) -> Note:
         """Take over what the engine wrote to `part(path)`.
@@ -191,8 +194,7 @@ class KvFiles:
     def _sweep(self) -> None:
         """Remove what nobody will finish or can use."""
         for part in self.root.glob("*/*.part"):
-            writer = part.suffixes[-2].removeprefix(".") if len(part.suffixes) > 1 else ""
-            if not writer.isdecimal() or not psutil.pid_exists(int(writer)):
+            if not _is_written(part):
                 part.unlink(missing_ok=True)
         for path in self.root.glob("*/*.kv"):
             if not _note_of(path).exists():
@@ -232,6 +234,15 @@ def digest(path: Path) -> str:
 
 def _note_of(path: Path) -> Path:
     return path.with_suffix(".json")
+
+
+def _is_written(part: Path) -> bool:
+    """Return whether the process that had it written still runs."""
+    try:
+        _, pid, started, _ = part.name.split(".")
+        return Identity(int(pid), float(started)).alive
+    except ValueError:
+        return False
 
 
 def _read_note(path: Path) -> Note | None:

@@ -44,10 +44,10 @@ class Model:
         self.leases += 1
         return self, self.slots.take(session)
 
-    async def save_prompts(self, within_s: float) -> None:
+    async def save_prompts(self) -> None:
         """Save what its slots hold, before it is stopped."""
         if self.kv is not None:
-            await self.kv.leave(self.slots, within_s)
+            await self.kv.leave(self.slots)
 
 
 Grant: TypeAlias = "tuple[Model, Slot]"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from llmstack.errors import LlmstackError
 from llmstack.swapper.base import ModelState, SwapError
-from llmstack.swapper.kv_cache import CLOSE_S, LEAVE_S, ModelKv
+from llmstack.swapper.kv_cache import ModelKv
 from llmstack.swapper.kv_engine import EngineSlots
 from llmstack.swapper.lease import Grant, Model, PoolLease, Request
 from llmstack.swapper.schedule import PATIENCE_S, Running, Waiter, schedule
@@ -366,7 +366,7 @@ class Pool:
 
     async def _stop(self, tier: str, model: Model) -> None:
         try:
-            await model.save_prompts(CLOSE_S if self._closing else LEAVE_S)
+            await model.save_prompts()
             await model.server.stop()
         except Exception:  # noqa: BLE001 - a bug in stopping one must not keep the others from being stopped
             _log.exception("stopping %s", tier)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -16,6 +17,12 @@ import pytest
 from support.net import free_port, listener
 from support.project import CliProject
 from support.waiting import wait_until
+
+from llmstack.commands.stop import stop
+from llmstack.process.child import GRACE_S
+from llmstack.router.http.limits import Limits
+from llmstack.stack.stop import STOP_GRACE_S
+from llmstack.swapper.kv_cache import LEAVE_S
 
 if TYPE_CHECKING:
     import subprocess
@@ -54,6 +61,12 @@ def test_start_serves_and_stop_leaves_nothing(project: CliProject) -> None:
     assert not project.processes()
     assert sorted(path.name for path in project.state.glob("*.pid")) == []
     assert not (project.state / "active-channel").exists()
+
+
+def test_stop_waits_for_all_that_the_router_may_do_before_it_ends() -> None:
+    requests = Limits().drain_s + 2 * Limits().cut_s
+    assert requests + LEAVE_S + GRACE_S <= STOP_GRACE_S
+    assert inspect.signature(stop).parameters["timeout"].default == STOP_GRACE_S
 
 
 def test_start_twice_is_one_start(shared: CliProject) -> None:

@@ -85,9 +85,11 @@ def test_what_is_damaged_is_refused_and_removed(tmp_path: Path, damage: Callable
 def test_what_a_killed_router_left_is_removed(tmp_path: Path) -> None:
     files = KvFiles(tmp_path, GB)
     whole = saved(files, "whole", 100)
-    (whole.parent / f"0123.{DEAD}.part").write_bytes(b"half")
     ours = files.part(files.file("model", "being written"))
     ours.write_bytes(b"half")
+    _, pid, started, _ = ours.name.split(".")
+    for writer in (f"{DEAD}.{started}", f"{pid}.{int(started) - 100}", pid):  # pids are used again
+        (whole.parent / f"0123.{writer}.part").write_bytes(b"half")
     (whole.parent / "4567.kv").write_bytes(b"killed before its note was written")
     files.prepare("model")
     assert {path.name for path in whole.parent.iterdir()} == {

@@ -1,0 +1,113 @@
+"""Prompt caches where saving is cut short: the disk is full, the router is killed. On real llama.cpp."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from support.kv import Talk, swapping
+
+from llmstack.engine.tiny import write_random
+
+pytestmark = pytest.mark.engine
+RULES = [{"role": "system", "content": "You are a careful agent, and these are your rules. " * 60}]
+SHAPE = {"dim": 256, "layers": 8}  # with f32, 16 kB a token: saving takes long enough to be interrupted
+KV = {"kv_type": "f32", "parallel": 1}
+ROUTER = """
+import asyncio, pathlib, sys
+sys.path[:0] = [sys.argv[1]]
+from swapper.test_kv_disk import KV, RULES
+from support.kv import Talk, swapping
+
+async def main():
+    work_dir, models = map(pathlib.Path, sys.argv[2:])
+    async with swapping(work_dir, models, **KV) as swapper:
+        await Talk("x", [*RULES]).turn(swapper, "one?")
+        print(swapper.states()["a"].pid, flush=True)
+        sys.stdin.readline()
+        await swapper.load("b")
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("models")
+    write_random(directory / "a.gguf", **SHAPE, seed=1)
+    write_random(directory / "b.gguf", dim=32, layers=1, seed=2)
+    return directory
+
+
+def kept(work_dir: Path, *suffixes: str) -> list[Path]:
+    return [path for path in (work_dir / "kv").glob("*/*") if path.suffix in suffixes]
+
+
+async def test_a_file_that_cannot_be_written_to_its_end(
+    models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a full disk: between two conversations in one slot, and before a swap."""
+    x, y = Talk("x", [*RULES]), Talk("y", [*RULES])
+    async with swapping(tmp_path, models, **KV) as swapper:
+        await x.turn(swapper, "one?")
+        pid = swapper.states()["a"].pid
+        assert pid is not None
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+        assert (await y.turn(swapper, "one?")).answer
+        assert (await x.turn(swapper, "two?")).kv == ""
+        assert swapper.states()["a"].pid == pid  # it has survived
+        await swapper.load("b")
+        assert caplog.text.count("Unable to save slot") == 3
+        assert not kept(tmp_path, ".kv", ".part")
+        before = [*x.messages]
+        cold = await x.turn(swapper, "three?")
+        assert (cold.kv, cold.cache_n) == ("", 0)
+    async with swapping(tmp_path / "fresh", models, **KV) as swapper:
+        assert (await Talk("x", before).turn(swapper, "three?")).answer == cold.answer
+
+
+def kill_while_saving(models: Path, work_dir: Path) -> bool:
+    """Run a router, swap, and kill it as soon as a file has begun; return whether that was in time."""
+    router = subprocess.Popen(
+        [sys.executable, "-c", ROUTER, str(Path(__file__).parents[1]), str(work_dir), str(models)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert router.stdout is not None
+    assert router.stdin is not None
+    with router:
+        engine = psutil.Process(int(router.stdout.readline()))
+        router.stdin.write("\n")
+        router.stdin.flush()
+        deadline = time.monotonic() + 20
+        while not kept(work_dir, ".part", ".kv"):
+            assert time.monotonic() < deadline
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has saved and ended already
+            os.kill(engine.pid, signal.SIGSTOP)
+        router.kill()
+    gone, _ = psutil.wait_procs([engine], timeout=5)
+    assert gone
+    return not kept(work_dir, ".kv")
+
+
+async def test_a_router_that_is_killed_while_it_saves(models: Path, tmp_path: Path) -> None:
+    tries = (tmp_path / str(number) for number in range(5))
+    work_dir = next(each for each in tries if kill_while_saving(models, each))
+    (half,) = kept(work_dir, ".part")
+    assert half.stat().st_mode & 0o777 == 0o600
+    x = Talk("x", [*RULES])
+    async with swapping(work_dir, models, **KV) as swapper:
+        cold = await x.turn(swapper, "one?")
+        assert (cold.kv, cold.cache_n) == ("", 0)
+        assert not half.exists()
+        await swapper.load("b")
+        assert (await x.turn(swapper, "two?")).kv.startswith("restored ")
