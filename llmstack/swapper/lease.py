@@ -1,11 +1,8 @@
-"""The built-in pool's models, the requests in its queue, and the leases that it hands out."""
+"""The leases that the built-in pool hands out."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, Self
 
 from llmstack.swapper.base import NO_DEFAULTS
 
@@ -13,69 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from llmstack.swapper.base import SwapError
-    from llmstack.swapper.kv_cache import ModelKv
-    from llmstack.swapper.model_server import ModelServer
-    from llmstack.swapper.slots import Slot, Slots
-
-
-@dataclass(slots=True)
-class Model:
-    """A model that holds memory; `kv` saves its prompts once it is ready, where that is wanted."""
-
-    server: ModelServer
-    state: Literal["starting", "ready", "stopping"]
-    since: float
-    slots: Slots
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    leases: int = 0
-    load_s: float = 0.0
-    last_used: float = 0.0
-    unwanted: bool = False
-    kv: ModelKv | None = None
-
-    @property
-    def full(self) -> bool:
-        """Whether every slot has a request."""
-        return self.leases >= len(self.slots.all)
-
-    def grant(self, session: str) -> Grant:
-        """Give a slot to a request of a conversation."""
-        self.leases += 1
-        return self, self.slots.take(session)
-
-    async def save_prompts(self) -> None:
-        """Save what its slots hold, before it is stopped."""
-        if self.kv is not None:
-            await self.kv.leave(self.slots)
-
-
-Grant: TypeAlias = "tuple[Model, Slot]"
-
-
-@dataclass(slots=True)
-class Request:
-    """A request in the queue."""
-
-    tier: str
-    since: float
-    session: str = ""
-    granted: asyncio.Future[Grant] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-    def grant(self, model: Model) -> None:
-        """Give it a slot of a model."""
-        self.granted.set_result(model.grant(self.session))
-
-    def refuse(self, error: SwapError) -> None:
-        """Tell it why it cannot be served."""
-        with contextlib.suppress(asyncio.InvalidStateError):
-            self.granted.set_exception(error)
-
-    @property
-    def lease(self) -> Grant | None:
-        """The model and slot it was granted, if it was."""
-        over = self.granted.done() and not self.granted.cancelled() and self.granted.exception() is None
-        return self.granted.result() if over else None
+    from llmstack.swapper.resident import Grant, Resident
 
 
 class PoolLease:
@@ -96,7 +31,7 @@ class PoolLease:
 
     def __init__(
         self,
-        release: Callable[[str, Model], None],
+        release: Callable[[str, Resident], None],
         tier: str,
         session: str,
         granted: Grant,

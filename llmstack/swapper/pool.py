@@ -6,49 +6,33 @@ What to do is decided by `schedule`; this carries it out.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from llmstack.errors import LlmstackError
 from llmstack.swapper.base import ModelState, SwapError
 from llmstack.swapper.kv_cache import ModelKv
 from llmstack.swapper.kv_engine import EngineSlots
-from llmstack.swapper.lease import Grant, Model, PoolLease, Request
-from llmstack.swapper.schedule import PATIENCE_S, Running, Waiter, schedule
+from llmstack.swapper.lease import PoolLease
+from llmstack.swapper.queue import Queue, Request
+from llmstack.swapper.resident import Resident
+from llmstack.swapper.schedule import schedule
 from llmstack.swapper.slots import Slots
-from llmstack.swapper.terms import Terms
+from llmstack.swapper.terms import Limits, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Mapping
 
-    from llmstack.swapper.base import State
     from llmstack.swapper.kv_files import KvFiles
     from llmstack.swapper.model_server import ModelServer
     from llmstack.swapper.planner import MemoryPlan
+    from llmstack.swapper.resident import Grant
 
 _log = logging.getLogger(__name__)
 
-_SHOWN_AS: dict[str, State] = {"starting": "loading", "ready": "resident", "stopping": "idle"}
 SHORTEST_NAP_S = 0.001  # event loops count in milliseconds and may be early by a part of one
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of the pool.
-
-    Attributes:
-        queue: requests that may wait for one model.
-        wait_s: seconds that one request may wait; a load from a slow disk takes minutes.
-        patience_s: see `schedule`.
-    """
-
-    queue: int = 1000
-    wait_s: float = 900.0
-    patience_s: float = PATIENCE_S
 
 
 class Pool:
@@ -72,17 +56,16 @@ class Pool:
         *,
         ttls: Mapping[str, float],
         slots: Mapping[str, int],
-        limits: Limits = Limits(),
+        limits: Limits | None = None,
         kv_files: KvFiles | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._terms = self._target = Terms(servers, plan, ttls, slots)
-        self._limits = limits
+        self._limits = limits or Limits()
         self._kv_files = kv_files
         self._clock = clock
-        self._models: dict[str, Model] = {}
-        self._queue: dict[int, Request] = {}  # insertion order is the order of arrival
-        self._ids = itertools.count()
+        self._models: dict[str, Resident] = {}
+        self._queue = Queue(self._limits.queue)
         self._failures: dict[str, str] = {}
         self._loads: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -97,10 +80,6 @@ class Pool:
             raise SwapError(f"{tier} is none of the tiers that this pool serves")
         granted = self._at_once(tier, session)
         if granted is None:
-            if self._waiting(tier) >= self._limits.queue:
-                raise SwapError(
-                    f"{self._limits.queue} requests are waiting for {tier} already", retry_after=10
-                )
             granted = await self._granted(Request(tier, self._clock(), session))
         lease = PoolLease(self._release, tier, session, granted, pinned=pinned)
         await lease.prepare()
@@ -109,14 +88,11 @@ class Pool:
     def _at_once(self, tier: str, session: str) -> Grant | None:
         """Return what `schedule` would grant now, where nobody waits and there is nothing to decide."""
         model = self._models.get(tier)
-        if self._queue or model is None or model.state != "ready" or model.unwanted or model.full:
-            return None
-        return model.grant(session)
+        return model.grant(session) if model is not None and model.free and not self._queue else None
 
     async def _granted(self, request: Request) -> Grant:
         """Wait in the queue until a request is granted."""
-        number = next(self._ids)
-        self._queue[number] = request
+        number = self._queue.join(request)
         try:
             self._act()
             async with asyncio.timeout(self._limits.wait_s):
@@ -130,7 +106,7 @@ class Pool:
                 self._release(request.tier, model)
             raise
         finally:
-            if self._queue.pop(number, None) is not None:
+            if self._queue.leave(number):
                 self._act()
         if not request.granted.done():
             raise SwapError(
@@ -138,7 +114,7 @@ class Pool:
             )
         return request.granted.result()
 
-    def _release(self, tier: str, model: Model) -> None:
+    def _release(self, tier: str, model: Resident) -> None:
         """Take a lease back."""
         model.leases -= 1
         model.last_used = self._clock()
@@ -159,24 +135,12 @@ class Pool:
         """Return the tiers that are loaded, or are being loaded."""
         return frozenset([tier for tier, model in self._models.items() if model.state != "stopping"])
 
-    def _waiting(self, tier: str) -> int:
-        return sum(request.tier == tier for request in self._queue.values()) if self._queue else 0
-
     def _state(self, tier: str) -> ModelState:
-        model, waiting = self._models.get(tier), self._waiting(tier)
-        if model is None:
-            failure = self._failures.get(tier)
-            state: State = "down" if failure else "idle"
-            return ModelState(state, waiting=waiting, loads=self._loads[tier], detail=failure or "")
-        return ModelState(
-            state=_SHOWN_AS[model.state],
-            pid=model.server.pid,
-            port=model.server.port,
-            since=self._clock() - model.since,
-            leases=model.leases,
-            waiting=waiting,
-            loads=self._loads[tier],
-        )
+        model, waiting, loads = self._models.get(tier), self._queue.waiting(tier), self._loads[tier]
+        if model is not None:
+            return model.shown(now=self._clock(), waiting=waiting, loads=loads)
+        failure = self._failures.get(tier)
+        return ModelState("down" if failure else "idle", waiting=waiting, loads=loads, detail=failure or "")
 
     async def load(self, tier: str) -> None:
         """Make a tier resident without a request."""
@@ -217,7 +181,7 @@ class Pool:
         for tier, model in self._models.items():
             model.unwanted = model.unwanted or tier in changed
         # Who still waits for a tier that is gone was promised it: it is served, and forgotten afterwards.
-        left = {*self._models, *(request.tier for request in self._queue.values())}
+        left = self._models.keys() | self._queue.tiers()
         self._terms = self._target.beside(
             old,
             gone=[tier for tier in left if tier not in plan.needs],
@@ -227,8 +191,8 @@ class Pool:
 
     def _settle(self) -> None:
         """Let go of what an exchange of terms has left, once nobody needs it."""
-        waited_for = {request.tier for request in self._queue.values()}
-        gone = [tier for tier in {*self._models, *waited_for} if tier not in self._target.plan.needs]
+        waited_for = self._queue.tiers()
+        gone = [tier for tier in self._models.keys() | waited_for if tier not in self._target.plan.needs]
         for tier in gone:
             if tier in self._models:
                 self._models[tier].unwanted = tier not in waited_for
@@ -239,12 +203,10 @@ class Pool:
         """Refuse what waits and stop every model at once."""
         self._closing = True
         self._wake_at(None)
-        for request in self._queue.values():
-            request.refuse(SwapError("the router is stopping", retry_after=5))
+        self._queue.close(SwapError("the router is stopping", retry_after=5))
         for tier, model in self._models.items():
             if model.state != "stopping":
-                self._set(tier, "stopping")
-                self._spawn(self._stop(tier, model))
+                self._stop(tier, model)
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -258,27 +220,19 @@ class Pool:
             self._settle()
         now = self._clock()
         actions = schedule(
-            {tier: self._running(tier, model) for tier, model in self._models.items()},
-            [
-                Waiter(number, request.tier, request.since)
-                for number, request in self._queue.items()
-                if not request.granted.done()
-            ],
+            {tier: model.running(self._terms.ttls[tier]) for tier, model in self._models.items()},
+            self._queue.waiters(),
             self._terms.plan,
             now=now,
             patience=self._limits.patience_s,
         )
         for number in actions.grants:
-            request = self._queue.pop(number)
-            model = self._models[request.tier]
-            request.grant(model)
+            self._queue.grant(number, self._models)
         for tier in actions.stops:
-            self._set(tier, "stopping")
-            self._spawn(self._stop(tier, self._models[tier]))
+            self._stop(tier, self._models[tier])
         for tier in actions.starts:
             try:
-                slots = Slots(self._terms.slots[tier])
-                model = Model(self._terms.servers(tier), "starting", now, slots)
+                model = Resident(self._terms.servers(tier), now, Slots(self._terms.slots[tier]))
             except LlmstackError as error:
                 self._refuse(tier, error)
             else:
@@ -288,18 +242,6 @@ class Pool:
         if any(tier not in self._models for tier in actions.starts):
             self._act()  # those who waited for it were refused, others may have its place
 
-    def _running(self, tier: str, model: Model) -> Running:
-        return Running(
-            state=model.state,
-            leases=model.leases,
-            slots=len(model.slots.all),
-            ready_since=model.since,
-            load_s=model.load_s,
-            last_used=model.last_used,
-            ttl=self._terms.ttls[tier],
-            unwanted=model.unwanted,
-        )
-
     def _wake_at(self, at: float | None) -> None:
         if self._wake is not None:
             self._wake.cancel()
@@ -308,10 +250,6 @@ class Pool:
             delay = max(SHORTEST_NAP_S, at - self._clock())
             self._wake = asyncio.get_running_loop().call_later(delay, self._act)
 
-    def _set(self, tier: str, state: Literal["ready", "stopping"]) -> None:
-        self._models[tier].state = state
-        self._models[tier].since = self._clock()
-
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -319,7 +257,7 @@ class Pool:
 
     # One model's life
 
-    async def _run(self, tier: str, model: Model) -> None:
+    async def _run(self, tier: str, model: Resident) -> None:
         """Start a model, keep it until its process ends, then forget it."""
         error: LlmstackError | None = None
         try:
@@ -337,13 +275,13 @@ class Pool:
             self._refuse(tier, error)
         self._forget(tier, model)
 
-    def _forget(self, tier: str, model: Model) -> None:
+    def _forget(self, tier: str, model: Resident) -> None:
         if not model.gone.is_set():
             model.gone.set()
             del self._models[tier]
             self._act()
 
-    async def _start(self, tier: str, model: Model) -> None:
+    async def _start(self, tier: str, model: Resident) -> None:
         plan = self._terms.plan
         if plan.exceeds(tier):
             _log.warning(
@@ -360,14 +298,18 @@ class Pool:
         self._loads[tier] += 1
         model.load_s = self._clock() - model.since
         model.kv = self._kv_of(tier, model.server)
-        self._set(tier, "ready")
+        model.enter("ready", self._clock())
         _log.info("%s is resident after %.2f s (pid %s)", tier, model.load_s, model.server.pid)
         self._act()
 
-    async def _stop(self, tier: str, model: Model) -> None:
+    def _stop(self, tier: str, model: Resident) -> None:
+        """Begin to stop a model; its place is free once it is gone."""
+        model.enter("stopping", self._clock())
+        self._spawn(self._stopped(tier, model))
+
+    async def _stopped(self, tier: str, model: Resident) -> None:
         try:
-            await model.save_prompts()
-            await model.server.stop()
+            await model.stop()
         except Exception:  # noqa: BLE001 - a bug in stopping one must not keep the others from being stopped
             _log.exception("stopping %s", tier)
         else:
@@ -382,6 +324,4 @@ class Pool:
         """Answer everybody who waits for a tier that could not start; the next request tries again."""
         self._failures[tier] = error.message
         _log.error("%s cannot start: %s", tier, error.message)
-        for request in self._queue.values():
-            if request.tier == tier:
-                request.refuse(SwapError(error.message, hint=error.hint))
+        self._queue.refuse(tier, error)

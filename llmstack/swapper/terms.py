@@ -5,11 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from llmstack.swapper.schedule import PATIENCE_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from llmstack.swapper.model_server import ModelServer
     from llmstack.swapper.planner import MemoryPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a pool.
+
+    Attributes:
+        queue: requests that may wait for one model.
+        wait_s: seconds that one request may wait; a load from a slow disk takes minutes.
+        patience_s: see `schedule`.
+    """
+
+    queue: int = 1000
+    wait_s: float = 900.0
+    patience_s: float = PATIENCE_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,7 +21,7 @@ from llmstack.engine.tiny import write_random
 pytestmark = pytest.mark.engine
 RULES = [{"role": "system", "content": "You are a careful agent, and these are your rules. " * 60}]
 SHAPE = {"dim": 256, "layers": 8}  # with f32, 16 kB a token: saving takes long enough to be interrupted
-KV = {"kv_type": "f32", "parallel": 1}
+KV: dict[str, Any] = {"kv_type": "f32", "parallel": 1}
 ROUTER = """
 import asyncio, pathlib, sys
 sys.path[:0] = [sys.argv[1]]

@@ -13,7 +13,8 @@ from support.waiting import until
 from llmstack.errors import LlmstackError
 from llmstack.swapper.base import SwapError
 from llmstack.swapper.planner import MemoryPlan
-from llmstack.swapper.pool import Limits, Pool
+from llmstack.swapper.pool import Pool
+from llmstack.swapper.terms import Limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
