@@ -11,15 +11,17 @@ from llmstack.swapper.kv_files import GB, KvFiles, budget_bytes
 from llmstack.swapper.kv_identity import KvPlace, kv_identity
 from llmstack.swapper.model_server import HOST, LlamaServer, Ports
 from llmstack.swapper.pool import Pool
+from llmstack.swapper.terms import terms_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from llmstack.config.model import StackConfig, Tier
     from llmstack.engine.binary import EngineBinary
     from llmstack.paths import Project
     from llmstack.swapper.survey import Survey
+    from llmstack.swapper.terms import Terms
 
 ROOMY = 1.2  # a saved slot holds its tokens, too, beside what is counted
 
@@ -45,13 +47,7 @@ class BuiltinSwapper(Pool):
         self._env = server_env(env, api_key=secrets.token_urlsafe(32))
         self._config, self._found = config, found
         self._kv = KvFiles(kv_root, budget_bytes(settings.kv_cache_gb, kv_root))
-        super().__init__(
-            self._servers_of(config, found),
-            found.plan,
-            ttls=_ttls(config, found),
-            slots=_slots(config, found),
-            kv_files=self._kv,
-        )
+        super().__init__(self._terms_of(config, found), kv_files=self._kv)
 
     @property
     def prompt_cache(self) -> str:
@@ -74,16 +70,12 @@ class BuiltinSwapper(Pool):
         }
         self._config, self._found = config, found
         self._kv.budget = budget_bytes(config.settings.kv_cache_gb, self._kv.root)
-        self.replace(
-            self._servers_of(config, found),
-            found.plan,
-            ttls=_ttls(config, found),
-            slots=_slots(config, found),
-            changed=changed,
-        )
+        self.replace(self._terms_of(config, found), changed=changed)
         return []
 
-    def _servers_of(self, config: StackConfig, found: Survey) -> Callable[[str], LlamaServer]:
+    def _terms_of(self, config: StackConfig, found: Survey) -> Terms:
+        """Return what this pool serves."""
+
         def server(name: str) -> LlamaServer:
             tier, weights, engine = config.tiers[name], found.tiers[name].weights, found.engine
             if weights is None or engine is None:
@@ -100,7 +92,7 @@ class BuiltinSwapper(Pool):
                 kv=lambda: self._place(tier, found, weights, engine),
             )
 
-        return server
+        return terms_of(server, config, found)
 
     def _place(self, tier: Tier, found: Survey, weights: Path, engine: EngineBinary) -> KvPlace | None:
         """Return where a tier's prompts are saved; models that answer no chat have none worth it."""
@@ -125,15 +117,3 @@ def _command(config: StackConfig, found: Survey, name: str) -> object:
     written = weights.stat()
     flags = server_flags(config.tiers[name], weights, host=HOST, port=0)
     return found.engine.argv(flags), written.st_size, written.st_mtime_ns
-
-
-def _tiers(config: StackConfig, found: Survey) -> list[Tier]:
-    return [config.tiers[name] for name in found.plan.needs]
-
-
-def _ttls(config: StackConfig, found: Survey) -> dict[str, float]:
-    return {tier.name: tier.ttl for tier in _tiers(config, found)}
-
-
-def _slots(config: StackConfig, found: Survey) -> dict[str, int]:
-    return {tier.name: tier.engine.parallel for tier in _tiers(config, found)}

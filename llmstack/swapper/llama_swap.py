@@ -19,6 +19,7 @@ from llmstack.config.model import Role
 from llmstack.errors import LlmstackError
 from llmstack.swapper.pool import Pool
 from llmstack.swapper.swap_process import shown
+from llmstack.swapper.terms import terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,8 +139,7 @@ class LlamaSwap:
     def __init__(self, swap: SwapProcess, config: StackConfig, found: Survey) -> None:
         self._swap = swap
         self._preloaded = _preloaded(config, found)
-        ttls, slots = _limits(config, found)
-        self._pool = Pool(self._server, found.plan, ttls=ttls, slots=slots)
+        self._pool = Pool(terms_of(self._server, config, found))
         self._watching = asyncio.create_task(self._watch())
 
     def _server(self, tier: str) -> SwappedServer:
@@ -209,9 +209,7 @@ class LlamaSwap:
         at, for a bounded time, and it is started anew; requests that come meanwhile wait.
         """
         async with self._swap.renewed():
-            ttls, slots = _limits(config, found)
-            every = [*self._pool.states()]
-            self._pool.replace(self._server, found.plan, ttls=ttls, slots=slots, changed=every)
+            self._pool.replace(terms_of(self._server, config, found), changed=[*self._pool.states()])
             self._preloaded = _preloaded(config, found)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_S):
@@ -228,12 +226,6 @@ class LlamaSwap:
         await self._swap.close()
         await closing
         await asyncio.wait([self._watching])
-
-
-def _limits(config: StackConfig, found: Survey) -> tuple[dict[str, float], dict[str, int]]:
-    """Return the idle time and the slots of each gguf tier."""
-    tiers = [config.tiers[name] for name in found.plan.needs]
-    return {tier.name: tier.ttl for tier in tiers}, {tier.name: tier.engine.parallel for tier in tiers}
 
 
 def _preloaded(config: StackConfig, found: Survey) -> str | None:

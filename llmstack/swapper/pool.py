@@ -23,11 +23,10 @@ from llmstack.swapper.slots import Slots
 from llmstack.swapper.terms import Limits, Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Coroutine
 
     from llmstack.swapper.kv_files import KvFiles
     from llmstack.swapper.model_server import ModelServer
-    from llmstack.swapper.planner import MemoryPlan
     from llmstack.swapper.resident import Grant
 
 _log = logging.getLogger(__name__)
@@ -39,9 +38,7 @@ class Pool:
     """The built-in pool.
 
     Args:
-        servers: makes the server of a tier, not yet started; called once for every start.
-        plan: sizes and budget; its tiers are the ones that can be asked for.
-        ttls: seconds idle before a tier is stopped; `slots`: requests it serves at once.
+        terms: what it serves.
         limits: bounds of its queues.
         kv_files: where prompt caches are saved; None where they are not.
         clock: monotonic seconds.
@@ -51,16 +48,13 @@ class Pool:
 
     def __init__(
         self,
-        servers: Callable[[str], ModelServer],
-        plan: MemoryPlan,
+        terms: Terms,
         *,
-        ttls: Mapping[str, float],
-        slots: Mapping[str, int],
         limits: Limits | None = None,
         kv_files: KvFiles | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._terms = self._target = Terms(servers, plan, ttls, slots)
+        self._terms = self._target = terms
         self._limits = limits or Limits()
         self._kv_files = kv_files
         self._clock = clock
@@ -159,32 +153,21 @@ class Pool:
         await model.gone.wait()
         return True
 
-    def replace(
-        self,
-        servers: Callable[[str], ModelServer],
-        plan: MemoryPlan,
-        *,
-        ttls: Mapping[str, float],
-        slots: Mapping[str, int],
-        changed: Collection[str],
-    ) -> None:
+    def replace(self, terms: Terms, *, changed: Collection[str]) -> None:
         """Serve other tiers from now on, or the same ones otherwise; no request is dropped.
 
         Args:
-            servers: as for the pool itself.
-            plan: likewise.
-            ttls: likewise.
-            slots: likewise.
+            terms: as for the pool itself.
             changed: tiers whose running server is no longer the right one: it ends once its requests have.
         """
-        old, self._target = self._terms, Terms(servers, plan, ttls, slots)
+        old, self._target = self._terms, terms
         for tier, model in self._models.items():
             model.unwanted = model.unwanted or tier in changed
         # Who still waits for a tier that is gone was promised it: it is served, and forgotten afterwards.
         left = self._models.keys() | self._queue.tiers()
         self._terms = self._target.beside(
             old,
-            gone=[tier for tier in left if tier not in plan.needs],
+            gone=[tier for tier in left if tier not in terms.plan.needs],
             outdated=[tier for tier in self._models if tier in changed],
         )
         self._act()

@@ -10,8 +10,10 @@ from llmstack.swapper.schedule import PATIENCE_S
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from llmstack.config.model import StackConfig
     from llmstack.swapper.model_server import ModelServer
     from llmstack.swapper.planner import MemoryPlan
+    from llmstack.swapper.survey import Survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +69,14 @@ class Terms:
             ttls={**self.ttls, **{tier: old.ttls[tier] for tier in gone}},
             slots={**self.slots, **{tier: old.slots[tier] for tier in gone}},
         )
+
+
+def terms_of(servers: Callable[[str], ModelServer], config: StackConfig, found: Survey) -> Terms:
+    """Return what a configuration says of the gguf tiers that this machine can serve."""
+    tiers = [config.tiers[name] for name in found.plan.needs]
+    return Terms(
+        servers,
+        found.plan,
+        ttls={tier.name: tier.ttl for tier in tiers},
+        slots={tier.name: tier.engine.parallel for tier in tiers},
+    )

@@ -14,7 +14,7 @@ from llmstack.errors import LlmstackError
 from llmstack.swapper.base import SwapError
 from llmstack.swapper.planner import MemoryPlan
 from llmstack.swapper.pool import Pool
-from llmstack.swapper.terms import Limits
+from llmstack.swapper.terms import Limits, Terms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -34,13 +34,8 @@ async def pool_of(
     """Every tier needs 1. At the end nothing of the pool may be left: no task, no model."""
     before = asyncio.all_tasks()
     plan = MemoryPlan(budget, dict.fromkeys(TIERS, 1), dict.fromkeys(TIERS, 1.0))
-    pool = Pool(
-        servers,
-        plan,
-        ttls=dict.fromkeys(TIERS, ttl),
-        slots=dict.fromkeys(TIERS, slots),
-        limits=Limits(**limits),
-    )
+    terms = Terms(servers, plan, ttls=dict.fromkeys(TIERS, ttl), slots=dict.fromkeys(TIERS, slots))
+    pool = Pool(terms, limits=Limits(**limits))
     try:
         yield pool
     finally:

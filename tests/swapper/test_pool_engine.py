@@ -23,6 +23,7 @@ from llmstack.swapper.base import SwapError
 from llmstack.swapper.model_server import LlamaServer, Ports
 from llmstack.swapper.planner import MemoryPlan
 from llmstack.swapper.pool import Pool
+from llmstack.swapper.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,7 +70,7 @@ def build(
 
     names = ("a", "b", "bad", "missing", "slow")
     plan = MemoryPlan(budget, dict.fromkeys(names, 1), dict.fromkeys(names, 1.0))
-    return Pool(server, plan, ttls=dict.fromkeys(names, 0.0), slots=dict.fromkeys(names, 1))
+    return Pool(Terms(server, plan, ttls=dict.fromkeys(names, 0.0), slots=dict.fromkeys(names, 1)))
 
 
 def pid_files(state: Path) -> list[str]:

@@ -13,6 +13,7 @@ from support.waiting import until
 from llmstack.swapper.base import SwapError
 from llmstack.swapper.planner import MemoryPlan
 from llmstack.swapper.pool import Pool
+from llmstack.swapper.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,16 +23,17 @@ def plan(budget: int = 3, **needs: int) -> MemoryPlan:
     return MemoryPlan(budget, needs, dict.fromkeys(needs, 1.0))
 
 
+def terms(servers: Servers, of: MemoryPlan) -> Terms:
+    return Terms(servers, of, ttls=dict.fromkeys(of.needs, 0), slots=dict.fromkeys(of.needs, 1))
+
+
 def replace(pool: Pool, servers: Servers, new: MemoryPlan, *changed: str) -> None:
-    pool.replace(
-        servers, new, ttls=dict.fromkeys(new.needs, 0), slots=dict.fromkeys(new.needs, 1), changed=changed
-    )
+    pool.replace(terms(servers, new), changed=changed)
 
 
 @asynccontextmanager
-async def pool_of(servers: Servers, terms: MemoryPlan) -> AsyncIterator[Pool]:
-    names = terms.needs
-    pool = Pool(servers, terms, ttls=dict.fromkeys(names, 0), slots=dict.fromkeys(names, 1))
+async def pool_of(servers: Servers, of: MemoryPlan) -> AsyncIterator[Pool]:
+    pool = Pool(terms(servers, of))
     try:
         yield pool
     finally:
