@@ -15,13 +15,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from llmstack.engine.command import NO_PAGE
 from llmstack.engine.lifeline import hold_on, take_lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
-ANY_PAGE = "http://127.0.0.1"  # instead of `*`: no web page may read an answer
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -134,7 +134,7 @@ def _params(x: Any, options: argparse.Namespace, api_key: str) -> Any:
     params.endpoint_metrics = options.metrics
     params.warmup = not options.no_warmup
     params.kv_unified = False  # unified, two requests that do not fit together would both fail
-    params.cors_origins = ANY_PAGE
+    params.cors_origins = NO_PAGE
     params.ui = False
     params.api_prefix = os.environ.pop("LLAMA_ARG_API_PREFIX", "")
     if api_key:

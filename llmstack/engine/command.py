@@ -24,6 +24,7 @@ _SAMPLER_FLAGS = {
     "rep_pen": "--repeat-penalty",
 }
 MIB_PER_GB = 1024
+NO_PAGE = "http://127.0.0.1"  # instead of any origin: no web page may read an answer
 
 
 def server_flags(tier: Tier, model: Path, *, host: str, port: int | str) -> tuple[str, ...]:
@@ -93,4 +94,5 @@ def server_env(env: Mapping[str, str], *, api_key: str | None) -> dict[str, str]
     """Return the environment of a model server: ours, scrubbed, with the key it must ask for, if any."""
     kept = {name: value for name, value in env.items() if not _KEPT_FROM_SERVERS.fullmatch(name)}
     key = {} if api_key is None else {"LLAMA_API_KEY": api_key}
-    return {**kept, **key, "PYTHONUNBUFFERED": "1"}
+    # A variable, not a flag: older versions pass over one that they do not know.
+    return {**kept, **key, "LLAMA_ARG_CORS_ORIGINS": NO_PAGE, "PYTHONUNBUFFERED": "1"}

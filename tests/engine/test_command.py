@@ -94,7 +94,8 @@ def test_environment_of_a_model_server() -> None:
         *("GEMINI_API_KEYS", "CLIENT_SECRET", "API_KEY"),
     ]
     found = server_env({**kept, **dict.fromkeys(scrubbed, "x")}, api_key="k")
-    assert found == {**kept, "LLAMA_API_KEY": "k", "PYTHONUNBUFFERED": "1"}
+    ours = {"LLAMA_API_KEY": "k", "LLAMA_ARG_CORS_ORIGINS": "http://127.0.0.1", "PYTHONUNBUFFERED": "1"}
+    assert found == kept | ours
 
 
 def test_what_embeds_or_reranks_does_so_in_one_batch() -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import resource
-import signal
 import subprocess
 import sys
 import time
@@ -52,6 +49,12 @@ def kept(work_dir: Path, *suffixes: str) -> list[Path]:
     return [path for path in (work_dir / "kv").glob("*/*") if path.suffix in suffixes]
 
 
+def family(pid: int | None) -> list[psutil.Process]:
+    """Return a model server's processes: a native one runs below a launcher."""
+    process = psutil.Process(pid)
+    return [*process.children(), process]
+
+
 async def test_a_file_that_cannot_be_written_to_its_end(
     models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -60,8 +63,8 @@ async def test_a_file_that_cannot_be_written_to_its_end(
     async with swapping(tmp_path, models, **KV) as swapper:
         await x.turn(swapper, "one?")
         pid = swapper.states()["a"].pid
-        assert pid is not None
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+        for process in family(pid):
+            process.rlimit(psutil.RLIMIT_FSIZE, (1_000_000, 1_000_000))
         assert (await y.turn(swapper, "one?")).answer
         assert (await x.turn(swapper, "two?")).kv == ""
         assert swapper.states()["a"].pid == pid  # it has survived
@@ -86,17 +89,18 @@ def kill_while_saving(models: Path, work_dir: Path) -> bool:
     assert router.stdout is not None
     assert router.stdin is not None
     with router:
-        engine = psutil.Process(int(router.stdout.readline()))
+        engine = family(int(router.stdout.readline()))
         router.stdin.write("\n")
         router.stdin.flush()
         deadline = time.monotonic() + 20
         while not kept(work_dir, ".part", ".kv"):
             assert time.monotonic() < deadline
         with contextlib.suppress(psutil.NoSuchProcess):  # it has saved and ended already
-            os.kill(engine.pid, signal.SIGSTOP)
+            for process in engine:
+                process.suspend()
         router.kill()
-    gone, _ = psutil.wait_procs([engine], timeout=5)
-    assert gone
+    _, left = psutil.wait_procs(engine, timeout=5)
+    assert not left
     return not kept(work_dir, ".kv")
 
 
