@@ -86,13 +86,21 @@ def show(runs: list[Run]) -> None:
 
 async def alternate(options: argparse.Namespace, models: Path) -> None:
     cold = min(options.cold_rounds, options.rounds)
-    show(
-        [
-            await run("no swap", options, models, options.rounds, -1),
-            await run("swaps, caches saved", options, models, options.rounds, 8),
-            await run("swaps, nothing saved", options, models, cold, 0),
-        ]
+    print(
+        f"{options.conversations} conversations that share {options.tokens} tokens;"
+        f" a model {options.dim} wide, {options.layers} layers.\n"
+        f"{options.rounds} rounds without a swap, as many with swaps, {cold} with swaps and nothing saved.",
+        flush=True,
     )
+    straight = await run("no swap", options, models, options.rounds, -1)
+    reads = options.conversations * (cold + 1)  # what is shared is read once where it is kept
+    about = reads * max(turn.wall_s for turn in straight.turns[0]) / 60
+    print(
+        f"the rounds without the cache will take about {about:.0f} min; --cold-rounds says how many",
+        flush=True,
+    )
+    saved = await run("swaps, caches saved", options, models, options.rounds, 8)
+    show([straight, saved, await run("swaps, nothing saved", options, models, cold, 0)])
 
 
 async def exact(options: argparse.Namespace, models: Path) -> None:
