@@ -103,17 +103,20 @@ class ModelKv:
             _log.warning("%s: saving its prompts: %s", self._tier, _words(error))
 
     async def _save(self, slot: Slot, tokens: int) -> None:
-        """Save a slot, where that pays and there is room."""
-        await self._measure_reading()
-        if self._costs.saves(tokens):
-            async with self._files.saving:
-                await self._write(slot, tokens)
+        """Save a slot, where that pays and there is room. A failure costs what it holds, and nothing else."""
+        try:
+            await self._measure_reading()
+            if self._costs.saves(tokens):
+                async with self._files.saving:
+                    await self._write(slot, tokens)
+        except (LlmstackError, OSError) as error:
+            _log.warning("%s: saving the prompt in slot %d: %s", self._tier, slot.index, _words(error))
 
     async def _write(self, slot: Slot, tokens: int) -> None:
         path = self._files.file(self._place.identity, slot.session)
         await asyncio.to_thread(self._files.prepare, self._place.identity)  # a person may have removed it
         if not await asyncio.to_thread(self._files.make_room, self._size(tokens), path):
-            _log.info("%s: %d tokens are more than kv_cache_gb has room for", self._tier, tokens)
+            _log.info("%s: kv_cache_gb, or the disk, has no room for %d tokens", self._tier, tokens)
             return
         started = time.monotonic()
         part = self._files.part(path)

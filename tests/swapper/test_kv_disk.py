@@ -16,7 +16,8 @@ from support.kv import Talk, swapping
 from llmstack.engine.tiny import write_random
 
 pytestmark = pytest.mark.engine
-RULES = [{"role": "system", "content": "You are a careful agent, and these are your rules. " * 60}]
+RULE = "You are a careful agent, and these are your rules. "
+RULES = [{"role": "system", "content": RULE * 60}]
 SHAPE = {"dim": 256, "layers": 8}  # with f32, 16 kB a token: saving takes long enough to be interrupted
 KV: dict[str, Any] = {"kv_type": "f32", "parallel": 1}
 ROUTER = """
@@ -59,20 +60,22 @@ async def test_a_file_that_cannot_be_written_to_its_end(
     models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As on a full disk: between two conversations in one slot, and before a swap."""
-    x, y = Talk("x", [*RULES]), Talk("y", [*RULES])
+    long, short = Talk("long", [*RULES]), Talk("short", [{"role": "system", "content": RULE * 25}])
     async with swapping(tmp_path, models, **KV) as swapper:
-        await x.turn(swapper, "one?")
+        for one in (short, long):
+            await one.turn(swapper, "one?")
         pid = swapper.states()["a"].pid
         for process in family(pid):
-            process.rlimit(psutil.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-        assert (await y.turn(swapper, "one?")).answer
-        assert (await x.turn(swapper, "two?")).kv == ""
+            process.rlimit(psutil.RLIMIT_FSIZE, (10_000_000, 10_000_000))  # 600 tokens
+        assert (await short.turn(swapper, "two?")).kv.startswith("restored ")
+        assert (await long.turn(swapper, "two?")).kv == ""
         assert swapper.states()["a"].pid == pid  # it has survived
         await swapper.load("b")
-        assert caplog.text.count("Unable to save slot") == 3
-        assert not kept(tmp_path, ".kv", ".part")
-        before = [*x.messages]
-        cold = await x.turn(swapper, "three?")
+        assert caplog.text.count("Unable to save slot") == 2
+        assert len(kept(tmp_path, ".kv")) == 1
+        assert not kept(tmp_path, ".part")
+        before = [*long.messages]
+        cold = await long.turn(swapper, "three?")
         assert (cold.kv, cold.cache_n) == ("", 0)
     async with swapping(tmp_path / "fresh", models, **KV) as swapper:
         assert (await Talk("x", before).turn(swapper, "three?")).answer == cold.answer
