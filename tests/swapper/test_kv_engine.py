@@ -89,6 +89,19 @@ async def test_windows_and_recurrent_states_survive_too(
             assert (read <= WARM) == (turn > 0)
 
 
+async def test_more_conversations_than_slots(models: Path, tmp_path: Path) -> None:
+    """Whose slot is needed by another one is saved first; nothing is swapped, nor kept in RAM."""
+    talks = [Talk(name, [{**RULES[0], "content": f"{name}: {RULES[0]['content']}"}]) for name in "xyz"]
+    async with swapping(tmp_path, models, parallel=2, ctx=4096) as swapper:
+        for one in talks:
+            await one.turn(swapper, "one?")
+        for one in talks:
+            turn = await one.turn(swapper, "two?")
+            assert turn.kv.startswith("restored ")
+            assert turn.prompt_n <= WARM
+        assert swapper.states()["a"].loads == 1
+
+
 async def test_they_survive_the_router_too(models: Path, tmp_path: Path) -> None:
     conversation = talk("x")
     async with swapping(tmp_path, models) as swapper:
