@@ -107,27 +107,19 @@ class ModelKv:
         try:
             await self._measure_reading()
             if self._costs.saves(tokens):
-                async with self._files.saving:
-                    await self._write(slot, tokens)
+                await self._write(slot, tokens)
         except (LlmstackError, OSError) as error:
             _log.warning("%s: saving the prompt in slot %d: %s", self._tier, slot.index, _words(error))
 
     async def _write(self, slot: Slot, tokens: int) -> None:
         path = self._files.file(self._place.identity, slot.session)
         await asyncio.to_thread(self._files.prepare, self._place.identity)  # a person may have removed it
-        if not await asyncio.to_thread(self._files.make_room, self._size(tokens), path):
-            _log.info("%s: kv_cache_gb, or the disk, has no room for %d tokens", self._tier, tokens)
-            return
-        started = time.monotonic()
-        part = self._files.part(path)
-        try:
-            saved, written = await self._engine.save(slot.index, part.name)
-            if saved == 0 or part.stat().st_size != written:
-                raise LlmstackError(f"the server wrote {written} bytes, {part.stat().st_size} are on disk")
-            await asyncio.to_thread(self._commit, path, saved)
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+        async with self._files.room_for(self._size(tokens), path) as room:
+            if not room:
+                _log.info("%s: kv_cache_gb, or the disk, has no room for %d tokens", self._tier, tokens)
+                return
+            started = time.monotonic()
+            saved, written = await self._written(slot, path)
         took = time.monotonic() - started
         slot.unsaved = False
         self._costs.learn("save_s", saved, took)
@@ -135,8 +127,19 @@ class ModelKv:
         await self._keep_costs()
         _log.info("%s: saved %d tokens (%.1f MB) in %.2f s", self._tier, saved, written / 1024**2, took)
 
-    def _commit(self, path: Path, tokens: int) -> None:
-        self._files.commit(path, tier=self._tier, model=self._place.model, tokens=tokens)
+    async def _written(self, slot: Slot, path: Path) -> tuple[int, int]:
+        """Have a slot written, take the file over if it is whole, and return its tokens and bytes."""
+        part = self._files.part(path)
+        try:
+            saved, written = await self._engine.save(slot.index, part.name)
+            if saved == 0 or part.stat().st_size != written:
+                raise LlmstackError(f"the server wrote {written} bytes, {part.stat().st_size} are on disk")
+            tier, model = self._tier, self._place.model
+            await asyncio.to_thread(self._files.commit, path, tier=tier, model=model, tokens=saved)
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+        return saved, written
 
     def _size(self, tokens: int) -> int:
         """Return the bytes that a file of so many tokens will take, or a little less than those."""

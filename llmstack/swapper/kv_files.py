@@ -23,7 +23,7 @@ from llmstack.files import write_atomic
 from llmstack.process.identity import Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 GB = 1024**3
@@ -69,15 +69,13 @@ class KvFiles:
     Args:
         root: their directory.
         budget: bytes for all of them; the one used longest ago goes first.
-
-    Attributes:
-        saving: held while one is written: two at once would both take the same room.
     """
 
     def __init__(self, root: Path, budget: int) -> None:
         self.root = root
         self.budget = budget
-        self.saving = asyncio.Lock()
+        self._making_room = asyncio.Lock()
+        self._promised = 0
         self._writer = Identity.of(os.getpid()) or Identity(os.getpid(), 0)
 
     def prepare(self, identity: str) -> Path:
@@ -98,6 +96,21 @@ class KvFiles:
     def part(self, path: Path) -> Path:
         """Return where the engine is to write what becomes `path`; it names who is at it."""
         return path.with_name(f"{path.stem}.{self._writer.pid}.{int(self._writer.started)}.part")
+
+    @contextlib.asynccontextmanager
+    async def room_for(self, size: int, replaced: Path) -> AsyncIterator[bool]:
+        """Keep room for a file while it is written; yields whether there is any.
+
+        Two at once do not take the same room, nor wait for one another.
+        """
+        async with self._making_room:
+            there = await asyncio.to_thread(self.make_room, size + self._promised, replaced)
+            size = size if there else 0
+            self._promised += size
+        try:
+            yield there
+        finally:
+            self._promised -= size
 
     def make_room(self, size: int, replaced: Path | None = None) -> bool:
         """Remove what was used longest ago until `size` more bytes fit; return whether they do.

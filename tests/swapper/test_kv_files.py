@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -108,6 +109,21 @@ def test_the_one_used_longest_ago_makes_room(tmp_path: Path) -> None:
     assert not files.make_room(4001)
     assert files.make_room(3000, replaced=paths[0])  # what will be replaced goes first
     assert [path.exists() for path in paths] == [False, False, False]
+
+
+async def test_two_that_are_written_at_once_do_not_take_the_same_room(tmp_path: Path) -> None:
+    files = KvFiles(tmp_path, 4000)
+    first, second = (files.file("model", name) for name in "xy")
+    async with files.room_for(3000, first) as there, files.room_for(1001, second) as too:
+        assert (there, too) == (True, False)
+    async with files.room_for(3000, first) as there, files.room_for(1000, second) as too:
+        assert (there, too) == (True, True)
+
+
+def test_a_cache_leaves_some_of_the_disk_to_others(tmp_path: Path) -> None:
+    files = KvFiles(tmp_path, 10**18)
+    free = shutil.disk_usage(tmp_path).free
+    assert (files.make_room(free // 2), files.make_room(free)) == (True, False)
 
 
 def test_the_disk_is_never_fuller_than_the_budget(tmp_path: Path) -> None:
