@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from typing import Any
 import psutil
 import pytest
 from support.kv import Talk, swapping
+from support.waiting import until
 
 from llmstack.engine.tiny import write_random
+from llmstack.swapper.base import SwapError
 
 pytestmark = pytest.mark.engine
 RULE = "You are a careful agent, and these are your rules. "
@@ -79,6 +82,19 @@ async def test_a_file_that_cannot_be_written_to_its_end(
         assert (cold.kv, cold.cache_n) == ("", 0)
     async with swapping(tmp_path / "fresh", models, **KV) as swapper:
         assert (await Talk("x", before).turn(swapper, "three?")).answer == cold.answer
+
+
+async def test_a_swap_that_saves_while_the_router_stops(models: Path, tmp_path: Path) -> None:
+    conversation = Talk("x", [*RULES])
+    async with swapping(tmp_path, models, **KV) as swapper:
+        await conversation.turn(swapper, "one?")
+        swap = asyncio.create_task(swapper.load("b"))
+        await until(lambda: kept(tmp_path, ".part", ".kv"))
+        await swapper.close()
+        with pytest.raises(SwapError, match="the router is stopping"):
+            await swap
+    async with swapping(tmp_path, models, **KV) as swapper:
+        assert (await conversation.turn(swapper, "two?")).kv.startswith("restored ")
 
 
 def kill_while_saving(models: Path, work_dir: Path) -> bool:
