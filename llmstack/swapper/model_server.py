@@ -251,8 +251,10 @@ class LlamaServer:
 
 
 def _shown(child: Child) -> str:
-    lines = [line for line in child.tail if line.strip()][-SHOWN_LINES:]
-    return "".join(f"\n  {line}" for line in lines)
+    lines = [line for line in child.tail if line.strip()]
+    # llama.cpp logs from a thread: on a busy machine the reason comes before what was logged earlier.
+    reason = [line for line in lines[:-SHOWN_LINES] if line.startswith("error: ")][-1:]
+    return "".join(f"\n  {line}" for line in reason + lines[-SHOWN_LINES:])
 
 
 async def _answers(

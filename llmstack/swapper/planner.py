@@ -74,6 +74,9 @@ class MemoryPlan:
     ) -> frozenset[str] | None:
         """Return the cheapest tiers to stop so that `wanted` fits, or None where no choice makes room.
 
+        What their conversations take to bring back does not count: saved, that is little beside the load,
+        and when a tier was last used says better whether it will be wanted soon.
+
         Args:
             resident: tiers that hold memory now.
             wanted: the tier to make room for.
