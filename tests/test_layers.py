@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(llmstack.__file__).parent
 ROOMS = [
     {"errors", "transfers"},
-    {"paths", "files", "fingerprint", "console_bars"},
+    {"paths", "files", "fingerprint", "console_bars", "upstream"},
     {"console"},
     {"config", "channel", "trust", "disclosure"},
     {"policy", "process", "engine", "download", "providers", "shell"},

@@ -26,7 +26,7 @@ from llmstack.router.assembly import build_service
 from llmstack.router.guard import Guard
 from llmstack.router.http.loop import new_loop
 from llmstack.router.http.server import Server
-from llmstack.router.upstream import Upstream
+from llmstack.upstream.client import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

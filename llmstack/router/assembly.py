@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from llmstack.config.model import StackConfig
     from llmstack.paths import Project, UserDirs
     from llmstack.router.guard import Guard
-    from llmstack.router.upstream import Upstream
     from llmstack.swapper.base import Swapper
     from llmstack.swapper.survey import Survey
+    from llmstack.upstream.client import Upstream
 
 
 def build_swapper(

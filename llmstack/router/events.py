@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from llmstack.router.http.client import Sink
-    from llmstack.router.upstream import Chunks
+    from llmstack.upstream.client import Chunks
+    from llmstack.upstream.connection import Sink
 
 _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
 _OVERLAP = 2  # bytes of one that may stand in the chunk before

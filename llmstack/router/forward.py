@@ -12,9 +12,9 @@ from llmstack.router.events import Events
 from llmstack.router.failover import TierFailedError, asked_pause, is_error_event, judge
 from llmstack.router.reply import JSON
 from llmstack.router.sending import send
-from llmstack.router.upstream import UpstreamError
 from llmstack.router.waiting import Telling
 from llmstack.swapper.base import SwapError
+from llmstack.upstream.client import UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

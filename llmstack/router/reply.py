@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from llmstack.providers.errors import BrokenError
 from llmstack.providers.translation.failures import failure, without
 from llmstack.router.dialects.base import FailureReport
-from llmstack.router.upstream import UpstreamError
+from llmstack.upstream.client import UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from llmstack.providers.translation import StreamTranslation, Translated
     from llmstack.router.call import Call
-    from llmstack.router.http.client import Sink
-    from llmstack.router.upstream import Chunks
+    from llmstack.upstream.client import Chunks
+    from llmstack.upstream.connection import Sink
 
 FAILED = 400
 EVENTS, JSON = "text/event-stream", "application/json"

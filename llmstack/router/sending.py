@@ -19,8 +19,8 @@ from llmstack.providers.translation import CannotTranslateError, target, transla
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.edits import body_for
 from llmstack.router.reply import EVENTS, JSON, Answered, Said
-from llmstack.router.upstream import UpstreamError
 from llmstack.swapper.base import NO_DEFAULTS
+from llmstack.upstream.client import UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from llmstack.providers.translation import Translated
     from llmstack.router.call import Call
     from llmstack.router.reply import Reply
-    from llmstack.router.upstream import Upstream
     from llmstack.swapper.base import Lease
+    from llmstack.upstream.client import Upstream
 
 
 _APIS: dict[str, Api] = {

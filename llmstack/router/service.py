@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from llmstack.router.call import Call
     from llmstack.router.failover import Kind
     from llmstack.router.guard import Guard
-    from llmstack.router.upstream import Upstream
     from llmstack.swapper.base import Lease, Swapper
     from llmstack.swapper.planner import MemoryPlan
     from llmstack.swapper.survey import Survey
+    from llmstack.upstream.client import Upstream
 
 _log = logging.getLogger(__name__)
 

@@ -6,11 +6,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-import aiohttp
-
 from llmstack.errors import LlmstackError
 from llmstack.process.child import Child
 from llmstack.process.ports import is_free
+from llmstack.upstream.client import UpstreamError, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -203,16 +202,15 @@ class LlamaServer:
 
     async def _until_healthy(self, child: Child) -> None:
         delay = FIRST_PROBE_S
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PROBE_S)) as session:
-            while True:
-                healthy = await _answers(session, f"{self.url}/health")
-                # Anyone who took the port in the meantime would look healthy, but not know our key.
-                if healthy and await _answers(session, f"{self.url}/props", self.headers):
-                    return
-                if child.exit_code is not None:
-                    raise LlmstackError(await self._last_words(child), hint=f"see {self._log}")
-                await asyncio.sleep(delay)
-                delay = min(delay * PROBE_GROWTH, LAST_PROBE_S)
+        while True:
+            healthy = await _answers(f"{self.url}/health")
+            # Anyone who took the port in the meantime would look healthy, but not know our key.
+            if healthy and await _answers(f"{self.url}/props", self.headers):
+                return
+            if child.exit_code is not None:
+                raise LlmstackError(await self._last_words(child), hint=f"see {self._log}")
+            await asyncio.sleep(delay)
+            delay = min(delay * PROBE_GROWTH, LAST_PROBE_S)
 
     async def _last_words(self, child: Child) -> str:
         code = await child.wait()
@@ -257,11 +255,10 @@ def _shown(child: Child) -> str:
     return "".join(f"\n  {line}" for line in reason + lines[-SHOWN_LINES:])
 
 
-async def _answers(
-    session: aiohttp.ClientSession, url: str, headers: Mapping[str, str] | None = None
-) -> bool:
+async def _answers(url: str, headers: Mapping[str, str] | None = None) -> bool:
     try:
-        async with session.get(url, headers=headers) as answer:
-            return answer.status == 200  # noqa: PLR2004 - 503 while the model is loading
-    except (aiohttp.ClientError, TimeoutError):
+        async with asyncio.timeout(PROBE_S):
+            status, _ = await ask("GET", url, headers)
+    except (UpstreamError, TimeoutError):
         return False
+    return status == 200  # noqa: PLR2004 - 503 while the model is loading

@@ -11,7 +11,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import aiohttp
 import psutil
 import yaml
 
@@ -20,6 +19,7 @@ from llmstack.errors import LlmstackError
 from llmstack.process.child import Child
 from llmstack.process.leftovers import INSTANCE, stop_instance
 from llmstack.swapper.swap_port import HOST, refuse_taken_port
+from llmstack.upstream.client import Upstream, UpstreamError, ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -74,7 +74,6 @@ class SwapProcess:
         self.log = log
         self._child: Child | None = None
         self._starting = asyncio.Lock()
-        self._session: aiohttp.ClientSession | None = None
         self._key = ""
         self.closing = False
         self.renewing = False
@@ -179,16 +178,12 @@ class SwapProcess:
         """Send it a request; return status and text, or 0 and the reason where it cannot be reached."""
         if self.closing and not self.running:
             return 0, "the router is stopping"
-        if self._session is None:
-            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        limit, headers = aiohttp.ClientTimeout(timeout_s), self.headers if with_key else {}
         try:
-            async with self._session.request(
-                method, f"{self.url}{path}", headers=headers, timeout=limit, allow_redirects=False
-            ) as answer:
-                return answer.status, await answer.text(errors="replace")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return 0, str(error) or type(error).__name__
+            async with asyncio.timeout(timeout_s):
+                status, text = await ask(method, f"{self.url}{path}", self.headers if with_key else {})
+        except (UpstreamError, TimeoutError) as error:
+            return 0, str(error) or f"no answer within {timeout_s:g} s"
+        return status, text.decode(errors="replace")
 
     async def models(self) -> dict[str, str] | None:
         """Return the state of each model that it runs, as it names it; None where it does not say."""
@@ -209,15 +204,15 @@ class SwapProcess:
     async def _logged(self, path: str) -> list[str]:
         """Read what a log stream has at once."""
         data = b""
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+        with contextlib.suppress(UpstreamError, TimeoutError):
             async with (
                 asyncio.timeout(LOGS_S),
-                aiohttp.ClientSession() as session,
-                session.get(f"{self.url}{path}", headers=self.headers) as answer,
+                Upstream() as upstream,
+                await upstream.send("GET", f"{self.url}{path}", self.headers, b"") as answer,
             ):
                 if answer.status != OK:
                     return []
-                async for chunk in answer.content.iter_any():
+                async for chunk in answer.chunks():
                     data = (data + chunk)[-LOG_BYTES:]
         return data.decode(errors="replace").splitlines()
 
@@ -234,8 +229,6 @@ class SwapProcess:
             if self._child is not None:
                 await self._child.stop(grace_s=STOP_S)
                 await asyncio.to_thread(stop_instance, self._instance, grace_s=LEFTOVER_S)
-        if self._session is not None:
-            await self._session.close()
 
 
 def of_model_servers(lines: list[str]) -> list[str]:

@@ -21,12 +21,12 @@ from llmstack.router.guard import Guard
 from llmstack.router.http.limits import Limits
 from llmstack.router.http.server import Server
 from llmstack.router.service import Service
-from llmstack.router.upstream import Upstream
 from llmstack.router.waiting import Waits
 from llmstack.swapper.base import NO_DEFAULTS, ModelState, SwapError
 from llmstack.swapper.obstacles import Obstacle
 from llmstack.swapper.planner import memory_plan
 from llmstack.swapper.survey import Survey, TierSurvey
+from llmstack.upstream.client import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping

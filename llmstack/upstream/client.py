@@ -1,4 +1,4 @@
-"""Requests to model servers. What forwards requests knows only these classes."""
+"""The HTTP client. What sends requests knows only these classes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urlsplit
 
-from llmstack.router.http.client import BrokenError, ServerConnection
+from llmstack.upstream.connection import BrokenError, ServerConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from llmstack.router.http.client import Sink
+    from llmstack.upstream.connection import Sink
 
 CONNECT_S = 10.0
 IDLE_S = 4.0  # llama.cpp closes a connection after 5 s idle
@@ -229,6 +229,16 @@ class Upstream:
         if self._open:
             self._sweeping = asyncio.get_running_loop().call_later(IDLE_S, self._sweep)
 
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        await self.close()
+
     async def close(self) -> None:
         """Close every connection."""
         if self._sweeping is not None:
@@ -237,6 +247,18 @@ class Upstream:
             connection.abort()
         self._idle.clear()
         await asyncio.sleep(0)  # the event loop closes what was aborted
+
+
+async def ask(
+    method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+) -> tuple[int, bytes]:
+    """Send one request on a connection of its own; return status and body.
+
+    Raises:
+        UpstreamError: the server cannot be reached, or the connection broke.
+    """
+    async with Upstream() as upstream, await upstream.send(method, url, headers or {}, body) as answer:
+        return answer.status, await answer.read()
 
 
 def _take(idle: list[ServerConnection]) -> ServerConnection | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from router.harness import Asked, ModelServer, model_server, until
 
-from llmstack.router.upstream import Upstream, UpstreamError
+from llmstack.upstream.client import Upstream, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,0 +1,1 @@
+"""Asking servers over HTTP: model servers, llama-swap, LiteLLM, providers."""
