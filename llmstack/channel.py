@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from llmstack.errors import LlmstackError
+from llmstack.fingerprint import read_plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,12 +60,10 @@ def read_marker(path: Path) -> Channel | None:
     Raises:
         LlmstackError: the file says something else than a channel.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    data = read_plain(path)
+    if data is None:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise LlmstackError(f"cannot read {path}: {error}") from error
+    text = data.decode("utf-8", "replace")
     words = text.split()
     match words:
         case ["current"]:

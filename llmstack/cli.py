@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 INTERRUPTED = 130
+OUTPUT_LOST = {errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT}  # `llmstack … > file` on a full disk
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
     "setup": setup.setup,
@@ -129,4 +131,16 @@ def main() -> None:
     """Run the command line."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `llmstack logs | head` ends quietly
-    sys.exit(run_command(sys.argv[1:], dict(os.environ)))
+    env = dict(os.environ)
+    try:
+        code = run_command(sys.argv[1:], env)
+        if sys.stdout is not None:  # None: it was closed
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in OUTPUT_LOST or error.filename is not None:
+            raise
+        code = 1
+        App(env).console.error(LlmstackError(f"cannot write the output: {error.strerror}"))
+        # What is still held back would fail again while Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

@@ -57,6 +57,18 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None
                 Path(temporary).unlink(missing_ok=True)
 
 
+def remove(path: Path) -> None:
+    """Remove a file where it is there.
+
+    Raises:
+        LlmstackError: it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise LlmstackError(f"cannot remove {path}: {error.strerror or error}", hint="remove it") from error
+
+
 @contextlib.contextmanager
 def exclusive(path: Path, command: str, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
     """Hold the lock file at `path` while the block runs.
@@ -83,7 +95,10 @@ def exclusive(path: Path, command: str, *, wait_s: float = LOCK_WAIT_S) -> Itera
             hint="wait for it to end and try again",
         ) from error
     except OSError as error:
-        raise LlmstackError(f"cannot lock {path}: {error.strerror or error}") from error
+        raise LlmstackError(
+            f"cannot lock {path}: {error.strerror or error}",
+            hint="check its permissions and those of its directory",
+        ) from error
     try:
         write_atomic(holder, json.dumps({"pid": os.getpid(), "command": command}))
         yield

@@ -193,7 +193,10 @@ def read_plain(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise LlmstackError(f"cannot read {printable(str(path))}: {error.strerror or error}") from error
+        raise LlmstackError(
+            f"cannot read {printable(str(path))}: {error.strerror or error}",
+            hint="check the permissions of the file",
+        ) from error
 
 
 def resolved(path: Path) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,9 +65,12 @@ def test_no_marker(tmp_path: Path, text: str) -> None:
     assert refused.value.message == f"{path}:1: expected `current`, `next` or `external <url>`, got {text!r}"
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", None])
-def test_a_marker_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "default-channel"
-    path.mkdir() if content is None else path.write_bytes(content)
-    with pytest.raises(LlmstackError, match=f"cannot read {path}"):
-        read_marker(path)
+def test_a_marker_that_cannot_be_read(tmp_path: Path) -> None:
+    binary, directory, pipe = tmp_path / "binary", tmp_path / "directory", tmp_path / "pipe"
+    binary.write_bytes(b"\xff\xfe")
+    directory.mkdir()
+    os.mkfifo(pipe) if hasattr(os, "mkfifo") else pipe.mkdir()  # who opened it would wait for a writer
+    for path, wrong in ((binary, ":1: expected"), (directory, " is not a"), (pipe, " is not a")):
+        with pytest.raises(LlmstackError) as caught:
+            read_marker(path)
+        assert caught.value.message.startswith(f"{path}{wrong}")

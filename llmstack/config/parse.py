@@ -11,6 +11,7 @@ from llmstack.config.model import Backend, Role, Routing, Settings, StackConfig
 from llmstack.config.schema import Values, read
 from llmstack.config.values import nearest
 from llmstack.errors import ConfigError, LlmstackError, Problem
+from llmstack.fingerprint import read_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,24 +25,17 @@ def load(path: Path) -> StackConfig:
     """Read a models.ini; a relative `path` in it starts from its own directory.
 
     Raises:
-        LlmstackError: there is no such file, or it is no text.
+        LlmstackError: there is no such file, or it is no text, or not plainly a file (a pipe, a huge one).
         ConfigError: it has mistakes.
     """
+    data = read_plain(path)
+    if data is None:
+        raise LlmstackError(f"{path}: no such file", hint="write one with `llmstack install`")
     try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise LlmstackError(f"{path}: no such file", hint="write one with `llmstack install`") from None
-    except IsADirectoryError:
-        raise LlmstackError(
-            f"{path}: expected a file, got a directory", hint="remove the directory"
-        ) from None
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        message = f"{path}: expected UTF-8 text, got byte 0x{error.object[error.start]:02x} at {error.start}"
+        message = f"{path}: expected UTF-8 text, got byte 0x{data[error.start]:02x} at {error.start}"
         raise LlmstackError(message, hint="save the file again as UTF-8") from None
-    except OSError as error:
-        raise LlmstackError(
-            f"cannot read {path}: {error.strerror or error}", hint="check the permissions of the file"
-        ) from error
     return parse(text, str(path), base=path.parent)
 
 

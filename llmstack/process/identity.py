@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
+from llmstack.fingerprint import read_plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,13 +78,14 @@ def read_pid_file(path: Path) -> Daemon | None:
     Raises:
         LlmstackError: the file is not one of ours.
     """
+    data = read_plain(path)
+    if data is None:
+        return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(data)
         identity = Identity(int(record["pid"]), float(record["started"]))
         return Daemon(identity, tuple(map(str, record["argv"])), int(record["port"]))
-    except FileNotFoundError:
-        return None
-    except (OSError, ArithmeticError, ValueError, KeyError, TypeError) as error:
+    except (ArithmeticError, ValueError, KeyError, TypeError) as error:
         raise LlmstackError(
             f"{path}: expected a pid file written by llmstack: {error}",
             hint=f"see what runs with `llmstack status`, then delete {path}",

@@ -74,7 +74,7 @@ def _names_a_provider(name: str) -> bool:
 
 def config_of(project: Project | None) -> StackConfig | None:
     """Return the project's own models.ini; a thin client has none."""
-    return load(project.models_ini) if project is not None and project.models_ini.is_file() else None
+    return load(project.models_ini) if project is not None and project.models_ini.exists() else None
 
 
 def _router(project: Project | None, config: StackConfig | None) -> str:

@@ -48,7 +48,7 @@ def declared(project: Project | None, user: UserDirs) -> StackConfig:
     if project is not None:
         refuse_unsafe_dir(project)
         refuse_thin_client(project)
-    if project is None or not (project.models_ini.is_file() or project.default_channel.is_file()):
+    if project is None or not (project.models_ini.exists() or project.default_channel.is_file()):
         return config_here(None, user)
     return load(project.models_ini)
 

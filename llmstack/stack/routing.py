@@ -55,7 +55,7 @@ class Route:
 
 def config_here(project: Project | None, user: UserDirs) -> StackConfig:
     """Return the project's configuration on its channel, the bundled default where there is no project."""
-    if project is None or not project.models_ini.is_file():
+    if project is None or not project.models_ini.exists():
         text = profile_text("default", demo_models=user.demo_models)
         return parse(text, "profile default", base=user.data)
     return load(project.models_ini).on(active_channel(project).runs)

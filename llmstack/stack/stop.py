@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmstack.files import exclusive
+from llmstack.files import exclusive, remove
 from llmstack.process.identity import read_pid_file, running
 from llmstack.process.leftovers import instance_of, stop_instance
 from llmstack.process.stopping import stop_tree
@@ -70,8 +70,8 @@ def forget(project: Project, daemon: Daemon) -> None:
 
 
 def _remove_notes(project: Project) -> None:
-    project.router_pid.unlink(missing_ok=True)
-    project.active_channel.unlink(missing_ok=True)
+    remove(project.router_pid)
+    remove(project.active_channel)
 
 
 def stop_leftovers(project: Project) -> list[str]:
@@ -81,18 +81,18 @@ def stop_leftovers(project: Project) -> list[str]:
     if llama_swap is not None:
         stop_tree(llama_swap.identity, grace_s=LLAMA_SWAP_GRACE_S)
         stopped.append(LLAMA_SWAP)
-    project.pid_file(LLAMA_SWAP).unlink(missing_ok=True)
+    remove(project.pid_file(LLAMA_SWAP))
     # What a killed llama-swap left has no pid file of ours.
     if count := stop_instance(instance_of(project.state), grace_s=1.0):
         stopped.append(f"{count} of {LLAMA_SWAP}'s processes")
     # The pid is of its launcher, which is gone where the router was killed: what it ran is found by its id.
     if stop_instance(instance_of(project.state, LITELLM), grace_s=LITELLM_GRACE_S):
         stopped.append(LITELLM)
-    project.pid_file(LITELLM).unlink(missing_ok=True)
+    remove(project.pid_file(LITELLM))
     for path in sorted(project.state.glob("model-*.pid")):
         daemon = running(path)
         if daemon is not None:
             stop_tree(daemon.identity, grace_s=1.0)
             stopped.append(path.stem.removeprefix("model-"))
-        path.unlink(missing_ok=True)
+        remove(path)
     return stopped

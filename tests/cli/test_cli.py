@@ -7,15 +7,12 @@ import os
 import resource
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from support.project import CliProject
 
 from llmstack.cli import COMMANDS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -76,6 +73,22 @@ def test_a_reader_that_leaves_is_no_error(here: CliProject) -> None:
     ran = subprocess.run(["sh", "-c", script], env=here.env, capture_output=True, text=True, check=False)
     assert ran.stderr == ""
     assert ran.stdout.startswith("Usage:")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("command", ["help", "cache --json", "install --print"])
+def test_a_full_disk_under_the_output_is_an_error(here: CliProject, command: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "llmstack", *command.split()],
+            env=here.env,
+            cwd=here.directory,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (ran.returncode, ran.stderr) == (1, "error: cannot write the output: No space left on device\n")
 
 
 def test_route_needs_no_project_and_says_what_it_assumed(here: CliProject) -> None:

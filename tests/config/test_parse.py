@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -778,13 +779,23 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     directory.mkdir()
     binary.write_bytes("[a]\n".encode("utf-16"))
     found = {}
-    for path in (missing, directory, binary, missing / "below", binary / "below"):
+    huge = tmp_path / "huge.ini"
+    with huge.open("wb") as file:
+        file.truncate(1 << 30)
+    pipe = tmp_path / "pipe.ini"  # nobody writes to it: who opened it would wait
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(pipe)
+    else:
+        pipe.mkdir()
+    for path in (missing, directory, binary, huge, pipe, missing / "below", binary / "below"):
         with pytest.raises(LlmstackError) as caught:
             load(path)
         found[path] = (caught.value.message, caught.value.hint)
     assert found == {
         missing: (f"{missing}: no such file", "write one with `llmstack install`"),
-        directory: (f"{directory}: expected a file, got a directory", "remove the directory"),
+        directory: (f"{directory} is not a plain file", "remove it"),
+        huge: (f"{huge} is larger than 4 MiB", "remove it"),
+        pipe: (f"{pipe} is not a plain file", "remove it"),
         binary: (f"{binary}: expected UTF-8 text, got byte 0xff at 0", "save the file again as UTF-8"),
         missing / "below": (f"{missing / 'below'}: no such file", "write one with `llmstack install`"),
         binary / "below": (

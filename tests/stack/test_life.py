@@ -113,6 +113,22 @@ def test_stop_twice(stack: CliProject) -> None:
     assert stack.run("stop").check().err == "nothing was running\n"
 
 
+def test_stop_says_what_is_in_its_way(project: CliProject) -> None:
+    project.install()
+    marker = project.state / "active-channel"
+    marker.mkdir()
+    refused = project.run("stop")
+    assert (refused.code, refused.err.split(":")[:2]) == (1, ["error", f" cannot remove {marker}"])
+    marker.rmdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(project.state / "router.pid")  # who opened it would wait for a writer
+        assert (
+            project.run("stop").err
+            == f"error: {project.state / 'router.pid'} is not a plain file\nhint: remove it\n"
+        )
+        (project.state / "router.pid").unlink()
+
+
 def test_stop_interrupts_a_slow_start(slow: CliProject) -> None:
     starting = slow.popen("start")
     wait_until((slow.state / "model-code-fast.pid").exists, timeout=20)
