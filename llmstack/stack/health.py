@@ -69,7 +69,8 @@ def _refuse_if_ended(project: Project, daemon: Daemon) -> None:
     if daemon.identity.alive:
         return
     noted = read_pid_file(project.router_pid)
-    if noted is None or noted.identity != daemon.identity:
+    stopping = not project.active_channel.exists()  # `stop` removes it first, the pid file last
+    if stopping or noted is None or noted.identity != daemon.identity:
         raise LlmstackError("the stack was stopped while it was starting")
     log = project.log("router")
     lines = (

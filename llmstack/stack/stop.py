@@ -57,8 +57,9 @@ def down(project: Project, *, timeout_s: float = STOP_GRACE_S) -> Stopped:
 
 def take_down(project: Project, daemon: Daemon, timeout_s: float) -> Stopped:
     """Stop a running router and what it owns; the lock is held."""
-    _remove_notes(project)  # first: a `start` that waits for this router sees that it was stopped
+    remove(project.active_channel)  # first: a `start` that waits for this router sees that it was stopped
     in_time = stop_tree(daemon.identity, grace_s=timeout_s)
+    remove(project.router_pid)  # last: who interrupts this can ask for it again
     return Stopped(was_running=True, killed=not in_time, leftovers=stop_leftovers(project))
 
 

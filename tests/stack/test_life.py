@@ -129,6 +129,18 @@ def test_stop_says_what_is_in_its_way(project: CliProject) -> None:
         (project.state / "router.pid").unlink()
 
 
+def test_a_stop_that_is_interrupted_can_be_asked_for_again(stack: CliProject) -> None:
+    os.kill(stack.pid(), signal.SIGSTOP)  # a router that hangs
+    stopping = stack.popen("stop")
+    wait_until(lambda: not (stack.state / "active-channel").exists(), timeout=20)
+    stopping.send_signal(signal.SIGINT)
+    stopping.communicate(timeout=20)
+    assert stopping.returncode == 130
+    assert "stopped" in stack.run("stop", "--timeout", "0").check().err
+    assert not stack.processes()
+    assert list(stack.state.glob("*.pid")) == []
+
+
 def test_stop_interrupts_a_slow_start(slow: CliProject) -> None:
     starting = slow.popen("start")
     wait_until((slow.state / "model-code-fast.pid").exists, timeout=20)
