@@ -41,8 +41,10 @@ from llmstack.errors import LlmstackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from types import FrameType
 
 INTERRUPTED = 130
+ENDED_BY = ("SIGTERM", "SIGHUP")  # SIGHUP: the terminal was closed
 OUTPUT_LOST = {errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT}  # `llmstack … > file` on a full disk
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
@@ -127,10 +129,19 @@ def run_command(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     return 0
 
 
+def _end(number: int, _frame: FrameType | None) -> None:
+    """End as by Ctrl-C: what was started half is taken down."""
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Run the command line."""
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `llmstack logs | head` ends quietly
+    for name in ENDED_BY:
+        number = getattr(signal, name, None)  # not all of them are there on Windows
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # `nohup` has it ignored
+            signal.signal(number, _end)
     env = dict(os.environ)
     try:
         code = run_command(sys.argv[1:], env)

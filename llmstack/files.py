@@ -80,7 +80,7 @@ def exclusive(path: Path, command: str, *, wait_s: float = LOCK_WAIT_S) -> Itera
 
     Raises:
         LockedError: somebody else holds it for longer than that.
-        LlmstackError: the lock file cannot be written.
+        LlmstackError: the lock file cannot be made.
     """
     import filelock  # noqa: PLC0415 - as above
 
@@ -100,7 +100,8 @@ def exclusive(path: Path, command: str, *, wait_s: float = LOCK_WAIT_S) -> Itera
             hint="check its permissions and those of its directory",
         ) from error
     try:
-        write_atomic(holder, json.dumps({"pid": os.getpid(), "command": command}))
+        with contextlib.suppress(LlmstackError):  # on a full disk, `stop` is to work all the same
+            write_atomic(holder, json.dumps({"pid": os.getpid(), "command": command}))
         yield
     finally:
         with contextlib.suppress(OSError):

@@ -107,3 +107,15 @@ def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
         exclusive(Path(tmp_path / "file" / "lock"), "start"),
     ):
         pass
+
+
+def test_the_lock_is_held_also_where_its_holder_cannot_be_noted(tmp_path: Path) -> None:
+    """As on a full disk, where `stop` is what helps."""
+    lock = tmp_path / "lock"
+    (tmp_path / "lock.holder").mkdir()
+    with (
+        exclusive(lock, "stop"),
+        pytest.raises(LlmstackError, match="its name could not be read"),
+        exclusive(lock, "start", wait_s=0),
+    ):
+        pass

@@ -26,13 +26,28 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def api_key(env: Mapping[str, str], name: str) -> str:
+    """Return the key that clients of a router send; empty where none is set.
+
+    Raises:
+        LlmstackError: it cannot be sent in a header.
+    """
+    key = env.get(name, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise LlmstackError(
+            f"${name}: expected a key of printable ASCII characters",
+            hint="a line break or a letter with an accent cannot be sent in a header: export another key",
+        )
+    return key
+
+
 def router_key(host: str, settings: Settings, env: Mapping[str, str]) -> str:
     """Return the key that a router at this address wants from its clients; empty for none.
 
     Raises:
         LlmstackError: it would be open to the network.
     """
-    key = env.get(settings.api_key_env, "").strip()
+    key = api_key(env, settings.api_key_env)
     if not key and not is_loopback(host):
         raise LlmstackError(
             f"host {host} is reachable from the network, and ${settings.api_key_env} is not set",

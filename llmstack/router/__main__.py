@@ -43,11 +43,11 @@ def main() -> None:
     env = dict(os.environ)
     project = Project.at(options.work_dir, env)
     _allow_open_files()
-    _log_to(project, env, foreground=options.foreground)
     if options.foreground:
         # Started with a pipe as stdin: ends with the command that holds its other end.
         on_parent_gone(lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
+        _log_to(project, env, foreground=options.foreground)
         _serve(options, project, env)
     except LlmstackError as error:
         sys.exit(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
@@ -77,16 +77,26 @@ def _options() -> argparse.Namespace:
 
 
 def _log_to(project: Project, env: Mapping[str, str], *, foreground: bool) -> None:
-    level = env.get("LOG_LEVEL") or "INFO"
+    level = _level(env)
     handlers: list[logging.Handler] = [rotating_log(project.log("router"))]
     if foreground:
         handlers.append(logging.StreamHandler())
     for handler in handlers:
         handler.setFormatter(_Lines())
-    logging.basicConfig(level=int(level) if level.isdigit() else level.upper(), handlers=handlers)
+    logging.basicConfig(level=level, handlers=handlers)
     # What no line shows is not looked for (Logging HOWTO, Optimization): the caller alone takes 2 us.
     logging._srcfile = None  # noqa: SLF001 - documented there
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
+def _level(env: Mapping[str, str]) -> int:
+    named = env.get("LOG_LEVEL") or "INFO"
+    level = int(named) if named.isdecimal() else logging.getLevelNamesMapping().get(named.upper())
+    if level is None:
+        raise LlmstackError(
+            f"LOG_LEVEL: expected `debug`, `info`, `warning`, `error` or a number, got `{named}`"
+        )
+    return level
 
 
 class _Lines(logging.Formatter):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmstack import providers, trust
 from llmstack.config import load
+from llmstack.config.network import api_key
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO
 from llmstack.providers.calling import Model
@@ -15,7 +16,6 @@ from llmstack.providers.resolve import Endpoint
 from llmstack.providers.retries import Retries
 from llmstack.stack.project import router_address, running_router
 from llmstack.stack.remote import KEY, remote_url
-from llmstack.stack.router_client import api_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

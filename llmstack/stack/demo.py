@@ -16,13 +16,14 @@ import httpx
 from llmstack import trust
 from llmstack.config import parse, profile_text
 from llmstack.config.edit import with_value
+from llmstack.config.network import api_key
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
 from llmstack.paths import Project
 from llmstack.stack.demo_models import build_demo_models, demo_models_of
 from llmstack.stack.demo_requests import demo_requests
 from llmstack.stack.install import InstallOptions, install
-from llmstack.stack.router_client import RouterClient, api_key
+from llmstack.stack.router_client import RouterClient
 from llmstack.stack.start import StartOptions, up
 from llmstack.stack.stop import down
 

@@ -105,9 +105,12 @@ def install(
     text, config = _models_ini(project, user, env, options, chosen=chosen, hosted=hosted)
     if channel == NEXT:
         queued_tiers(config)
+    built = build_demo_models(
+        demo_models_of(config, user.demo_models)
+    )  # first: with no room for them, nothing is written
     with exclusive(project.lock, "install"):
         written, kept = _write(project, user, channel, text, config)
-    written += build_demo_models(demo_models_of(config, user.demo_models))
+    written += built
     trust.grant(project, user.trusted_projects)
     running_config = config.on(channel.runs)
     return Installed(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from llmstack.channel import CURRENT, read_marker
 from llmstack.config import load
+from llmstack.config.network import api_key
 from llmstack.errors import LlmstackError
 from llmstack.process.identity import running
-from llmstack.stack.router_client import RouterClient, api_key
+from llmstack.stack.router_client import RouterClient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -30,7 +30,7 @@ def restart(
     config, _, _ = checked(project, env, store, options)
     running = running_router(project)
     if running is None or running.port != (options.port or config.settings.router_port):
-        refuse_taken_port(config, env, options)
+        refuse_taken_port(project, config, env, options)
     if running is not None:
         tell("stopping")
     down(project)

@@ -6,13 +6,10 @@ With http.client: importing a larger HTTP library would be a quarter of what `st
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from llmstack.errors import LlmstackError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 TIMEOUT_S = 5.0
 OK, UNAUTHORIZED = 200, 401
@@ -91,8 +88,3 @@ def _as_error(url: str, status: int, body: str) -> LlmstackError:
         return LlmstackError(f"{url} answered {status}: expected an llmstack router there")
     hint = "export the router's key in this terminal too" if status == UNAUTHORIZED else None
     return LlmstackError(message, hint=hint)
-
-
-def api_key(env: Mapping[str, str], name: str) -> str:
-    """Return the key that clients of the router send; empty where none is set."""
-    return env.get(name, "").strip()

@@ -14,12 +14,12 @@ from llmstack.clients.claude import Claude
 from llmstack.clients.codex import Codex
 from llmstack.clients.opencode import Opencode
 from llmstack.config.model import Role
+from llmstack.config.network import api_key
 from llmstack.errors import UsageError
 from llmstack.generators.opencode import AUTO, auto_limits, small_model
 from llmstack.stack.install import render_opencode, render_remote
 from llmstack.stack.project import active_channel, local_config, router_address, running_router
 from llmstack.stack.remote import fetch, remote_url
-from llmstack.stack.router_client import api_key
 from llmstack.stack.start import StartOptions, up
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from llmstack import trust
 from llmstack.channel import CURRENT, NEXT, Channel, read_marker, write_marker
-from llmstack.config.network import router_key
+from llmstack.config.network import api_key, router_key
 from llmstack.errors import LlmstackError
 from llmstack.files import exclusive
 from llmstack.process.daemon import spawn_daemon
@@ -27,7 +27,7 @@ from llmstack.stack.project import (
     router_address,
     running_router,
 )
-from llmstack.stack.router_client import RouterClient, api_key
+from llmstack.stack.router_client import RouterClient
 from llmstack.stack.stop import STOP_GRACE_S, stop_leftovers, take_down
 from llmstack.swapper.survey import survey
 
@@ -205,14 +205,16 @@ def prepare(
     Raises:
         LlmstackError: somebody else has the port.
     """
-    address = refuse_taken_port(config, env, options)
+    address = refuse_taken_port(project, config, env, options)
     stop_leftovers(project)
     write_litellm(project, store, local_config(project))
     write_llama_swap(project, config, found, env, router_port=address.port)
     return address
 
 
-def refuse_taken_port(config: StackConfig, env: Mapping[str, str], options: StartOptions) -> Address:
+def refuse_taken_port(
+    project: Project, config: StackConfig, env: Mapping[str, str], options: StartOptions
+) -> Address:
     """Return where a new router is to listen.
 
     Raises:
@@ -222,14 +224,19 @@ def refuse_taken_port(config: StackConfig, env: Mapping[str, str], options: Star
     if is_free(address.host, address.port):
         return address
     client = RouterClient(address.url, api_key(env, config.settings.api_key_env))
+    who = owner(address.port)
     try:
         status = client.status()
     except LlmstackError:
-        who = owner(address.port)
         raise LlmstackError(
             f"port {address.port} is taken{f' by {who}' if who else ''}",
             hint="stop that program, or set another `router_port` in models.ini",
         ) from None
+    if status["work_dir"] == str(project.work_dir):
+        raise LlmstackError(
+            f"a router of this project is at {address.url} already, and its pid file is gone",
+            hint=f"end it yourself: {who or 'the process on that port'}",
+        )
     raise LlmstackError(
         f"the router at {address.url} belongs to {status['work_dir']}",
         hint="use it from here with `llmstack install --external`, stop it there,"

@@ -141,6 +141,33 @@ def test_a_stop_that_is_interrupted_can_be_asked_for_again(stack: CliProject) ->
     assert list(stack.state.glob("*.pid")) == []
 
 
+def test_a_router_whose_pid_file_is_gone_is_named(stack: CliProject) -> None:
+    pid_file = stack.state / "router.pid"
+    noted, pid = pid_file.read_text(), stack.pid()
+    pid_file.unlink()
+    refused = stack.run("start")
+    assert refused.code == 1
+    assert f"a router of this project is at {stack.url} already, and its pid file is gone\n" in refused.err
+    assert f"(pid {pid})" in refused.err or sys.platform != "linux"
+    pid_file.write_text(noted)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("LOG_LEVEL", "banana", "the router ended: LOG_LEVEL: expected `debug`, `info`"),
+        ("LLMSTACK_API_KEY", "two\nlines", "$LLMSTACK_API_KEY: expected a key of printable ASCII"),
+    ],
+)
+def test_a_variable_that_is_nonsense_is_named(project: CliProject, name: str, value: str, said: str) -> None:
+    project.install()
+    project.env[name] = value
+    refused = project.run_process("start")
+    assert refused.code == 1
+    assert f"error: {said}" in refused.err
+    assert "Traceback" not in refused.err
+
+
 def test_stop_interrupts_a_slow_start(slow: CliProject) -> None:
     starting = slow.popen("start")
     wait_until((slow.state / "model-code-fast.pid").exists, timeout=20)
@@ -151,12 +178,13 @@ def test_stop_interrupts_a_slow_start(slow: CliProject) -> None:
     assert not slow.processes()
 
 
-def test_ctrl_c_during_a_slow_start_leaves_nothing(slow: CliProject) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_ends_a_slow_start_leaves_nothing(slow: CliProject, number: int, code: int) -> None:
     starting = slow.popen("start")
     wait_until((slow.state / "model-code-fast.pid").exists, timeout=20)
-    starting.send_signal(signal.SIGINT)
+    starting.send_signal(number)
     starting.communicate(timeout=20)
-    assert starting.returncode == 130
+    assert starting.returncode == code
     assert not slow.processes()
     assert not (slow.state / "router.pid").exists()
 
