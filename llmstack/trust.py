@@ -117,14 +117,21 @@ def grant(project: Place, store: Path, *, seen: Mapping[str, str] | None = None)
         )
     path = resolved(project.work_dir)
     for name in (path, *files):
-        if not name.isascii() and any("\ud800" <= char <= "\udfff" for char in name):
-            raise LlmstackError(
-                f"cannot remember a name that is not UTF-8: {printable(name)}", hint="rename it"
-            )
+        refuse_undecodable(name)
     now = dt.datetime.now(tz=dt.UTC).replace(microsecond=0)
     record = Record(path, _owner(project.work_dir / STATE_DIR), now, files)
     with exclusive(_lock(store), "trust"):
         _write_store(store, [*(old for old in read_store(store) if old.path != path), record])
+
+
+def refuse_undecodable(name: str) -> None:
+    """Refuse a path that cannot be written into a file.
+
+    Raises:
+        LlmstackError: it is not UTF-8.
+    """
+    if not name.isascii() and any("\ud800" <= char <= "\udfff" for char in name):
+        raise LlmstackError(f"cannot remember a name that is not UTF-8: {printable(name)}", hint="rename it")
 
 
 def revoke(work_dir: Path, store: Path) -> bool:

@@ -80,7 +80,9 @@ def install(
     options = InstallOptions(channel=channel, profile=profile, hosted=hosted, trust=trust)
 
     def consent(shown: list[str]) -> bool:
-        console.say(f"{project.state} has files that llmstack did not write here. They would use:")
+        console.say(
+            f"{escape(str(project.state))} has files that llmstack did not write here. They would use:"
+        )
         for line in shown or ["nothing that runs a program or redirects traffic"]:
             console.say(f"  {escape(line)}")
         return console.confirm("Trust them?")

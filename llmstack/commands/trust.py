@@ -28,6 +28,8 @@ def trust(
 
     Example: llmstack trust --list
     """
+    from rich.markup import escape
+
     from llmstack import trust as trusted
     from llmstack.paths import Project
 
@@ -39,7 +41,9 @@ def trust(
     project = Project.at(path.expanduser(), app.env) if path is not None else app.project()
     if revoke:
         known = trusted.revoke(project.work_dir, store)
-        console.say(f"{project.work_dir} is {'not trusted any more' if known else 'was not trusted'}")
+        console.say(
+            f"{escape(str(project.work_dir))} {'is not trusted any more' if known else 'was not trusted'}"
+        )
         return
     _grant(console, project, store, yes=yes)
 

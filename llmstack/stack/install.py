@@ -92,6 +92,7 @@ def install(
     Raises:
         LlmstackError: models.ini is wrong, nothing was written then; or trust was refused.
     """
+    trust.refuse_undecodable(str(project.work_dir))
     if project.state.is_symlink() or project.state.exists():
         trust.refuse_unsafe_dir(project)
     pinned = read_marker(project.default_channel)

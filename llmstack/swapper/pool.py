@@ -71,7 +71,7 @@ class Pool:
         if self._closing:
             raise SwapError("the router is stopping", retry_after=5)
         if tier not in self._target.plan.needs:
-            raise SwapError(f"{tier} is none of the tiers that this pool serves")
+            raise SwapError(f"{tier} has no model to load: it is served elsewhere")
         granted = self._at_once(tier, session)
         if granted is None:
             granted = await self._granted(Request(tier, self._clock(), session))

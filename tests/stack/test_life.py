@@ -168,6 +168,35 @@ def test_a_variable_that_is_nonsense_is_named(project: CliProject, name: str, va
     assert "Traceback" not in refused.err
 
 
+def test_an_install_without_room_for_its_models_writes_nothing(project: CliProject) -> None:
+    (project.directory.parent / "full").write_text("")
+    project.env["XDG_DATA_HOME"] = str(project.directory.parent / "full")
+    refused = project.run_process("install", "--profile", "demo")
+    assert (refused.code, refused.err.split(":")[0]) == (1, "error")
+    assert not (project.state / "models.ini").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_directory_whose_name_is_not_text_is_no_project(tmp_path: Path) -> None:
+    odd = CliProject(tmp_path / "\udcff")
+    odd.directory.mkdir()
+    refused = odd.run("install", "--profile", "demo")
+    assert refused.err == (
+        f"error: cannot remember a name that is not UTF-8: {tmp_path}/\\udcff\nhint: rename it\n"
+    )
+    assert list(odd.directory.iterdir()) == []
+
+
+def test_a_directory_whose_name_looks_like_markup(tmp_path: Path) -> None:
+    odd = CliProject(tmp_path / "[bold] x[" / "b]")
+    odd.write()
+    asked = odd.run("install")
+    assert (asked.code, f"{odd.state} has files" in asked.err) == (1, True)
+    assert odd.run("trust", "--yes").check().err.endswith(f"{odd.directory} is trusted\n")
+    assert odd.run("trust", "--revoke").check().err == f"{odd.directory} is not trusted any more\n"
+    assert odd.run("trust", "--revoke").check().err == f"{odd.directory} was not trusted\n"
+
+
 def test_stop_interrupts_a_slow_start(slow: CliProject) -> None:
     starting = slow.popen("start")
     wait_until((slow.state / "model-code-fast.pid").exists, timeout=20)
