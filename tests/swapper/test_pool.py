@@ -135,7 +135,7 @@ async def test_waiting_is_bounded() -> None:
 
 async def test_a_tier_that_nobody_knows() -> None:
     async with pool_of(Servers()) as pool:
-        with pytest.raises(SwapError, match="x is none of the tiers"):
+        with pytest.raises(SwapError, match="x has no model to load: it is served elsewhere"):
             await pool.acquire("x")
         assert await pool.unload("x") is False
 
