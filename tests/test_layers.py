@@ -24,7 +24,6 @@ ROOMS = [
     {"backends"},
     {"generators", "router", "clients"},
     {"stack"},
-    {"report_downloads"},
     {"report", "context"},
     {"commands"},
     {"cli"},

@@ -32,8 +32,9 @@ def cache(
 
     Example: llmstack cache clear
     """
-    from llmstack import report
     from llmstack.config import load
+    from llmstack.report.figures import size
+    from llmstack.report.status import prompt_caches
     from llmstack.stack.prompt_caches import clear, kept
 
     app: App = ctx.obj
@@ -43,11 +44,11 @@ def cache(
         if as_json:
             app.console.json({"freed_bytes": freed})
         else:
-            app.console.say(f"freed {report.size(freed)}" if freed else "nothing was saved")
+            app.console.say(f"freed {size(freed)}" if freed else "nothing was saved")
         return
     project = app.find_project()
     found = kept(root, load(project.models_ini) if project and project.models_ini.exists() else None)
     if as_json:
         app.console.json(found)
     else:
-        report.prompt_caches(app.console, found)
+        prompt_caches(app.console, found)

@@ -25,7 +25,7 @@ def check(
 
     Example: llmstack check --json
     """
-    from llmstack import report
+    from llmstack.report import check as report
     from llmstack.stack.check import check as check_stack
     from llmstack.stack.remote import remote_url
     from llmstack.stack.thin_client import check as check_client

@@ -26,7 +26,7 @@ def demo(
 
     Example: llmstack demo --keep
     """
-    from llmstack import report
+    from llmstack.report import demo as report
     from llmstack.stack.demo import demo as run_demo
 
     app: App = ctx.obj

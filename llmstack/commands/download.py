@@ -26,7 +26,7 @@ def download(
 
     Example: llmstack download code-fast --wait
     """
-    from llmstack import report_downloads as report
+    from llmstack.report import downloads as report
     from llmstack.stack import download as downloads
     from llmstack.stack.download_plan import LABELS, declared, plan
     from llmstack.stack.download_state import Place

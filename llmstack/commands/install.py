@@ -66,7 +66,7 @@ def install(
     """
     from rich.markup import escape
 
-    from llmstack import report
+    from llmstack.report import life as report
     from llmstack.stack.install import InstallOptions
     from llmstack.stack.install import install as install_project
 

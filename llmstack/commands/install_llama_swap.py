@@ -21,7 +21,7 @@ def install_llama_swap(
 
     Example: llmstack install-llama-swap --force
     """
-    from llmstack import report_downloads as report
+    from llmstack.report import downloads as report
     from llmstack.stack.llama_swap import install
 
     app: App = ctx.obj

@@ -18,7 +18,7 @@ def reload(ctx: typer.Context) -> None:
 
     Example: llmstack reload
     """
-    from llmstack import report
+    from llmstack.report import life as report
     from llmstack.stack.install import refetch
     from llmstack.stack.reload import reload as reload_stack
     from llmstack.stack.remote import remote_url

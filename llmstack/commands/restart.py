@@ -25,7 +25,7 @@ def restart(
 
     Example: llmstack restart --next
     """
-    from llmstack import report
+    from llmstack.report import life as report
     from llmstack.stack.remote import remote_url
     from llmstack.stack.restart import restart as restart_stack
     from llmstack.stack.start import StartOptions

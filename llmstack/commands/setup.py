@@ -25,7 +25,7 @@ def setup(
 
     Example: llmstack setup --skip-download
     """
-    from llmstack import report_downloads as report
+    from llmstack.report import downloads as report
     from llmstack.stack import setup as steps
 
     app: App = ctx.obj
@@ -46,7 +46,7 @@ def setup(
 
 
 def _models(app: App, *, skip: bool, wait: bool) -> Step:
-    from llmstack import report_downloads as report
+    from llmstack.report import downloads as report
     from llmstack.stack import setup as steps
 
     console, project = app.console, app.find_project()

@@ -34,7 +34,7 @@ def start(
 
     Example: llmstack start --detach
     """
-    from llmstack import report
+    from llmstack.report import life as report
     from llmstack.stack.remote import remote_url
     from llmstack.stack.start import StartOptions, up
     from llmstack.stack.thin_client import verify
@@ -62,7 +62,7 @@ def start(
 
 def _open_shell(app: App, project: Project) -> None:
     """End in a shell that is wired up, unless this one is."""
-    from llmstack import report
+    from llmstack.report import life as report
     from llmstack.stack.project import running_router
     from llmstack.stack.remote import remote_url
     from llmstack.stack.subshell import subshell, wired

@@ -25,7 +25,7 @@ def status(
 
     Example: llmstack status --json
     """
-    from llmstack import report
+    from llmstack.report import status as report
     from llmstack.stack.status import status as stack_status
 
     app: App = ctx.obj

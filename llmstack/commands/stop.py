@@ -22,7 +22,7 @@ def stop(
 
     Example: llmstack stop
     """
-    from llmstack import report
+    from llmstack.report import life as report
     from llmstack.stack.remote import remote_url
     from llmstack.stack.stop import down
 
