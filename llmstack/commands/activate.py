@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def activate(
     ctx: typer.Context,
-    shell: Annotated[str, typer.Argument(help="zsh, bash, fish or powershell.", show_default=False)],
+    shell: Annotated[
+        str, typer.Argument(metavar="SHELL", help="zsh, bash, fish or powershell.", show_default=False)
+    ],
     remove: Annotated[bool, typer.Option("--remove", help="Remove the hook from this account.")] = False,
 ) -> None:
     """Write the shell hook, and print its line.

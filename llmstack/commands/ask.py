@@ -16,13 +16,22 @@ if TYPE_CHECKING:
 def ask(
     ctx: typer.Context,
     prompt: Annotated[
-        str | None, typer.Argument(help="What to ask; standard input without, or where it is -.")
+        str | None,
+        typer.Argument(metavar="PROMPT", help="What to ask; standard input without, or where it is -."),
     ] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="A tier, or <provider>/<id>.")] = "auto",
-    system: Annotated[str | None, typer.Option("--system", "-s", help="The system prompt.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of the answer.")] = 4096,
-    temperature: Annotated[float | None, typer.Option(min=0, help="The model's own without.")] = None,
-    effort: Annotated[str | None, typer.Option(help="How hard to think: low, medium, high.")] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="MODEL", help="A tier, or <provider>/<id>.")
+    ] = "auto",
+    system: Annotated[
+        str | None, typer.Option("--system", "-s", metavar="TEXT", help="The system prompt.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, metavar="TOKENS", help="Of the answer.")] = 4096,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, metavar="NUMBER", help="The model's own without.")
+    ] = None,
+    effort: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="How hard to think: low, medium, high.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send one prompt to a tier or a provider's model.

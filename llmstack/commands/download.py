@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def download(
     ctx: typer.Context,
     tiers: Annotated[
-        list[str] | None, typer.Argument(help="Tiers or aliases; all without any.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="TIER", help="Tiers or aliases; all without any.", show_default=False),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Stay, and show the progress.")] = False,
     current: Annotated[bool, typer.Option("--current", help="Only what runs now.")] = False,

@@ -11,7 +11,9 @@ from llmstack.errors import UsageError
 
 def help_(
     ctx: typer.Context,
-    command: Annotated[str | None, typer.Argument(help="A command.", show_default=False)] = None,
+    command: Annotated[
+        str | None, typer.Argument(metavar="COMMAND", help="A command.", show_default=False)
+    ] = None,
 ) -> None:
     """Show help for a command, or for all.
 

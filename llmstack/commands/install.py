@@ -51,6 +51,7 @@ def install(
     url: Annotated[
         str | None,
         typer.Argument(
+            metavar="URL",
             help="With --external: the router; else $LLMSTACK_REMOTE_URL, else http://127.0.0.1:10101.",
             show_default=False,
         ),

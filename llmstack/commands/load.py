@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 def load(
-    ctx: typer.Context, tier: Annotated[str, typer.Argument(help="Tier or alias.", show_default=False)]
+    ctx: typer.Context,
+    tier: Annotated[str, typer.Argument(metavar="TIER", help="Tier or alias.", show_default=False)],
 ) -> None:
     """Make a tier resident now.
 

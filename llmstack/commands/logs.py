@@ -13,10 +13,15 @@ if TYPE_CHECKING:
 def logs(
     ctx: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(help="router, or a tier; the list of logs without it.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="router, or a tier; the list of logs without it.", show_default=False
+        ),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 50,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=1, metavar="N", help="How many of the last lines.")
+    ] = 50,
 ) -> None:
     """Show the log of the router or of a tier.
 

@@ -14,7 +14,7 @@ def promote(
     ctx: typer.Context,
     tiers: Annotated[
         list[str] | None,
-        typer.Argument(help="Tiers or aliases; all queued ones without.", show_default=False),
+        typer.Argument(metavar="TIER", help="Tiers or aliases; all queued ones without.", show_default=False),
     ] = None,
 ) -> None:
     """Make queued upgrades permanent.

@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 
 def route(
     ctx: typer.Context,
-    text: Annotated[str | None, typer.Argument(help="What a user would write.", show_default=False)] = None,
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="What a user would write.", show_default=False)
+    ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help="The JSON body of a request; - for stdin.")
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", help="The JSON body of a request; - for stdin."),
     ] = None,
     session: Annotated[
-        str, typer.Option("--session", help="The conversation, as the client's x-session-id names it.")
+        str,
+        typer.Option(
+            "--session", metavar="NAME", help="The conversation, as the client's x-session-id names it."
+        ),
     ] = "",
     explain: Annotated[bool, typer.Option("--explain", help="Show every rule that was tried.")] = False,
     as_json: JsonOption = False,

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 def run(
     ctx: typer.Context,
     client: Annotated[
-        str, typer.Argument(help="The coding agent: opencode, claude or codex.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="CLIENT",
+            help="The coding agent: opencode, claude or codex.",
+            show_default=False,
+        ),
     ],
     allow_plugins: Annotated[
         bool,

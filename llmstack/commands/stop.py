@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 def stop(
     ctx: typer.Context,
     timeout: Annotated[
-        float, typer.Option(min=0, help="Seconds before the router is killed; it may be saving prompts.")
+        float,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Seconds before the router is killed; it may be saving prompts."
+        ),
     ] = 45.0,
 ) -> None:
     """Stop the router and models of this project.

@@ -20,7 +20,9 @@ def trust(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     revoke: Annotated[bool, typer.Option("--revoke", help="Trust this project no longer.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the trusted projects.")] = False,
-    path: Annotated[Path | None, typer.Argument(help="The project; the one here without it.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="PATH", help="The project; the one here without it.")
+    ] = None,
 ) -> None:
     """Trust this project to name programs to run.
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def unload(
     ctx: typer.Context,
     tier: Annotated[
-        str | None, typer.Argument(help="Tier or alias; every tier without it.", show_default=False)
+        str | None,
+        typer.Argument(metavar="TIER", help="Tier or alias; every tier without it.", show_default=False),
     ] = None,
 ) -> None:
     """Give a tier's memory back.

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 def use(
     ctx: typer.Context,
-    tier: Annotated[str, typer.Argument(help="A tier or an alias.")],
-    model: Annotated[str, typer.Argument(help="<provider>/<id>")],
+    tier: Annotated[str, typer.Argument(metavar="TIER", help="A tier or an alias.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="<provider>/<id>")],
     force: Annotated[bool, typer.Option("--force", help="Even where the model does not answer.")] = False,
 ) -> None:
     """Point a tier at another model.
