@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from llmstack.router.dialects.base import ParsedRequest
+from llmstack.router.dialects.conversation import ConversationReader
 from llmstack.router.dialects.openai import Openai
-from llmstack.router.dialects.reading import ABSENT, NULL, SYSTEM_ROLES, Transcript, decode
+from llmstack.router.dialects.reading import ABSENT, NULL, SYSTEM_ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from llmstack.router.dialects.reading import Transcript
 
 _FILES = frozenset(("input_audio", "file"))
 
@@ -45,12 +49,13 @@ class _Chat(msgspec.Struct):
 class OpenaiChat(Openai):
     """`/v1/chat/completions`."""
 
+    def __init__(self) -> None:
+        self._conversations = ConversationReader(_CHAT, attrgetter("messages"), _read)
+
     def parse(self, body: bytes) -> ParsedRequest:
         """Read messages, tools and limits."""
-        request = decode(body, _CHAT)
-        said = Transcript(unsaid=len(request.tools) + len(request.functions))
-        for message in request.messages:
-            _read(message, said)
+        request, said = self._conversations.read(body)
+        said.unsaid += len(request.tools) + len(request.functions)
         facts = said.facts(
             output_tokens=request.max_completion_tokens or request.max_tokens,
             tools=len(request.tools) > NULL or len(request.functions) > NULL,

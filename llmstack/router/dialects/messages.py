@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from llmstack.providers.translation.failures import failure
 from llmstack.router.dialects.base import FailureReport, ParsedRequest
-from llmstack.router.dialects.reading import NULL, SYSTEM_ROLES, Transcript, decode
+from llmstack.router.dialects.conversation import ConversationReader
+from llmstack.router.dialects.reading import NULL, SYSTEM_ROLES, decode
 from llmstack.router.dialects.stream import EndWatch, TrustingWatch, counted, usage_in
 
 if TYPE_CHECKING:
     from llmstack.router.dialects.base import Origin, StreamWatch, Usage
+    from llmstack.router.dialects.reading import Transcript
 
 _END = re.compile(rb'"type"\s*:\s*"(?:message_stop|error)"|[\r\n]data: ?(?:\{\s*"error"\s*:\s*\{|(\[DONE\]))')
 
@@ -87,14 +90,15 @@ class Messages:
 
     slots = False  # llama.cpp translates these and keeps only the members it knows
 
+    def __init__(self) -> None:
+        self._conversations = ConversationReader(_MESSAGES, attrgetter("messages"), _read)
+
     def parse(self, body: bytes) -> ParsedRequest:
         """Read system prompt, messages, tools and limits."""
-        request = decode(body, _MESSAGES)
-        said = Transcript(unsaid=len(request.tools))
+        request, said = self._conversations.read(body)
+        said.unsaid += len(request.tools)
         if request.system:
-            said.instructed(_text(request.system))
-        for message in request.messages:
-            _read(message, said)
+            said.headed(_text(request.system))
         facts = said.facts(output_tokens=request.max_tokens, tools=len(request.tools) > NULL)
         user = request.metadata.user_id if request.metadata else None
         return ParsedRequest(

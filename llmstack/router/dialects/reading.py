@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar
 
@@ -52,7 +52,8 @@ class Transcript:
         unsaid: characters that the model reads besides: tool schemas, arguments, reasoning.
         images: pictures among the messages.
         files: sounds and documents, which cost what a picture does.
-        words: of each turn of the human's, without harness text.
+        turns: of the human's.
+        first, last: words of the first and the last of them, without harness text.
         pending: the last message is the result of a tool.
     """
 
@@ -60,14 +61,25 @@ class Transcript:
     unsaid: int = 0
     images: int = 0
     files: int = 0
-    words: list[str] = field(default_factory=list)
+    turns: int = 0
+    first: str = ""
+    last: str = ""
     pending: bool = False
     _system: list[str] = field(default_factory=list)
 
-    def instructed(self, text: str) -> None:
-        """Add a system prompt, or a part of it."""
+    def copy(self) -> Transcript:
+        """Return what can be added to without a change of this one."""
+        return replace(self, _system=self._system.copy())
+
+    def headed(self, text: str) -> None:
+        """Put a system prompt before all messages."""
         self.characters += len(text)
-        if not self.words:
+        self._system.insert(0, text)
+
+    def instructed(self, text: str) -> None:
+        """Add a message of the system's."""
+        self.characters += len(text)
+        if not self.turns:
             self._system.append(text)
 
     def heard(self, text: str, *, images: int = 0, files: int = 0) -> None:
@@ -77,7 +89,10 @@ class Transcript:
         self.files += files
         words = without_harness(text)
         if words or images or files:
-            self.words.append(words)
+            if not self.turns:
+                self.first = words
+            self.last = words
+            self.turns += 1
             self.pending = False
 
     def answered(self, text: str) -> None:
@@ -97,9 +112,9 @@ class Transcript:
         return RequestFacts(
             conversation_tokens=tokens(self.characters),
             context_tokens=tokens(self.characters + self.unsaid) + seen,
-            user_turns=len(self.words),
+            user_turns=self.turns,
             tool_result_pending=self.pending,
-            last_words=self.words[-1] if self.words else "",
+            last_words=self.last,
             output_tokens=max(0, output_tokens or 0),
             images=self.images > 0,
             tools=tools,
@@ -108,11 +123,10 @@ class Transcript:
     @property
     def opening(self) -> str:
         """Digest of what stays while the conversation grows; empty where there is nothing of it."""
-        words = self.words[0] if self.words else ""
         system = _lasting("\n".join(self._system)[:_OPENING_CHARACTERS])
-        if not (words or system):
+        if not (self.first or system):
             return ""
-        text = f"{system}\0{words}".encode(errors="surrogatepass")
+        text = f"{system}\0{self.first}".encode(errors="surrogatepass")
         return blake2b(text, digest_size=16).hexdigest()
 
 

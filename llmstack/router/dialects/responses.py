@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from llmstack.router.dialects.base import ParsedRequest
+from llmstack.router.dialects.conversation import ConversationReader
 from llmstack.router.dialects.openai import Openai, error_object
-from llmstack.router.dialects.reading import ABSENT, NULL, SYSTEM_ROLES, Transcript, decode
+from llmstack.router.dialects.reading import ABSENT, NULL, SYSTEM_ROLES, decode
 from llmstack.router.dialects.stream import EndWatch
 
 if TYPE_CHECKING:
     from llmstack.router.dialects.base import FailureReport, StreamWatch
+    from llmstack.router.dialects.reading import Transcript
 
 _END = re.compile(
     rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"'
     rb'|[\r\n]data: ?(?:\{\s*"error"\s*:\s*[^\sn]|(\[DONE\]))'
 )
 _HINTS = (b"response.completed", b"response.incomplete", b"response.failed", b'"error"', b"[DONE]")
+_BEGINS = (b'{"type":"message"', b'{"type":"function_call', b'{"type":"reasoning"', b'{"role"')
 _FILES = frozenset(("input_audio", "input_file"))
 
 
@@ -59,16 +62,17 @@ class _Response(msgspec.Struct):
 class Responses(Openai):
     """`/v1/responses`."""
 
+    def __init__(self) -> None:
+        self._conversations = ConversationReader(_RESPONSE, _items, _read, "input", _BEGINS)
+
     def parse(self, body: bytes) -> ParsedRequest:
         """Read instructions, input items, tools and limits."""
-        request = decode(body, _RESPONSE)
-        said = Transcript(unsaid=len(request.tools))
+        request, said = self._conversations.read(body)
+        said.unsaid += len(request.tools)
         if request.instructions:
-            said.instructed(request.instructions)
+            said.headed(request.instructions)
         if isinstance(request.input, str):
             said.heard(request.input)
-        for item in request.input if isinstance(request.input, list) else ():
-            _read(item, said)
         facts = said.facts(output_tokens=request.max_output_tokens, tools=len(request.tools) > NULL)
         return ParsedRequest(
             request.model,
@@ -99,6 +103,10 @@ def _session(request: _Response) -> str | None:
     conversation = request.conversation
     named = conversation.id if isinstance(conversation, _Conversation) else conversation
     return request.prompt_cache_key or named or None
+
+
+def _items(request: _Response) -> list[_Item]:
+    return request.input if isinstance(request.input, list) else []
 
 
 def _read(item: _Item, said: Transcript) -> None:
