@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
 FIRST_BYTES = 256 * 1024  # memory taken before a byte of it has come; then at most as much again as has come
 
@@ -24,12 +25,12 @@ class Incoming:
     """
 
     __slots__ = (
-        "_filled",
         "_length",
         "_limit",
         "_parts",
-        "_view",
+        "_room",
         "_waiter",
+        "_whole",
         "broken",
         "complete",
         "received",
@@ -38,9 +39,9 @@ class Incoming:
     def __init__(self, length: int | None, limit: int) -> None:
         self._length = length
         self._limit = limit
-        self._parts: list[bytes | bytearray] = []
-        self._view: memoryview | None = None
-        self._filled = 0
+        self._parts: list[bytes] = []
+        self._whole: io.BytesIO | None = None  # gives out what was read to it without a copy
+        self._room: memoryview | None = None  # the last that was given out
         self._waiter: asyncio.Future[None] | None = None
         self.received = 0
         self.complete = False
@@ -69,19 +70,24 @@ class Incoming:
         """Return where the next bytes can be read to directly; None where its length is not known."""
         if self._length is None or self.complete or self.broken or self.too_large:
             return None
-        if self._view is None:
-            size = min(self._length - self.received, max(FIRST_BYTES, self.received))
-            segment = bytearray(size)
-            self._parts.append(segment)
-            self._view, self._filled = memoryview(segment), 0
-        return self._view[self._filled :]
+        if self._room is not None:
+            self._room.release()  # whoever read to it may still have it, and what is lent cannot grow
+        self._room = self._whole_with_room(self._length).getbuffer()[self.received :]
+        return self._room
+
+    def _whole_with_room(self, length: int) -> io.BytesIO:
+        if self._whole is None:
+            self._whole = io.BytesIO(b"".join(self._parts))
+            self._parts.clear()
+            self._whole.seek(0, io.SEEK_END)
+        if self._whole.tell() == self.received:
+            self._whole.seek(min(length, self.received + max(FIRST_BYTES, self.received)) - 1)
+            self._whole.write(b"\0")
+        return self._whole
 
     def fill(self, count: int) -> None:
         """Note that so many bytes were read to where `room` said."""
         self.received += count
-        self._filled += count
-        if self._view is not None and self._filled == len(self._view):
-            self._view = None
         if self.received == self._length:
             self.finish()
 
@@ -95,7 +101,7 @@ class Incoming:
         if not self.complete:
             self.broken = True
             self._parts.clear()
-            self._view = None
+            self._whole = self._room = None
             self._wake()
 
     def _wake(self) -> None:
@@ -116,5 +122,10 @@ class Incoming:
             raise BodyTooLargeError
         if self.broken:
             raise ClientGoneError
+        if self._whole is not None:
+            if self._room is not None:
+                self._room.release()
+            whole, self._whole = self._whole, None
+            return whole.getvalue()
         parts, self._parts = self._parts, []
-        return parts[0] if len(parts) == 1 and isinstance(parts[0], bytes) else b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
