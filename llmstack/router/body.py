@@ -11,6 +11,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+Parts = tuple[bytes | memoryview, ...]  # of a body, in their order
+
 # A `model` with nothing but plain members before it, where most clients put it.
 _LEADING = re.compile(
     rb"""\s*\{\s*(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[\w.+-]+)\s*,\s*)*?"model"\s*:\s*("[^"\\]*")"""
@@ -26,7 +28,7 @@ _STRING = msgspec.json.Decoder(str)
 _VALUE = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
-def with_model(body: bytes, current: str | None, model: str, slot: int | None = None) -> bytes:
+def renamed(body: bytes, current: str | None, model: str, slot: int | None = None) -> Parts:
     """Return a JSON object with its top-level `model` set to another name, added where it is absent.
 
     Every other byte stays as it is. Of a `model` that is there twice with different values, both are set.
@@ -37,6 +39,9 @@ def with_model(body: bytes, current: str | None, model: str, slot: int | None = 
         model: the new value.
         slot: an `id_slot` to add, which names a slot of llama.cpp's server; the object has none.
 
+    Returns:
+        It in parts: what follows a `model` at the beginning, where most clients have it, is not copied.
+
     Raises:
         RecursionError: the body is nested too deeply.
     """
@@ -46,11 +51,10 @@ def with_model(body: bytes, current: str | None, model: str, slot: int | None = 
         start, end = found.span(1)
         first = body.index(b"{") + 1
         added = b"" if slot is None else b'"id_slot":%d,' % slot
-        # A view: a body may be large, and is copied once.
-        return b"".join((body[:first], added, body[first:start], value, memoryview(body)[end:]))
+        return b"".join((body[:first], added, body[first:start], value)), memoryview(body)[end:]
     if current != model:
         body = _with(body, "model", value)
-    return body if slot is None else _with_member(body, "id_slot", b"%d" % slot)
+    return (body if slot is None else _with_member(body, "id_slot", b"%d" % slot),)
 
 
 def with_slot(body: bytes, slot: int) -> bytes:

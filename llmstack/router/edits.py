@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.router.body import with_defaults, with_model, with_slot
+from llmstack.router.body import renamed, with_defaults, with_slot
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 
 if TYPE_CHECKING:
+    from llmstack.router.body import Parts
     from llmstack.router.call import Call
     from llmstack.swapper.base import Lease
 
@@ -21,6 +22,11 @@ _SAMPLED = {
 
 
 def body_for(call: Call, lease: Lease) -> bytes:
+    """Return `parts_for` in one piece."""
+    return b"".join(parts_for(call, lease))
+
+
+def parts_for(call: Call, lease: Lease) -> Parts:
     """Return the body with its `model` as the server calls it, and what models.ini adds to it.
 
     Every other byte stays as the client sent it.
@@ -29,7 +35,7 @@ def body_for(call: Call, lease: Lease) -> bytes:
         RequestFailedError: the body is nested too deeply to find it.
     """
     if not call.renames:
-        return call.body
+        return (call.body,)
     takes = _SAMPLED.get(call.target.partition("?")[0].removeprefix("/v1"), frozenset())
     values = {name: value for name, value in lease.defaults.values.items() if name in takes}
     try:
@@ -38,8 +44,8 @@ def body_for(call: Call, lease: Lease) -> bytes:
         if slot is not None and call.parsed.names_slot:
             body, slot = with_slot(body, slot), None
         if slot is None and call.parsed.model == lease.model:
-            return body
-        return with_model(body, call.parsed.model, lease.model, slot)
+            return (body,)
+        return renamed(body, call.parsed.model, lease.model, slot)
     except RecursionError as error:
         text = "the request: the body is nested too deeply"
         raise RequestFailedError(FailureReport(400, "invalid_request", text)) from error

@@ -17,7 +17,7 @@ from llmstack.providers.limits import Limits
 from llmstack.providers.resolve import ANTHROPIC_VERSION
 from llmstack.providers.translation import CannotTranslateError, target, translate
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
-from llmstack.router.edits import body_for
+from llmstack.router.edits import body_for, parts_for
 from llmstack.router.reply import EVENTS, JSON, Answered, Said
 from llmstack.swapper.base import NO_DEFAULTS
 from llmstack.upstream.client import UpstreamError
@@ -64,7 +64,7 @@ async def send(
     if isinstance(lease, McpLease):
         return await _to_tool(call, lease)
     sent = {**headers, **lease.headers}
-    return await upstream.send(method, f"{lease.url}{call.target}", sent, body_for(call, lease))
+    return await upstream.send(method, f"{lease.url}{call.target}", sent, *parts_for(call, lease))
 
 
 async def _to_server(

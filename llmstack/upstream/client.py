@@ -147,7 +147,9 @@ class Upstream:
         self._sweeping: asyncio.TimerHandle | None = None
         self._tls: ssl.SSLContext | None = None
 
-    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], *body: bytes | memoryview
+    ) -> Answer:
         """Send a request and wait for the status of the answer.
 
         llama.cpp advertises keep-alive and then closes the connection after every streamed response, and
@@ -158,23 +160,25 @@ class Upstream:
             UpstreamError: the server cannot be reached, or the connection broke.
         """
         origin, target = _split(url)
-        head = _head(method, target, origin, headers, body)
+        head = _head(method, target, origin, headers, sum(map(len, body)))
         connection = _take(self._idle.get(origin, []))
         if connection is not None:
             try:
-                return await self._answer(connection, head, body, method)
+                return await self._answer(connection, method, head, *body)
             except BrokenError as error:
                 if not error.silent:
                     raise UpstreamError(str(error)) from error
         connection = await self._connect(origin)
         try:
-            return await self._answer(connection, head, body, method)
+            return await self._answer(connection, method, head, *body)
         except BrokenError as error:
             raise UpstreamError(str(error)) from error
 
-    async def _answer(self, connection: ServerConnection, head: bytes, body: bytes, method: str) -> Answer:
+    async def _answer(
+        self, connection: ServerConnection, method: str, head: bytes, *body: bytes | memoryview
+    ) -> Answer:
         try:
-            await connection.answer(head, body, no_body=method == "HEAD")
+            await connection.answer(head, *body, no_body=method == "HEAD")
         except BaseException:
             connection.abort()
             raise
@@ -289,11 +293,11 @@ def _origin(scheme: str, authority: str) -> _Origin:
     return _Origin(secure, parts.hostname or "", parts.port or (443 if secure else 80), authority)
 
 
-def _head(method: str, target: str, origin: _Origin, headers: Mapping[str, str], body: bytes) -> bytes:
+def _head(method: str, target: str, origin: _Origin, headers: Mapping[str, str], size: int) -> bytes:
     lines = [f"{method} {target} HTTP/1.1", f"host: {origin.authority}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    if body or method in _BODY_EXPECTED:
-        lines.append(f"content-length: {len(body)}")
+    if size or method in _BODY_EXPECTED:
+        lines.append(f"content-length: {size}")
     text = "\r\n".join((*lines, "", ""))
     if text.count("\n") != len(lines) + 1:
         raise UpstreamError("a header of the request holds a line break")

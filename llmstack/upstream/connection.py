@@ -162,12 +162,12 @@ class ServerConnection(asyncio.BufferedProtocol):
         transport = self._transport
         return transport is not None and not transport.is_closing() and self._error is None and not self._busy
 
-    async def answer(self, head: bytes, body: bytes, *, no_body: bool) -> None:
+    async def answer(self, head: bytes, *body: bytes | memoryview, no_body: bool) -> None:
         """Send a request and wait for status and headers of its answer.
 
         Args:
             head: request line and headers.
-            body: of the request.
+            body: of the request, in parts.
             no_body: the answer to it has none whatever it says (HEAD).
 
         Raises:
@@ -179,8 +179,8 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._busy, self._no_body = True, no_body
         self._ready = self.complete = self._until_eof = self._keep = False
         self._head_bytes = 0
-        if body:
-            transport.writelines((head, body))
+        if any(body):
+            transport.writelines((head, *body))
         else:
             transport.write(head)
         while not self._ready:

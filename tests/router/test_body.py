@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmstack.router.body import with_defaults, with_model, with_slot
+from llmstack.router.body import renamed, with_defaults, with_slot
+
+
+def with_model(body: bytes, current: str | None, model: str, slot: int | None = None) -> bytes:
+    return b"".join(renamed(body, current, model, slot))
 
 
 @pytest.mark.parametrize(
