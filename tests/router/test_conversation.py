@@ -1,0 +1,199 @@
+"""What was read of a conversation is not read again, and nobody can tell but by the time it takes."""
+
+from __future__ import annotations
+
+import json
+import time
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmstack.router.dialects.base import BadRequestError
+from llmstack.router.dialects.chat import OpenaiChat
+from llmstack.router.dialects.conversation import KEPT_BYTES, LATEST, WORTH_BYTES
+from llmstack.router.dialects.messages import Messages
+from llmstack.router.dialects.responses import Responses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmstack.router.dialects.base import ParsedRequest
+
+    Api = type[OpenaiChat | Messages | Responses]
+
+LONG = "x = [1]  # \u00e9\n" * (WORTH_BYTES // 12)
+TEXTS = st.text(
+    st.sampled_from('ab "\\/\n\t\0\x7f<>{}[]:,\u00e9\u65e5\U0001f600'), max_size=12
+) | st.sampled_from(
+    ["ultra: go", "<system-reminder>x</system-reminder>", '{"role":"user"},', '},{"role":"user"', "2026\n"]
+)
+IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
+CALLS = [{"id": "1", "function": {"name": "f", "arguments": '[{"role":"user"}]'}}]
+
+
+def _said(role: str, *content: Any, **more: Any) -> dict[str, Any]:
+    return {"role": role, "content": content[0] if len(content) == 1 else list(content), **more}
+
+
+def _text(kind: str) -> st.SearchStrategy[dict[str, Any]]:
+    return TEXTS.map(lambda text: {"type": kind, "text": text})
+
+
+CHAT = st.one_of(
+    st.builds(_said, st.sampled_from(["user", "system", "assistant", "tool"]), TEXTS | st.none()),
+    st.builds(_said, st.just("user"), _text("text"), st.just(IMAGE)),
+    st.builds(_said, st.just("assistant"), TEXTS, tool_calls=st.just(CALLS)),
+)
+RESULT = st.builds(lambda text: {"type": "tool_result", "tool_use_id": "1", "content": text}, TEXTS)
+USE = {"type": "tool_use", "id": "1", "name": "f", "input": {"a": [{"role": "user"}, {"role": "user"}]}}
+MESSAGES = st.one_of(
+    st.builds(_said, st.sampled_from(["user", "assistant"]), TEXTS),
+    st.builds(_said, st.just("user"), RESULT, _text("text")),
+    st.builds(_said, st.just("assistant"), _text("text"), st.just(USE)),
+)
+ITEMS = st.one_of(
+    st.builds(_said, st.sampled_from(["user", "developer", "assistant"]), TEXTS),
+    st.builds(
+        lambda said: {"type": "message", **said}, st.builds(_said, st.just("user"), _text("a"), _text("b"))
+    ),
+    st.just({"type": "function_call", "name": "f", "arguments": "{}", "call_id": "1"}),
+    st.builds(lambda text: {"type": "function_call_output", "call_id": "1", "output": text}, TEXTS),
+    st.just({"type": "web_search_call", "status": "completed"}),
+)
+TOOLS = st.none() | st.just([{"type": "function", "examples": [{"role": "user"}, {"role": "user"}]}])
+
+
+def _tell(api: Api, body: bytes) -> Callable[[bytes], ParsedRequest]:
+    """Return what reads bodies, and has read this one."""
+    dialect = api()
+    dialect.parse(body)
+    return dialect.parse
+
+
+def _outcome(parse: Callable[[bytes], ParsedRequest], body: bytes) -> ParsedRequest | str:
+    try:
+        return parse(body)
+    except BadRequestError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    ("api", "member", "top", "said"),
+    [
+        (OpenaiChat, "messages", None, CHAT),
+        (Messages, "messages", "system", MESSAGES),
+        (Responses, "input", "instructions", ITEMS),
+    ],
+)
+@given(data=st.data())
+def test_every_turn_is_read_as_if_it_were_the_first(
+    api: Api, member: str, top: str | None, said: st.SearchStrategy[dict[str, Any]], data: st.DataObject
+) -> None:
+    messages = [
+        _said("user", data.draw(TEXTS)),
+        _said("assistant", LONG),
+        *data.draw(st.lists(said, max_size=6)),
+    ]
+    ascii_only = data.draw(st.booleans())
+    separators = data.draw(st.sampled_from([(",", ":"), (", ", ": ")]))
+    tools, system, first = data.draw(TOOLS), data.draw(TEXTS), data.draw(st.booleans())
+    parse = api().parse
+    for _ in range(3):
+        others = {"model": "auto", "tools": tools, **({top: system} if top else {})}
+        document = {**others, member: messages} if first else {member: messages, **others}
+        body = json.dumps(document, ensure_ascii=ascii_only, separators=separators).encode()
+        assert _outcome(parse, body) == _outcome(api().parse, body)
+        messages = [*messages, *data.draw(st.lists(said, max_size=3))]
+
+
+def _chat(*messages: dict[str, Any]) -> bytes:
+    return json.dumps({"model": "auto", "messages": messages, "stream": True}).encode()
+
+
+TURNS = [_said("user", f"{number} {LONG}") for number in range(LATEST + 2)]
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        _chat(*TURNS, _said("user", "ultra: x")),
+        _chat(*TURNS[:-1]),
+        _chat(*TURNS[:1]),
+        # changed before the latest, among them, and altogether
+        _chat(TURNS[1], *TURNS[1:]),
+        _chat(*TURNS[:-1], _said("user", "x")),
+        _chat(),
+        # of two members of one name the last counts
+        _chat(*TURNS)[:-1] + b',"messages":[{"role":"user","content":"x"}]}',
+        _chat(*TURNS)[:-1] + b',"messages":[],"model":"plan"}',
+        # what is wrong is said with its place in the whole body
+        _chat(*TURNS, {"role": 5}),
+        _chat(*TURNS)[:-20],
+        _chat(*TURNS) + b"x",
+        _chat(*TURNS).replace(b'"stream": true', b'"stream": 5'),
+        _chat(*TURNS[:-1], _said("user", "?")).replace(b"?", b"\xff"),
+        _chat(*TURNS[:-1], _said("user", "?")).replace(b'"?"', b'"\\ud800"'),
+        _chat(*TURNS[:-1], _said("user", "?")).replace(b'"?"', b"[" * 5000 + b"]" * 5000),
+    ],
+)
+def test_what_is_sent_next_may_be_anything(later: bytes) -> None:
+    parse = _tell(OpenaiChat, _chat(*TURNS))
+    assert _outcome(parse, later) == _outcome(OpenaiChat().parse, later)
+    assert parse(_chat(*TURNS)) == OpenaiChat().parse(_chat(*TURNS)), "and the first one may come again"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [b'{"x\\"messages":[', b'{"a":"\\"messages\\":[","messages":[', b'{"messages":[],"messages" : [ '],
+)
+def test_what_only_looks_like_messages_is_none(before: bytes) -> None:
+    body = (
+        before + b",".join(json.dumps(turn).encode() for turn in TURNS) + b'],"messages":[{"role":"user"}]}'
+    )
+    for sent in (body, body.replace(b',"messages":[{"role":"user"}]', b"")):
+        parse = OpenaiChat().parse
+        outcome = _outcome(OpenaiChat().parse, sent)
+        assert [_outcome(parse, sent), _outcome(parse, sent)] == [outcome, outcome]
+
+
+@pytest.mark.parametrize("count", range(LATEST + 3))
+def test_objects_with_a_role_inside_a_message_are_none(count: int) -> None:
+    use = {"type": "tool_use", "id": "1", "name": "f", "input": {"a": [{"role": "user"}] * count}}
+    body = _chat(*TURNS, _said("assistant", [use]), _said("user", "x"))
+    parse = Messages().parse
+    text = sum(len(turn["content"]) for turn in TURNS) + 1
+    expected = (text // 4, (text + len(json.dumps(use["input"]))) // 4)
+    for _ in range(2):
+        facts = parse(body).facts
+        assert (facts.conversation_tokens, facts.context_tokens) == expected
+
+
+@pytest.mark.parametrize("api", [OpenaiChat, Messages])
+def test_the_next_turn_takes_a_fraction_of_the_time(api: Api) -> None:
+    turns = [_said("user", "print(1)\n" * 100) for _ in range(1000)]
+    bodies = [_chat(*turns[: 980 + 2 * number]) for number in range(10)]
+
+    def seconds(parse: Callable[[bytes], ParsedRequest], body: bytes) -> float:
+        began = time.process_time()
+        parse(body)
+        return time.process_time() - began
+
+    parse = _tell(api, bodies[0])
+    assert (
+        min(seconds(parse, body) for body in bodies) < min(seconds(api().parse, body) for body in bodies) / 3
+    )
+
+
+def test_what_is_kept_is_bounded() -> None:
+    parse = OpenaiChat().parse
+    tracemalloc.start()
+    try:
+        for number in range(40):
+            parse(_chat(*(_said("user", f"{number} {LONG * 2}") for _ in range(LATEST + 2))))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert KEPT_BYTES / 2 < kept < KEPT_BYTES * 1.2
