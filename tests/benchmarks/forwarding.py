@@ -7,12 +7,16 @@ meets them all.
 CPU is the router process's own user and system time per request. Latencies are the client's, and include
 the load generator's own share of the machine: compare the columns of one run, not runs with each other.
 The last table does: the router's share of what each other proxy needs.
+
+Of the larger bodies there are two rows: sent again and again, as agents send a conversation with every turn,
+and `new`, each one another conversation.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import shutil
@@ -29,7 +33,8 @@ import psutil
 from llmstack.engine.tiny import write_echo
 
 UPSTREAM = Path(__file__).with_name("fixed_upstream.py")
-SIZES = {"2 KB": 2_000, "100 KB": 100_000, "1 MB": 1_000_000}
+SMALL = 2_000
+SIZES = {"2 KB": SMALL, "100 KB": 100_000, "1 MB": 1_000_000}
 CLIENTS, STREAMS = 8, 32
 TURNS = 5
 
@@ -84,21 +89,32 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, d
     await reader.readuntil(b"0\r\n\r\n")
 
 
-async def client(target: Target, data: bytes, count: int, times: list[float]) -> None:
+CONVERSATIONS = itertools.count(10_000)
+
+
+def another(data: bytes) -> bytes:
+    """The same request in another conversation."""
+    return data.replace(b'"hello"', b'"%d"' % next(CONVERSATIONS), 1)
+
+
+async def client(target: Target, data: bytes, count: int, times: list[float], *, new: bool = False) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port, limit=2**24)
     try:
         for _ in range(count):
+            sent = another(data) if new else data
             began = time.perf_counter()
-            await exchange(reader, writer, data)
+            await exchange(reader, writer, sent)
             times.append(time.perf_counter() - began)
     finally:
         writer.close()
 
 
-async def measure(target: Target, data: bytes, found: Measured, *, clients: int, each: int) -> None:
+async def measure(
+    target: Target, data: bytes, found: Measured, *, clients: int, each: int, new: bool
+) -> None:
     await client(target, data, 2, [])
     before = target.process.cpu_times() if target.process else None
-    await asyncio.gather(*(client(target, data, each, found.times) for _ in range(clients)))
+    await asyncio.gather(*(client(target, data, each, found.times, new=new) for _ in range(clients)))
     if target.process and before:
         after = target.process.cpu_times()
         found.cpu_s += after.user - before.user + after.system - before.system
@@ -147,24 +163,31 @@ def report(targets: list[Target], scale: float) -> None:
     print(f"{'':<22}" + f"{'CPU us':>12}{'p50 ms':>11}{'p99 ms':>11}" * len(targets))
     rows = {}
     for name, size in SIZES.items():
-        for clients in (1, CLIENTS):
+        for clients, new in ((1, False), (CLIENTS, False), *(((CLIENTS, True),) if size > SMALL else ())):
             each = max(3, int(scale * 6_000_000 / (size + 100_000)) // clients)
-            label = f"{name}, {clients} clients"
-            rows[label] = row(label, targets, size, clients=clients, each=each)
+            label = f"{name}, {clients} {'new' if new else 'clients'}"
+            rows[label] = row(label, targets, size, clients=clients, each=each, new=new)
     label = f"stream, {STREAMS} clients"
-    rows[label] = row(label, targets, 2_000, clients=STREAMS, each=max(1, int(scale)), stream=True)
+    rows[label] = row(label, targets, SMALL, clients=STREAMS, each=max(1, int(scale)), stream=True)
     shares(targets, rows)
 
 
 def row(
-    name: str, targets: list[Target], size: int, *, clients: int, each: int, stream: bool = False
+    name: str,
+    targets: list[Target],
+    size: int,
+    *,
+    clients: int,
+    each: int,
+    stream: bool = False,
+    new: bool = False,
 ) -> list[Measured]:
     """Measure every target in turns of `each` requests of each client."""
     found = [Measured() for _ in targets]
     for _ in range(TURNS):
         for target, measured in zip(targets, found, strict=True):
             data = request(target, size, stream=stream)
-            asyncio.run(measure(target, data, measured, clients=clients, each=each))
+            asyncio.run(measure(target, data, measured, clients=clients, each=each, new=new))
     cells = ""
     for target, measured in zip(targets, found, strict=True):
         cpu = f"{measured.cpu_us:.0f}" if target.process else "-"
