@@ -65,7 +65,7 @@ class ConversationReader(Generic[R, M]):
         self._begins = begins
         self._role = secrets.token_hex()  # no client can have a message of this role
         self._mark = b'{"role":"%b"},' % self._role.encode()
-        self._known: list[_Known] = []  # used last, last
+        self._known: list[_Known] = []  # the oldest first
 
     def read(self, body: bytes) -> tuple[R, Transcript]:
         """Return a request and the tally of its messages.
