@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from llmstack.upstream.client import Chunks
-    from llmstack.upstream.connection import Sink
+    from llmstack.upstream.connection import Relay, Sink
 
 _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
 _OVERLAP = 2  # bytes of one that may stand in the chunk before
@@ -35,9 +35,20 @@ class Events:
             pass
         return events
 
-    async def pass_on(self, sink: Sink) -> bool:
-        """Hand the rest to `sink` as it comes; return whether that was all, or it wants no more for now."""
-        return await self._chunks.pass_on(lambda chunk: not (events := self.feed(chunk)) or sink(events))
+    async def pass_on(self, sink: Sink, relay: Relay | None) -> bool:
+        """Hand the rest to `sink` as it comes; return whether that was all, or it wants no more for now.
+
+        Args:
+            sink: takes whole events.
+            relay: is asked first where what came is one chunk of HTTP.
+        """
+        return await self._chunks.pass_on(
+            lambda chunk: not (events := self.feed(chunk)) or sink(events), relay
+        )
+
+    def are_whole(self, chunk: bytes) -> bool:
+        """Whether the next chunk, in the framing of HTTP, holds nothing but whole events."""
+        return chunk.endswith(b"\n\n\r\n") and not self._held
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the events that are whole with these bytes."""

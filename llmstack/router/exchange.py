@@ -29,6 +29,9 @@ class Wire(Protocol):
     def send(self, *parts: bytes) -> None:
         """Write; nothing happens where the client has left."""
 
+    def relay(self, data: bytes) -> bool:
+        """Write in the middle of an answer; return False where the client does not read, or has left."""
+
     @property
     def congested(self) -> bool:
         """Whether the client does not read."""
@@ -172,6 +175,11 @@ class Exchange:
         if data and not self._silent and not self.ended:
             self._send(data)
         return not self._wire.congested
+
+    @property
+    def relay(self) -> Callable[[bytes], bool] | None:
+        """What sends a chunk in its framing, or returns False; None where the client knows no chunks."""
+        return self._wire.relay if self._chunked else None
 
     async def drained(self) -> None:
         """Wait while the client does not read."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llmstack.providers.translation import StreamTranslation, Translated
     from llmstack.router.call import Call
     from llmstack.upstream.client import Chunks
-    from llmstack.upstream.connection import Sink
+    from llmstack.upstream.connection import Relay, Sink
 
 FAILED = 400
 EVENTS, JSON = "text/event-stream", "application/json"
@@ -62,7 +62,7 @@ class Made:
         """Return the next part."""
         return await anext(self._parts)
 
-    async def pass_on(self, sink: Sink) -> bool:
+    async def pass_on(self, sink: Sink, relay: Relay | None = None) -> bool:  # noqa: ARG002 - no HTTP here
         """Hand the rest to `sink`."""
         async for part in self._parts:
             if not sink(part):

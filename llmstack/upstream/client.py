@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import sys
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,11 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from llmstack.upstream.connection import Sink
+    from llmstack.upstream.connection import Relay, Sink
 
 CONNECT_S = 10.0
 IDLE_S = 4.0  # llama.cpp closes a connection after 5 s idle
-READ_BYTES = 256 * 1024
 # Of what a server answered, these describe its connection to us, are set anew, or are not its business.
 _OWN_HEADERS = frozenset(
     (
@@ -96,8 +94,13 @@ class Chunks(Protocol):
     async def __anext__(self) -> bytes:
         """Return the next part; UpstreamError where it broke before its end."""
 
-    async def pass_on(self, sink: Sink) -> bool:
-        """Hand the rest to `sink` as it comes; return whether that was all, or it wants no more for now."""
+    async def pass_on(self, sink: Sink, relay: Relay | None = None) -> bool:
+        """Hand the rest to `sink` as it comes; return whether that was all, or it wants no more for now.
+
+        Args:
+            sink: takes what comes.
+            relay: is asked first where what came is one chunk of HTTP.
+        """
 
 
 class _Chunks:
@@ -120,9 +123,9 @@ class _Chunks:
             raise StopAsyncIteration
         return part
 
-    async def pass_on(self, sink: Sink) -> bool:
+    async def pass_on(self, sink: Sink, relay: Relay | None = None) -> bool:
         try:
-            return await self._connection.pass_on(sink)
+            return await self._connection.pass_on(sink, relay)
         except BrokenError as error:
             raise UpstreamError(str(error)) from error
 
@@ -141,7 +144,6 @@ class Upstream:
     """The HTTP client. Made inside a running event loop, closed with `close`."""
 
     def __init__(self) -> None:
-        self._buffer = memoryview(bytearray(READ_BYTES))
         self._idle: dict[_Origin, list[ServerConnection]] = {}
         self._open: dict[ServerConnection, _Origin] = {}
         self._sweeping: asyncio.TimerHandle | None = None
@@ -195,7 +197,7 @@ class Upstream:
         try:
             async with asyncio.timeout(CONNECT_S):
                 _, connection = await loop.create_connection(
-                    self._connection,
+                    lambda: ServerConnection(self._forget),
                     origin.host,
                     origin.port,
                     ssl=self._tls_context() if origin.secure else None,
@@ -208,11 +210,6 @@ class Upstream:
         if self._sweeping is None:
             self._sweeping = loop.call_later(IDLE_S, self._sweep)
         return connection
-
-    def _connection(self) -> ServerConnection:
-        # On Windows a read is under way while others read.
-        buffer = memoryview(bytearray(READ_BYTES)) if sys.platform == "win32" else self._buffer
-        return ServerConnection(buffer, self._forget)
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 import httptools
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Sink = Callable[[bytes], bool]  # takes a part of a body; False where it wants no more for now
+    Relay = Callable[[bytes], bool]  # takes a chunk in its framing; False where the sink is to have it
 
 HEAD_BYTES = 128 * 1024  # of an answer
 HIGH_BYTES = 256 * 1024  # of a body that nobody has taken yet; the server is held back there
@@ -31,11 +33,10 @@ class BrokenError(Exception):
         self.silent = silent
 
 
-class ServerConnection(asyncio.BufferedProtocol):
+class ServerConnection(asyncio.Protocol):
     """One connection, for one request at a time.
 
     Args:
-        buffer: to read to; shared, since what was read is taken before another connection reads.
         lost: called once when it is gone.
 
     Attributes:
@@ -45,8 +46,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         idle_since: when it last ended one.
     """
 
-    def __init__(self, buffer: memoryview, lost: Callable[[ServerConnection], None]) -> None:
-        self._buffer = buffer
+    def __init__(self, lost: Callable[[ServerConnection], None]) -> None:
         self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
@@ -57,6 +57,8 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._keep = False
         self._error: BrokenError | None = None
         self._sink: Sink | None = None
+        self._relay: Relay | None = None
+        self._chunk_ended = self._between = False  # chunks: seen by the parser; nothing has come since
         self.status = 0
         self.headers: list[tuple[str, str]] = []
         self.complete = False
@@ -81,21 +83,30 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._ended(None)
         return False
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a hint
-        """Return where to read to."""
-        return self._buffer
+    def data_received(self, data: bytes) -> None:
+        """Take what was read: nearly always it is one chunk of a stream, which the parser need not see."""
+        if (
+            self._between
+            and self._relay is not None
+            and data.startswith(_size_lines(len(data)))
+            and data.endswith(b"\r\n")
+            and self._relay(data)
+        ):
+            return
+        self._parse(data)
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take what was read."""
+    def _parse(self, data: bytes) -> None:
         if not self._busy or self._parser is None:
             self.abort()  # bytes that nobody asked for: it must not be used again
             return
         if not self._ready:
-            self._head_bytes += nbytes
+            self._head_bytes += len(data)
         try:
-            self._parser.feed_data(self._buffer[:nbytes])
+            self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(f"what it sent is not HTTP ({_reason(error)})")
+        # A size line ends in a line break too, but then the parser has seen it.
+        self._between = self._chunk_ended and not self.complete and data.endswith(b"\r\n")
         if not self._ready and self._head_bytes > HEAD_BYTES:
             self._fail(f"the headers of its answer are longer than {HEAD_BYTES} bytes")
         if self._sink is not None and self._parts:
@@ -133,7 +144,9 @@ class ServerConnection(asyncio.BufferedProtocol):
         self._keep = parser.should_keep_alive()
         bodiless = self._no_body or self.status in _BODILESS
         sized = any(name == "content-length" for name, _ in self.headers)
-        self._until_eof = not (bodiless or sized or self._is_chunked())
+        chunked = self._is_chunked()
+        self._chunk_ended = chunked
+        self._until_eof = not (bodiless or sized or chunked)
         if self._no_body:
             self._keep = False  # the parser waits for a body that does not come
             self.complete = True
@@ -148,6 +161,14 @@ class ServerConnection(asyncio.BufferedProtocol):
             raise BrokenError("a body in answer to HEAD")
         self._parts.append(data)
         self._waiting_bytes += len(data)
+
+    def on_chunk_header(self) -> None:
+        """A chunk begins."""
+        self._chunk_ended = False
+
+    def on_chunk_complete(self) -> None:
+        """A chunk has ended."""
+        self._chunk_ended = True
 
     def on_message_complete(self) -> None:
         """The whole answer is here."""
@@ -178,6 +199,7 @@ class ServerConnection(asyncio.BufferedProtocol):
             raise BrokenError("it was closed", silent=True)
         self._busy, self._no_body = True, no_body
         self._ready = self.complete = self._until_eof = self._keep = False
+        self._chunk_ended = self._between = False
         self._head_bytes = 0
         if any(body):
             transport.writelines((head, *body))
@@ -202,10 +224,14 @@ class ServerConnection(asyncio.BufferedProtocol):
             await self._wait()
         return self._taken()
 
-    async def pass_on(self, sink: Sink) -> bool:
+    async def pass_on(self, sink: Sink, relay: Relay | None = None) -> bool:
         """Hand the rest of the body to `sink` as it comes.
 
         That happens as soon as it is read: to wake a task for each part costs as much as to pass it on.
+
+        Args:
+            sink: takes what comes.
+            relay: is first asked to take what is just one chunk.
 
         Returns:
             Whether that was all: False where `sink` wanted no more for now, and what comes meanwhile waits.
@@ -215,7 +241,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         """
         if self._parts and not sink(self._taken()):
             return False
-        self._sink = sink
+        self._sink, self._relay = sink, relay
         try:
             while not self.complete:
                 if self._error is not None:
@@ -224,7 +250,7 @@ class ServerConnection(asyncio.BufferedProtocol):
                 if self._sink is None:
                     return False
         finally:
-            self._sink = None
+            self._sink = self._relay = None
         return True
 
     def _hand_over(self, sink: Sink) -> None:
@@ -234,7 +260,7 @@ class ServerConnection(asyncio.BufferedProtocol):
         except Exception as error:  # noqa: BLE001 - whoever waits for the end of the body is to see it
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_exception(error)
-        self._sink = None
+        self._sink = self._relay = None
 
     def _taken(self) -> bytes:
         """Return what has come, and let more come."""
@@ -291,6 +317,16 @@ class ServerConnection(asyncio.BufferedProtocol):
             when = "in the middle of its answer" if self._head_bytes else "without an answer"
             self._error = BrokenError(f"the connection was closed {when}{how}", silent=not self._head_bytes)
         self._wake()
+
+
+@lru_cache(maxsize=4096)
+def _size_lines(length: int) -> tuple[bytes, ...]:
+    """Return how the size of a chunk may be written that takes so many bytes with its framing."""
+    for digits in range(1, 8):
+        line = b"%x\r\n" % max(0, length - digits - len(b"\r\n\r\n"))
+        if len(line) == digits + len(b"\r\n") and line != b"0\r\n":
+            return (line, line.upper())
+    return ()
 
 
 def _reason(error: Exception) -> str:

@@ -97,6 +97,9 @@ class StreamWatch(Protocol):
     def usage(self) -> Usage | None:
         """What the stream said of its tokens so far."""
 
+    def is_plain(self, events: bytes) -> bool:
+        """Whether they can be passed on without `feed` having seen them."""
+
     def feed(self, events: bytes) -> bytes:
         """Return what may be passed on of the next events; a closing mark before a proper end may not."""
 

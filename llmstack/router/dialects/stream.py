@@ -111,7 +111,8 @@ class EndWatch:
     Args:
         end: what stands in the event that ends an answer, properly or with an error; group 1 is the closing
             mark.
-        hints: one of them stands in every such event; looking for bytes is ten times as fast as for `end`.
+        hints: one of them stands in every such event; looking for bytes is ten times as fast as for `end`,
+            by `find`, that is: `in` takes twice as long.
         member: where events say their tokens.
     """
 
@@ -123,18 +124,28 @@ class EndWatch:
     ) -> None:
         self.complete = False
         self.usage: Usage | None = None
-        self._end, self._hints = end, hints
+        name = f'"{member}"'.encode()
+        self._end = end
+        self._hints = (*hints, name)
         self._held = False
-        self._name = f'"{member}"'.encode()
-        self._object = re.compile(self._name + _OBJECT)
+        self._object = re.compile(name + _OBJECT)
+
+    def is_plain(self, events: bytes) -> bool:
+        """Whether nothing is in them that is waited for."""
+        find = events.find
+        for hint in self._hints:  # a loop: this is most of what the router does for a token
+            if find(hint) >= 0:
+                return False
+        return not self._held
 
     def feed(self, events: bytes) -> bytes:
         """Return what may be passed on: all of it, or what stands before an early closing mark."""
         if self._held:
             return b""
-        if self._name in events:
-            self._note_usage(events)
-        if self.complete or not any(hint in events for hint in self._hints):
+        if self.is_plain(events):
+            return events
+        self._note_usage(events)
+        if self.complete:
             return events
         found = self._end.search(b"\n" + events)  # each begins a line
         if found is None:
@@ -158,6 +169,10 @@ class TrustingWatch:
 
     complete = True
     usage: Usage | None = None
+
+    def is_plain(self, events: bytes) -> bool:  # noqa: ARG002 - whatever they are
+        """All of them are."""
+        return True
 
     def feed(self, events: bytes) -> bytes:
         """Return all of them."""

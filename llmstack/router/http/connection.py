@@ -355,6 +355,13 @@ class Connection(asyncio.BufferedProtocol):
         else:
             transport.writelines(parts)
 
+    def relay(self, data: bytes) -> bool:
+        """Write in the middle of an answer; return False where the client does not read, or has left."""
+        if self._paused or self._current is None or self._transport is None:
+            return False
+        self._transport.write(data)
+        return True
+
     @property
     def congested(self) -> bool:
         """Whether the client does not read."""
