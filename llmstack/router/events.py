@@ -8,22 +8,27 @@ if TYPE_CHECKING:
     from llmstack.upstream.client import Chunks
     from llmstack.upstream.connection import Relay, Sink
 
+_END = b"\n\n"  # as nearly all have it
 _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
 _OVERLAP = 2  # bytes of one that may stand in the chunk before
 
 
 class Events:
-    """The events of a stream, as they come."""
+    """The events of a stream, as they come.
+
+    Attributes:
+        held: the parts of one that has not ended.
+    """
 
     def __init__(self, chunks: Chunks) -> None:
         self._chunks = chunks
-        self._held: list[bytes] = []
+        self.held: list[bytes] = []
         self._tail = b""  # the last bytes of what is held
 
     @property
     def rest(self) -> bytes:
         """What came after the last whole event."""
-        return b"".join(self._held)
+        return b"".join(self.held)
 
     def __aiter__(self) -> Self:
         """Return itself."""
@@ -40,29 +45,25 @@ class Events:
 
         Args:
             sink: takes whole events.
-            relay: is asked first where what came is one chunk of HTTP.
+            relay: is asked first where what came is one chunk of HTTP that ends with an event.
         """
         return await self._chunks.pass_on(
-            lambda chunk: not (events := self.feed(chunk)) or sink(events), relay
+            lambda chunk: not (events := self.feed(chunk)) or sink(events), relay, _END
         )
-
-    def are_whole(self, chunk: bytes) -> bool:
-        """Whether the next chunk, in the framing of HTTP, holds nothing but whole events."""
-        return chunk.endswith(b"\n\n\r\n") and not self._held
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the events that are whole with these bytes."""
-        if not self._held and chunk.endswith(b"\n\n"):  # as nearly always
+        if not self.held and chunk.endswith(_END):
             return chunk
         seen = self._tail + chunk
         end = _end(seen) - len(self._tail)
         if end <= 0:
-            self._held.append(chunk)
+            self.held.append(chunk)
             self._tail = seen[-_OVERLAP:]
             return b""
-        events = b"".join((*self._held, chunk[:end]))
+        events = b"".join((*self.held, chunk[:end]))
         left = chunk[end:]
-        self._held, self._tail = [left] if left else [], left[-_OVERLAP:]
+        self.held, self._tail = [left] if left else [], left[-_OVERLAP:]
         return events
 
 

@@ -62,7 +62,12 @@ class Made:
         """Return the next part."""
         return await anext(self._parts)
 
-    async def pass_on(self, sink: Sink, relay: Relay | None = None) -> bool:  # noqa: ARG002 - no HTTP here
+    async def pass_on(
+        self,
+        sink: Sink,
+        relay: Relay | None = None,  # noqa: ARG002 - no chunks of HTTP here
+        ending: bytes = b"",  # noqa: ARG002
+    ) -> bool:
         """Hand the rest to `sink`."""
         async for part in self._parts:
             if not sink(part):

@@ -94,12 +94,13 @@ class Chunks(Protocol):
     async def __anext__(self) -> bytes:
         """Return the next part; UpstreamError where it broke before its end."""
 
-    async def pass_on(self, sink: Sink, relay: Relay | None = None) -> bool:
+    async def pass_on(self, sink: Sink, relay: Relay | None = None, ending: bytes = b"") -> bool:
         """Hand the rest to `sink` as it comes; return whether that was all, or it wants no more for now.
 
         Args:
             sink: takes what comes.
-            relay: is asked first where what came is one chunk of HTTP.
+            relay: is asked first where what came is one chunk of HTTP, whose content ends with `ending`.
+            ending: of those chunks.
         """
 
 
@@ -123,9 +124,9 @@ class _Chunks:
             raise StopAsyncIteration
         return part
 
-    async def pass_on(self, sink: Sink, relay: Relay | None = None) -> bool:
+    async def pass_on(self, sink: Sink, relay: Relay | None = None, ending: bytes = b"") -> bool:
         try:
-            return await self._connection.pass_on(sink, relay)
+            return await self._connection.pass_on(sink, relay, ending)
         except BrokenError as error:
             raise UpstreamError(str(error)) from error
 

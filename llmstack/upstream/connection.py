@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Sink = Callable[[bytes], bool]  # takes a part of a body; False where it wants no more for now
-    Relay = Callable[[bytes], bool]  # takes a chunk in its framing; False where the sink is to have it
+    Relay = Callable[[bytes], bool]  # takes a chunk in its framing, or returns False: the sink is to have it
 
 HEAD_BYTES = 128 * 1024  # of an answer
 HIGH_BYTES = 256 * 1024  # of a body that nobody has taken yet; the server is held back there
@@ -58,6 +58,7 @@ class ServerConnection(asyncio.Protocol):
         self._error: BrokenError | None = None
         self._sink: Sink | None = None
         self._relay: Relay | None = None
+        self._ending = b""
         self._chunk_ended = self._between = False  # chunks: seen by the parser; nothing has come since
         self.status = 0
         self.headers: list[tuple[str, str]] = []
@@ -85,15 +86,14 @@ class ServerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what was read: nearly always it is one chunk of a stream, which the parser need not see."""
-        if (
+        if not (
             self._between
-            and self._relay is not None
+            and data.endswith(self._ending)
             and data.startswith(_size_lines(len(data)))
-            and data.endswith(b"\r\n")
+            and self._relay is not None
             and self._relay(data)
         ):
-            return
-        self._parse(data)
+            self._parse(data)
 
     def _parse(self, data: bytes) -> None:
         if not self._busy or self._parser is None:
@@ -224,14 +224,15 @@ class ServerConnection(asyncio.Protocol):
             await self._wait()
         return self._taken()
 
-    async def pass_on(self, sink: Sink, relay: Relay | None = None) -> bool:
+    async def pass_on(self, sink: Sink, relay: Relay | None = None, ending: bytes = b"") -> bool:
         """Hand the rest of the body to `sink` as it comes.
 
         That happens as soon as it is read: to wake a task for each part costs as much as to pass it on.
 
         Args:
             sink: takes what comes.
-            relay: is first asked to take what is just one chunk.
+            relay: is first asked to take what is just one chunk, whose content ends with `ending`.
+            ending: of those chunks.
 
         Returns:
             Whether that was all: False where `sink` wanted no more for now, and what comes meanwhile waits.
@@ -241,7 +242,7 @@ class ServerConnection(asyncio.Protocol):
         """
         if self._parts and not sink(self._taken()):
             return False
-        self._sink, self._relay = sink, relay
+        self._sink, self._relay, self._ending = sink, relay, ending + b"\r\n"
         try:
             while not self.complete:
                 if self._error is not None:

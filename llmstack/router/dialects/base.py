@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from llmstack.policy.facts import RequestFacts
 
 Origin = Literal["router", "swapper", "engine", "provider"]
@@ -97,8 +99,9 @@ class StreamWatch(Protocol):
     def usage(self) -> Usage | None:
         """What the stream said of its tokens so far."""
 
-    def is_plain(self, events: bytes) -> bool:
-        """Whether they can be passed on without `feed` having seen them."""
+    @property
+    def marks(self) -> Collection[bytes]:
+        """What stands in events that `feed` has to see, one of them at least; all others may be passed on."""
 
     def feed(self, events: bytes) -> bytes:
         """Return what may be passed on of the next events; a closing mark before a proper end may not."""
