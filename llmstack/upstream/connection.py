@@ -86,14 +86,19 @@ class ServerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what was read: nearly always it is one chunk of a stream, which the parser need not see."""
-        if not (
-            self._between
-            and data.endswith(self._ending)
-            and data.startswith(_size_lines(len(data)))
-            and self._relay is not None
-            and self._relay(data)
-        ):
-            self._parse(data)
+        try:
+            if (
+                self._between
+                and data.endswith(self._ending)
+                and data.startswith(_size_lines(len(data)))
+                and self._relay is not None
+                and self._relay(data)
+            ):
+                return
+        except Exception as error:  # noqa: BLE001 - whoever waits for the end of the body is to see it
+            self._refused(error)
+            return
+        self._parse(data)
 
     def _parse(self, data: bytes) -> None:
         if not self._busy or self._parser is None:
@@ -258,10 +263,14 @@ class ServerConnection(asyncio.Protocol):
         try:
             if sink(self._taken()):
                 return
-        except Exception as error:  # noqa: BLE001 - whoever waits for the end of the body is to see it
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._refused(error)
         self._sink = self._relay = None
+
+    def _refused(self, error: Exception) -> None:
+        self._sink = self._relay = None
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
 
     def _taken(self) -> bytes:
         """Return what has come, and let more come."""
@@ -322,10 +331,13 @@ class ServerConnection(asyncio.Protocol):
 
 @lru_cache(maxsize=4096)
 def _size_lines(length: int) -> tuple[bytes, ...]:
-    """Return how the size of a chunk may be written that takes so many bytes with its framing."""
-    for digits in range(1, 8):
+    """Return how the size of a chunk is written that takes so many bytes with its framing.
+
+    Of one that has 16 bytes at least: so short a one may seem to end with what stands before it.
+    """
+    for digits in range(2, 8):
         line = b"%x\r\n" % max(0, length - digits - len(b"\r\n\r\n"))
-        if len(line) == digits + len(b"\r\n") and line != b"0\r\n":
+        if len(line) == digits + len(b"\r\n"):
             return (line, line.upper())
     return ()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from router.clients import COMPLETION, DONE, USAGE, asking, chat, event, raw_client, request, well_behaved
 from router.harness import ULTRA, Asked, FakeSwapper, Setup, config, router, stack
+from router.wire import connected, whole
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -186,6 +187,46 @@ async def test_marks_cut_in_two_anywhere_are_still_seen() -> None:
     async with stack(cut_in_two) as (running, _):
         for cut in range(len(event("hi")), len(whole)):
             assert (await chat(running, asking(stream=True))).body == whole, cut
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_chunks_that_come_one_by_one(version: str) -> None:
+    seen = asyncio.Event()
+    half, rest = event("cut in two")[:30], event("cut in two")[30:]
+    parts = (event("he"), event("llo") * 2, half, rest, event("x" * 40_000), event(None, "stop"), USAGE, DONE)
+
+    async def one_by_one(asked: Asked) -> None:
+        await asked.start_stream()
+        for part in parts:
+            await asked.say(b"%X\r\n%b\r\n" % (len(part), part))  # some write it in upper case
+            if part != half:
+                await seen.wait()
+                seen.clear()
+        await asked.end_stream()
+
+    async with stack(one_by_one) as (running, _), connected(running) as wire:
+        await wire.say(whole(json.dumps(asking(stream=True)).encode(), version=version))
+        head = await asyncio.wait_for(wire.reader.readuntil(b"\r\n\r\n"), 5)
+        framed, framing = b"", b"chunked" in head
+        for part in parts:
+            if part != half:
+                framed += await asyncio.wait_for(wire.reader.readuntil(part[-12:] + b"\r\n" * framing), 5)
+                seen.set()
+        end = await asyncio.wait_for(wire.reader.readuntil(b"0\r\n\r\n") if framing else wire.rest(), 5)
+        assert end == (b"0\r\n\r\n" if framing else b"")
+        assert (unframed(framed) if framing else framed) == b"".join(parts)
+        await running.idle()
+        assert running.recent[-1]["outcome"] == "ok"
+
+
+def unframed(chunks: bytes) -> bytes:
+    body = b""
+    while chunks:
+        size, _, chunks = chunks.partition(b"\r\n")
+        body += chunks[: int(size, 16)]
+        assert chunks[int(size, 16) :].startswith(b"\r\n")
+        chunks = chunks[int(size, 16) + 2 :]
+    return body
 
 
 ENDS: dict[str, Callable[[Asked], Awaitable[None]]] = {

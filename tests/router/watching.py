@@ -22,5 +22,9 @@ def watched(dialect: Dialect, stream: bytes, size: int) -> tuple[bytes, StreamWa
     """Return what is passed on of a stream that comes in chunks of so many bytes, and what was seen of it."""
     events, watch = Events(Made(_nothing())), dialect.watch()
     chunks = (stream[at : at + size] for at in range(0, len(stream), size))
-    passed = b"".join(watch.feed(whole) for chunk in chunks if (whole := events.feed(chunk)))
+    passed = b""
+    for chunk in chunks:
+        whole = events.feed(chunk)
+        # As the router does: what holds none of the marks need not be seen.
+        passed += watch.feed(whole) if any(mark in whole for mark in watch.marks) else whole
     return passed + (events.rest if watch.complete else b""), watch

@@ -1,0 +1,136 @@
+"""Answers in chunks, however they are cut: what the parser is spared is what it would have said."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from llmstack.upstream.connection import BrokenError, ServerConnection
+
+HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+HOSTILE = (
+    *(b"5\r\nhello", b"5\r\n\r\n", b"5\r\nhelloXX", b"0x5\r\nhello\r\n", b"+5\r\nhello\r\n"),
+    *(b"1_0\r\n0123456789abcdef\r\n", b"-5\r\nhello\r\n", b"6\r\nhello\r\n", b"4\r\nhello\r\n"),
+    *(b"\r\n", b" 5\r\nhello\r\n", b"5\nhello\r\n", b"5\r\nhello\n\n", b"ffffffffffffffffff\r\n"),
+    *(b"5;x=\r\n", b"0\r\n\r\n0\r\n\r\n"),
+)
+
+
+class Pipe(asyncio.Transport):
+    """What the connection writes to, and closes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = False
+
+    def write(self, data: object) -> None:
+        """Nobody reads it."""
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def pause_reading(self) -> None:
+        raise AssertionError("all of it is taken as it comes")
+
+
+@dataclass
+class Got:
+    body: bytes = b""
+    error: str = ""
+    unparsed: int = field(default=0, compare=False)
+
+
+async def read(pieces: list[bytes], *, relaying: bool, ending: bytes = b"") -> Got:
+    """Return what is said of an answer that comes in these pieces."""
+    got, pipe = Got(), Pipe()
+    connection = ServerConnection(lambda _: None)
+    connection.connection_made(pipe)
+    answering = asyncio.create_task(connection.answer(b"GET", b"", no_body=False))
+    await asyncio.sleep(0)
+    connection.data_received(HEAD)
+    await answering
+
+    def take(part: bytes) -> bool:
+        got.body += part
+        return True
+
+    def relay(chunk: bytes) -> bool:
+        size, _, rest = chunk.partition(b"\r\n")
+        assert len(rest) == int(size, 16) + 2, "it is just one chunk"
+        assert rest.endswith(ending + b"\r\n")
+        got.unparsed += 1
+        return take(rest[:-2])
+
+    passing = asyncio.create_task(connection.pass_on(take, relay if relaying else None, ending))
+    await asyncio.sleep(0)
+    for piece in pieces:
+        if not pipe.closed:
+            connection.data_received(piece)
+    connection.connection_lost(None)
+    try:
+        assert await passing
+    except BrokenError as error:
+        got.error = str(error)
+    return got
+
+
+def chunk(chance: random.Random) -> bytes:
+    body = bytes(chance.choices(b"ab0\r\n{}", k=chance.choice((1, 9, 15, 16, 17, 255, 256, 4095, 4096))))
+    body = chance.choice((body, body, body + b"\n\n", b"\n"))
+    size = chance.choice(("{:x}", "{:x}", "{:X}", "{:04x}", "{:x};a=b")).format(len(body)).encode()
+    return size + b"\r\n" + body + b"\r\n"
+
+
+def cut(chunks: list[bytes], chance: random.Random) -> list[bytes]:
+    """Cut an answer anywhere; often between two chunks, where most servers do."""
+    pieces = [b""]
+    for each in chunks:
+        at = chance.randint(0, len(each)) if chance.random() < 0.4 else len(each)
+        pieces[-1] += each[:at]
+        if chance.random() < 0.8:
+            pieces.append(b"")
+        pieces[-1] += each[at:]
+        if chance.random() < 0.8:
+            pieces.append(b"")
+    return [piece for piece in pieces if piece]
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n\n"])
+@pytest.mark.parametrize("hostile", [False, True])
+async def test_a_chunk_that_is_not_parsed_is_what_the_parser_would_have_said(
+    ending: bytes, *, hostile: bool
+) -> None:
+    unparsed = broken = 0
+    for seed in range(400):
+        chance = random.Random(seed)  # noqa: S311 - no secret
+        chunks = [chunk(chance) for _ in range(chance.randint(1, 9))]
+        if hostile:
+            chunks.insert(chance.randint(0, len(chunks)), chance.choice(HOSTILE))
+        pieces = cut([*chunks, b"0\r\n\r\n"], chance)
+        expected = await read(pieces, relaying=False)
+        got = await read(pieces, relaying=True, ending=ending)
+        assert got == expected, (seed, pieces)
+        unparsed += got.unparsed
+        broken += bool(got.error)
+    assert unparsed > 50
+    assert (broken > 200) is hostile
+
+
+async def test_a_bug_in_what_takes_chunks_is_seen() -> None:
+    connection = ServerConnection(lambda _: None)
+    connection.connection_made(Pipe())
+    answering = asyncio.create_task(connection.answer(b"GET", b"", no_body=False))
+    await asyncio.sleep(0)
+    connection.data_received(HEAD)
+    await answering
+    passing = asyncio.create_task(connection.pass_on(lambda _: True, lambda _: bool(1 / 0)))
+    await asyncio.sleep(0)
+    connection.data_received(b"10\r\n0123456789abcdef\r\n")
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(passing, 5)
