@@ -122,6 +122,18 @@ async def test_a_chunk_that_is_not_parsed_is_what_the_parser_would_have_said(
     assert (broken > 200) is hostile
 
 
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        # What looks like a chunk here is the rest of the size of a longer one, and some of its content.
+        [b"2\r\nhi\r\n1", b"10\r\n" + b"x" * 16 + b"\r\n", b"y" * 254 + b"\r\n0\r\n\r\n"],
+        [b"2\r\nhi\r\n0\r\n\r\n", b"10\r\n" + b"x" * 16 + b"\r\n"],  # beyond the end
+    ],
+)
+async def test_what_only_looks_like_a_chunk(pieces: list[bytes]) -> None:
+    assert await read(pieces, relaying=True) == await read(pieces, relaying=False)
+
+
 async def test_a_bug_in_what_takes_chunks_is_seen() -> None:
     connection = ServerConnection(lambda _: None)
     connection.connection_made(Pipe())
