@@ -140,7 +140,7 @@ def main() -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `llmstack logs | head` ends quietly
     for name in ENDED_BY:
         number = getattr(signal, name, None)  # not all of them are there on Windows
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # `nohup` has it ignored
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it
             signal.signal(number, _end)
     env = dict(os.environ)
     try:
