@@ -26,8 +26,7 @@ def activate(
 
     Example: llmstack activate zsh
     """
-    from rich.markup import escape
-
+    from llmstack.console import escape
     from llmstack.shell.activation import activate as write_hook
     from llmstack.shell.activation import remove as remove_hook
     from llmstack.shell.base import HookValues

@@ -65,8 +65,7 @@ def install(
 
     Example: llmstack install --external http://192.168.1.5:10101
     """
-    from rich.markup import escape
-
+    from llmstack.console import escape
     from llmstack.report import life as report
     from llmstack.stack.install import InstallOptions
     from llmstack.stack.install import install as install_project

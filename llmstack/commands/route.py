@@ -62,7 +62,7 @@ def route(
         f"about {found.conversation_tokens} tokens of conversation, {found.context_tokens} of context"
     )
     if explain:
-        from rich.markup import escape
+        from llmstack.console import escape
 
         console.table(
             ("rule", "tier", "why~"),

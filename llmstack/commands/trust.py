@@ -30,9 +30,8 @@ def trust(
 
     Example: llmstack trust --list
     """
-    from rich.markup import escape
-
     from llmstack import trust as trusted
+    from llmstack.console import escape
     from llmstack.paths import Project
 
     app: App = ctx.obj
@@ -51,9 +50,8 @@ def trust(
 
 
 def _grant(console: Console, project: Project, store: Path, *, yes: bool) -> None:
-    from rich.markup import escape
-
     from llmstack import trust as trusted
+    from llmstack.console import escape
     from llmstack.disclosure import programs
     from llmstack.fingerprint import fingerprint
 
@@ -71,10 +69,9 @@ def _grant(console: Console, project: Project, store: Path, *, yes: bool) -> Non
 
 
 def _list(app: App) -> None:
-    from rich.markup import escape
 
     from llmstack import trust as trusted
-    from llmstack.console import styled
+    from llmstack.console import escape, styled
 
     rows = [
         (
