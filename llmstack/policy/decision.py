@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from math import ceil
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from llmstack.errors import LlmstackError
 
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     from llmstack.policy.facts import RequestFacts
 
 AUTO = "auto"
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Considered:
+class Considered(msgspec.Struct, frozen=True):
     """One rule that was tried: the tier it chose, empty where it does not apply, and why."""
 
     rule: str
@@ -27,8 +28,7 @@ class Considered:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What was chosen for one request, and why, in one line.
 
     Attributes:
@@ -42,8 +42,7 @@ class Decision:
     considered: tuple[Considered, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class StackState:
+class StackState(msgspec.Struct, frozen=True):
     """What is known of the tiers now.
 
     Attributes:
@@ -54,11 +53,11 @@ class StackState:
         factors: measured tokens per estimated token.
     """
 
-    unavailable: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    cooling: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    unavailable: Mapping[str, str] = _NOTHING
+    cooling: Mapping[str, str] = _NOTHING
     resident: frozenset[str] = frozenset()
     evicting: frozenset[str] = frozenset()
-    factors: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    factors: Mapping[str, float] = _NOTHING
 
     def needed(self, tier: Tier, facts: RequestFacts) -> int:
         """Return the tokens that a request and its answer take at a tier."""

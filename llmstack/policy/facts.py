@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Task = Literal["chat", "embedding", "rerank", "infill"]
 
@@ -37,8 +38,7 @@ _CODEX_RULES = re.compile(
 _TAG = re.compile(rf"<(/?)({'|'.join(HARNESS_TAGS)})(?:\s[^<>]*)?>")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     """Facts of one request.
 
     Attributes:

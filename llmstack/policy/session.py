@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from llmstack.config.model import Role
 from llmstack.policy.able import passed_over, stand_ins
@@ -23,8 +24,7 @@ TURN = 1 / 16  # of a window: about what a turn of tool calls adds
 _STRENGTH = {Role.FAST: 1, Role.AGENT: 2, Role.ULTRA: 3}
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(msgspec.Struct, frozen=True, gc=False):
     """What is kept of a conversation between its requests.
 
     Attributes:
@@ -43,8 +43,7 @@ class Session:
     back: str | None = None
 
 
-@dataclass(slots=True)
-class _Case:
+class _Case(msgspec.Struct):
     """Everything a rule looks at.
 
     Attributes:
@@ -135,7 +134,7 @@ def after(
 
 def moved(session: Session, tier: str) -> Session:
     """Return the conversation as it is where another tier served in the end."""
-    return replace(session, tier=tier)
+    return msgspec.structs.replace(session, tier=tier)
 
 
 def continues(session: Session, facts: RequestFacts) -> bool:

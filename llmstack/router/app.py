@@ -16,7 +16,7 @@ from llmstack.router.http.asgi import answer_by
 from llmstack.router.http.incoming import BodyTooLargeError, ClientGoneError
 from llmstack.router.http.limits import MIB
 from llmstack.router.planning import plan
-from llmstack.router.service import Record
+from llmstack.router.record import Line, Record
 from llmstack.router.typed_routes import typed_routes
 from llmstack.router.waiting import Waits
 
@@ -173,11 +173,8 @@ class App:
             outcome=call.outcome,
         )
         self.service.ended(call, record)
-        _log.info(
-            "%s %s %s -> %s (%s) %d %s %d tokens %.3f s",
-            *(record.id, record.path, printable(record.asked), record.tier, printable(record.reason)),
-            *(record.status, record.outcome, record.tokens, record.total_s),
-        )
+        if _log.isEnabledFor(logging.INFO):
+            _log.handle(Line(record))
 
 
 def _shown(exchange: Exchange) -> str:

@@ -6,8 +6,9 @@ import itertools
 import re
 import secrets
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One request on its way to a tier, and what became of it.
 
     Attributes:
@@ -47,14 +47,14 @@ class Call:
     others: tuple[str, ...] = ()
     session: str = ""
     id: str = ""
-    arrived: float = field(default_factory=time.monotonic)
+    arrived: float = msgspec.field(default_factory=time.monotonic)
     first_byte_s: float | None = None
     usage: Usage | None = None
     cost_usd: float = 0.0
     told_all: bool = False
     outcome: str = "ok"
     origin: str = ""
-    notes: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = []
 
     @property
     def streams(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from llmstack.config.model import Backend
 from llmstack.policy.decision import AUTO
 from llmstack.policy.ladder import auto_context
@@ -67,7 +69,7 @@ def status(service: Service) -> dict[str, Any]:
         },
         "preload": service.preloaded,
         "tiers": [_tier_status(service, tier) for tier in service.config.tiers.values()],
-        "recent": [asdict(record) for record in service.recent],
+        "recent": [msgspec.structs.asdict(record) for record in service.recent],
     }
 
 

@@ -36,10 +36,12 @@ def parts_for(call: Call, lease: Lease) -> Parts:
     """
     if not call.renames:
         return (call.body,)
-    takes = _SAMPLED.get(call.target.partition("?")[0].removeprefix("/v1"), frozenset())
-    values = {name: value for name, value in lease.defaults.values.items() if name in takes}
+    body = call.body
     try:
-        body = with_defaults(call.body, values, lease.defaults.one_of)
+        if lease.defaults.values:
+            takes = _SAMPLED.get(call.target.partition("?")[0].removeprefix("/v1"), frozenset())
+            values = {name: value for name, value in lease.defaults.values.items() if name in takes}
+            body = with_defaults(body, values, lease.defaults.one_of)
         slot = lease.slot
         if slot is not None and call.parsed.names_slot:
             body, slot = with_slot(body, slot), None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 JOINED_BYTES = 16 * 1024  # up to here copying costs less than one more buffer to write
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
 _BODILESS = frozenset((204, 304))
 
 
@@ -137,16 +137,16 @@ class Exchange:
         if callback is not None and not self.ended:
             callback()
 
-    def _head(self, status: int, headers: Iterable[tuple[str, str]]) -> bytes:
+    def _head(self, status: int, headers: Iterable[tuple[str, str]], length: int | None) -> bytes:
         """Return the status line and headers, and settle how the body's end is marked."""
         self.started = True
         self.status = status
         self._silent = self._silent or status in _BODILESS
         fields = [f"{name}: {value}" for name, value in headers]
-        sized = any(field[:15].lower() == "content-length:" for field in fields)
-        if sized and status in _BODILESS:
-            fields = [field for field in fields if field[:15].lower() != "content-length:"]
-        elif not sized and not self._silent:
+        if length is not None:
+            if status not in _BODILESS:
+                fields.append(f"content-length: {length}")
+        elif not self._silent:
             self._chunked = self._version == "1.1"
             self._persistent = self._persistent and self._chunked
             if self._chunked:
@@ -156,14 +156,20 @@ class Exchange:
         elif self._version != "1.1":
             fields.append("connection: keep-alive")
         fields.append(_date(int(time.time())))
-        text = "\r\n".join((f"HTTP/1.1 {status} {_PHRASES.get(status, '')}", *fields, "", ""))
+        text = "\r\n".join((_STATUS_LINES.get(status) or f"HTTP/1.1 {status} ", *fields, "", ""))
         if text.count("\n") != len(fields) + 2 or "\0" in text:
             raise ValueError("a header of an answer holds a line break")
         return text.encode("latin-1")
 
-    async def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
-        """Send status and headers."""
-        self._wire.send(self._head(status, headers))
+    async def start(self, status: int, headers: Iterable[tuple[str, str]], length: int | None = None) -> None:
+        """Send status and headers.
+
+        Args:
+            status: of HTTP.
+            headers: but for those that say where the body ends.
+            length: of the body in bytes; None where it is not known yet.
+        """
+        self._wire.send(self._head(status, headers, length))
 
     async def write(self, data: bytes) -> None:
         """Send a part of the body; waits while the client does not read."""
@@ -207,7 +213,7 @@ class Exchange:
 
     async def respond(self, status: int, body: bytes, headers: Iterable[tuple[str, str]]) -> None:
         """Send a whole answer."""
-        head = self._head(status, [*headers, ("content-length", str(len(body)))])
+        head = self._head(status, headers, len(body))
         self.ended = True
         if self._silent or not body:
             self._wire.send(head)

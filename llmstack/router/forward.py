@@ -269,10 +269,10 @@ async def _pass_events(exchange: Exchange, watch: StreamWatch, first: bytes, eve
 
 def _forwarded(headers: dict[str, str]) -> dict[str, str]:
     """Return what a model server is sent of a client's headers."""
-    nominated = {name.strip().lower() for name in headers.get("connection", "").split(",")}
-    return {
-        name: value for name, value in headers.items() if name not in _NOT_FORWARDED and name not in nominated
-    }
+    kept = {name: value for name, value in headers.items() if name not in _NOT_FORWARDED}
+    for name in headers.get("connection", "").split(","):
+        kept.pop(name.strip().lower(), None)
+    return kept
 
 
 async def _broken(lease: Lease, error: UpstreamError) -> FailureReport:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -23,22 +25,36 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _FIRST_BYTE_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
-class _Counted:
-    """A counter with labels. The library's own takes a lock each time: they were a twentieth of a request."""
+@dataclass(slots=True)
+class _Ended:
+    """What the requests came to that ended alike: one look-up for each of them, sums when somebody asks.
+
+    The library's own counters take a lock for each sum: they were a twentieth of a request.
+    """
+
+    requests: int = 0
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+    cost_usd: float = 0.0
+
+
+class _Sums:
+    """A counter with labels, while it is added up."""
 
     def __init__(self, name: str, about: str, *labels: str) -> None:
-        self._name, self._about, self._labels = f"llmstack_{name}", about, labels
-        self._counts: dict[tuple[str, ...], float] = {}
+        self._family = CounterMetricFamily(f"llmstack_{name}", about, labels=labels)
+        self._sums: dict[tuple[str, ...], float] = {}
 
-    def add(self, *labels: str, by: float = 1) -> None:
-        self._counts[labels] = self._counts.get(labels, 0) + by
+    def add(self, *labels: str, by: float) -> None:
+        self._sums[labels] = self._sums.get(labels, 0) + by
 
     def family(self) -> Metric:
-        """Return it as the library writes it."""
-        family = CounterMetricFamily(self._name, self._about, labels=self._labels)
-        for labels, count in self._counts.items():
-            family.add_metric(labels, count)
-        return family
+        """Return it as the library writes it; what is 0 has never happened."""
+        for labels, value in self._sums.items():
+            if value:
+                self._family.add_metric(labels, value)
+        return self._family
 
 
 class _FirstBytes:
@@ -67,39 +83,33 @@ class Metrics(Collector):
 
     def __init__(self, states: Callable[[], Mapping[str, ModelState]], in_flight: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
-        self._requests = _Counted("requests", "Requests that ended.", "tier", "outcome")
-        self._decisions = _Counted("decisions", "Why a tier was chosen.", "tier", "rule")
-        self._tokens = _Counted(
-            "tokens",
-            "Tokens as the servers counted them: prompt (cached ones included), cached, completion.",
-            *("tier", "kind"),
-        )
-        self._cost = _Counted("cost_usd", "What hosted answers cost, as LiteLLM says.", "tier")
-        self._errors = _Counted("errors", "Requests that failed.", "origin", "code")
+        self._ended: dict[tuple[str, str, str, str], _Ended] = {}  # by tier, rule, outcome, origin
+        self._refused: Counter[str] = Counter()
         self._first_bytes: dict[str, _FirstBytes] = {}
         self._registry.register(self)
         self._registry.register(_Now(states, in_flight))
 
     def ended(self, call: Call) -> None:
         """Count a request that ended."""
-        tier = call.tier
-        self._requests.add(tier, call.outcome)
-        self._decisions.add(tier, call.rule)
-        if call.outcome == "ok":
-            if call.first_byte_s is not None:
-                self._first_bytes.setdefault(tier, _FirstBytes()).observe(call.first_byte_s)
-        elif call.origin:
-            self._errors.add(call.origin, call.outcome)
-        if call.usage is not None:
-            self._tokens.add(tier, "prompt", by=max(0, call.usage.prompt))
-            self._tokens.add(tier, "cached", by=max(0, call.usage.cached))
-            self._tokens.add(tier, "completion", by=max(0, call.usage.completion))
-        if call.cost_usd:
-            self._cost.add(tier, by=call.cost_usd)
+        alike, usage = (call.tier, call.rule, call.outcome, call.origin), call.usage
+        ended = self._ended.get(alike)
+        if ended is None:
+            ended = self._ended[alike] = _Ended()
+        ended.requests += 1
+        ended.cost_usd += call.cost_usd
+        if usage is not None:
+            ended.prompt += max(0, usage.prompt)
+            ended.cached += max(0, usage.cached)
+            ended.completion += max(0, usage.completion)
+        if call.first_byte_s is not None and call.outcome == "ok":
+            first_bytes = self._first_bytes.get(call.tier)
+            if first_bytes is None:
+                first_bytes = self._first_bytes[call.tier] = _FirstBytes()
+            first_bytes.observe(call.first_byte_s)
 
     def refused(self, code: str) -> None:
         """Count a request that no tier was asked to serve."""
-        self._errors.add("router", code)
+        self._refused[code] += 1
 
     def describe(self) -> Iterable[Metric]:
         """Names alone: nothing is asked when it is registered."""
@@ -107,13 +117,31 @@ class Metrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return what was counted."""
-        for counted in (self._requests, self._decisions, self._tokens, self._cost, self._errors):
-            yield counted.family()
+        yield from self._counted()
         about = "From a request's arrival to the first byte of its answer."
         family = HistogramMetricFamily("llmstack_first_byte_seconds", about, labels=["tier"])
         for tier, seconds in self._first_bytes.items():
             seconds.add_to(family, tier)
         yield family
+
+    def _counted(self) -> Iterable[Metric]:
+        requests = _Sums("requests", "Requests that ended.", "tier", "outcome")
+        decisions = _Sums("decisions", "Why a tier was chosen.", "tier", "rule")
+        about = "Tokens as the servers counted them: prompt (cached ones included), cached, completion."
+        tokens = _Sums("tokens", about, "tier", "kind")
+        cost = _Sums("cost_usd", "What hosted answers cost, as LiteLLM says.", "tier")
+        errors = _Sums("errors", "Requests that failed.", "origin", "code")
+        for code, count in self._refused.items():
+            errors.add("router", code, by=count)
+        for (tier, rule, outcome, origin), ended in self._ended.items():
+            requests.add(tier, outcome, by=ended.requests)
+            decisions.add(tier, rule, by=ended.requests)
+            for kind in ("prompt", "cached", "completion"):
+                tokens.add(tier, kind, by=getattr(ended, kind))
+            cost.add(tier, by=ended.cost_usd)
+            if origin:
+                errors.add(origin, outcome, by=ended.requests)
+        return [sums.family() for sums in (requests, decisions, tokens, cost, errors)]
 
     def text(self) -> bytes:
         """Return all of it in Prometheus' text format."""

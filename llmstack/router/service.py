@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from llmstack.router.call import Call
     from llmstack.router.failover import Kind
     from llmstack.router.guard import Guard
+    from llmstack.router.record import Record
     from llmstack.swapper.base import Lease, Swapper
     from llmstack.swapper.planner import MemoryPlan
     from llmstack.swapper.survey import Survey
@@ -42,32 +43,6 @@ FIXED = (
     *("host", "router_port", "swap_port", "litellm_port", "start_port"),
     *("swapper", "api_key_env", "allowed_hosts"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One request that was served, without a word of what it said.
-
-    Attributes:
-        id: as the answer and the log name it.
-        at: seconds since the epoch.
-        asked: the model that was asked for.
-        first_byte_s: seconds to the first byte of content; None where there was none.
-        total_s: seconds until it ended.
-        outcome: `ok`, `client_gone`, or the code of the failure.
-    """
-
-    id: str
-    at: float
-    path: str
-    asked: str
-    tier: str
-    reason: str
-    tokens: int
-    status: int
-    first_byte_s: float | None
-    total_s: float
-    outcome: str
 
 
 @dataclass(slots=True)

@@ -48,13 +48,16 @@ class Sessions:
         """
         if not name and not opening:
             return ""
-        key = f"{_digest(name)}-{_digest(opening)}"
-        if not name or key in self._known:
+        if not name:
+            return f"-{opening}"
+        prefix = f"{_digest(name)}-"
+        key = f"{prefix}{opening}"
+        if key in self._known:
             return key
         same_name = (
             other
             for other, session in self._known.items()
-            if other.startswith(f"{_digest(name)}-") and continues(session, facts)
+            if other.startswith(prefix) and continues(session, facts)
         )
         return max(same_name, key=lambda other: self._known[other].size, default=key)
 

@@ -42,19 +42,18 @@ class Answer:
         self._connection = connection
         self._give_back = give_back
         self.status = connection.status
-        received = connection.headers
-        self.content_type = next((value.lower() for name, value in received if name == "content-type"), "")
-        nominated = {
-            token.strip().lower()
-            for name, value in received
-            if name == "connection"
-            for token in value.split(",")
-        }
-        self.headers = [
-            (name, value)
-            for name, value in received
-            if name not in _OWN_HEADERS and not name.startswith(_OWN_PREFIXES) and name not in nominated
-        ]
+        self.content_type = ""
+        self.headers: list[tuple[str, str]] = []
+        own = _OWN_HEADERS
+        for header in connection.headers:
+            name = header[0]
+            if name == "connection":
+                own = own.union([token.strip().lower() for token in header[1].split(",")])
+            elif name == "content-type":
+                self.content_type = self.content_type or header[1].lower()
+        for header in connection.headers:
+            if header[0] not in own and not header[0].startswith(_OWN_PREFIXES):
+                self.headers.append(header)
 
     @property
     def is_event_stream(self) -> bool:

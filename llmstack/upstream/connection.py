@@ -54,7 +54,8 @@ class ServerConnection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._waiting_bytes = self._head_bytes = 0
         self._busy = self._paused = self._ready = self._until_eof = self._no_body = False
-        self._keep = False
+        self._keep = self._sized = False
+        self._coding = ""
         self._error: BrokenError | None = None
         self._sink: Sink | None = None
         self._relay: Relay | None = None
@@ -129,11 +130,18 @@ class ServerConnection(asyncio.Protocol):
         if self.complete:
             raise BrokenError("more than one answer")
         self.headers = []
+        self._sized, self._coding = False, ""
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; trailers are of no interest."""
-        if not self._ready:
-            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        if self._ready:
+            return
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        self.headers.append((key, text))
+        if key == "content-length":
+            self._sized = True
+        elif key == "transfer-encoding":
+            self._coding = text  # the last one tells
 
     def on_headers_complete(self) -> None:
         """See what kind of answer it is."""
@@ -148,17 +156,12 @@ class ServerConnection(asyncio.Protocol):
         self._ready = True
         self._keep = parser.should_keep_alive()
         bodiless = self._no_body or self.status in _BODILESS
-        sized = any(name == "content-length" for name, _ in self.headers)
-        chunked = self._is_chunked()
+        chunked = self._coding.rpartition(",")[2].strip().lower() == "chunked"
         self._chunk_ended = chunked
-        self._until_eof = not (bodiless or sized or chunked)
+        self._until_eof = not (bodiless or self._sized or chunked)
         if self._no_body:
             self._keep = False  # the parser waits for a body that does not come
             self.complete = True
-
-    def _is_chunked(self) -> bool:
-        codings = ",".join(value for name, value in self.headers if name == "transfer-encoding")
-        return codings.rpartition(",")[2].strip().lower() == "chunked"
 
     def on_body(self, data: bytes) -> None:
         """Take a part of the body."""

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.policy.decision import ContextOverflowError, Decision, NoTierError, StackState
@@ -38,7 +38,7 @@ def config(roles: str = ALL, routing: Routing | None = None, **sizes: int) -> St
 
 
 def facts(size: int, **more: object) -> RequestFacts:
-    return replace(RequestFacts(conversation_tokens=size, context_tokens=size), **more)  # type: ignore[arg-type]
+    return replace(RequestFacts(conversation_tokens=size, context_tokens=size), **more)
 
 
 def decide(said: RequestFacts, stack: StackConfig, unavailable: Mapping[str, str]) -> Decision:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as changed
 
 from llmstack.config.model import Backend, GgufModel, HostedModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.policy.decision import ContextOverflowError, Decision, NoTierError, NotServedError, StackState
@@ -28,9 +29,9 @@ def stack(*tiers: Tier, sticky: bool = True) -> StackConfig:
 
 
 def said(size: int, **more: object) -> RequestFacts:
-    return replace(
+    return changed(
         RequestFacts(conversation_tokens=size, context_tokens=size, tools=True, user_turns=2),
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
@@ -71,7 +72,7 @@ FULL = StackState(resident=frozenset({"fast", "ultra"}), evicting=frozenset({"ag
 )
 def test_rules(facts: RequestFacts, session: Session | None, state: StackState, tier: str, by: str) -> None:
     decision = decide(facts, stack(), state, session, now=60.0, explain=True)
-    assert decide(facts, stack(), state, session, now=60.0) == replace(decision, considered=())
+    assert decide(facts, stack(), state, session, now=60.0) == changed(decision, considered=())
     assert (decision.tier, rule(decision)) == (tier, by)
 
 
@@ -123,12 +124,12 @@ def test_a_window_is_left_between_two_turns_rather_than_within_one() -> None:
         "agent",
         "crosses: ultra holds 65536 tokens, the turn may need more",
     )
-    assert decide(replace(after_, tool_result_pending=True), local, FREE, before, now=9.0).tier == "ultra"
+    assert decide(changed(after_, tool_result_pending=True), local, FREE, before, now=9.0).tier == "ultra"
     assert decide(after_, stack(FAST, AGENT, ULTRA), FREE, before, now=9.0).tier == "ultra"  # no roomier
 
 
 def test_a_tier_that_failed_is_left_at_once_and_named() -> None:
-    cooling = replace(FREE, cooling={"agent": "is rate-limited, tried again in 5 s"})
+    cooling = changed(FREE, cooling={"agent": "is rate-limited, tried again in 5 s"})
     facts = said(20_000, tool_result_pending=True)
     decision = decide(facts, stack(), cooling, with_("agent", 19_000), now=5.0)
     assert decision.tier == "fast"
@@ -136,7 +137,7 @@ def test_a_tier_that_failed_is_left_at_once_and_named() -> None:
 
 
 def test_where_every_tier_failed_a_conversation_stays_and_says_so() -> None:
-    cooling = replace(FREE, cooling=dict.fromkeys(("fast", "agent", "ultra"), "failed, tried again in 5 s"))
+    cooling = changed(FREE, cooling=dict.fromkeys(("fast", "agent", "ultra"), "failed, tried again in 5 s"))
     facts = said(20_000, tool_result_pending=True)
     kept = decide(facts, stack(), cooling, with_("agent", 19_000), now=5.0)
     assert (kept.tier, kept.reason) == ("agent", "pending: a tool result is pending")
@@ -162,7 +163,7 @@ def test_a_trigger_lasts_for_its_turn() -> None:
 
 
 def test_windows_are_compared_with_measured_tokens_and_ceilings_are_not() -> None:
-    bytes_each = replace(FREE, factors={"ultra": 4.0, "agent": 4.0})
+    bytes_each = changed(FREE, factors={"ultra": 4.0, "agent": 4.0})
     small = stack(FAST, AGENT, replace(ULTRA, ctx_size=16_000))
     decision = decide(said(5_000), small, bytes_each)
     assert decision.tier == "agent"

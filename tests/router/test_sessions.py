@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as changed
 from router.clients import request, well_behaved
 from router.harness import FAST, SMART, Asked, FakeSwapper, Setup, config, stack
 
@@ -24,7 +25,7 @@ def test_another_opening_under_the_same_name_is_another_conversation() -> None:
     main = sessions.key("ses_1", MAIN, FACTS)
     sessions.remember(main, FACTS, stack_config, "code-smart")
     title = sessions.key("ses_1", TITLE, RequestFacts(100, 100, user_turns=1))
-    child = sessions.key("ses_1", "child", replace(FACTS, conversation_tokens=9_000))
+    child = sessions.key("ses_1", "child", changed(FACTS, conversation_tokens=9_000))
     assert len({main, title, child, sessions.key("ses_2", MAIN, FACTS), sessions.key("", MAIN, FACTS)}) == 5
     assert sessions.key("", "", FACTS) == ""
     assert sessions.get(title) is None
@@ -34,9 +35,9 @@ def test_an_opening_that_changes_with_the_date_is_the_same_conversation() -> Non
     sessions = Sessions()
     main = sessions.key("ses_1", MAIN, FACTS)
     sessions.remember(main, FACTS, config(), "code-smart")
-    later = replace(FACTS, conversation_tokens=6_000, tool_result_pending=True)
+    later = changed(FACTS, conversation_tokens=6_000, tool_result_pending=True)
     assert sessions.key("ses_1", "tomorrow", later) == main
-    assert sessions.key("ses_1", "tomorrow", replace(later, tools=False)) != main
+    assert sessions.key("ses_1", "tomorrow", changed(later, tools=False)) != main
 
 
 def test_bounded_in_number_and_age() -> None:

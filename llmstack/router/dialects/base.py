@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 Origin = Literal["router", "swapper", "engine", "provider"]
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedRequest:
+class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     """What the router needs to know of a request.
 
     Attributes:
@@ -35,8 +35,7 @@ class ParsedRequest:
     names_slot: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one answer, as its server counted them.
 
     Attributes:
@@ -52,8 +51,7 @@ class Usage:
     cost_usd: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class FailureReport:
+class FailureReport(msgspec.Struct, frozen=True, gc=False):
     """An error as a client is told it.
 
     Attributes:

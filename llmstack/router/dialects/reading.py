@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar
 
@@ -43,8 +42,7 @@ def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
         raise BadRequestError("the body is nested too deeply") from error
 
 
-@dataclass(slots=True)
-class Transcript:
+class Transcript(msgspec.Struct):
     """The tally of a conversation, message by message.
 
     Attributes:
@@ -65,11 +63,11 @@ class Transcript:
     first: str = ""
     last: str = ""
     pending: bool = False
-    _system: list[str] = field(default_factory=list)
+    _system: list[str] = []
 
     def copy(self) -> Transcript:
         """Return what can be added to without a change of this one."""
-        return replace(self, _system=self._system.copy())
+        return msgspec.structs.replace(self, _system=self._system.copy())
 
     def headed(self, text: str) -> None:
         """Put a system prompt before all messages."""

@@ -96,6 +96,8 @@ def _usage(said: _Said, before: Usage | None) -> Usage | None:
 
 def dollars(said: Any) -> float:
     """Return what something costs, in US dollars, as a header or a member says it; 0 where it is no price."""
+    if said is None:
+        return 0.0
     try:
         cost = float(said)
     except (TypeError, ValueError, OverflowError):

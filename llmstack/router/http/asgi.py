@@ -31,7 +31,9 @@ async def answer_by(app: AsgiApp, exchange: Exchange, body: bytes) -> None:
         if message["type"] == "http.response.start":
             headers = message.get("headers", ())
             fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-            await exchange.start(message["status"], fields)
+            plain = [field for field in fields if field[0].lower() != "content-length"]
+            length = next((int(value) for name, value in fields if name.lower() == "content-length"), None)
+            await exchange.start(message["status"], plain, length)
         elif message.get("more_body", False):
             await exchange.write(message.get("body", b""))
         else:
