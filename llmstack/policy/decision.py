@@ -33,12 +33,14 @@ class Decision(msgspec.Struct, frozen=True):
 
     Attributes:
         others: tiers that may serve in its place, best first; each holds the request.
+        asked: the human asked for ultra, with a trigger.
         considered: every rule tried, in order, where that was asked for.
     """
 
     tier: str
     reason: str
     others: tuple[str, ...] = ()
+    asked: bool = False
     considered: tuple[Considered, ...] = ()
 
 

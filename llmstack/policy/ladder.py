@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 _TOP = (Role.ULTRA, Role.AGENT, Role.FAST)
 _MIDDLE = (Role.AGENT, Role.FAST)
-_LADDER = (Role.AGENT, Role.FAST, Role.ULTRA)  # what serves where a row's own tiers cannot
+_BOTTOM = (Role.FAST,)
+# By a row's own roles: what serves where those cannot.
+_BESIDE = {_TOP: (), _MIDDLE: (Role.ULTRA,), _BOTTOM: (Role.AGENT, Role.ULTRA)}
 
 
 class _Row(NamedTuple):
@@ -61,10 +63,12 @@ def ladder(facts: RequestFacts, config: StackConfig, state: StackState, *, expla
     """
     if facts.task in {"embedding", "rerank"}:
         return _made_for(facts, config, state)
-    found = climb(facts, config, state, find_trigger(facts.last_words, config.routing))
+    trigger = find_trigger(facts.last_words, config.routing)
+    found = climb(facts, config, state, trigger)
     chosen, *rest = found.fitting
     considered = found.considered(facts, config.routing) if explain else ()
-    return Decision(chosen.name, found.reason, stand_ins(chosen, rest, facts, config, state), considered)
+    others = stand_ins(chosen, rest, facts, config, state)
+    return Decision(chosen.name, found.reason, others, trigger is not None, considered)
 
 
 def climb(facts: RequestFacts, config: StackConfig, state: StackState, trigger: str | None) -> Climb:
@@ -82,13 +86,12 @@ def climb(facts: RequestFacts, config: StackConfig, state: StackState, trigger: 
     """
     row = _row(facts, config.routing, trigger)
     roles = row.roles
-    usable = _usable(config, state)
-    candidates = _candidates(roles, usable, facts, config, state)
+    candidates = _candidates(roles, facts, config, state)
     fitting = able(candidates, facts, config, state)
     first, chosen = candidates[0], fitting[0]
     notes = [row.reason]
-    if roles[0] not in usable:
-        notes += _left_out(roles, usable, config)
+    if first.role is not roles[0]:
+        notes += _left_out(roles, config, state)
     if chosen is not first:
         notes.append(passed_over(first, chosen, facts, state))
     elif chosen.name in state.cooling:
@@ -99,19 +102,14 @@ def climb(facts: RequestFacts, config: StackConfig, state: StackState, trigger: 
 
 
 def _candidates(
-    roles: tuple[Role, ...],
-    usable: Mapping[Role, Tier],
-    facts: RequestFacts,
-    config: StackConfig,
-    state: StackState,
+    roles: tuple[Role, ...], facts: RequestFacts, config: StackConfig, state: StackState
 ) -> list[Tier]:
     """Return the tiers of these roles, then the others that `auto` may pick."""
-    found = [usable[role] for role in roles if role in usable]
+    found = _usable(roles, config, state)
     if facts.task != "infill":
-        found += [usable[role] for role in _LADDER if role not in roles and role in usable]
+        found += _usable(_BESIDE[roles], config, state)
         # A planner serves where there is nothing else, not where something else is too small.
-        if not found and Role.PLAN in usable:
-            found = [usable[Role.PLAN]]
+        found = found or _usable((Role.PLAN,), config, state)
     elif not found and not any(config.by_role(role) for role in roles):
         raise NotServedError(
             "auto: infill is for the roles fast and agent", hint="give a tier one of them in models.ini"
@@ -121,13 +119,10 @@ def _candidates(
     return found
 
 
-def _usable(config: StackConfig, state: StackState) -> dict[Role, Tier]:
-    """Return the chat tiers that can start, by role."""
-    return {
-        tier.role: tier
-        for tier in config.tiers.values()
-        if tier.role and tier.serves == "chat" and tier.name not in state.unavailable
-    }
+def _usable(roles: tuple[Role, ...], config: StackConfig, state: StackState) -> list[Tier]:
+    """Return the chat tiers of these roles that can start."""
+    tiers = [config.by_role(role) for role in roles]
+    return [tier for tier in tiers if tier and tier.serves == "chat" and tier.name not in state.unavailable]
 
 
 def _row(facts: RequestFacts, routing: Routing, trigger: str | None) -> _Row:
@@ -146,7 +141,7 @@ def _row(facts: RequestFacts, routing: Routing, trigger: str | None) -> _Row:
         return _Row("tool loop", _MIDDLE, f"{long}, tool result pending")
     if facts.user_turns >= routing.multi_turn:
         return _Row("turns", _MIDDLE, f"{long}, {facts.user_turns} >= {routing.multi_turn} user turns")
-    return _Row("long", (Role.FAST,), long)
+    return _Row("long", _BOTTOM, long)
 
 
 def _missed(row: _Row, facts: RequestFacts, routing: Routing) -> Iterator[Considered]:
@@ -201,14 +196,15 @@ def _made_for(facts: RequestFacts, config: StackConfig, state: StackState) -> De
     reason = f"{facts.task}: made for it"
     considered = (Considered(facts.task, fitting[0].name, reason),)
     # Vectors of one model mean nothing to another: only what `fallback` names may serve in its place.
-    return Decision(fitting[0].name, reason, stand_ins(fitting[0], (), facts, config, state), considered)
+    others = stand_ins(fitting[0], (), facts, config, state)
+    return Decision(fitting[0].name, reason, others, considered=considered)
 
 
-def _left_out(roles: tuple[Role, ...], usable: Mapping[Role, Tier], config: StackConfig) -> list[str]:
+def _left_out(roles: tuple[Role, ...], config: StackConfig, state: StackState) -> list[str]:
     """Say which tiers above the chosen one cannot serve, or are not declared."""
     notes = []
     for role in roles:
-        if role in usable:
+        if _usable((role,), config, state):
             break
         tier = config.by_role(role)
         notes.append(
@@ -236,8 +232,6 @@ def _nothing_available(config: StackConfig, unavailable: Mapping[str, str]) -> N
 
 def auto_context(config: StackConfig, unavailable: Mapping[str, str]) -> int:
     """Return the window of `auto` in tokens: the largest among the tiers it can pick, else 0."""
-    usable = _usable(config, StackState(unavailable))
-    tiers = [usable[role] for role in (*_TOP, Role.PLAN) if role in usable]
-    if len(tiers) > 1:
-        tiers = [tier for tier in tiers if tier.role is not Role.PLAN]
+    state = StackState(unavailable)
+    tiers = _usable(_TOP, config, state) or _usable((Role.PLAN,), config, state)
     return max((tier.ctx_size for tier in tiers), default=0)

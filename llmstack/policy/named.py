@@ -17,4 +17,4 @@ def named(model: str, tier: Tier, facts: RequestFacts, config: StackConfig, stat
     """Return the named tier; only what its `fallback` lists may serve in its place."""
     reason = "named" if model == tier.name else f"named: alias {model}"
     others = stand_ins(tier, (), facts, config, state)
-    return Decision(tier.name, reason, others, (Considered("named", tier.name, reason),))
+    return Decision(tier.name, reason, others, considered=(Considered("named", tier.name, reason),))

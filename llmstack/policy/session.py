@@ -110,19 +110,18 @@ def decide(
             tried.append(Considered(name, chosen.name if chosen else "", why))
         if chosen is not None:
             reason = found.reason if chosen is able[0] and why == _AS_LADDER else f"{name}: {why}"
-            return Decision(chosen.name, reason, stand_ins(chosen, able, facts, config, state), tuple(tried))
+            others = stand_ins(chosen, able, facts, config, state)
+            return Decision(chosen.name, reason, others, trigger is not None, tuple(tried))
     raise AssertionError("the last rule always chooses")
 
 
-def after(
-    session: Session | None, facts: RequestFacts, config: StackConfig, tier: str, now: float
-) -> Session:
-    """Return the conversation as it is once this tier serves it."""
-    size, back = facts.conversation_tokens, None
+def after(session: Session | None, facts: RequestFacts, decision: Decision, now: float) -> Session:
+    """Return the conversation as it is once a request is served as was decided."""
+    tier, size, back = decision.tier, facts.conversation_tokens, None
     same = session is not None and session.tier == tier
     if session is not None and same and size >= REWRITTEN * session.size:
         size = max(size, session.size)
-    if find_trigger(facts.last_words, config.routing) is not None:
+    if decision.asked:
         if session is None:
             back = ""
         elif session.back is not None or not same:

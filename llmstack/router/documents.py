@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -91,7 +90,7 @@ def _tier_status(service: Service, tier: Tier) -> dict[str, Any]:
     }
     need = service.found.tiers[tier.name].need
     known = {"need_bytes": need.total if need else None, "can_start": tier.name not in service.unavailable}
-    return about | known | asdict(service.state(tier))
+    return about | known | msgspec.structs.asdict(service.state(tier))
 
 
 def _entry(name: str, created: float) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Serv
     )
     decision = decide_for(parsed.model, parsed.facts, service, session)
     if not parsed.model or parsed.model == AUTO:
-        service.sessions.remember(session, parsed.facts, service.config, decision.tier)
+        service.sessions.remember(session, parsed.facts, decision)
     return Call(
         dialect,
         parsed.model or AUTO,

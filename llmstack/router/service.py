@@ -113,10 +113,10 @@ class Service:
         )
 
     def _evicting_beside(self, resident: frozenset[str]) -> frozenset[str]:
-        plan = self.found.plan
-        if self._evicting is None or self._evicting[:2] != (plan, resident):
-            self._evicting = (plan, resident, plan.evicting(resident))
-        return self._evicting[2]
+        plan, known = self.found.plan, self._evicting
+        if known is None or known[0] is not plan or known[1] != resident:
+            known = self._evicting = (plan, resident, plan.evicting(resident))
+        return known[2]
 
     async def acquire(self, call: Call) -> Lease:
         """Wait for the right to use the tier of a request.
@@ -141,8 +141,10 @@ class Service:
         tier = self.config.tiers.get(call.tier)
         if tier is None:
             return False
-        now = self.state(tier)
-        return now.state == "resident" and not now.waiting and now.leases < tier.engine.parallel
+        backend = self.backends.get(tier.backend)
+        if backend is not None:
+            return backend.state(tier.name).state == "resident"
+        return self.swapper.has_place(tier.name)
 
     def while_loading(self, call: Call) -> None:
         """With `while_loading = resident`, let a tier that is up serve, and load the chosen one meanwhile."""

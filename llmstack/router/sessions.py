@@ -15,7 +15,7 @@ from llmstack.policy.session import after, continues, moved
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from llmstack.config.model import StackConfig
+    from llmstack.policy.decision import Decision
     from llmstack.policy.facts import RequestFacts
     from llmstack.policy.session import Session
 
@@ -65,12 +65,12 @@ class Sessions:
         """Return a conversation, where it is known."""
         return self._known.get(key)
 
-    def remember(self, key: str, facts: RequestFacts, config: StackConfig, tier: str) -> None:
-        """Note that a tier serves the next request of a conversation."""
+    def remember(self, key: str, facts: RequestFacts, decision: Decision) -> None:
+        """Note where the next request of a conversation goes."""
         if not key:
             return
         now = self.clock()
-        self._known[key] = after(self._known.get(key), facts, config, tier, now)
+        self._known[key] = after(self._known.get(key), facts, decision, now)
         self._known.move_to_end(key)
         while len(self._known) > MOST or next(iter(self._known.values())).at < now - OLDEST_S:
             self._known.popitem(last=False)

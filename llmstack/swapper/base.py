@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
+import msgspec
+
 from llmstack.errors import LlmstackError
 
 if TYPE_CHECKING:
@@ -31,8 +33,7 @@ class SwapError(LlmstackError):
         self.retry_after = retry_after
 
 
-@dataclass(frozen=True, slots=True)
-class ModelState:
+class ModelState(msgspec.Struct, frozen=True):
     """What a swapper knows of one tier.
 
     Attributes:
@@ -152,6 +153,9 @@ class Swapper(Protocol):
 
     def state(self, tier: str) -> ModelState | None:
         """Return the state of one tier; None where it does not serve it."""
+
+    def has_place(self, tier: str) -> bool:
+        """Return whether a tier serves a request at once."""
 
     def resident(self) -> frozenset[str]:
         """Return the tiers that are loaded, or are being loaded."""

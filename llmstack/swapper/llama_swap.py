@@ -189,6 +189,10 @@ class LlamaSwap:
         """Return the state of one tier."""
         return self._pool.state(tier)
 
+    def has_place(self, tier: str) -> bool:
+        """Return whether a tier serves a request at once."""
+        return self._pool.has_place(tier)
+
     def resident(self) -> frozenset[str]:
         """Return the tiers that are loaded, or are being loaded."""
         return self._pool.resident()

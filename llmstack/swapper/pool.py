@@ -72,17 +72,18 @@ class Pool:
             raise SwapError("the router is stopping", retry_after=5)
         if tier not in self._target.plan.needs:
             raise SwapError(f"{tier} has no model to load: it is served elsewhere")
-        granted = self._at_once(tier, session)
-        if granted is None:
+        if self.has_place(tier):
+            granted = self._models[tier].grant(session)
+        else:
             granted = await self._granted(Request(tier, self._clock(), session))
         lease = PoolLease(self._release, tier, session, granted, pinned=pinned)
         await lease.prepare()
         return lease
 
-    def _at_once(self, tier: str, session: str) -> Grant | None:
-        """Return what `schedule` would grant now, where nobody waits and there is nothing to decide."""
+    def has_place(self, tier: str) -> bool:
+        """Return whether `schedule` would grant a request now: nobody waits, nothing is to be decided."""
         model = self._models.get(tier)
-        return model.grant(session) if model is not None and model.free and not self._queue else None
+        return model is not None and model.free and not self._queue
 
     async def _granted(self, request: Request) -> Grant:
         """Wait in the queue until a request is granted."""

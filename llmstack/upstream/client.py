@@ -70,7 +70,10 @@ class Answer:
 
     async def read(self) -> bytes:
         """Return the whole body; UpstreamError where it broke."""
-        return b"".join([chunk async for chunk in self.chunks()])
+        try:
+            return await self._connection.whole()
+        except BrokenError as error:
+            raise UpstreamError(str(error)) from error
 
     async def __aenter__(self) -> Self:
         """Return itself."""

@@ -232,6 +232,19 @@ class ServerConnection(asyncio.Protocol):
             await self._wait()
         return self._taken()
 
+    async def whole(self) -> bytes:
+        """Return the rest of the body.
+
+        Raises:
+            BrokenError: it broke before its end.
+        """
+        parts = []
+        while part := await self.part():
+            parts.append(part)
+            if self.complete and not self._parts:
+                break
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
     async def pass_on(self, sink: Sink, relay: Relay | None = None, ending: bytes = b"") -> bool:
         """Hand the rest of the body to `sink` as it comes.
 

@@ -121,11 +121,11 @@ class SessionPolicy:
             factors=self.sessions.factors,
         )
         try:
-            tier = decide(step.facts, self.stack.config, state, self.sessions.get(key), step.at).tier
+            decision = decide(step.facts, self.stack.config, state, self.sessions.get(key), step.at)
         except ContextOverflowError:
             return None
-        self.sessions.remember(key, step.facts, self.stack.config, tier)
-        return tier
+        self.sessions.remember(key, step.facts, decision)
+        return decision.tier
 
     def served(self, step: Step, tier: str, prompt: int) -> None:
         self.sessions.observe(tier, step.facts.context_tokens, prompt)

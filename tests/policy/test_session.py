@@ -156,9 +156,9 @@ def test_a_trigger_lasts_for_its_turn() -> None:
         said(20_300, last_words="thanks", user_turns=3),
         said(20_400, last_words="thanks", user_turns=3, tool_result_pending=True),
     ):
-        tier = decide(facts, config, FREE, session, now=1.0).tier
-        session = after(session, facts, config, tier, 1.0)
-        served.append(tier)
+        decision = decide(facts, config, FREE, session, now=1.0)
+        session = after(session, facts, decision, 1.0)
+        served.append(decision.tier)
     assert served == ["ultra", "ultra", "agent", "agent"]
 
 
@@ -247,7 +247,7 @@ def test_whatever_the_history(history: list[tuple[RequestFacts, StackState, floa
         assert decision.reason
         if session is not None and facts.tool_result_pending and session.tier != tier.name:
             assert rule(decide(facts, config, state, session, now, explain=True)) == "left"
-        session = after(session, facts, config, tier.name, now)
+        session = after(session, facts, decision, now)
 
 
 def _fits(facts: RequestFacts, config: StackConfig, state: StackState) -> bool:

@@ -238,6 +238,9 @@ class FakeSwapper:
     def state(self, tier: str) -> ModelState | None:
         return self.states().get(tier)
 
+    def has_place(self, tier: str) -> bool:
+        return tier in self.loaded
+
     def resident(self) -> frozenset[str]:
         return frozenset(self.loaded)
 

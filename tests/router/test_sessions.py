@@ -12,6 +12,7 @@ from router.clients import request, well_behaved
 from router.harness import FAST, SMART, Asked, FakeSwapper, Setup, config, stack
 
 from llmstack.config.model import Routing
+from llmstack.policy.decision import Decision
 from llmstack.policy.facts import RequestFacts
 from llmstack.router.sessions import HIGHEST, MOST, OLDEST_S, Sessions, counted_in
 
@@ -21,9 +22,9 @@ JSON = {"content-type": "application/json"}
 
 
 def test_another_opening_under_the_same_name_is_another_conversation() -> None:
-    sessions, stack_config = Sessions(), config()
+    sessions = Sessions()
     main = sessions.key("ses_1", MAIN, FACTS)
-    sessions.remember(main, FACTS, stack_config, "code-smart")
+    sessions.remember(main, FACTS, Decision("code-smart", "short"))
     title = sessions.key("ses_1", TITLE, RequestFacts(100, 100, user_turns=1))
     child = sessions.key("ses_1", "child", changed(FACTS, conversation_tokens=9_000))
     assert len({main, title, child, sessions.key("ses_2", MAIN, FACTS), sessions.key("", MAIN, FACTS)}) == 5
@@ -34,7 +35,7 @@ def test_another_opening_under_the_same_name_is_another_conversation() -> None:
 def test_an_opening_that_changes_with_the_date_is_the_same_conversation() -> None:
     sessions = Sessions()
     main = sessions.key("ses_1", MAIN, FACTS)
-    sessions.remember(main, FACTS, config(), "code-smart")
+    sessions.remember(main, FACTS, Decision("code-smart", "short"))
     later = changed(FACTS, conversation_tokens=6_000, tool_result_pending=True)
     assert sessions.key("ses_1", "tomorrow", later) == main
     assert sessions.key("ses_1", "tomorrow", changed(later, tools=False)) != main
@@ -44,11 +45,11 @@ def test_bounded_in_number_and_age() -> None:
     now = [0.0]
     sessions = Sessions(clock=lambda: now[0])
     for number in range(MOST + 5):
-        sessions.remember(f"k{number}", FACTS, config(), "code-fast")
+        sessions.remember(f"k{number}", FACTS, Decision("code-fast", "short"))
     assert len(sessions) == MOST
     assert sessions.get("k0") is None
     now[0] = OLDEST_S + 1
-    sessions.remember("new", FACTS, config(), "code-smart")
+    sessions.remember("new", FACTS, Decision("code-smart", "short"))
     assert len(sessions) == 1
 
 
