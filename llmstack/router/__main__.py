@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -134,6 +135,8 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
             port=port,
         )
 
+    # Modules and configuration stay: to look at them again for garbage held up every stream for 20 ms.
+    gc.freeze()
     with _listen(host, port) as listening, asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_run(Server(App(make_service)), listening))
 
