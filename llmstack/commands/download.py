@@ -41,6 +41,8 @@ def download(
     report.planned(console, found)
     if not found.items:
         return
+    if project is None and not tiers and not report.wants_all(console, found):
+        return
     if not wait:
         report.started(console, found, downloads.start(found, place, app.env), place)
         return

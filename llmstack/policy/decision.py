@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ AUTO = "auto"
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-class Considered(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Considered:
     """One rule that was tried: the tier it chose, empty where it does not apply, and why."""
 
     rule: str

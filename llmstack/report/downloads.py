@@ -35,14 +35,27 @@ def planned(console: Console, found: Planned) -> None:
         console.say("nothing to fetch: every file is on disk" if found.present else "nothing to fetch")
 
 
+def wants_all(console: Console, found: Planned) -> bool:
+    """Ask whoever stands in no project whether they mean the default profile: its models fill a disk."""
+    if not console.interactive or console.confirm(
+        f"There is no project here. Fetch the default profile: {_amount(found)}?"
+    ):
+        return True
+    console.say("nothing is fetched; `llmstack download TIER` fetches the ones you want")
+    return False
+
+
 def started(console: Console, found: Planned, now: Downloads, place: Place) -> None:
     """Show what a download in the background fetches, and where to look."""
-    about = f", about {found.size_gb:g} GB" if found.size_gb else ""
-    files = f"{len(found.items)} file{'s' if len(found.items) > 1 else ''}"
-    console.say(f"fetching {files}{about} in the background (pid {now.identity.pid})")
+    console.say(f"fetching {_amount(found)} in the background (pid {now.identity.pid})")
     for item in found.items:
         console.say(escape(f"  {name(item)}: {item.file}, log {place.log(item.tier, item.label)}"))
     console.say("see how far it is with `llmstack status`, wait for it with `llmstack download --wait`")
+
+
+def _amount(found: Planned) -> str:
+    about = f", about {found.size_gb:g} GB" if found.size_gb else ""
+    return f"{len(found.items)} file{'s' if len(found.items) > 1 else ''}{about}"
 
 
 def ended(console: Console, now: Downloads) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
-
-import msgspec
 
 from llmstack.policy.decision import AUTO, ContextOverflowError, Decision, NoTierError, NotServedError
 from llmstack.policy.facts import RequestFacts
@@ -149,7 +148,10 @@ def explain(body: dict[str, Any], name: str, service: Service) -> dict[str, Any]
     session = service.sessions.key(name or parsed.session or "", parsed.opening, parsed.facts)
     decision = decide_for(parsed.model, parsed.facts, service, session, explain=True)
     return {
-        **msgspec.to_builtins(decision),
+        "tier": decision.tier,
+        "reason": decision.reason,
+        "others": decision.others,
+        "considered": [asdict(rule) for rule in decision.considered],
         "conversation_tokens": parsed.facts.conversation_tokens,
         "context_tokens": parsed.facts.context_tokens,
         "session_known": service.sessions.get(session) is not None,

@@ -6,8 +6,11 @@ import json
 import os
 import random
 import signal
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pexpect
 import pytest
 from huggingface_hub import try_to_load_from_cache
 from support.hub import running_hub
@@ -16,7 +19,6 @@ from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.hub import Hub
 
@@ -213,3 +215,17 @@ def test_without_a_project_the_default_profile_and_the_users_own_log(tmp_path: P
     offline = here.run("download", "--wait", "plan")
     assert offline.code == 1
     assert "HF_HUB_OFFLINE forbids to fetch it" in offline.err
+
+
+def test_without_a_project_a_person_is_asked_before_everything_is_fetched(tmp_path: Path) -> None:
+    here = CliProject(tmp_path / "nowhere")
+    here.directory.mkdir()
+    argv = [sys.executable, "-m", "llmstack", "download"]
+    child = pexpect.spawn(argv[0], argv[1:], cwd=here.directory, env=here.env, encoding="utf-8", timeout=20)
+    child.expect(r"There is no project here\. Fetch the default profile: 7 files, about \d+.* GB\?")
+    child.sendline("")
+    child.expect("nothing is fetched; `llmstack download TIER` fetches the ones you want")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert not Path(here.env["XDG_STATE_HOME"], "llmstack", "downloads.json").exists()
