@@ -238,6 +238,22 @@ async def test_what_follows_a_request_may_be_rubbish() -> None:
         assert await wire.rest() == b""
 
 
+@pytest.mark.parametrize("answered", [False, True])
+async def test_a_head_behind_a_request_ends_too(*, answered: bool) -> None:
+    """It is bounded while the request before it is answered, and has its time once that is."""
+    async with router(FakeSwapper(), Setup(limits=QUICK)) as running, connected(running) as wire:
+        running.swapper.ready.clear()
+        await wire.say(whole(json.dumps(asking("hello")).encode()) + b"GET / HTTP/1.1\r\nhost: x\r\nx: ")
+        await until(lambda: running.swapper.waiting == 1, "the first one waits")
+        if not answered:
+            for _ in range(10):
+                await wire.say(b"y" * 10_000)
+        running.swapper.ready.set()
+        assert (await wire.answer()).status == 502  # nothing listens there
+        assert (await wire.answer()).status == (408 if answered else 431)
+        assert await wire.rest() == b""
+
+
 async def test_expect_100_continue() -> None:
     async with stack(well_behaved) as (running, behind), connected(running) as wire:
         await wire.say(head("expect: 100-continue", f"content-length: {len(CHAT)}"))

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, cast
 
-import httptools
-
-from llmstack.router.exchange import Exchange
-from llmstack.router.http.incoming import Incoming
+from llmstack.router.http.reader import RefusedError, RequestReader
 
 if TYPE_CHECKING:
+    from llmstack.router.exchange import Exchange
     from llmstack.router.http.limits import Limits
-
-FRAMING = 16  # bytes that may go into marking a chunk, for each byte of body: one-byte chunks take five
-_BAD_TARGET = re.compile(r"[^!-~]")
-_LENGTH = re.compile(r"\d{1,19}")
 
 
 class Host(Protocol):
@@ -58,14 +51,6 @@ class Phase(Enum):
     LINGER = "the client to have read why"
 
 
-class _RefusedError(Exception):
-    """Raised to the parser, which stops there."""
-
-    def __init__(self, status: int, code: str, text: str) -> None:
-        super().__init__(text)
-        self.refusal = (status, code, text)
-
-
 class Connection(asyncio.BufferedProtocol):
     """The server's side of one connection."""
 
@@ -74,9 +59,8 @@ class Connection(asyncio.BufferedProtocol):
         self._limits = host.limits
         self._buffer = host.buffer
         self._transport: asyncio.Transport | None = None
-        self._parser: httptools.HttpRequestParser | None = None
+        self._reader = RequestReader(self, host.limits, len(self._buffer))
         self._current: Exchange | None = None  # being answered
-        self._reading: Exchange | None = None  # whose body is arriving
         self._queue: deque[Exchange] = deque()  # pipelined after the current one
         self._last_word = b""  # what is sent after them all
         self._direct = False  # the last buffer given out was the body's own
@@ -85,16 +69,12 @@ class Connection(asyncio.BufferedProtocol):
         self._paused_at = 0.0
         self.phase = Phase.IDLE
         self._since = 0.0
-        self._target = b""
-        self._headers: dict[str, str] = {}
-        self._head_size = self._header_count = self._framing = 0
 
     # From the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
-        self._parser = httptools.HttpRequestParser(self)
         self._since = time.monotonic()
         if not self._host.joined(self):
             self.send(self._host.refusal(503, "too_many_connections", "the router has too many connections"))
@@ -103,28 +83,22 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - a client may leave as it likes
         """Let go of everything."""
         self._host.parted(self)
-        self._transport = self._parser = None  # the parser knows this object, and this object it
+        self._transport = None
+        self._reader.close()
+        del self._reader  # it knows this object, as this object knew it
         self._leave()
         self.resume_writing()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a hint
         """Return where to read to: the body itself where one is arriving, else what all connections share."""
-        reading = self._reading
-        if reading is not None and self.phase is not Phase.LINGER:
-            room = reading.incoming.room()
-            if room is not None:
-                self._direct = True
-                return room
-        self._direct = False
-        return self._buffer
+        room = self._reader.room() if self.phase is not Phase.LINGER else None
+        self._direct = room is not None
+        return room if room is not None else self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
-        if self._direct and self._reading is not None:
-            self._reading.incoming.fill(nbytes)
-            if self._reading.incoming.complete:
-                self._parser = httptools.HttpRequestParser(self)  # the old one waits for this body still
-                self.on_message_complete()
+        if self._direct:
+            self._reader.filled(nbytes)
         elif self.phase is not Phase.LINGER and not self._last_word:
             self._feed(self._buffer[:nbytes])
 
@@ -148,130 +122,35 @@ class Connection(asyncio.BufferedProtocol):
         if self._current is None and self._queue:
             self._next()
 
-    # From the parser
+    # From the reader
 
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        self._target = b""
-        self._headers = {}
-        self._head_size = self._header_count = self._framing = 0
+    def _feed(self, data: memoryview) -> None:
+        try:
+            self._reader.feed(data)
+        except RefusedError as refused:
+            self._refuse(refused.status, refused.code, refused.text)
+            return
+        if self._queue and not self._held and self._transport is not None:
+            self._held = True
+            self._transport.pause_reading()
+
+    def begun(self) -> None:
+        """A request begins."""
         if self._current is None:
             self._enter(Phase.HEAD)
 
-    def on_url(self, data: bytes) -> None:
-        """Take a part of the target."""
-        self._target += data
-        if len(self._target) > self._limits.target:
-            raise _RefusedError(414, "uri_too_long", f"the target is longer than {self._limits.target} bytes")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; what comes after a chunked body is of no interest."""
-        if self._reading is not None:
-            return
-        self._header_count += 1
-        self._head_size += len(name) + len(value) + 4
-        if self._header_count > self._limits.headers or self._head_size > self._limits.head:
-            raise _too_long_a_head(self._limits)
-        key = name.decode("latin-1").lower()
-        if key == "host" and "host" in self._headers:
-            raise _RefusedError(400, "invalid_http", "there is more than one Host")
-        self._headers[key] = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        """Hand the request over; its body may be on its way still."""
-        parser = self._parser
-        if parser is None:
-            return
-        exchange = self._exchange(parser)
-        if parser.should_upgrade() and ("transfer-encoding" in self._headers or exchange.incoming.too_large):
-            raise _RefusedError(400, "invalid_http", "an Upgrade with such a body is not understood")
-        self._reading = exchange
+    def arrived(self, exchange: Exchange) -> None:
+        """The headers of a request are here; its body may be on its way still."""
         if self._current is None and not self._paused and not self._queue:
             self._answer(exchange)
             self._enter(Phase.BODY)
         else:
             self._queue.append(exchange)
 
-    def on_body(self, data: bytes) -> None:
-        """Take a part of the body."""
-        if self._reading is not None:
-            self._framing = max(0, self._framing - FRAMING * len(data))
-            self._reading.incoming.feed(data)
-
-    def on_message_complete(self) -> None:
-        """The whole request is here."""
-        exchange = self._reading
-        if exchange is None or exchange.incoming.missing:
-            return  # asked to upgrade, the parser takes the body for something else
-        self._reading = None
-        exchange.incoming.finish()
+    def complete(self, exchange: Exchange) -> None:
+        """The whole of a request is here."""
         if exchange is self._current:
             self._enter(Phase.ANSWER)
-
-    def _exchange(self, parser: httptools.HttpRequestParser) -> Exchange:
-        method, headers = parser.get_method().decode(), self._headers
-        target = _origin_form(self._target.decode("latin-1"))
-        if method == "CONNECT" or target is None:
-            text = "the target of a request is a path in printable ASCII, such as /v1/models"
-            raise _RefusedError(400, "invalid_http", text)
-        length: int | None = None
-        if "transfer-encoding" not in headers:
-            declared = headers.get("content-length", "0")
-            if not _LENGTH.fullmatch(declared):
-                raise _RefusedError(400, "invalid_http", "Content-Length is no number")
-            length = int(declared)
-        return Exchange(
-            self,
-            method,
-            target,
-            headers,
-            Incoming(length, self._limits.body),
-            version=parser.get_http_version(),
-            persistent=parser.should_keep_alive(),
-        )
-
-    def _feed(self, data: memoryview) -> None:
-        size = len(data)
-        while self._parser is not None and data:
-            try:
-                self._parser.feed_data(data)
-                break
-            except httptools.HttpParserUpgrade as upgrade:
-                data = self._beyond_upgrade(data[upgrade.args[0] :])
-            except httptools.HttpParserError as error:
-                self._refuse(*_reason(error))
-                return
-        if self.phase is Phase.HEAD and self._reading is None:
-            self._bound_head(size)
-        elif self._reading is not None:
-            self._bound_framing(size)
-        if self._queue and not self._held and self._transport is not None:
-            self._held = True
-            self._transport.pause_reading()
-
-    def _beyond_upgrade(self, data: memoryview) -> memoryview:
-        """Take the body of a request that would upgrade to what is not spoken here; return what follows."""
-        if self._reading is None:
-            return data
-        incoming = self._reading.incoming
-        body = data[: incoming.missing]
-        if body:
-            incoming.feed(bytes(body))
-        self.on_message_complete()
-        return data[len(body) :]
-
-    def _bound_head(self, size: int) -> None:
-        """Refuse a head that does not end; the parser keeps what it has of a header to itself."""
-        self._framing += size
-        if self._framing > self._limits.head:
-            error = _too_long_a_head(self._limits)
-            self._refuse(*error.refusal)
-
-    def _bound_framing(self, size: int) -> None:
-        """Refuse endless chunk extensions and trailers."""
-        self._framing += size
-        if self._framing > 2 * self._limits.head + len(self._buffer):
-            self._refuse(400, "invalid_http", "the chunks of the body are mostly not body")
 
     # Answering
 
@@ -295,7 +174,7 @@ class Connection(asyncio.BufferedProtocol):
         elif self._eof:
             self._transport.close()
         else:
-            self._enter(Phase.IDLE)
+            self._enter(Phase.HEAD if self._reader.in_head else Phase.IDLE)
         if self._held and not self._queue:
             self._held = False
             self._transport.resume_reading()
@@ -313,11 +192,9 @@ class Connection(asyncio.BufferedProtocol):
     def _refuse(self, status: int, code: str, text: str) -> None:
         """Say why this is no request of HTTP, after the answers to those before it."""
         word = self._host.refusal(status, code, text)
-        broken, self._reading = self._reading, None
-        if broken is not None:
-            broken.incoming.give_up()
-            if broken in self._queue:
-                self._queue.remove(broken)
+        broken = self._reader.give_up()
+        if broken is not None and broken in self._queue:
+            self._queue.remove(broken)
         if self._current is not None and broken is not self._current:
             self._last_word = word
             return
@@ -421,35 +298,11 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(408, "request_timeout", "the headers did not arrive in time")
         elif self.phase is Phase.LINGER and waited > limits.linger_s:
             self.abort()
-        elif self.phase is Phase.BODY and self._reading is not None and waited > self._body_s(self._reading):
+        elif self.phase is Phase.BODY and waited > self._body_s():
             self._refuse(408, "request_timeout", "the body did not arrive in time")
 
-    def _body_s(self, exchange: Exchange) -> float:
+    def _body_s(self) -> float:
         """Return the seconds that the body may take, for as much of it as is here."""
-        return self._limits.body_s + exchange.incoming.received / self._limits.body_rate
-
-
-def _too_long_a_head(limits: Limits) -> _RefusedError:
-    text = f"the headers are longer than {limits.head} bytes or more than {limits.headers}"
-    return _RefusedError(431, "headers_too_large", text)
-
-
-def _reason(error: httptools.HttpParserError) -> tuple[int, str, str]:
-    cause = error.__context__
-    if isinstance(cause, _RefusedError):
-        return cause.refusal
-    return 400, "invalid_http", f"this is not HTTP/1.1: {error}"
-
-
-def _origin_form(target: str) -> str | None:
-    """Return path and query of a request target; None where it has none, or bytes that no URL has."""
-    if _BAD_TARGET.search(target):
-        return None
-    if not target.startswith("/"):
-        scheme, mark, rest = target.partition("://")
-        if not mark or scheme.lower() not in {"http", "https"}:
-            return target if target == "*" else None
-        authority = re.split(r"[/?]", rest, maxsplit=1)[0]
-        target = rest[len(authority) :]
-        target = target if target.startswith("/") else f"/{target}"
-    return target.partition("#")[0]
+        reading = self._reader.reading
+        received = reading.incoming.received if reading is not None else 0
+        return self._limits.body_s + received / self._limits.body_rate
