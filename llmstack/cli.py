@@ -125,6 +125,7 @@ def run_command(arguments: Sequence[str], env: Mapping[str, str]) -> int:
         app.console.error(error)
         return error.exit_code
     except KeyboardInterrupt:
+        app.console.interrupted()
         return INTERRUPTED
     return 0
 

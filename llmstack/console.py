@@ -145,6 +145,11 @@ class Console:
             self._out.file.flush()
             time.sleep(every_s)
 
+    def interrupted(self) -> None:
+        """End the line in which a terminal shows `^C`: the shell's prompt would follow it there."""
+        if self._err.is_terminal:
+            self._err.print()
+
     def confirm(self, question: str) -> bool:
         """Ask a yes-or-no question; no is the default, and the answer where nobody can be asked."""
         if not self.interactive:

@@ -217,15 +217,24 @@ def test_without_a_project_the_default_profile_and_the_users_own_log(tmp_path: P
     assert "HF_HUB_OFFLINE forbids to fetch it" in offline.err
 
 
-def test_without_a_project_a_person_is_asked_before_everything_is_fetched(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "said", "code"),
+    [
+        ("\r", "nothing is fetched; `llmstack download TIER` fetches the ones you want\r\n", 0),
+        ("\x03", "^C\r\n", 130),
+    ],
+)
+def test_without_a_project_a_person_is_asked_before_everything_is_fetched(
+    tmp_path: Path, key: str, said: str, code: int
+) -> None:
     here = CliProject(tmp_path / "nowhere")
     here.directory.mkdir()
     argv = [sys.executable, "-m", "llmstack", "download"]
     child = pexpect.spawn(argv[0], argv[1:], cwd=here.directory, env=here.env, encoding="utf-8", timeout=20)
     child.expect(r"There is no project here\. Fetch the default profile: 7 files, about \d+.* GB\?")
-    child.sendline("")
-    child.expect("nothing is fetched; `llmstack download TIER` fetches the ones you want")
+    child.send(key)
     child.expect(pexpect.EOF)
+    assert child.before.endswith(said)
     child.close()
-    assert child.exitstatus == 0
+    assert child.exitstatus == code
     assert not Path(here.env["XDG_STATE_HOME"], "llmstack", "downloads.json").exists()
