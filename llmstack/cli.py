@@ -116,18 +116,19 @@ def build() -> typer.Typer:
 
 def run_command(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     """Run one command and return its exit code; every expected error is printed here, with its hint."""
-    app = App(env)
+    app, code = App(env), 0
     try:
         build()(list(arguments), obj=app, prog_name="llmstack", standalone_mode=True)
     except SystemExit as ended:  # how Typer ends, with a number or with nothing
-        return int(ended.code or 0)
+        code = int(ended.code or 0)
     except LlmstackError as error:
         app.console.error(error)
-        return error.exit_code
+        code = error.exit_code
     except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
         app.console.interrupted()
-        return INTERRUPTED
-    return 0
+    return code
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
