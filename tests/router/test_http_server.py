@@ -6,16 +6,22 @@ import asyncio
 import json
 import logging
 import random
+import re
 import socket
 import struct
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from router.clients import asking, event, well_behaved
-from router.harness import Asked, FakeSwapper, Setup, router, stack, until
+from router.harness import Asked, FakeSwapper, Setup, config, router, stack, until
 from router.mutations import mutated, statuses
 from router.wire import CHAT, connected, head, whole
 
 from llmstack.router.http.limits import Limits
+
+if TYPE_CHECKING:
+    from router.harness import Running
 
 HEALTH = head(method="GET", path="/health")
 CHUNKED = "transfer-encoding: chunked"
@@ -197,6 +203,41 @@ async def test_a_client_that_reads_nothing_is_cut() -> None:
             await until(lambda: running.server.connections == 0, "the client is cut")
         await running.idle()
         await until(lambda: behind.open == 0, "the request at the server is cancelled")
+
+
+LARGE = Setup(replace(config(), text="; a line of it\n" * 1_000_000), limits=QUICK)  # no socket holds that
+MODELS_INI = head(method="GET", path="/models.ini")
+
+
+async def every_limit_has_passed(running: Running) -> None:
+    async with connected(running) as silent:
+        assert await silent.rest() == b""
+
+
+@pytest.mark.parametrize(
+    ("more", "answers"),
+    [
+        (b"", [b"200"]),
+        (b"G", [b"200", b"408"]),
+        (b"rubbish\r\n\r\n", [b"200", b"400"]),
+        (HEALTH, [b"200", b"200"]),
+    ],
+)
+async def test_a_client_that_reads_late_is_served_like_any_other(more: bytes, answers: list[bytes]) -> None:
+    """What waits behind a long answer is judged once that is read: the next request, or the end."""
+    async with router(FakeSwapper(), LARGE) as running, connected(running) as wire:
+        await wire.say(MODELS_INI + more)
+        await every_limit_has_passed(running)
+        assert re.findall(rb"HTTP/1.1 (\d+)", await wire.rest()) == answers
+
+
+async def test_a_request_is_not_late_where_it_waits_for_its_client() -> None:
+    async with router(FakeSwapper(), LARGE) as running, connected(running) as wire:
+        await wire.say(MODELS_INI)
+        await every_limit_has_passed(running)
+        await wire.say(HEALTH + HEALTH[:-2])
+        await every_limit_has_passed(running)
+        assert re.findall(rb"HTTP/1.1 (\d+)", await wire.rest()) == [b"200", b"200", b"408"]
 
 
 # What is understood

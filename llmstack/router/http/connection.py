@@ -119,7 +119,7 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
         if self._resumed is not None and not self._resumed.done():
             self._resumed.set_result(None)
-        if self._current is None and self._queue:
+        if self._current is None and self.phase is not Phase.LINGER:
             self._next()
 
     # From the reader
@@ -136,7 +136,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def begun(self) -> None:
         """A request begins."""
-        if self._current is None:
+        if self._current is None and not self._paused:
             self._enter(Phase.HEAD)
 
     def arrived(self, exchange: Exchange) -> None:
@@ -146,6 +146,8 @@ class Connection(asyncio.BufferedProtocol):
             self._enter(Phase.BODY)
         else:
             self._queue.append(exchange)
+            if self._current is None:
+                self._enter(Phase.ANSWER)  # it waits for its client, who has the last one to read
 
     def complete(self, exchange: Exchange) -> None:
         """The whole of a request is here."""
@@ -161,8 +163,8 @@ class Connection(asyncio.BufferedProtocol):
         self._host.handle(self, exchange)
 
     def _next(self) -> None:
-        """Answer the next of the requests that are here already."""
-        if self._paused or self._transport is None:
+        """Answer the next of the requests that are here already, once the client has read the last answer."""
+        if self._paused or self._transport is None or self._transport.is_closing():
             return
         if self._queue:
             exchange = self._queue.popleft()
