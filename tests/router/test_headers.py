@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from router.clients import COMPLETION, asking, chat, raw_path, request, well_behaved
 from router.harness import ENGINE_KEY, Asked, FakeSwapper, Setup, router, stack
+from router.wire import CHAT, connected, whole
 
 from llmstack.router.guard import Guard
 
@@ -52,6 +53,20 @@ async def test_headers_that_reach_the_server() -> None:
             "x-session-id": "abc",
             "content-type": "application/octet-stream",
         }
+
+
+async def test_what_any_connection_header_names_stays_here() -> None:
+    lines = (
+        "connection: x-one, x-two",
+        "x-one: 1",
+        "x-two: 2",
+        "x-three: 3",
+        "Connection: x-three, keep-alive",
+    )
+    async with stack(well_behaved) as (running, behind), connected(running) as wire:
+        await wire.say(whole(CHAT, *lines, "x-kept: 4"))
+        assert (await wire.answer()).status == 200
+        assert [name for name in behind.requests[0].headers if name.startswith("x-")] == ["x-kept"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

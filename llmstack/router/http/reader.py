@@ -140,7 +140,10 @@ class RequestReader:
             raise _too_long_a_head(limits)
         if key == "host" and key in headers:
             raise RefusedError(400, "invalid_http", "there is more than one Host")
-        headers[key] = value.decode("latin-1")
+        text = value.decode("latin-1")
+        if key == "connection" and key in headers:
+            text = f"{headers[key]}, {text}"  # what any of them names is for this connection alone
+        headers[key] = text
 
     def on_headers_complete(self) -> None:
         """Hand the request over."""
