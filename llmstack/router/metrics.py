@@ -33,6 +33,7 @@ class _Ended:
     """
 
     requests: int = 0
+    counted: int = 0  # of them, those whose server said its tokens
     prompt: int = 0
     cached: int = 0
     completion: int = 0
@@ -50,10 +51,9 @@ class _Sums:
         self._sums[labels] = self._sums.get(labels, 0) + by
 
     def family(self) -> Metric:
-        """Return it as the library writes it; what is 0 has never happened."""
+        """Return it as the library writes it."""
         for labels, value in self._sums.items():
-            if value:
-                self._family.add_metric(labels, value)
+            self._family.add_metric(labels, value)
         return self._family
 
 
@@ -98,6 +98,7 @@ class Metrics(Collector):
         ended.requests += 1
         ended.cost_usd += call.cost_usd
         if usage is not None:
+            ended.counted += 1
             ended.prompt += max(0, usage.prompt)
             ended.cached += max(0, usage.cached)
             ended.completion += max(0, usage.completion)
@@ -136,9 +137,11 @@ class Metrics(Collector):
         for (tier, rule, outcome, origin), ended in self._ended.items():
             requests.add(tier, outcome, by=ended.requests)
             decisions.add(tier, rule, by=ended.requests)
-            for kind in ("prompt", "cached", "completion"):
-                tokens.add(tier, kind, by=getattr(ended, kind))
-            cost.add(tier, by=ended.cost_usd)
+            if ended.counted:  # then 0 says that none were cached, not that nobody knows
+                for kind in ("prompt", "cached", "completion"):
+                    tokens.add(tier, kind, by=getattr(ended, kind))
+            if ended.cost_usd:
+                cost.add(tier, by=ended.cost_usd)
             if origin:
                 errors.add(origin, outcome, by=ended.requests)
         return [sums.family() for sums in (requests, decisions, tokens, cost, errors)]

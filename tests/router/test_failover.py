@@ -245,6 +245,7 @@ async def test_metrics_count_what_happened() -> None:
         'llmstack_decisions_total{rule="short",tier="code-ultra"} 2.0',
         'llmstack_decisions_total{rule="named",tier="plan"} 1.0',
         'llmstack_tokens_total{kind="prompt",tier="code-ultra"} 6.0',
+        'llmstack_tokens_total{kind="cached",tier="code-ultra"} 0.0',  # counted, and none were
         'llmstack_errors_total{code="upstream_500",origin="engine"} 1.0',
         'llmstack_errors_total{code="model_not_found",origin="router"} 1.0',
         'llmstack_first_byte_seconds_count{tier="code-ultra"} 2.0',
@@ -252,3 +253,5 @@ async def test_metrics_count_what_happened() -> None:
         'llmstack_loads_total{tier="plan"} 0.0',
     ):
         assert line in text, text
+    for never in ('kind="cached",tier="plan"', "llmstack_cost_usd_total{"):
+        assert never not in text, text
