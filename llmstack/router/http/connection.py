@@ -254,7 +254,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def keeps_alive(self, exchange: Exchange) -> bool:
         """Whether the connection stays open after this answer."""
-        return exchange.persistent and exchange.incoming.complete and not (self._eof or self._host.stopping)
+        last = (self._eof or self._host.stopping) and not self._queue
+        return exchange.persistent and exchange.incoming.complete and not last
 
     def answered(self, exchange: Exchange) -> None:
         """Go on to the next request, or end the connection."""
