@@ -97,7 +97,7 @@ class Exchange:
 
     @property
     def persistent(self) -> bool:
-        """Whether the client wants to go on using the connection."""
+        """Whether the connection is to go on after it: the client wants that, and was not told otherwise."""
         return self._persistent
 
     async def body(self, limit: int) -> bytes:
@@ -153,6 +153,7 @@ class Exchange:
                 fields.append("transfer-encoding: chunked")
         if not self._wire.keeps_alive(self):
             fields.append("connection: close")
+            self._persistent = False  # whatever comes meanwhile
         elif self._version != "1.1":
             fields.append("connection: keep-alive")
         fields.append(_date(int(time.time())))

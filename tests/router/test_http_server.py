@@ -426,6 +426,29 @@ async def test_what_waits_for_a_request_is_closed_and_what_runs_is_finished() ->
         assert await busy.rest() == b""
 
 
+async def test_what_comes_after_the_last_answer_has_begun_is_not_answered() -> None:
+    begin, end = asyncio.Event(), asyncio.Event()
+
+    async def slow(asked: Asked) -> None:
+        await begin.wait()
+        await asked.start_stream()
+        await asked.chunk(event("hi"))
+        await end.wait()
+        await asked.chunk(event("", finish="stop"))
+        await asked.end_stream()
+
+    async with stack(slow) as (running, behind), connected(running) as wire:
+        await wire.say(whole(json.dumps(asking(stream=True)).encode()))
+        await until(lambda: len(behind.requests) == 1, "a request runs")
+        running.server.stop()
+        begin.set()
+        got = await wire.reader.readuntil(b"hi")
+        assert b"connection: close" in got
+        await wire.say(HEALTH)
+        end.set()
+        assert b"HTTP/1.1" not in await wire.rest()
+
+
 async def test_the_end_is_bounded() -> None:
     async def never(asked: Asked) -> None:
         await asked.until_hung_up()
