@@ -52,7 +52,7 @@ class Exchange:
     Attributes:
         method: upper case.
         path: decoded; `target` path and query as they were sent.
-        headers: lower-case names; of repeated ones the last, but of `connection` all.
+        headers: lower-case names; the values of repeated ones, with commas.
         started: the status has been sent; `ended`: the whole answer has.
         left: the client has gone, or will send no more, which looks the same.
     """

@@ -141,9 +141,7 @@ class RequestReader:
         if key == "host" and key in headers:
             raise RefusedError(400, "invalid_http", "there is more than one Host")
         text = value.decode("latin-1")
-        if key == "connection" and key in headers:
-            text = f"{headers[key]}, {text}"  # what any of them names is for this connection alone
-        headers[key] = text
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text  # as RFC 9110, 5.3 has it
 
     def on_headers_complete(self) -> None:
         """Hand the request over."""
