@@ -45,7 +45,7 @@ class BuiltinSwapper(Pool):
         self._project = project
         self._ports = Ports(settings.start_port, reserved)
         self._env = server_env(env, api_key=secrets.token_urlsafe(32))
-        self._config, self._found = config, found
+        self._commands = _commands(config, found)
         self._kv = KvFiles(kv_root, budget_bytes(settings.kv_cache_gb, kv_root))
         super().__init__(self._terms_of(config, found), kv_files=self._kv)
 
@@ -62,13 +62,10 @@ class BuiltinSwapper(Pool):
         Tiers whose command line is the same keep their process; the others finish what they are at, and the
         next request starts them anew.
         """
-        changed = {
-            name
-            for name in self._found.plan.needs
-            if name not in found.plan.needs
-            or _command(self._config, self._found, name) != _command(config, found, name)
-        }
-        self._config, self._found = config, found
+        commands = _commands(config, found)
+        names = self._commands.keys() | commands.keys()  # one that comes back may still run as it was
+        changed = {name for name in names if self._commands.get(name) != commands.get(name)}
+        self._commands = commands
         self._kv.budget = budget_bytes(config.settings.kv_cache_gb, self._kv.root)
         self.replace(self._terms_of(config, found), changed=changed)
         return []
@@ -107,6 +104,14 @@ class BuiltinSwapper(Pool):
             most_bytes=round(ROOMY * (need.kv + need.checkpoints) / slots),
             token_bytes=need.kv // slots // tier.ctx_size,
         )
+
+
+def _commands(config: StackConfig, found: Survey) -> dict[str, object]:
+    """Return what decides whether the running server of each tier is still the right one.
+
+    As it is now: by the next reload a file may have been exchanged, or be gone.
+    """
+    return {name: _command(config, found, name) for name in found.plan.needs}
 
 
 def _command(config: StackConfig, found: Survey, name: str) -> object:

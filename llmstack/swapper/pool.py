@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Literal
@@ -64,6 +65,7 @@ class Pool:
         self._loads: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake: asyncio.TimerHandle | None = None
+        self._wakes_at = math.inf
         self._closing = False
 
     async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> PoolLease:
@@ -113,8 +115,9 @@ class Pool:
         """Take a lease back."""
         model.leases -= 1
         model.last_used = self._clock()
-        # Else there is nothing to decide: nobody waits, and when an idle model expires is known already.
-        expires = self._wake is None and self._terms.ttls.get(tier, 0) > 0  # it may have ended, and be gone
+        # Else there is nothing to decide: nobody waits, and it is looked again before this one expires.
+        ttl = self._terms.ttls.get(tier, 0)  # it may have ended, and be gone
+        expires = 0 < ttl < self._wakes_at - model.last_used
         if self._queue or model.unwanted or expires or self._terms is not self._target:
             self._act()
 
@@ -169,7 +172,7 @@ class Pool:
         self._terms = self._target.beside(
             old,
             gone=[tier for tier in left if tier not in terms.plan.needs],
-            outdated=[tier for tier in self._models if tier in changed],
+            outdated=[tier for tier, model in self._models.items() if model.unwanted],
         )
         self._act()
 
@@ -230,6 +233,7 @@ class Pool:
         if self._wake is not None:
             self._wake.cancel()
             self._wake = None
+        self._wakes_at = math.inf if at is None else at
         if at is not None:
             delay = max(SHORTEST_NAP_S, at - self._clock())
             self._wake = asyncio.get_running_loop().call_later(delay, self._act)

@@ -17,7 +17,7 @@ from llmstack.swapper.pool import Pool
 from llmstack.swapper.terms import Limits, Terms
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 TIERS = ("a", "b", "c", "d")
 
@@ -29,12 +29,14 @@ async def pool_of(
     budget: int = 2,
     slots: int = 2,
     ttl: float = 0.0,
+    ttls: Mapping[str, float] = MappingProxyType({}),
     **limits: Any,
 ) -> AsyncIterator[Pool]:
     """Every tier needs 1. At the end nothing of the pool may be left: no task, no model."""
     before = asyncio.all_tasks()
     plan = MemoryPlan(budget, dict.fromkeys(TIERS, 1), dict.fromkeys(TIERS, 1.0))
-    terms = Terms(servers, plan, ttls=dict.fromkeys(TIERS, ttl), slots=dict.fromkeys(TIERS, slots))
+    idle = {**dict.fromkeys(TIERS, ttl), **ttls}
+    terms = Terms(servers, plan, ttls=idle, slots=dict.fromkeys(TIERS, slots))
     pool = Pool(terms, limits=Limits(**limits))
     try:
         yield pool
@@ -271,6 +273,15 @@ async def test_a_model_idle_for_its_ttl_is_stopped() -> None:
             await asyncio.sleep(0.1)
             assert servers.made[0].up
         await until(lambda: not servers.up, timeout=1)
+
+
+async def test_a_model_does_not_outlive_its_ttl_because_another_one_has_a_longer_one() -> None:
+    servers = Servers()
+    async with pool_of(servers, ttl=0.05, ttls={"b": 60.0}) as pool:
+        await pool.load("b")
+        async with await pool.acquire("a"):
+            pass
+        await until(lambda: states(pool) == {"b": "resident"}, timeout=1)
 
 
 async def test_unload_waits_for_requests_and_keeps_new_ones_out() -> None:

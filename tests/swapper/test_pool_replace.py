@@ -108,3 +108,20 @@ async def test_it_can_be_replaced_twice_before_it_settles() -> None:
             pass
         async with await pool.acquire("a"):
             assert (middle.made, new.made[0].up, old.made[0].up) == ([], True, False)
+
+
+async def test_memory_counts_a_busy_model_of_two_exchanges_ago() -> None:
+    old, new = Servers(), Servers()
+    async with pool_of(old, plan(a=3, b=1)) as pool:
+        lease = await pool.acquire("a")
+        replace(pool, new, plan(a=1, b=1), "a")
+        replace(pool, new, plan(a=1, b=1, c=1), "c")
+        waiting = asyncio.create_task(pool.acquire("b"))
+        await until(lambda: pool.states()["b"].waiting == 1)
+        assert new.made == []  # the old a still fills the budget
+        async with lease:
+            pass
+        async with await waiting:
+            await pool.load("a")
+            await pool.load("c")
+            assert len(new.up) == 3

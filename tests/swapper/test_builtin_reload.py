@@ -1,0 +1,77 @@
+"""Which tiers of the built-in swapper get another server when a configuration is taken up anew."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from support.kv import configured, swapping
+from support.waiting import until
+
+from llmstack.engine.tiny import write_echo
+from llmstack.swapper.survey import survey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmstack.config.model import StackConfig
+    from llmstack.swapper.builtin import BuiltinSwapper
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    directory = tmp_path / "models"
+    directory.mkdir()
+    for name in ("a", "b", "other"):
+        write_echo(directory / f"{name}.gguf", speaker=name, context=4096)
+    return directory
+
+
+async def take_up(swapper: BuiltinSwapper, config: StackConfig) -> None:
+    await swapper.reload(config, survey(config, dict(os.environ)))
+
+
+async def test_a_file_is_deleted_that_no_tier_names_any_more(models: Path, tmp_path: Path) -> None:
+    async with swapping(tmp_path, models, ctx=2048) as swapper:
+        await swapper.load("a")
+        (models / "a.gguf").unlink()
+        config = configured(tmp_path, models, ctx=2048)
+        moved = replace(config.tiers["a"], model=config.tiers["b"].model)
+        await take_up(swapper, replace(config, tiers={**config.tiers, "a": moved}))
+        await until(lambda: swapper.states()["a"].state == "idle")
+        await swapper.load("a")
+
+
+async def test_a_file_is_exchanged_for_another_of_its_name(models: Path, tmp_path: Path) -> None:
+    config = configured(tmp_path, models, ctx=2048)
+    async with swapping(tmp_path, models, ctx=2048) as swapper:
+        await swapper.load("a")
+        before = swapper.states()["a"].pid
+        await take_up(swapper, config)
+        assert swapper.states()["a"].pid == before
+        (models / "other.gguf").replace(models / "a.gguf")
+        await take_up(swapper, config)
+        await until(lambda: swapper.states()["a"].state == "idle")
+
+
+async def test_a_tier_that_goes_and_comes_back_otherwise(models: Path, tmp_path: Path) -> None:
+    """Somebody waits for it all the while, so that its first server is not told to go."""
+    config = configured(tmp_path, models, ctx=2048)
+    without = replace(config, tiers={"b": config.tiers["b"]})
+    larger = replace(config, tiers={**config.tiers, "a": replace(config.tiers["a"], ctx_size=4096)})
+    async with swapping(tmp_path, models, ctx=2048, parallel=1) as swapper:
+        lease = await swapper.acquire("a")
+        before = swapper.states()["a"].pid
+        waiting = asyncio.create_task(swapper.acquire("a"))
+        await until(lambda: swapper.states()["a"].waiting == 1)
+        await take_up(swapper, without)
+        await take_up(swapper, larger)
+        async with lease:
+            pass
+        async with await waiting:
+            assert swapper.states()["a"].pid != before
