@@ -66,6 +66,7 @@ class Pool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake: asyncio.TimerHandle | None = None
         self._wakes_at = math.inf
+        self._warned: set[str] = set()  # of their size, since the terms are these
         self._closing = False
 
     async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> PoolLease:
@@ -165,6 +166,7 @@ class Pool:
             changed: tiers whose running server is no longer the right one: it ends once its requests have.
         """
         old, self._target = self._terms, terms
+        self._warned.clear()
         for tier, model in self._models.items():
             model.unwanted = model.unwanted or tier in changed
         # Who still waits for a tier that is gone was promised it: it is served, and forgotten afterwards.
@@ -271,7 +273,8 @@ class Pool:
 
     async def _start(self, tier: str, model: Resident) -> None:
         plan = self._terms.plan
-        if plan.exceeds(tier):
+        if plan.exceeds(tier) and tier not in self._warned:
+            self._warned.add(tier)
             _log.warning(
                 "%s needs %.1f GB, more than the whole budget of %.1f GB; it is loaded by itself: %s",
                 tier,

@@ -70,15 +70,19 @@ def process(tmp_path: Path, port: int | None = None, *, older: bool = False, **m
     )
 
 
-@asynccontextmanager
-async def swapper(tmp_path: Path, *, preloaded: str | None = "a", **more: Any) -> AsyncIterator[LlamaSwap]:
+def stack(preloaded: str | None) -> tuple[StackConfig, Survey]:
     plan = MemoryPlan(1, dict.fromkeys(NAMES, 1), dict.fromkeys(NAMES, 1.0))
     tiers = {
         name: Tier(name, Backend.GGUF, GgufModel(), 4096, role=Role.FAST if name == preloaded else None)
         for name in NAMES
     }
     found = Survey(None, {name: TierSurvey() for name in NAMES}, plan)
-    swap = LlamaSwap(process(tmp_path, **more), StackConfig(Settings(), Routing(), tiers), found)
+    return StackConfig(Settings(), Routing(), tiers), found
+
+
+@asynccontextmanager
+async def swapper(tmp_path: Path, *, preloaded: str | None = "a", **more: Any) -> AsyncIterator[LlamaSwap]:
+    swap = LlamaSwap(process(tmp_path, **more), *stack(preloaded))
     try:
         yield swap
     finally:
@@ -195,6 +199,18 @@ async def test_closing_while_it_starts(tmp_path: Path) -> None:
         await swap.close()
         with pytest.raises(SwapError, match="the router is stopping"):
             await waiting
+
+
+async def test_closing_while_a_reload_waits_for_a_request(tmp_path: Path) -> None:
+    async with swapper(tmp_path, preloaded=None) as swap:
+        lease = await swap.acquire("a")
+        reloading = asyncio.create_task(swap.reload(*stack(preloaded=None)))
+        await until(lambda: not swap.has_place("a"))
+        async with asyncio.timeout(20):  # not as long as it waits for requests
+            await swap.close()
+        await reloading
+        async with lease:
+            pass
 
 
 def test_its_own_lines_are_not_taken_for_a_model_servers() -> None:

@@ -353,14 +353,16 @@ async def test_close_stops_everything_and_refuses_who_waits(caplog: pytest.LogCa
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_a_model_larger_than_the_budget_is_loaded_alone_with_a_warning(
+async def test_a_model_larger_than_the_budget_is_loaded_alone_with_one_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with pool_of(Servers(), budget=0) as pool:
-        for tier in ("a", "b"):
+        for tier in ("a", "b", "a"):
             await pool.load(tier)
             assert states(pool) == {tier: "resident"}
-    assert "more than the whole budget" in caplog.text
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert [text.partition(",")[0] for text in warnings] == ["a needs 0.0 GB", "b needs 0.0 GB"]
+    assert all("more than the whole budget" in text for text in warnings)
 
 
 async def test_two_hundred_requests_for_four_tiers_with_memory_for_two() -> None:
