@@ -2,8 +2,8 @@
 
 Layout: `<root>/<identity>/<conversation>.kv` and `.json`. The identity names everything that makes a file
 valid for a model server (`kv_identity`). The engine writes under another name; the file gets its own once it
-is whole. The note is written last, with the file's digest: a file without its note, or with a wrong one, is
-nothing. The engine dies of a truncated file and takes one of another model without complaint.
+is whole. Its note says the file's digest: a file without its note, or with a wrong one, is nothing. The
+engine dies of a truncated file and takes one of another model without complaint.
 """
 
 from __future__ import annotations
@@ -140,12 +140,11 @@ class KvFiles:
         part = self.part(path)
         part.chmod(PRIVATE_FILE)
         note = Note(tier, model, tokens, part.stat().st_size, digest(part))
-        with contextlib.suppress(FileNotFoundError):
-            _note_of(path).unlink()  # a killed process leaves no file with another one's note
-        part.replace(path)
+        # First the note, which takes a while: a file without one is swept away, by whoever prepares anything.
+        write_atomic(_note_of(path), json.dumps(asdict(note)), mode=PRIVATE_FILE)
         try:
-            write_atomic(_note_of(path), json.dumps(asdict(note)), mode=PRIVATE_FILE)
-        except LlmstackError:
+            part.replace(path)
+        except OSError:
             self.remove(path)
             raise
         if self.total() > self.budget:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import shutil
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,6 +100,23 @@ def test_what_a_killed_router_left_is_removed(tmp_path: Path) -> None:
         whole.with_suffix(".json").name,
         ours.name,
     }
+
+
+async def test_what_is_being_saved_is_not_taken_for_what_a_killed_router_left(tmp_path: Path) -> None:
+    """Every save and every start of a model sweeps, also those of other projects."""
+    files, other, over = KvFiles(tmp_path / "kv", GB), KvFiles(tmp_path / "kv", GB), threading.Event()
+
+    def sweep() -> None:
+        while not over.is_set():
+            other.prepare("another model")
+
+    sweeping = asyncio.create_task(asyncio.to_thread(sweep))
+    try:
+        paths = [await asyncio.to_thread(saved, files, str(number), 10) for number in range(50)]
+    finally:
+        over.set()
+        await sweeping
+    assert [path for path in paths if files.check(path) is None] == []
 
 
 def test_the_one_used_longest_ago_makes_room(tmp_path: Path) -> None:
