@@ -223,6 +223,10 @@ DELTA = (
     b'\\"message_stop\\""}}\n\n'
 )
 LAST = b'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tokens":24}}\n\n'
+ROUNDS = (
+    b'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tokens":24,"iterations":[{"type":'
+    b'"message","output_tokens":9,"cache_creation":{"ephemeral_5m_input_tokens":3}}]}}\n\n'
+)
 STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 ERROR = b'event: error\ndata: {"type": "error","error":{"type":"api_error","message":"x"}}\n\n'
 
@@ -231,6 +235,7 @@ ERROR = b'event: error\ndata: {"type": "error","error":{"type":"api_error","mess
     ("stream", "usage", "complete"),
     [
         (START + DELTA + LAST + STOP, Usage(11, 24, 4), True),
+        (START + DELTA + ROUNDS + STOP, Usage(11, 24, 4), True),
         (START + DELTA + LAST + STOP[:-1], Usage(11, 24, 4), False),
         (START + DELTA + LAST, Usage(11, 24, 4), False),
         (START + DELTA + ERROR, Usage(11, 0, 4), True),

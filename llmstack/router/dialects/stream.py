@@ -10,8 +10,9 @@ import msgspec
 
 from llmstack.router.dialects.base import Usage
 
-# `usage` holds numbers and objects of numbers; inside a string of JSON the quotes would be escaped.
-_OBJECT = rb"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})"
+# `usage` holds numbers and objects of numbers, Anthropic's `iterations` objects of such objects; inside a
+# string of JSON the quotes would be escaped.
+_OBJECT = rb"\s*:\s*(\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})"
 
 
 class _Details(msgspec.Struct):
