@@ -59,6 +59,7 @@ class ToolCalls:
 
     def __init__(self) -> None:
         self._calls: dict[int, ToolCall] = {}
+        self._last: dict[int, int] = {}  # number of the last call that came under a number of another
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -83,9 +84,17 @@ class ToolCalls:
         return list(self._calls.values())
 
     def _number(self, piece: Json) -> int:
-        """Return which call a piece belongs to; some servers leave the number out, and send calls whole."""
-        if isinstance(piece.get("index"), int):
-            return int(piece["index"])
+        """Return which call a piece belongs to; some servers leave the number out, and send calls whole.
+
+        Others number every call 0: another id with a name is another call.
+        """
+        index = piece.get("index")
+        if isinstance(index, int):
+            last = self._calls.get(self._last.get(index, index))
+            begins = bool(piece.get("id")) and bool((piece.get("function") or {}).get("name"))
+            if last is not None and begins and last.id != piece["id"]:
+                self._last[index] = max(self._calls) + 1
+            return self._last.get(index, index)
         known = next((number for number, call in self._calls.items() if call.id == piece.get("id")), None)
         if known is not None:
             return known

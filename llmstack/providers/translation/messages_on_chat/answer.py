@@ -10,6 +10,7 @@ from llmstack.providers.translation.chunks import ToolCalls, said, thought
 STOP = {
     "stop": "end_turn",
     "length": "max_tokens",
+    "model_length": "max_tokens",  # Mistral's, where the window is full
     "tool_calls": "tool_use",
     "function_call": "tool_use",
     "content_filter": "refusal",
@@ -78,6 +79,7 @@ class Stream:
         self._open: str | None = None  # kind of the open block; `tool 3` for one of several calls
         self._index = -1
         self._calls = ToolCalls()
+        self._late: Json = {"content": ""}  # what was said while a call was open, which may not be complete
         self._reason: str | None = None
 
     def event(self, data: Json) -> list[Json]:
@@ -104,6 +106,8 @@ class Stream:
             events += self._block(f"tool {number}", call.start)
             events += self._pieces(call.arguments)
         events += self._close()
+        events += self._delta(self._late)
+        events += self._close()
         reason = STOP.get(self._reason, "end_turn")
         if reason == "end_turn" and self._calls:
             reason = "tool_use"
@@ -113,10 +117,12 @@ class Stream:
 
     def _delta(self, delta: Json) -> list[Json]:
         events: list[Json] = []
-        if text := thought(delta):
+        if (text := thought(delta)) and not (self._open or "").startswith("tool"):
             events += self._block("thinking", {"type": "thinking", "thinking": "", "signature": ""})
             events.append(self._piece({"type": "thinking_delta", "thinking": text}))
-        if text := said(delta):
+        if (text := said(delta)) and (self._open or "").startswith("tool"):
+            self._late["content"] += text
+        elif text:
             events += self._block("text", {"type": "text", "text": ""})
             events.append(self._piece({"type": "text_delta", "text": text}))
         for number, call, piece in self._calls.feed(delta):

@@ -10,7 +10,12 @@ from llmstack.providers.translation.chunks import said, thought
 if TYPE_CHECKING:
     from llmstack.providers.translation.responses_on_chat.request import ToolNames
 
-_CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
+# `model_length` is Mistral's, where the window is full.
+_CUT = {
+    "length": "max_output_tokens",
+    "model_length": "max_output_tokens",
+    "content_filter": "content_filter",
+}
 
 
 def answer(body: Json, names: ToolNames) -> Json:

@@ -21,6 +21,7 @@ _HOSTED = frozenset(
         *("image_generation", "mcp", "tool_search", "local_shell", "shell"),
     )
 )
+_OUTPUTS = frozenset(("function_call_output", "custom_tool_call_output"))
 _LEFT_OUT = frozenset(
     ("reasoning", "web_search_call", "file_search_call", "image_generation_call", "compaction")
 )
@@ -52,8 +53,17 @@ def request(body: Json) -> tuple[Json, ToolNames]:
     if body.get("instructions"):
         messages.append({"role": "system", "content": body["instructions"]})
     given = body.get("input")
+    shown: list[Json] = []  # by results of tools, which stand together
     for item in [{"role": "user", "content": given}] if isinstance(given, str) else given or ():
+        returned = item.get("type") in _OUTPUTS
+        if shown and not returned:
+            messages.append({"role": "user", "content": shown})
+            shown = []
         _add(messages, item)
+        if returned:
+            shown += _pictures(item.get("output"))
+    if shown:
+        messages.append({"role": "user", "content": shown})
     translated: Json = {
         **{name: body[name] for name in _SAME if body.get(name) is not None},
         "messages": messages,
@@ -86,7 +96,12 @@ def _add(messages: list[Json], item: Json) -> None:
         role = _ROLES.get(item.get("role", ""))
         if role is None:
             raise CannotTranslateError(f"input: expected a role, got `{item.get('role')}`")
-        messages.append({"role": role, "content": _content(item.get("content"), plain=role != "user")})
+        said = {"role": role, "content": _content(item.get("content"), plain=role != "user")}
+        if role == "assistant" and messages and messages[-1].get("tool_calls"):
+            # Nothing may stand between calls and their results.
+            messages[-1]["content"] = "\n".join(filter(None, (messages[-1]["content"], said["content"])))
+        else:
+            messages.append(said)
     elif kind in {"function_call", "custom_tool_call"}:
         space = item.get("namespace")
         name = f"{space}{SEPARATOR}{item['name']}" if space else item["name"]
@@ -95,11 +110,9 @@ def _add(messages: list[Json], item: Json) -> None:
         if not messages or messages[-1]["role"] != "assistant":
             messages.append({"role": "assistant", "content": None})
         messages[-1].setdefault("tool_calls", []).append(call)
-    elif kind in {"function_call_output", "custom_tool_call_output"}:
+    elif kind in _OUTPUTS:
         content = _content(item.get("output"), plain=True)
         messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": content})
-        if shown := _pictures(item.get("output")):
-            messages.append({"role": "user", "content": shown})
     elif kind not in _LEFT_OUT:
         raise CannotTranslateError(f"input: the provider has no word for an item of type `{kind}`")
 
