@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,14 +35,25 @@ _CONTEXT_SIGNS = (
     b"input length and `max_tokens` exceed context limit",
 )
 # How they say that the account cannot pay: a 400 or 429 whose repetition is no use.
-_CREDIT_SIGNS = (b"insufficient_quota", b"credit balance is too low", b"billing")
+# `billing` alone may be the name of a tool that a request is refused for.
+_CREDIT_SIGNS = (
+    b"insufficient_quota",
+    b"credit balance is too low",
+    b"billing_hard_limit_reached",
+    b"billing_not_active",
+    b"enable billing",
+)
 _ERROR_STARTS = (
     b'data: {"error"',
     b'data:{"error"',
     b"event: error",
     b"event:error",
     b'data: {"type":"error"',
+    b"event: response.failed",
 )
+
+# At a stream's beginning: what servers say while they read the prompt, or wait for another server.
+_COMMENTS = re.compile(rb"\A(?:(?::[^\r\n]*)?[\r\n])*")
 
 _BAD_REQUEST, _PAYMENT, _TOO_LARGE, _TOO_MANY, _SERVER_ERROR = 400, 402, 413, 429, 500
 _CREDENTIALS = (401, 403)
@@ -85,6 +97,11 @@ def asked_pause(headers: Iterable[tuple[str, str]]) -> float | None:
     """Return how long a server asks to be left alone, in seconds; None where it does not say."""
     said = {name.removeprefix(LITELLM_PREFIX): value for name, value in headers}
     return retry_after(said, datetime.now(UTC))
+
+
+def without_comments(first: bytes) -> bytes:
+    """Return the events that a stream begins with, from the first one that says something."""
+    return _COMMENTS.sub(b"", first)
 
 
 def is_error_event(first: bytes) -> bool:

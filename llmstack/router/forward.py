@@ -9,7 +9,13 @@ from llmstack.providers.translation.failures import failure
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.stream import dollars
 from llmstack.router.events import Events
-from llmstack.router.failover import TierFailedError, asked_pause, is_error_event, judge
+from llmstack.router.failover import (
+    TierFailedError,
+    asked_pause,
+    is_error_event,
+    judge,
+    without_comments,
+)
 from llmstack.router.reply import JSON
 from llmstack.router.sending import send
 from llmstack.router.waiting import Telling
@@ -204,7 +210,9 @@ class _Forwarding:
         """Pass events on as they come; an end that is none becomes an error event."""
         exchange, call = self._exchange, self._call
         events = Events(answer.chunks())
-        first = await anext(events, b"")
+        while (came := await anext(events, b"")) and not without_comments(came):
+            pass  # a failure can still be mended; the client is told something meanwhile
+        first = without_comments(came)
         said = first or events.rest
         if not first or is_error_event(said):
             text = "it ended without a word"

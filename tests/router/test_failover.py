@@ -60,6 +60,20 @@ async def starts_with_an_error(asked: Asked) -> None:
     await asked.end_stream()
 
 
+async def comments_before_an_error(asked: Asked) -> None:
+    await asked.start_stream()
+    await asked.chunk(b": reading the prompt\n\n")
+    await asked.chunk(b":\r\n\r\n")
+    await asked.chunk(b': \n\ndata: {"error":{"message":"out of memory"}}\n\n')
+    await asked.end_stream()
+
+
+async def comments_alone(asked: Asked) -> None:
+    await asked.start_stream()
+    await asked.chunk(b": reading the prompt\n\n")
+    await asked.end_stream()
+
+
 async def tier_and_reason(running: Running, body: dict[str, Any]) -> tuple[int, str, str]:
     reply = await chat(running, body)
     return reply.status, reply.headers["x-llmstack-tier"], reply.headers["x-llmstack-reason"]
@@ -93,12 +107,31 @@ async def test_the_next_best_serves_and_the_answer_says_so(
         assert len(behind.requests) == 3
 
 
-@pytest.mark.parametrize("script", [ends_at_once, starts_with_an_error])
+@pytest.mark.parametrize(
+    "script", [ends_at_once, starts_with_an_error, comments_before_an_error, comments_alone]
+)
 async def test_a_stream_that_fails_before_its_first_token(script: Callable[[Asked], Awaitable[None]]) -> None:
     async with stack(by_model(code_ultra=script)) as (running, _):
         status, tier, reason = await tier_and_reason(running, asking(stream=True))
         assert (status, tier) == (200, "code-smart")
         assert "code-ultra failed before its first token" in reason
+
+
+async def test_a_response_that_fails_before_its_first_token() -> None:
+    async def fails(asked: Asked) -> None:
+        error = {"code": "529", "message": "Overloaded"}
+        event = {"type": "response.failed", "response": {"status": "failed", "error": error}}
+        await asked.start_stream()
+        await asked.chunk(f"event: response.failed\ndata: {json.dumps(event)}\n\n".encode())
+        await asked.end_stream()
+
+    body = {"model": "auto", "input": "hello", "stream": True}
+    async with stack(fails) as (running, behind):
+        reply = await request(running, "POST", "/v1/responses", body)
+        asked = [json.loads(each.body)["model"] for each in behind.requests]
+    assert asked[:2] == ["code-ultra", "code-smart"]
+    assert (reply.status, reply.error["code"]) == (502, "stream_failed")
+    assert reply.error["message"].endswith(": Overloaded")
 
 
 async def test_a_tier_that_cannot_start() -> None:
@@ -221,6 +254,8 @@ def test_the_pause_a_server_asks_for(headers: list[tuple[str, str]], pause: floa
         (400, b'{"type":"error","error":{"message":"prompt is too long: 9 tokens > 8 maximum"}}', "context"),
         (500, b"the request exceeds the available context size", "context"),
         (400, b"{}", None),
+        (400, b'{"error":{"message":"Invalid schema for function get_billing_address"}}', None),
+        (429, b'{"error":{"code":"billing_hard_limit_reached"}}', "refused"),
         (404, b"{}", None),
         (403, b"{}", "refused"),
         (429, b'{"error":{"code":"insufficient_quota"}}', "refused"),

@@ -74,8 +74,11 @@ def _error_object(body: Any) -> Any:
     """Return what an answer says under `error`, or what stands in that place."""
     if isinstance(body, list) and body:  # Google's
         return _error_object(body[0])
-    error = body.get("error") if isinstance(body, dict) else None
-    return body if error is None else error
+    if not isinstance(body, dict):
+        return body
+    if isinstance(body.get("response"), dict):  # of an event of OpenAI's responses
+        return _error_object(body["response"])
+    return body if body.get("error") is None else body["error"]
 
 
 def _read(told: Any) -> tuple[str, str]:
