@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmstack.providers.asking import Result, TokensUsed
 from llmstack.providers.errors import BrokenError
 from llmstack.providers.translation.base import chat_tokens
-from llmstack.providers.translation.chunks import said
+from llmstack.providers.translation.chunks import finish, said
 from llmstack.providers.translation.failures import failure
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def whole(data: bytes, endpoint: Endpoint) -> Result:
     try:
         body = json.loads(data)
         choice = body["choices"][0]
-        output, reason = said(choice["message"]), choice.get("finish_reason") or "stop"
+        output, reason = said(choice["message"]), finish(choice) or "stop"
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise BrokenError(
             f"{endpoint.root} answered with what is no chat completion", provider=endpoint.provider
@@ -58,7 +58,7 @@ class Gathered:
                 self._tokens = _used(chunk["usage"])
             new = []
             for choice in chunk.get("choices") or ():
-                self._reason = choice.get("finish_reason") or self._reason
+                self._reason = finish(choice) or self._reason
                 if text := said(choice.get("delta") or {}):
                     new.append(text)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmstack.providers.errors import BrokenError
 from llmstack.providers.limits import Limits
 from llmstack.providers.translation import translate
 from llmstack.providers.translation.sse import Events
@@ -91,6 +92,15 @@ def test_an_answer_that_filled_the_window_is_not_complete() -> None:
         "incomplete",
         "max_output_tokens",
     )
+
+
+@pytest.mark.parametrize("client", ["messages", "responses"])
+def test_an_answer_that_ended_with_an_error_is_none(client: Dialect) -> None:
+    with pytest.raises(BrokenError, match="the model failed"):
+        events(client, {"content": "half"}, finish="error")
+    whole = {"choices": [{"message": {"content": "half"}, "finish_reason": "error"}]}
+    with pytest.raises(BrokenError, match="the model failed"):
+        made(client).answer(json.dumps(whole).encode())
 
 
 def returned(call_id: str, output: Any) -> Json:

@@ -240,6 +240,8 @@ def test_cooldowns_double_and_end_with_a_success() -> None:
         ([("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")], 0.0),
         ([("retry-after", "soon")], None),
         ([("retry-after-ms", "x")], None),
+        ([("retry-after-ms", "1e999")], None),
+        ([("retry-after", "inf")], None),
         ([], None),
     ],
 )

@@ -35,6 +35,18 @@ def thought(message: Json) -> str:
     )
 
 
+def finish(choice: Json) -> str | None:
+    """Return why an answer or a piece of one ended; None where it goes on.
+
+    Raises:
+        ValueError: the model failed, as Mistral and OpenRouter say it.
+    """
+    reason: str | None = choice.get("finish_reason")
+    if reason == "error":
+        raise ValueError("the model failed in mid-answer")
+    return "length" if reason == "model_length" else reason  # Mistral's, of a full window
+
+
 @dataclass(slots=True)
 class ToolCall:
     """One tool call as far as it has come.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -112,13 +113,20 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """
     try:
         if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+            return _seconds(headers["retry-after-ms"]) / 1000
         text = headers.get("retry-after", "")
         if not text:
             return None
         try:
-            return max(0.0, float(text))
+            return _seconds(text)
         except ValueError:
             return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not math.isfinite(seconds):
+        raise ValueError(text)
+    return max(0.0, seconds)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from llmstack.providers.translation.base import Json, Tokens, arguments, chat_tokens
-from llmstack.providers.translation.chunks import ToolCalls, said, thought
+from llmstack.providers.translation.chunks import ToolCalls, finish, said, thought
 
 STOP = {
     "stop": "end_turn",
     "length": "max_tokens",
-    "model_length": "max_tokens",  # Mistral's, where the window is full
     "tool_calls": "tool_use",
     "function_call": "tool_use",
     "content_filter": "refusal",
@@ -62,7 +61,7 @@ def answer(body: Json) -> Json:
         function = call["function"]
         given = arguments(function.get("arguments"))
         content.append({"type": "tool_use", "id": call["id"], "name": function["name"], "input": given})
-    reason = STOP.get(choice.get("finish_reason") or "", "end_turn")
+    reason = STOP.get(finish(choice) or "", "end_turn")
     if reason == "end_turn" and message.get("tool_calls"):
         reason = "tool_use"  # some servers say `stop` there, and clients would not run the tools
     return _message(body, content, reason, chat_tokens(body.get("usage")) or Tokens())
@@ -93,7 +92,7 @@ class Stream:
         self._tokens = chat_tokens(data.get("usage")) or self._tokens
         for choice in data.get("choices") or ():
             events += self._delta(choice.get("delta") or {})
-            self._reason = choice.get("finish_reason") or self._reason
+            self._reason = finish(choice) or self._reason
         return events
 
     def end(self) -> list[Json]:

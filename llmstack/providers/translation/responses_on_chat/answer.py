@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmstack.providers.translation.base import Json, Tokens, arguments, chat_tokens
-from llmstack.providers.translation.chunks import said, thought
+from llmstack.providers.translation.chunks import finish, said, thought
 
 if TYPE_CHECKING:
     from llmstack.providers.translation.responses_on_chat.request import ToolNames
 
-# `model_length` is Mistral's, where the window is full.
 _CUT = {
     "length": "max_output_tokens",
-    "model_length": "max_output_tokens",
     "content_filter": "content_filter",
 }
 
@@ -31,7 +29,7 @@ def answer(body: Json, names: ToolNames) -> Json:
         function = call["function"]
         output.append(call_item(call["id"], function["name"], function.get("arguments") or "{}", names))
     tokens = chat_tokens(body.get("usage")) or Tokens()
-    return finished(shell(given, body), output, choice.get("finish_reason"), tokens)
+    return finished(shell(given, body), output, finish(choice), tokens)
 
 
 def shell(given: str, chunk: Json) -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmstack.providers.translation.base import Json, Tokens, chat_tokens
-from llmstack.providers.translation.chunks import ToolCalls, said, thought
+from llmstack.providers.translation.chunks import ToolCalls, finish, said, thought
 from llmstack.providers.translation.responses_on_chat.answer import (
     call_item,
     finished,
@@ -54,7 +54,7 @@ class Stream:
         self._tokens = chat_tokens(data.get("usage")) or self._tokens
         for choice in data.get("choices") or ():
             events += self._delta(choice.get("delta") or {})
-            self._reason = choice.get("finish_reason") or self._reason
+            self._reason = finish(choice) or self._reason
         return events
 
     def end(self) -> list[Json]:
