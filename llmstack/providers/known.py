@@ -19,7 +19,11 @@ OVERRIDE = "models.toml"
 """Name of the user's own file, in the user's configuration directory."""
 
 _KEYS = {"default", "names", "limits"}
-_LISTS, _TABLES, _TEXTS = ("refuses", "one_of", "takes"), ("renames", "highest"), ("unsigned_call",)
+_LISTS, _TABLES, _TEXTS = (
+    ("refuses", "one_of", "takes"),
+    ("renames", "highest"),
+    ("unsigned_call", "after_tools"),
+)
 
 
 @dataclass(frozen=True, slots=True)

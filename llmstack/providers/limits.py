@@ -21,6 +21,8 @@ class Limits:
         takes: the only parameters there are; empty where the API ignores others.
         highest: largest value of a parameter.
         unsigned_call: what stands for the signature of a tool call that has none; empty where none is wanted.
+        after_tools: what the model is made to have said between a tool's result and the user; empty where the
+            user may come next.
     """
 
     refuses: frozenset[str] = frozenset()
@@ -29,6 +31,7 @@ class Limits:
     takes: frozenset[str] = frozenset()
     highest: Mapping[str, float] = field(default_factory=dict)
     unsigned_call: str = ""
+    after_tools: str = ""
 
     def plus(self, entry: Mapping[str, Any]) -> Limits:
         """Return these limits with those of one entry of the data file."""
@@ -40,6 +43,7 @@ class Limits:
             self.takes | frozenset(entry.get("takes", ())),
             {**self.highest, **entry.get("highest", {})},
             entry.get("unsigned_call", self.unsigned_call),
+            entry.get("after_tools", self.after_tools),
         )
 
     def fit(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,9 +65,15 @@ class Limits:
             value = fitted.get(name)
             if isinstance(value, int | float) and value > highest:
                 fitted[name] = highest
-        if self.unsigned_call and isinstance(fitted.get("messages"), list):
-            fitted["messages"] = [_signed(message, self.unsigned_call) for message in fitted["messages"]]
+        if isinstance(fitted.get("messages"), list):
+            fitted["messages"] = self._told(fitted["messages"])
         return fitted
+
+    def _told(self, messages: list[Any]) -> list[Any]:
+        """Return messages as the model takes them."""
+        if self.unsigned_call:
+            messages = [_signed(message, self.unsigned_call) for message in messages]
+        return _answered(messages, self.after_tools) if self.after_tools else messages
 
     def fit_bytes(self, body: bytes) -> bytes:
         """Return the bytes of a request as the model takes it; the same bytes where nothing is in its way.
@@ -79,6 +89,19 @@ class Limits:
             return body
         fitted = self.fit(request)
         return body if fitted == request else json.dumps(fitted, ensure_ascii=False).encode()
+
+
+def _answered(messages: list[Any], words: str) -> list[Any]:
+    """Return messages with an answer of the model's wherever the user speaks right after a tool."""
+    answered: list[Any] = []
+    before = None
+    for message in messages:
+        role = message.get("role") if isinstance(message, dict) else None
+        if (before, role) == ("tool", "user"):
+            answered.append({"role": "assistant", "content": words})
+        answered.append(message)
+        before = role
+    return answered
 
 
 def _signed(message: Any, signature: str) -> Any:

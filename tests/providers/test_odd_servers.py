@@ -129,3 +129,12 @@ def test_what_a_model_said_after_a_call_does_not_part_it_from_its_result() -> No
     first, *results = json.loads(made("responses", input=given).body)["messages"]
     assert (first["content"], [each["id"] for each in first["tool_calls"]]) == ("I look.", ["a", "b"])
     assert [message["role"] for message in results] == ["tool", "tool"]
+
+
+def test_a_model_that_must_answer_a_tool_before_the_user_speaks_has_done_so() -> None:
+    limits = Limits(after_tools="Done.")
+    user, tool = {"role": "user", "content": "hi"}, {"role": "tool", "tool_call_id": "a", "content": "1"}
+    said = {"role": "assistant", "content": "Done."}
+    body = {"messages": [user, tool, tool, user, user, said, tool]}
+    fitted = {"messages": [user, tool, tool, said, user, user, said, tool]}
+    assert json.loads(limits.fit_bytes(json.dumps(body).encode())) == fitted

@@ -172,6 +172,8 @@ def chat(kind: str, path: str, headers: dict[str, str], body: Json) -> Answer:
             _require(message["tool_call_id"] in called, "tool messages must follow a message with tool_calls")
             results.append(message["content"])
         else:
+            interrupts = kind == "mistral" and results and message["role"] == "user"
+            _require(not interrupts, "Unexpected role 'user' after role 'tool'")
             results = []
             calls = message.get("tool_calls") or ()
             called = {call["id"] for call in calls}
