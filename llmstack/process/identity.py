@@ -85,7 +85,7 @@ def read_pid_file(path: Path) -> Daemon | None:
         record = json.loads(data)
         identity = Identity(int(record["pid"]), float(record["started"]))
         return Daemon(identity, tuple(map(str, record["argv"])), int(record["port"]))
-    except (ArithmeticError, ValueError, KeyError, TypeError) as error:
+    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise LlmstackError(
             f"{path}: expected a pid file written by llmstack: {error}",
             hint=f"see what runs with `llmstack status`, then delete {path}",

@@ -71,6 +71,7 @@ def test_a_pid_file_says_what_was_written(tmp_path: Path) -> None:
         '{"pid": "x", "started": 1, "argv": [], "port": 1}',
         '{"pid": Infinity, "started": 1, "argv": [], "port": 1}',
         '{"pid": 1, "started": 1, "argv": null, "port": 1}',
+        "[" * 100_000,
     ],
 )
 def test_something_else_than_a_pid_file(tmp_path: Path, content: str) -> None:
