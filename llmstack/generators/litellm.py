@@ -99,6 +99,10 @@ def _parsed(yaml: YAML, text: str | None) -> CommentedMap:
         raise LlmstackError(
             f"litellm_config.yaml{where}: not YAML: {problem}", hint="correct it, or move it away"
         ) from error
+    except (ValueError, LookupError, RecursionError) as error:  # the 45th of a month, a word as `!!bool`
+        raise LlmstackError(
+            f"litellm_config.yaml: a value cannot be read: {error}", hint="correct it, or move it away"
+        ) from error
     if document is None:
         return CommentedMap()
     listed = document.get("model_list") if isinstance(document, CommentedMap) else ""

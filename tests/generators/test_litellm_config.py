@@ -114,6 +114,9 @@ def test_an_entry_that_was_not_written_here_is_left_alone() -> None:
     ("text", "said"),
     [
         ("model_list: [", "litellm_config.yaml:1: not YAML"),
+        ("api_version: 2026-13-45\n", "litellm_config.yaml: a value cannot be read: month must be in 1..12"),
+        ("drop_params: !!bool maybe\n", "litellm_config.yaml: a value cannot be read: 'maybe'"),
+        ("[" * 2000, "litellm_config.yaml: a value cannot be read: maximum recursion depth"),
         ("- a\n", "expected a mapping whose `model_list` is a list of models"),
         ("model_list: 7\n", "expected a mapping whose `model_list` is a list of models"),
         ("model_list: [a]\n", "expected a mapping whose `model_list` is a list of models"),
