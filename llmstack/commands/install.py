@@ -121,7 +121,8 @@ def _printed(app: App, project: Project, channel: Channel | None) -> str:
     url = channel.url if channel is not None else remote_url(project)
     if url is not None:
         return render_remote(project, fetch(url, app.env))
-    return render_opencode(project, config_here(project, app.user))
+    there = project if project.models_ini.exists() else None  # one that is gone is written anew
+    return render_opencode(project, config_here(there, app.user))
 
 
 def _project(app: App, *, here: bool) -> Project:

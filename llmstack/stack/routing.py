@@ -54,8 +54,12 @@ class Route:
 
 
 def config_here(project: Project | None, user: UserDirs) -> StackConfig:
-    """Return the project's configuration on its channel, the bundled default where there is no project."""
-    if project is None or not project.models_ini.exists():
+    """Return the project's configuration on its channel, the bundled default where there is no project.
+
+    Raises:
+        LlmstackError: models.ini is wrong, or is gone from a project that was installed.
+    """
+    if project is None or not (project.models_ini.exists() or project.default_channel.is_file()):
         text = profile_text("default", demo_models=user.demo_models)
         return parse(text, "profile default", base=user.data)
     return load(project.models_ini).on(active_channel(project).runs)

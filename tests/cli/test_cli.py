@@ -135,6 +135,19 @@ def test_check_works_without_a_project(here: CliProject) -> None:
     assert [tier["on_disk"] for tier in found["tiers"]] == [False] * 4
 
 
+@pytest.mark.parametrize("command", ["check --offline", "route hello"])
+def test_a_models_ini_that_is_gone_is_not_taken_for_the_default(here: CliProject, command: str) -> None:
+    here.run("install", "--profile", "demo").check()
+    ini = here.directory / ".llmstack" / "models.ini"
+    ini.unlink()
+    said = here.run(*command.split())
+    assert (said.code, said.out, said.err) == (
+        1,
+        "",
+        f"error: {ini}: no such file\nhint: write one with `llmstack install`\n",
+    )
+
+
 def test_install_writes_what_it_says_once(here: CliProject) -> None:
     first = here.run_process("install", "--profile", "demo").check()
     files = sorted(path.name for path in (here.directory / ".llmstack").iterdir())
