@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,13 @@ def serve(project: Project | None, env: Mapping[str, str], user: UserDirs) -> No
     """Serve over standard input and output until the client leaves.
 
     Raises:
-        LlmstackError: the extra is missing, or models.ini is wrong.
+        LlmstackError: the extra is missing, models.ini is wrong, or there is nobody to talk to.
     """
+    if sys.stdin is None or sys.stdout is None:
+        raise LlmstackError(
+            "standard input or output is closed, and an MCP client talks over both",
+            hint="let the client start it: `llmstack mcp`",
+        )
     try:
         import anyio  # noqa: PLC0415 - for this command only
 

@@ -148,6 +148,18 @@ def test_a_models_ini_that_is_gone_is_not_taken_for_the_default(here: CliProject
     )
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_an_mcp_server_with_nobody_to_talk_to_says_so(here: CliProject, closed: str) -> None:
+    script = f"{sys.executable} -m llmstack mcp {closed}"
+    ran = subprocess.run(
+        ["sh", "-c", script], env=here.env, cwd=here.directory, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr.splitlines()[0]) == (
+        1,
+        "error: standard input or output is closed, and an MCP client talks over both",
+    )
+
+
 def test_install_writes_what_it_says_once(here: CliProject) -> None:
     first = here.run_process("install", "--profile", "demo").check()
     files = sorted(path.name for path in (here.directory / ".llmstack").iterdir())
