@@ -69,7 +69,6 @@ def _grant(console: Console, project: Project, store: Path, *, yes: bool) -> Non
 
 
 def _list(app: App) -> None:
-
     from llmstack import trust as trusted
     from llmstack.console import escape, styled
 

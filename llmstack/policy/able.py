@@ -73,19 +73,16 @@ def stand_ins(
         config: tiers.
         state: of the tiers.
     """
-    names: list[str] = []
-    if chosen.fallback:
-        sees = facts.images and "image" in chosen.modalities
-        names += [
-            tier.name
-            for name in chosen.fallback
-            if (tier := config.tiers.get(name)) is not None
-            and tier.serves == chosen.serves
-            and tier.name not in state.unavailable
-            and state.holds(tier, facts)
-            and not (sees and "image" not in tier.modalities)
-        ]
-    away = chosen.hosted
+    away, sees = chosen.hosted, facts.images and "image" in chosen.modalities
+    names = [
+        tier.name
+        for name in chosen.fallback
+        if (tier := config.tiers.get(name)) is not None
+        and tier.serves == chosen.serves
+        and tier.name not in state.unavailable
+        and state.holds(tier, facts)
+        and not (sees and "image" not in tier.modalities)
+    ]
     names += [tier.name for tier in by_role if away or not tier.hosted]
     others = dict.fromkeys(names)
     others.pop(chosen.name, None)

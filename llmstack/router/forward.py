@@ -210,9 +210,10 @@ class _Forwarding:
         """Pass events on as they come; an end that is none becomes an error event."""
         exchange, call = self._exchange, self._call
         events = Events(answer.chunks())
-        while (came := await anext(events, b"")) and not without_comments(came):
-            pass  # a failure can still be mended; the client is told something meanwhile
-        first = without_comments(came)
+        first = b""
+        async for came in events:
+            if first := without_comments(came):
+                break  # until then a failure can be mended; the client is told something meanwhile
         said = first or events.rest
         if not first or is_error_event(said):
             text = "it ended without a word"

@@ -42,7 +42,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Line(logging.LogRecord):
-    """A record as the log has it; what is the same of all of them is looked for once."""
+    """A record as the log has it; what is the same of all of them stands in the class."""
 
     name, levelno, levelname, args = __name__, logging.INFO, "INFO", ()
     pathname, filename, module, funcName, lineno = "", "", "", "", 0  # noqa: N815

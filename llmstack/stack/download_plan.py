@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmstack.config import load
 from llmstack.config.model import GgufModel
 from llmstack.engine.weights import find_weights
 from llmstack.errors import UsageError
 from llmstack.stack.download_state import Item
-from llmstack.stack.project import refuse_thin_client
+from llmstack.stack.project import own_config, refuse_thin_client
 from llmstack.stack.routing import config_here
 from llmstack.trust import refuse_unsafe_dir
 
@@ -48,9 +47,7 @@ def declared(project: Project | None, user: UserDirs) -> StackConfig:
     if project is not None:
         refuse_unsafe_dir(project)
         refuse_thin_client(project)
-    if project is None or not (project.models_ini.exists() or project.default_channel.is_file()):
-        return config_here(None, user)
-    return load(project.models_ini)
+    return own_config(project) or config_here(None, user)
 
 
 def plan(

@@ -106,9 +106,8 @@ def install(
     text, config = _models_ini(project, user, env, options, chosen=chosen, hosted=hosted)
     if channel == NEXT:
         queued_tiers(config)
-    built = build_demo_models(
-        demo_models_of(config, user.demo_models)
-    )  # first: with no room for them, nothing is written
+    # First: with no room for them, nothing is written.
+    built = build_demo_models(demo_models_of(config, user.demo_models))
     with exclusive(project.lock, "install"):
         written, kept = _write(project, user, channel, text, config)
     written += built

@@ -56,6 +56,17 @@ def active_channel(project: Project) -> Channel:
     return read_marker(project.active_channel) or read_marker(project.default_channel) or CURRENT
 
 
+def own_config(project: Project | None) -> StackConfig | None:
+    """Return models.ini as it stands, whatever the channel; None where no project was installed.
+
+    Raises:
+        LlmstackError: it is wrong, or is gone from a project that was installed.
+    """
+    if project is None or not (project.models_ini.exists() or project.default_channel.is_file()):
+        return None
+    return load(project.models_ini)
+
+
 def local_config(project: Project) -> StackConfig:
     """Return the project's models.ini.
 

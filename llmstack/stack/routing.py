@@ -6,14 +6,20 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmstack.config import load, parse, profile_text
+from llmstack.config import parse, profile_text
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO, Considered, StackState
 from llmstack.policy.named import named
 from llmstack.policy.session import decide
 from llmstack.router.dialects.base import BadRequestError
 from llmstack.router.dialects.table import dialect_of
-from llmstack.stack.project import active_channel, client_of_own, local_config, running_router
+from llmstack.stack.project import (
+    active_channel,
+    client_of_own,
+    local_config,
+    own_config,
+    running_router,
+)
 from llmstack.stack.remote import client_of, remote_url
 from llmstack.swapper.obstacles import missing
 
@@ -59,10 +65,11 @@ def config_here(project: Project | None, user: UserDirs) -> StackConfig:
     Raises:
         LlmstackError: models.ini is wrong, or is gone from a project that was installed.
     """
-    if project is None or not (project.models_ini.exists() or project.default_channel.is_file()):
+    own = own_config(project)
+    if project is None or own is None:
         text = profile_text("default", demo_models=user.demo_models)
         return parse(text, "profile default", base=user.data)
-    return load(project.models_ini).on(active_channel(project).runs)
+    return own.on(active_channel(project).runs)
 
 
 def route(

@@ -217,7 +217,7 @@ class LlamaSwap:
             self._preloaded = _preloaded(config, found)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_S):
-                    while not self._swap.closing and await self._swap.models():  # noqa: ASYNC110 - as above
+                    while not self._swap.closing and await self._swap.models():  # noqa: ASYNC110 - it is asked
                         await asyncio.sleep(SOON_S)
             busy = {tier: state.leases for tier, state in self._pool.states().items() if state.leases}
         return [f"{count} requests of {tier}, after {DRAIN_S:g} s" for tier, count in busy.items()]

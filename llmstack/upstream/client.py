@@ -43,17 +43,17 @@ class Answer:
         self._give_back = give_back
         self.status = connection.status
         self.content_type = ""
-        self.headers: list[tuple[str, str]] = []
         own = _OWN_HEADERS
-        for header in connection.headers:
-            name = header[0]
+        for name, value in connection.headers:
             if name == "connection":
-                own = own.union([token.strip().lower() for token in header[1].split(",")])
+                own = own.union([token.strip().lower() for token in value.split(",")])
             elif name == "content-type":
-                self.content_type = self.content_type or header[1].lower()
-        for header in connection.headers:
-            if header[0] not in own and not header[0].startswith(_OWN_PREFIXES):
-                self.headers.append(header)
+                self.content_type = self.content_type or value.lower()
+        self.headers = [
+            (name, value)
+            for name, value in connection.headers
+            if name not in own and not name.startswith(_OWN_PREFIXES)
+        ]
 
     @property
     def is_event_stream(self) -> bool:

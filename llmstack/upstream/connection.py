@@ -54,8 +54,7 @@ class ServerConnection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._waiting_bytes = self._head_bytes = 0
         self._busy = self._paused = self._ready = self._until_eof = self._no_body = False
-        self._keep = self._sized = False
-        self._coding = ""
+        self._keep = False
         self._error: BrokenError | None = None
         self._sink: Sink | None = None
         self._relay: Relay | None = None
@@ -130,18 +129,11 @@ class ServerConnection(asyncio.Protocol):
         if self.complete:
             raise BrokenError("more than one answer")
         self.headers = []
-        self._sized, self._coding = False, ""
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; trailers are of no interest."""
-        if self._ready:
-            return
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        self.headers.append((key, text))
-        if key == "content-length":
-            self._sized = True
-        elif key == "transfer-encoding":
-            self._coding = text  # the last one tells
+        if not self._ready:
+            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         """See what kind of answer it is."""
@@ -156,9 +148,10 @@ class ServerConnection(asyncio.Protocol):
         self._ready = True
         self._keep = parser.should_keep_alive()
         bodiless = self._no_body or self.status in _BODILESS
-        chunked = self._coding.rpartition(",")[2].strip().lower() == "chunked"
+        said = dict(self.headers)  # of repeated ones the last, which tells
+        chunked = said.get("transfer-encoding", "").rpartition(",")[2].strip().lower() == "chunked"
         self._chunk_ended = chunked
-        self._until_eof = not (bodiless or self._sized or chunked)
+        self._until_eof = not (bodiless or "content-length" in said or chunked)
         if self._no_body:
             self._keep = False  # the parser waits for a body that does not come
             self.complete = True
@@ -241,8 +234,6 @@ class ServerConnection(asyncio.Protocol):
         parts = []
         while part := await self.part():
             parts.append(part)
-            if self.complete and not self._parts:
-                break
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def pass_on(self, sink: Sink, relay: Relay | None = None, ending: bytes = b"") -> bool:

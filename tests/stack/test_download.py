@@ -217,6 +217,7 @@ def test_without_a_project_the_default_profile_and_the_users_own_log(tmp_path: P
     assert "HF_HUB_OFFLINE forbids to fetch it" in offline.err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminal to ask in")
 @pytest.mark.parametrize(
     ("key", "said", "code"),
     [

@@ -18,6 +18,8 @@ from llmstack.swapper.terms import Terms
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from llmstack.swapper.lease import PoolLease
+
 
 def plan(budget: int = 3, **needs: int) -> MemoryPlan:
     return MemoryPlan(budget, needs, dict.fromkeys(needs, 1.0))
@@ -83,17 +85,22 @@ async def test_who_waits_for_a_tier_that_is_gone_is_served_and_nobody_after() ->
     assert new.made == []
 
 
+async def granted_once_given_back(pool: Pool, tier: str, held: PoolLease, new: Servers) -> PoolLease:
+    """Return a lease of a tier for which there is no room before another lease is given back."""
+    waiting = asyncio.create_task(pool.acquire(tier))
+    await until(lambda: pool.states()[tier].waiting == 1)
+    assert new.made == []  # the old server still fills the budget
+    async with held:
+        pass
+    return await waiting
+
+
 async def test_memory_counts_the_larger_of_old_and_new_until_the_old_one_is_gone() -> None:
     old, new = Servers(), Servers()
     async with pool_of(old, plan(a=3, b=1)) as pool:
         lease = await pool.acquire("a")
         replace(pool, new, plan(a=1, b=1), "a")
-        waiting = asyncio.create_task(pool.acquire("b"))
-        await until(lambda: pool.states()["b"].waiting == 1)
-        assert new.made == []  # the old a still fills the budget
-        async with lease:
-            pass
-        async with await waiting:
+        async with await granted_once_given_back(pool, "b", lease, new):
             await pool.load("a")
             assert {tier for tier, state in pool.states().items() if state.state == "resident"} == {"a", "b"}
 
@@ -116,12 +123,7 @@ async def test_memory_counts_a_busy_model_of_two_exchanges_ago() -> None:
         lease = await pool.acquire("a")
         replace(pool, new, plan(a=1, b=1), "a")
         replace(pool, new, plan(a=1, b=1, c=1), "c")
-        waiting = asyncio.create_task(pool.acquire("b"))
-        await until(lambda: pool.states()["b"].waiting == 1)
-        assert new.made == []  # the old a still fills the budget
-        async with lease:
-            pass
-        async with await waiting:
+        async with await granted_once_given_back(pool, "b", lease, new):
             await pool.load("a")
             await pool.load("c")
             assert len(new.up) == 3

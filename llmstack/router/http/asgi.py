@@ -29,11 +29,13 @@ async def answer_by(app: AsgiApp, exchange: Exchange, body: bytes) -> None:
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = message.get("headers", ())
-            fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-            plain = [field for field in fields if field[0].lower() != "content-length"]
-            length = next((int(value) for name, value in fields if name.lower() == "content-length"), None)
-            await exchange.start(message["status"], plain, length)
+            fields, length = [], None
+            for name, value in message.get("headers", ()):
+                if name == b"content-length":  # ASGI's names are in lower case
+                    length = int(value)
+                else:
+                    fields.append((name.decode("latin-1"), value.decode("latin-1")))
+            await exchange.start(message["status"], fields, length)
         elif message.get("more_body", False):
             await exchange.write(message.get("body", b""))
         else:

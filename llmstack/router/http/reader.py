@@ -73,9 +73,8 @@ class RequestReader:
         Raises:
             RefusedError: it is no request, or too much of one.
         """
-        size, messages = len(data), self._messages
-        between = self.reading is None and not self.in_head
-        inside = self.in_head
+        size, before = len(data), self._messages
+        inside, between = self.in_head, self.reading is None and not self.in_head
         while self._parser is not None and data:
             try:
                 self._parser.feed_data(data)
@@ -85,8 +84,8 @@ class RequestReader:
             except httptools.HttpParserError as error:
                 raise _reason(error) from error
         if self.in_head:
-            messages = self._messages - messages
-            if (inside and not messages) or (between and messages == 1):  # else where it began is not known
+            begun = self._messages - before
+            if (inside and begun == 0) or (between and begun == 1):  # else where it begins is not known
                 self._bound_head(size)
         elif self.reading is not None:
             self._bound_framing(size)

@@ -10,10 +10,7 @@ from llmstack.providers.translation.chunks import finish, said, thought
 if TYPE_CHECKING:
     from llmstack.providers.translation.responses_on_chat.request import ToolNames
 
-_CUT = {
-    "length": "max_output_tokens",
-    "content_filter": "content_filter",
-}
+_CUT = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
 def answer(body: Json, names: ToolNames) -> Json:
