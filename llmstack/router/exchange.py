@@ -8,12 +8,13 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import unquote
+
+import msgspec
 
 from llmstack.router.http.incoming import BodyTooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from llmstack.router.http.incoming import Incoming
 
@@ -46,54 +47,57 @@ class Wire(Protocol):
         """Whether the connection stays open after this answer."""
 
 
+class Head(msgspec.Struct, frozen=True, eq=False):
+    """What a request says before its body.
+
+    Attributes:
+        method: upper case.
+        target: path and query as they were sent; `path` is decoded.
+        headers: lower-case names; the values of repeated ones, with commas.
+        version: of HTTP.
+        persistent: the connection is to go on after it.
+    """
+
+    method: str
+    target: str
+    path: str
+    headers: Mapping[str, str]
+    version: str
+    persistent: bool
+
+
 class Exchange:
     """A request being answered.
 
     Attributes:
-        method: upper case.
-        path: decoded; `target` path and query as they were sent.
-        headers: lower-case names; the values of repeated ones, with commas.
+        head: what it says before its body.
+        path: of the head, as `method`, `target` and `headers` are.
+        incoming: its body as it arrives.
         started: the status has been sent; `ended`: the whole answer has.
         left: the client has gone, or will send no more, which looks the same.
     """
 
     __slots__ = (
-        *("_chunked", "_gone", "_incoming", "_persistent", "_silent", "_version", "_wire"),
-        *("ended", "headers", "left", "method", "path", "started", "status", "target"),
+        *("_chunked", "_gone", "_persistent", "_silent", "_wire"),
+        *("ended", "head", "headers", "incoming", "left", "method", "path", "started", "status", "target"),
     )
 
-    def __init__(
-        self,
-        wire: Wire,
-        method: str,
-        target: str,
-        headers: dict[str, str],
-        incoming: Incoming,
-        *,
-        version: str = "1.1",
-        persistent: bool = True,
-    ) -> None:
-        self.method = method
-        self.target = target
-        path = target.partition("?")[0]
-        self.path = unquote(path) if "%" in path else path
-        self.headers = headers
+    def __init__(self, wire: Wire, head: Head, incoming: Incoming) -> None:
+        self.head = head
+        self.method = head.method
+        self.target = head.target
+        self.path = head.path
+        self.headers = head.headers
+        self.incoming = incoming
         self.started = False
         self.ended = False
         self.left = False
         self.status = 0
         self._wire = wire
-        self._incoming = incoming
-        self._version = version
-        self._persistent = persistent
+        self._persistent = head.persistent
         self._chunked = False
-        self._silent = method == "HEAD"
+        self._silent = head.method == "HEAD"
         self._gone: Callable[[], object] | None = None
-
-    @property
-    def incoming(self) -> Incoming:
-        """Its body as it arrives."""
-        return self._incoming
 
     @property
     def persistent(self) -> bool:
@@ -107,7 +111,7 @@ class Exchange:
             BodyTooLargeError: it is longer than `limit` bytes.
             ClientGoneError: the client left before it was complete.
         """
-        incoming = self._incoming
+        incoming = self.incoming
         if not (incoming.complete or incoming.too_large) and self.headers.get("expect", "").lower() == (
             "100-continue"
         ):
@@ -132,7 +136,7 @@ class Exchange:
     def leave(self) -> None:
         """Note that the client has gone."""
         self.left = True
-        self._incoming.give_up()
+        self.incoming.give_up()
         callback, self._gone = self._gone, None
         if callback is not None and not self.ended:
             callback()
@@ -147,14 +151,14 @@ class Exchange:
             if status not in _BODILESS:
                 fields.append(f"content-length: {length}")
         elif not self._silent:
-            self._chunked = self._version == "1.1"
+            self._chunked = self.head.version == "1.1"
             self._persistent = self._persistent and self._chunked
             if self._chunked:
                 fields.append("transfer-encoding: chunked")
         if not self._wire.keeps_alive(self):
             fields.append("connection: close")
             self._persistent = False  # whatever comes meanwhile
-        elif self._version != "1.1":
+        elif self.head.version != "1.1":
             fields.append("connection: keep-alive")
         fields.append(_date(int(time.time())))
         text = "\r\n".join((_STATUS_LINES.get(status) or f"HTTP/1.1 {status} ", *fields, "", ""))

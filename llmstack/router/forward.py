@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from llmstack.providers.translation.failures import failure
@@ -23,11 +24,11 @@ from llmstack.swapper.base import SwapError
 from llmstack.upstream.client import UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llmstack.router.call import Call
     from llmstack.router.dialects.base import Dialect, StreamWatch
-    from llmstack.router.exchange import Exchange
+    from llmstack.router.exchange import Exchange, Head
     from llmstack.router.failover import Kind
     from llmstack.router.reply import Reply
     from llmstack.router.service import Service
@@ -141,9 +142,7 @@ class _Forwarding:
         """Send the request with a lease in hand, and the answer back."""
         exchange, call, service = self._exchange, self._call, self._service
         self._telling.what = "waiting for the first token of"
-        headers = _forwarded(exchange.headers)
-        if call.renames and headers.get("content-type", _FORM).startswith(_FORM):
-            headers["content-type"] = JSON  # it was read as that; `curl -d` does not say so
+        headers = _forwarded(exchange.head, was_read=call.renames)
         if lease.kv:
             call.notes = [("x-llmstack-kv", lease.kv)]
         try:
@@ -276,11 +275,14 @@ async def _pass_events(exchange: Exchange, watch: StreamWatch, first: bytes, eve
         await exchange.write(events.rest)  # some leave out the blank line after their last one
 
 
-def _forwarded(headers: dict[str, str]) -> dict[str, str]:
-    """Return what a model server is sent of a client's headers."""
-    kept = {name: value for name, value in headers.items() if name not in _NOT_FORWARDED}
-    for name in headers.get("connection", "").split(","):
+@lru_cache(maxsize=64)  # a client's heads are the same from turn to turn, and then the same object
+def _forwarded(head: Head, *, was_read: bool) -> Mapping[str, str]:
+    """Return what a model server is sent of a client's headers; `was_read` says that the body was."""
+    kept = {name: value for name, value in head.headers.items() if name not in _NOT_FORWARDED}
+    for name in head.headers.get("connection", "").split(","):
         kept.pop(name.strip().lower(), None)
+    if was_read and kept.get("content-type", _FORM).startswith(_FORM):
+        kept["content-type"] = JSON  # it was read as that; `curl -d` does not say so
     return kept
 
 

@@ -17,17 +17,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from llmstack.upstream.connection import Relay, Sink
+    from llmstack.upstream.head import AnswerHead
 
 CONNECT_S = 10.0
 IDLE_S = 4.0  # llama.cpp closes a connection after 5 s idle
-# Of what a server answered, these describe its connection to us, are set anew, or are not its business.
-_OWN_HEADERS = frozenset(
-    (
-        *("connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade"),
-        *("proxy-authenticate", "server", "date", "content-length"),
-    )
-)
-_OWN_PREFIXES = ("access-control-", "x-llmstack-")
 _BODY_EXPECTED = frozenset(("POST", "PUT", "PATCH"))
 
 
@@ -38,22 +31,17 @@ class UpstreamError(Exception):
 class Answer:
     """A server's answer, its body still to come."""
 
-    def __init__(self, connection: ServerConnection, give_back: Callable[[ServerConnection], None]) -> None:
+    def __init__(
+        self,
+        head: AnswerHead,
+        connection: ServerConnection,
+        give_back: Callable[[ServerConnection], None],
+    ) -> None:
         self._connection = connection
         self._give_back = give_back
-        self.status = connection.status
-        self.content_type = ""
-        own = _OWN_HEADERS
-        for name, value in connection.headers:
-            if name == "connection":
-                own = own.union([token.strip().lower() for token in value.split(",")])
-            elif name == "content-type":
-                self.content_type = self.content_type or value.lower()
-        self.headers = [
-            (name, value)
-            for name, value in connection.headers
-            if name not in own and not name.startswith(_OWN_PREFIXES)
-        ]
+        self.status = head.status
+        self.content_type = head.content_type
+        self.headers = head.headers
 
     @property
     def is_event_stream(self) -> bool:
@@ -183,11 +171,11 @@ class Upstream:
         self, connection: ServerConnection, method: str, head: bytes, *body: bytes | memoryview
     ) -> Answer:
         try:
-            await connection.answer(head, *body, no_body=method == "HEAD")
+            said = await connection.answer(head, *body, no_body=method == "HEAD")
         except BaseException:
             connection.abort()
             raise
-        return Answer(connection, self._give_back)
+        return Answer(said, connection, self._give_back)
 
     def _give_back(self, connection: ServerConnection) -> None:
         self._idle.setdefault(self._open[connection], []).append(connection)

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
+from llmstack.heads import seen
+from llmstack.upstream.head import answer_head
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from llmstack.heads import SeenHead
+    from llmstack.upstream.head import AnswerHead
 
     Sink = Callable[[bytes], bool]  # takes a part of a body; False where it wants no more for now
     Relay = Callable[[bytes], bool]  # takes a chunk in its framing, or returns False: the sink is to have it
@@ -40,7 +46,6 @@ class ServerConnection(asyncio.Protocol):
         lost: called once when it is gone.
 
     Attributes:
-        status, headers: of the answer, once `answer` has returned; names in lower case.
         complete: the whole answer is here.
         used: it has served a request before.
         idle_since: when it last ended one.
@@ -54,14 +59,16 @@ class ServerConnection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._waiting_bytes = self._head_bytes = 0
         self._busy = self._paused = self._ready = self._until_eof = self._no_body = False
-        self._keep = False
+        self._missing = 0  # of a body that the parser knows nothing of
+        self._first: bytes | None = None  # what an answer begins with, until its head is read
+        self._seen: SeenHead[AnswerHead] | None = None  # the last one, which need not be parsed again
+        self._head: AnswerHead | None = None
+        self._headers: list[tuple[str, str]] = []
         self._error: BrokenError | None = None
         self._sink: Sink | None = None
         self._relay: Relay | None = None
         self._ending = b""
         self._chunk_ended = self._between = False  # chunks: seen by the parser; nothing has come since
-        self.status = 0
-        self.headers: list[tuple[str, str]] = []
         self.complete = False
         self.used = False
         self.idle_since = 0.0
@@ -98,22 +105,21 @@ class ServerConnection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - whoever waits for the end of the body is to see it
             self._refused(error)
             return
-        self._parse(data)
+        self._take(data)
 
-    def _parse(self, data: bytes) -> None:
+    def _take(self, data: bytes) -> None:
         if not self._busy or self._parser is None:
             self.abort()  # bytes that nobody asked for: it must not be used again
             return
-        if not self._ready:
-            self._head_bytes += len(data)
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(f"what it sent is not HTTP ({_reason(error)})")
-        # A size line ends in a line break too, but then the parser has seen it.
-        self._between = self._chunk_ended and not self.complete and data.endswith(b"\r\n")
-        if not self._ready and self._head_bytes > HEAD_BYTES:
-            self._fail(f"the headers of its answer are longer than {HEAD_BYTES} bytes")
+        known = self._seen if not (self._head_bytes or self._no_body) else None
+        if self._missing:
+            self._take_body(data)
+        elif known is not None and (like := known.like(data)) is not None:
+            self._missing, start = like
+            self._head, self._ready, self._head_bytes = known.said, True, start
+            self._take_body(data[start:])
+        else:
+            self._parse(self._parser, data)
         if self._sink is not None and self._parts:
             self._hand_over(self._sink)
         if self._waiting_bytes > HIGH_BYTES and not self._paused and self._transport is not None:
@@ -122,39 +128,66 @@ class ServerConnection(asyncio.Protocol):
         if self._sink is None or self.complete or self._error is not None:
             self._wake()
 
+    def _take_body(self, data: bytes) -> None:
+        """Take a part of a body whose length is known."""
+        self._missing -= len(data)
+        if self._missing < 0:
+            self._fail("what it sent is not HTTP (more than one answer)")
+            return
+        if data:
+            self._parts.append(data)
+            self._waiting_bytes += len(data)
+        self.complete = not self._missing
+
+    def _parse(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
+        if not self._ready:
+            self._first = None if self._head_bytes else data
+            self._head_bytes += len(data)
+        try:
+            parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(f"what it sent is not HTTP ({_reason(error)})")
+        # A size line ends in a line break too, but then the parser has seen it.
+        self._between = self._chunk_ended and not self.complete and data.endswith(b"\r\n")
+        if not self._ready and self._head_bytes > HEAD_BYTES:
+            self._fail(f"the headers of its answer are longer than {HEAD_BYTES} bytes")
+
     # From the parser
 
     def on_message_begin(self) -> None:
         """Begin an answer."""
         if self.complete:
             raise BrokenError("more than one answer")
-        self.headers = []
+        self._headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; trailers are of no interest."""
         if not self._ready:
-            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+            self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         """See what kind of answer it is."""
         parser = self._parser
         if parser is None:
             return
-        self.status = parser.get_status_code()
-        if self.status == _SWITCHING or self.status < _INFORMATION:
-            raise BrokenError(f"status {self.status}")
-        if self.status < _OK:
+        status, first, self._first = parser.get_status_code(), self._first, None
+        if status == _SWITCHING or status < _INFORMATION:
+            raise BrokenError(f"status {status}")
+        if status < _OK:
             return  # 1xx: the answer is still to come
         self._ready = True
-        self._keep = parser.should_keep_alive()
-        bodiless = self._no_body or self.status in _BODILESS
-        said = dict(self.headers)  # of repeated ones the last, which tells
+        # After HEAD the parser waits for a body that does not come.
+        head = answer_head(status, self._headers, keep=parser.should_keep_alive() and not self._no_body)
+        self._head = head
+        bodiless = self._no_body or status in _BODILESS
+        said = dict(self._headers)  # of repeated ones the last, which tells
         chunked = said.get("transfer-encoding", "").rpartition(",")[2].strip().lower() == "chunked"
         self._chunk_ended = chunked
         self._until_eof = not (bodiless or "content-length" in said or chunked)
         if self._no_body:
-            self._keep = False  # the parser waits for a body that does not come
             self.complete = True
+        elif first is not None and not (bodiless or chunked):
+            self._seen = seen(first, head)
 
     def on_body(self, data: bytes) -> None:
         """Take a part of the body."""
@@ -184,8 +217,8 @@ class ServerConnection(asyncio.Protocol):
         transport = self._transport
         return transport is not None and not transport.is_closing() and self._error is None and not self._busy
 
-    async def answer(self, head: bytes, *body: bytes | memoryview, no_body: bool) -> None:
-        """Send a request and wait for status and headers of its answer.
+    async def answer(self, head: bytes, *body: bytes | memoryview, no_body: bool) -> AnswerHead:
+        """Send a request and wait for the head of its answer.
 
         Args:
             head: request line and headers.
@@ -199,17 +232,19 @@ class ServerConnection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             raise BrokenError("it was closed", silent=True)
         self._busy, self._no_body = True, no_body
-        self._ready = self.complete = self._until_eof = self._keep = False
+        self._ready = self.complete = self._until_eof = False
+        self._head = None
         self._chunk_ended = self._between = False
-        self._head_bytes = 0
+        self._head_bytes = self._missing = 0
         if any(body):
             transport.writelines((head, *body))
         else:
             transport.write(head)
-        while not self._ready:
+        while self._head is None:
             if self._error is not None:
                 raise self._error
             await self._wait()
+        return self._head
 
     async def part(self) -> bytes:
         """Return what has come of the body, waiting for some; empty at its end.
@@ -293,12 +328,14 @@ class ServerConnection(asyncio.Protocol):
     def release(self) -> bool:
         """End with this request; return whether the connection can serve another one."""
         self._parts = []
-        if self.complete and self._keep and self._transport is not None and not self._transport.is_closing():
+        head, transport = self._head, self._transport
+        keep = head is not None and head.keep and self.complete
+        if keep and transport is not None and not transport.is_closing():
             self._busy, self.used = False, True
             self.idle_since = time.monotonic()
             if self._paused:
                 self._paused = False
-                self._transport.resume_reading()
+                transport.resume_reading()
             return True
         self.abort()
         return False

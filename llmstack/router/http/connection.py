@@ -13,12 +13,14 @@ from llmstack.router.http.reader import RefusedError, RequestReader
 if TYPE_CHECKING:
     from llmstack.router.exchange import Exchange
     from llmstack.router.http.limits import Limits
+    from llmstack.router.http.reader import Heads
 
 
 class Host(Protocol):
     """What a connection needs of the server it belongs to."""
 
     limits: Limits
+    heads: Heads
 
     @property
     def buffer(self) -> memoryview:
@@ -59,7 +61,7 @@ class Connection(asyncio.BufferedProtocol):
         self._limits = host.limits
         self._buffer = host.buffer
         self._transport: asyncio.Transport | None = None
-        self._reader = RequestReader(self, host.limits, len(self._buffer))
+        self._reader = RequestReader(self, host.limits, len(self._buffer), host.heads)
         self._current: Exchange | None = None  # being answered
         self._queue: deque[Exchange] = deque()  # pipelined after the current one
         self._last_word = b""  # what is sent after them all
@@ -143,7 +145,7 @@ class Connection(asyncio.BufferedProtocol):
         """The headers of a request are here; its body may be on its way still."""
         if self._current is None and not self._paused and not self._queue:
             self._answer(exchange)
-            self._enter(Phase.BODY)
+            self._enter(Phase.ANSWER if exchange.incoming.complete else Phase.BODY)
         else:
             self._queue.append(exchange)
             if self._current is None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
 
 import httptools
 
-from llmstack.router.exchange import Exchange, Wire
+from llmstack.heads import MOST_BYTES, SeenHead, seen
+from llmstack.router.exchange import Exchange, Head, Wire
 from llmstack.router.http.incoming import Incoming
 
 if TYPE_CHECKING:
     from llmstack.router.http.limits import Limits
 
+HEADS = 16  # that are kept: of each agent that asks at the moment, one or two
 FRAMING = 16  # bytes that may go into marking a chunk, for each byte of body: one-byte chunks take five
 _BAD_TARGET = re.compile(r"[^!-~]")
 _LENGTH = re.compile(r"\d{1,19}")
@@ -39,6 +42,27 @@ class Taker(Wire, Protocol):
         """The whole of it is here."""
 
 
+class Heads:
+    """The heads that came last, on any connection: a client sends the same with every turn."""
+
+    def __init__(self) -> None:
+        self._seen: list[SeenHead[Head]] = []  # the latest first
+
+    def find(self, data: memoryview) -> tuple[Head, int, int] | None:
+        """Return the head that `data` begins with, the length of the body, and where that begins."""
+        start = bytes(data[:MOST_BYTES])
+        for head in self._seen:
+            if (like := head.like(start)) is not None:
+                return head.said, *like
+        return None
+
+    def keep(self, data: memoryview, head: Head) -> None:
+        """Keep a head that `data` begins with, where it is one that comes again."""
+        plain = head.method == "POST" and head.persistent and "transfer-encoding" not in head.headers
+        if plain and (found := seen(bytes(data[:MOST_BYTES]), head)) is not None:
+            self._seen = [found, *self._seen[: HEADS - 1]]
+
+
 class RequestReader:
     """Reads requests, one after the other.
 
@@ -46,16 +70,20 @@ class RequestReader:
         taker: is given each; may answer it before its body is here.
         limits: what is taken of a client.
         unit: bytes that are fed at once at most.
+        heads: that need not be parsed again.
 
     Attributes:
         reading: the request whose body is arriving.
         in_head: a request has begun, and its headers have not ended.
     """
 
-    def __init__(self, taker: Taker, limits: Limits, unit: int) -> None:
+    def __init__(self, taker: Taker, limits: Limits, unit: int, heads: Heads) -> None:
         self._taker = taker
         self._limits = limits
         self._unit = unit
+        self._heads = heads
+        self._first: memoryview | None = None  # where what is fed begins with a request, until that is read
+        self._unparsed = False  # the parser knows nothing of the request whose body is arriving
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: dict[str, str] = {}
@@ -73,8 +101,44 @@ class RequestReader:
         Raises:
             RefusedError: it is no request, or too much of one.
         """
+        while data and self._parser is not None:
+            if self._unparsed:
+                data = self._body(data)
+            elif self.reading is None and not self.in_head and (found := self._heads.find(data)) is not None:
+                data = self._known(*found, data)
+            else:
+                self._parse(data)
+                return
+
+    def _known(self, head: Head, length: int, start: int, data: memoryview) -> memoryview:
+        """Take a request whose head was read before; return what follows it."""
+        incoming = Incoming(length, self._limits.body)
+        body = data[start : start + length]
+        if body:
+            incoming.feed(bytes(body))
+        exchange = Exchange(self._taker, head, incoming)
+        if len(body) == length:
+            incoming.finish()
+        else:
+            self.reading, self._unparsed = exchange, True
+        self._taker.arrived(exchange)
+        return data[start + length :]
+
+    def _body(self, data: memoryview) -> memoryview:
+        """Take a part of the body of such a request; return what follows it."""
+        reading = self.reading
+        if reading is None:
+            raise RuntimeError("no request is arriving")
+        part = data[: reading.incoming.missing]
+        reading.incoming.feed(bytes(part))
+        if not reading.incoming.missing:
+            self.on_message_complete()
+        return data[len(part) :]
+
+    def _parse(self, data: memoryview) -> None:
         size, before = len(data), self._messages
         inside, between = self.in_head, self.reading is None and not self.in_head
+        self._first = data if between else None
         while self._parser is not None and data:
             try:
                 self._parser.feed_data(data)
@@ -100,12 +164,13 @@ class RequestReader:
         if reading is not None:
             reading.incoming.fill(count)
             if reading.incoming.complete:
-                self._parser = httptools.HttpRequestParser(self)  # the old one waits for this body still
+                if not self._unparsed:
+                    self._parser = httptools.HttpRequestParser(self)  # the old one waits for this body still
                 self.on_message_complete()
 
     def give_up(self) -> Exchange | None:
         """Return the request whose body was arriving: the rest will not come."""
-        broken, self.reading = self.reading, None
+        broken, self.reading, self._unparsed = self.reading, None, False
         if broken is not None:
             broken.incoming.give_up()
         return broken
@@ -150,6 +215,9 @@ class RequestReader:
         exchange = self._exchange(parser)
         if parser.should_upgrade() and ("transfer-encoding" in self._headers or exchange.incoming.too_large):
             raise RefusedError(400, "invalid_http", "an Upgrade with such a body is not understood")
+        if self._first is not None and not parser.should_upgrade():
+            self._heads.keep(self._first, exchange.head)
+        self._first = None
         self.reading, self.in_head = exchange, False
         self._taker.arrived(exchange)
 
@@ -164,7 +232,7 @@ class RequestReader:
         exchange = self.reading
         if exchange is None or exchange.incoming.missing:
             return  # asked to upgrade, the parser takes the body for something else
-        self.reading = None
+        self.reading, self._unparsed = None, False
         exchange.incoming.finish()
         self._taker.complete(exchange)
 
@@ -180,15 +248,16 @@ class RequestReader:
             if not _LENGTH.fullmatch(declared):
                 raise RefusedError(400, "invalid_http", "Content-Length is no number")
             length = int(declared)
-        return Exchange(
-            self._taker,
+        path = target.partition("?")[0]
+        head = Head(
             method,
             target,
+            unquote(path) if "%" in path else path,
             headers,
-            Incoming(length, self._limits.body),
-            version=parser.get_http_version(),
-            persistent=parser.should_keep_alive(),
+            parser.get_http_version(),
+            parser.should_keep_alive(),
         )
+        return Exchange(self._taker, head, Incoming(length, self._limits.body))
 
     def _beyond_upgrade(self, data: memoryview) -> memoryview:
         """Take the body of a request that would upgrade to what is not spoken here; return what follows."""

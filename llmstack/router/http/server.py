@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from llmstack.router.http.connection import Connection
 from llmstack.router.http.limits import Limits
+from llmstack.router.http.reader import Heads
 
 if TYPE_CHECKING:
     import socket
@@ -49,6 +50,7 @@ class Server:
         limits: what is taken of a client.
 
     Attributes:
+        heads: of requests, which need not be parsed again.
         started: it serves.
         stopping: no further request is taken.
     """
@@ -56,6 +58,7 @@ class Server:
     def __init__(self, app: Application, limits: Limits | None = None) -> None:
         self._app = app
         self.limits = limits or Limits()
+        self.heads = Heads()
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
