@@ -145,6 +145,7 @@ class Tier:
         modalities: what it can read.
         channel: `next` where `model` is the queued one.
         line: where its section starts in the file.
+        hosted: what is sent to it leaves this machine, as far as its `model` tells.
     """
 
     name: str
@@ -165,13 +166,14 @@ class Tier:
     engine: EngineSettings = EngineSettings()
     channel: LocalChannel = "current"
     line: int = 0
+    hosted: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def hosted(self) -> bool:
-        """Whether what is sent to it leaves this machine, as far as its `model` tells."""
+    def __post_init__(self) -> None:
+        """Find out whether it is hosted: that is asked for with every request."""
+        hosted = self.backend is Backend.MCP
         if isinstance(self.model, HostedModel):
-            return self.model.provider not in LOCAL_SERVERS
-        return self.backend is Backend.MCP
+            hosted = self.model.provider not in LOCAL_SERVERS
+        object.__setattr__(self, "hosted", hosted)
 
 
 @dataclass(frozen=True, slots=True)

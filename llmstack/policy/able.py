@@ -73,8 +73,18 @@ def stand_ins(
         config: tiers.
         state: of the tiers.
     """
-    away, sees = chosen.hosted, facts.images and "image" in chosen.modalities
-    names = [
+    others = dict.fromkeys(_named_by(chosen, facts, config, state)) if chosen.fallback else {}
+    for tier in by_role:
+        if chosen.hosted or not tier.hosted:
+            others[tier.name] = None
+    others.pop(chosen.name, None)
+    return tuple(others)
+
+
+def _named_by(chosen: Tier, facts: RequestFacts, config: StackConfig, state: StackState) -> list[str]:
+    """Return the tiers that `fallback` names and that can serve the request."""
+    sees = facts.images and "image" in chosen.modalities
+    return [
         tier.name
         for name in chosen.fallback
         if (tier := config.tiers.get(name)) is not None
@@ -83,10 +93,6 @@ def stand_ins(
         and state.holds(tier, facts)
         and not (sees and "image" not in tier.modalities)
     ]
-    names += [tier.name for tier in by_role if away or not tier.hosted]
-    others = dict.fromkeys(names)
-    others.pop(chosen.name, None)
-    return tuple(others)
 
 
 def _too_large(tiers: list[Tier], facts: RequestFacts, state: StackState) -> ContextOverflowError:

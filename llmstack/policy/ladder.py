@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from llmstack.config.model import Role
 from llmstack.policy.able import able, passed_over, stand_ins
@@ -17,11 +19,11 @@ if TYPE_CHECKING:
 _TOP = (Role.ULTRA, Role.AGENT, Role.FAST)
 _MIDDLE = (Role.AGENT, Role.FAST)
 _BOTTOM = (Role.FAST,)
-# By a row's own roles: what serves where those cannot.
-_BESIDE = {_TOP: (), _MIDDLE: (Role.ULTRA,), _BOTTOM: (Role.AGENT, Role.ULTRA)}
+# By a row's own roles: those, then what serves where they cannot.
+_IN_TURN = {_TOP: _TOP, _MIDDLE: (*_MIDDLE, Role.ULTRA), _BOTTOM: (*_BOTTOM, Role.AGENT, Role.ULTRA)}
 
 
-class _Row(NamedTuple):
+class _Row(msgspec.Struct, frozen=True, gc=False):
     """The row of the ladder that matches: the roles to try in turn, and why."""
 
     name: str
@@ -29,7 +31,7 @@ class _Row(NamedTuple):
     reason: str
 
 
-class Climb(NamedTuple):
+class Climb(msgspec.Struct, frozen=True):
     """What the ladder says of one request.
 
     Attributes:
@@ -89,28 +91,27 @@ def climb(facts: RequestFacts, config: StackConfig, state: StackState, trigger: 
     candidates = _candidates(roles, facts, config, state)
     fitting = able(candidates, facts, config, state)
     first, chosen = candidates[0], fitting[0]
-    notes = [row.reason]
+    reason = row.reason
     if first.role is not roles[0]:
-        notes += _left_out(roles, config, state)
+        reason = "; ".join((reason, *_left_out(roles, config, state)))
     if chosen is not first:
-        notes.append(passed_over(first, chosen, facts, state))
+        reason += f"; {passed_over(first, chosen, facts, state)}"
     elif chosen.name in state.cooling:
-        notes.append(f"nothing else serves, {passed_over(first, chosen, facts, state)}")
+        reason += f"; nothing else serves, {passed_over(first, chosen, facts, state)}"
     if facts.images and "image" not in chosen.modalities:
-        notes.append("no tier reads images")
-    return Climb(fitting, "; ".join(notes), row)
+        reason += "; no tier reads images"
+    return Climb(fitting, reason, row)
 
 
 def _candidates(
     roles: tuple[Role, ...], facts: RequestFacts, config: StackConfig, state: StackState
 ) -> list[Tier]:
     """Return the tiers of these roles, then the others that `auto` may pick."""
-    found = _usable(roles, config, state)
     if facts.task != "infill":
-        found += _usable(_BESIDE[roles], config, state)
+        found = _usable(_IN_TURN[roles], config, state)
         # A planner serves where there is nothing else, not where something else is too small.
         found = found or _usable((Role.PLAN,), config, state)
-    elif not found and not any(config.by_role(role) for role in roles):
+    elif not (found := _usable(roles, config, state)) and not any(config.by_role(role) for role in roles):
         raise NotServedError(
             "auto: infill is for the roles fast and agent", hint="give a tier one of them in models.ini"
         )
@@ -121,8 +122,11 @@ def _candidates(
 
 def _usable(roles: tuple[Role, ...], config: StackConfig, state: StackState) -> list[Tier]:
     """Return the chat tiers of these roles that can start."""
-    tiers = [config.by_role(role) for role in roles]
-    return [tier for tier in tiers if tier and tier.serves == "chat" and tier.name not in state.unavailable]
+    return [
+        tier
+        for role in roles
+        if (tier := config.by_role(role)) and tier.serves == "chat" and tier.name not in state.unavailable
+    ]
 
 
 def _row(facts: RequestFacts, routing: Routing, trigger: str | None) -> _Row:
