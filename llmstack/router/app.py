@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from llmstack.router.call import Call
     from llmstack.router.dialects.base import Dialect
-    from llmstack.router.exchange import Exchange
+    from llmstack.router.exchange import Exchange, Head
     from llmstack.router.service import Service
 
 MAX_BODY = 64 * MIB
@@ -56,6 +56,7 @@ class App:
         self._handlers: set[asyncio.Task[None]] = set()
         self._ids = Ids()
         self._draining = False
+        self._admitted: Head | None = None  # the last one: the next request mostly has the same
 
     @property
     def service(self) -> Service:
@@ -78,11 +79,13 @@ class App:
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""
         dialect = self._dialects.get(exchange.path, self._other)
-        refusal = self.service.guard.refusal(exchange.headers)
-        if refusal is not None:
-            wanted = [("www-authenticate", "Bearer")] if refusal.status == UNAUTHORIZED else []
-            await respond_error(exchange, dialect, refusal, wanted)
-            return
+        if exchange.head is not self._admitted:
+            refusal = self.service.guard.refusal(exchange.headers)
+            if refusal is not None:
+                wanted = [("www-authenticate", "Bearer")] if refusal.status == UNAUTHORIZED else []
+                await respond_error(exchange, dialect, refusal, wanted)
+                return
+            self._admitted = exchange.head
         try:
             body = await exchange.body(MAX_BODY)
         except BodyTooLargeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -45,7 +46,7 @@ def renamed(body: bytes, current: str | None, model: str, slot: int | None = Non
     Raises:
         RecursionError: the body is nested too deeply.
     """
-    value = json.dumps(model).encode()
+    value = _quoted(model)
     found = _LEADING.match(body, 0, LEADING_BYTES)
     if found is not None and current is not None and found[1] == f'"{current}"'.encode():
         start, end = found.span(1)
@@ -55,6 +56,11 @@ def renamed(body: bytes, current: str | None, model: str, slot: int | None = Non
     if current != model:
         body = _with(body, "model", value)
     return (body if slot is None else _with_member(body, "id_slot", b"%d" % slot),)
+
+
+@lru_cache(maxsize=64)
+def _quoted(model: str) -> bytes:
+    return json.dumps(model).encode()
 
 
 def with_slot(body: bytes, slot: int) -> bytes:

@@ -121,9 +121,9 @@ class _Chunks:
             raise UpstreamError(str(error)) from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Origin:
-    """Where a server is."""
+    """Where a server is; one object for one way to write it."""
 
     secure: bool
     host: str
@@ -157,24 +157,17 @@ class Upstream:
         connection = _take(self._idle.get(origin, []))
         if connection is not None:
             try:
-                return await self._answer(connection, method, head, *body)
+                said = await connection.answer(head, *body, no_body=method == "HEAD")
             except BrokenError as error:
                 if not error.silent:
                     raise UpstreamError(str(error)) from error
+            else:
+                return Answer(said, connection, self._give_back)
         connection = await self._connect(origin)
         try:
-            return await self._answer(connection, method, head, *body)
+            said = await connection.answer(head, *body, no_body=method == "HEAD")
         except BrokenError as error:
             raise UpstreamError(str(error)) from error
-
-    async def _answer(
-        self, connection: ServerConnection, method: str, head: bytes, *body: bytes | memoryview
-    ) -> Answer:
-        try:
-            said = await connection.answer(head, *body, no_body=method == "HEAD")
-        except BaseException:
-            connection.abort()
-            raise
         return Answer(said, connection, self._give_back)
 
     def _give_back(self, connection: ServerConnection) -> None:

@@ -218,7 +218,7 @@ class ServerConnection(asyncio.Protocol):
         return transport is not None and not transport.is_closing() and self._error is None and not self._busy
 
     async def answer(self, head: bytes, *body: bytes | memoryview, no_body: bool) -> AnswerHead:
-        """Send a request and wait for the head of its answer.
+        """Send a request and wait for the head of its answer; the connection ends where there is none.
 
         Args:
             head: request line and headers.
@@ -240,10 +240,14 @@ class ServerConnection(asyncio.Protocol):
             transport.writelines((head, *body))
         else:
             transport.write(head)
-        while self._head is None:
-            if self._error is not None:
-                raise self._error
-            await self._wait()
+        try:
+            while self._head is None and self._error is None:
+                await self._wait()
+        except BaseException:
+            self.abort()
+            raise
+        if self._head is None:
+            raise self._error or BrokenError("there is no answer")
         return self._head
 
     async def part(self) -> bytes:
@@ -266,10 +270,12 @@ class ServerConnection(asyncio.Protocol):
         Raises:
             BrokenError: it broke before its end.
         """
+        if self.complete:
+            return self._taken()
         parts = []
         while part := await self.part():
             parts.append(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
 
     async def pass_on(self, sink: Sink, relay: Relay | None = None, ending: bytes = b"") -> bool:
         """Hand the rest of the body to `sink` as it comes.

@@ -22,6 +22,7 @@ class Incoming:
     Args:
         length: as the client declared it; None where it comes in chunks.
         limit: bytes; a longer one is thrown away as it comes.
+        whole: all of it, where it is here already, and not longer than that.
     """
 
     __slots__ = (
@@ -36,15 +37,15 @@ class Incoming:
         "received",
     )
 
-    def __init__(self, length: int | None, limit: int) -> None:
+    def __init__(self, length: int | None, limit: int, whole: bytes | None = None) -> None:
         self._length = length
         self._limit = limit
-        self._parts: list[bytes] = []
+        self._parts = [] if whole is None else [whole]
         self._whole: io.BytesIO | None = None  # gives out what was read to it without a copy
         self._room: memoryview | None = None  # the last that was given out
         self._waiter: asyncio.Future[None] | None = None
-        self.received = 0
-        self.complete = False
+        self.received = 0 if whole is None else len(whole)
+        self.complete = whole is not None
         self.broken = False
 
     @property

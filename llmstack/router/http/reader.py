@@ -112,17 +112,13 @@ class RequestReader:
 
     def _known(self, head: Head, length: int, start: int, data: memoryview) -> memoryview:
         """Take a request whose head was read before; return what follows it."""
-        incoming = Incoming(length, self._limits.body)
-        body = data[start : start + length]
-        if body:
-            incoming.feed(bytes(body))
-        exchange = Exchange(self._taker, head, incoming)
-        if len(body) == length:
-            incoming.finish()
-        else:
-            self.reading, self._unparsed = exchange, True
-        self._taker.arrived(exchange)
-        return data[start + length :]
+        end, limit = start + length, self._limits.body
+        if end <= len(data) and length <= limit:
+            self._taker.arrived(Exchange(self._taker, head, Incoming(length, limit, bytes(data[start:end]))))
+            return data[end:]
+        self.reading, self._unparsed = Exchange(self._taker, head, Incoming(length, limit)), True
+        self._taker.arrived(self.reading)
+        return data[start:]
 
     def _body(self, data: memoryview) -> memoryview:
         """Take a part of the body of such a request; return what follows it."""
