@@ -36,8 +36,8 @@ class Host(Protocol):
     def parted(self, connection: Connection) -> None:
         """Forget a connection."""
 
-    def handle(self, connection: Connection, exchange: Exchange) -> None:
-        """Answer a request, in a task of its own."""
+    def attend(self, connection: Connection) -> None:
+        """Answer the requests of a connection, as `request` returns them."""
 
     def refusal(self, status: int, code: str, text: str) -> bytes:
         """Return the whole answer to what is no HTTP or too much of it."""
@@ -63,6 +63,9 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._reader = RequestReader(self, host.limits, len(self._buffer), host.heads)
         self._current: Exchange | None = None  # being answered
+        self._due: Exchange | None = None  # the same, until somebody begins with it
+        self._turn: asyncio.Future[None] | None = None  # of whoever waits for it
+        self._attended = False
         self._queue: deque[Exchange] = deque()  # pipelined after the current one
         self._last_word = b""  # what is sent after them all
         self._direct = False  # the last buffer given out was the body's own
@@ -90,6 +93,7 @@ class Connection(asyncio.BufferedProtocol):
         del self._reader  # it knows this object, as this object knew it
         self._leave()
         self.resume_writing()
+        self._wake()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a hint
         """Return where to read to: the body itself where one is arriving, else what all connections share."""
@@ -159,10 +163,25 @@ class Connection(asyncio.BufferedProtocol):
     # Answering
 
     def _answer(self, exchange: Exchange) -> None:
-        self._current = exchange
+        self._current = self._due = exchange
         if self._eof:
             exchange.leave()
-        self._host.handle(self, exchange)
+        if not self._attended:
+            self._attended = True
+            self._host.attend(self)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
+
+    async def request(self) -> Exchange | None:
+        """Wait for the next request to answer; None where there will be none."""
+        while self._due is None and self._transport is not None:
+            self._turn = asyncio.get_running_loop().create_future()
+            await self._turn
+        due, self._due = self._due, None
+        return due
 
     def _next(self) -> None:
         """Answer the next of the requests that are here already, once the client has read the last answer."""

@@ -156,9 +156,9 @@ class Server:
             connection.check(now)
         self._sweeping = self._loop.call_later(self.limits.sweep_s, self._sweep)
 
-    def handle(self, connection: Connection, exchange: Exchange) -> None:
-        """Answer a request, in a task of its own."""
-        task = asyncio.get_running_loop().create_task(self._handle(connection, exchange))
+    def attend(self, connection: Connection) -> None:
+        """Answer the requests of a connection, in a task of its own: one for each would cost more."""
+        task = asyncio.get_running_loop().create_task(self._attend(connection))
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
@@ -166,16 +166,17 @@ class Server:
         self._tasks.discard(task)
         self._note_empty()
 
-    async def _handle(self, connection: Connection, exchange: Exchange) -> None:
+    async def _attend(self, connection: Connection) -> None:
         try:
-            await self._app(exchange)
+            while (exchange := await connection.request()) is not None:
+                try:
+                    await self._app(exchange)
+                except Exception:  # noqa: BLE001 - a bug costs one request
+                    _log.exception("answering %s", exchange.method)
+                if not exchange.ended:
+                    connection.cut(exchange)
         except asyncio.CancelledError:
-            pass  # the client has left, or the server ends
-        except Exception:  # noqa: BLE001 - a bug costs one request
-            _log.exception("answering %s", exchange.method)
-        finally:
-            if not exchange.ended:
-                connection.cut(exchange)
+            connection.abort()  # the client has left, or the server ends
 
     def refusal(self, status: int, code: str, text: str) -> bytes:
         """Return the whole answer to what is no HTTP or too much of it."""
