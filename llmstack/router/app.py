@@ -53,7 +53,7 @@ class App:
         self._typed = typed_routes(lambda: self.service)
         self._dialects = dialects()
         self._other: Dialect = Untranslated()  # how errors look on every other path
-        self._handlers: set[asyncio.Task[None]] = set()
+        self._served: set[Exchange] = set()
         self._ids = Ids()
         self._draining = False
         self._admitted: Head | None = None  # the last one: the next request mostly has the same
@@ -83,14 +83,14 @@ class App:
             refusal = self.service.guard.refusal(exchange.headers)
             if refusal is not None:
                 wanted = [("www-authenticate", "Bearer")] if refusal.status == UNAUTHORIZED else []
-                await respond_error(exchange, dialect, refusal, wanted)
+                respond_error(exchange, dialect, refusal, wanted)
                 return
             self._admitted = exchange.head
         try:
             body = await exchange.body(MAX_BODY)
         except BodyTooLargeError:
             report = FailureReport(413, "body_too_large", f"the body is larger than {MAX_BODY // MIB} MB")
-            await respond_error(exchange, dialect, report, [])
+            respond_error(exchange, dialect, report, [])
         except ClientGoneError:
             pass
         else:
@@ -106,25 +106,22 @@ class App:
     def drain(self) -> None:
         """End every request that still runs, each with an error its client understands."""
         self._draining = True
-        for handler in self._handlers:
-            handler.cancel()
+        for exchange in self._served:
+            exchange.cancel()
 
     async def _serve(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
         """Answer a request for as long as its client is there."""
-        answering = asyncio.current_task()
-        if answering is None:
-            raise RuntimeError("requests are answered in tasks")
-        exchange.when_gone(lambda: self._draining or answering.cancel())
-        self._handlers.add(answering)
+        exchange.when_gone(lambda: None if self._draining else exchange.cancel())
+        self._served.add(exchange)
         try:
             await self._answer(exchange, dialect, body)
         finally:
-            self._handlers.discard(answering)
+            self._served.discard(exchange)
 
     async def _answer(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
         """Decide and forward."""
         if self._draining:
-            await respond_error(exchange, dialect, _STOPPING, [])
+            respond_error(exchange, dialect, _STOPPING, [])
             return
         try:
             call = plan(exchange, self._dialects.get(exchange.path), body, self.service)
@@ -132,10 +129,10 @@ class App:
             report = failure.report
             self.service.metrics.refused(report.code)
             _log.info("%s refused: %d %s", _shown(exchange), report.status, report.code)
-            await respond_error(exchange, dialect, report, [])
+            respond_error(exchange, dialect, report, [])
         except Exception:  # noqa: BLE001 - as below
             _log.exception("%s", _shown(exchange))
-            await respond_error(exchange, dialect, _BUG, [])
+            respond_error(exchange, dialect, _BUG, [])
         else:
             call.id = self._ids.of(exchange.headers)
             await self._forward(exchange, call)
@@ -151,11 +148,11 @@ class App:
             if not self._draining:
                 raise
             call.failed(_STOPPING.code, "router")
-            await fail(exchange, call, _STOPPING)
+            fail(exchange, call, _STOPPING)
         except Exception:  # noqa: BLE001 - a bug: this client gets an error, the log the trace, others go on
             call.failed(_BUG.code, "router")
             _log.exception("%s", _shown(exchange))
-            await fail(exchange, call, _BUG)
+            fail(exchange, call, _BUG)
         finally:
             service.in_flight -= 1
             self._record(exchange, call)

@@ -69,7 +69,7 @@ class Call(msgspec.Struct):
     @property
     def rule(self) -> str:
         """The first words of the reason, the same for many requests: `short`, `named`, `trigger`."""
-        return self.reason.partition(";")[0].partition(":")[0].partition(" ")[0]
+        return self.reason.split(maxsplit=1)[0].rstrip(":;")
 
     def move(self, tier: str, why: str) -> None:
         """Send it to another tier, and say why."""

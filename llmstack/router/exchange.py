@@ -46,6 +46,9 @@ class Wire(Protocol):
     def keeps_alive(self, exchange: Exchange) -> bool:
         """Whether the connection stays open after this answer."""
 
+    def cancel(self) -> None:
+        """Cancel what answers."""
+
 
 class Head(msgspec.Struct, frozen=True, eq=False):
     """What a request says before its body.
@@ -133,6 +136,10 @@ class Exchange:
         self.when_gone(left.set)
         await left.wait()
 
+    def cancel(self) -> None:
+        """Cancel what answers it: with CancelledError, as a task is."""
+        self._wire.cancel()
+
     def leave(self) -> None:
         """Note that the client has gone."""
         self.left = True
@@ -166,7 +173,7 @@ class Exchange:
             raise ValueError("a header of an answer holds a line break")
         return text.encode("latin-1")
 
-    async def start(self, status: int, headers: Iterable[tuple[str, str]], length: int | None = None) -> None:
+    def start(self, status: int, headers: Iterable[tuple[str, str]], length: int | None = None) -> None:
         """Send status and headers.
 
         Args:
@@ -204,7 +211,7 @@ class Exchange:
         else:
             self._wire.send(b"%x\r\n" % len(data), data, b"\r\n")
 
-    async def finish(self, data: bytes = b"") -> None:
+    def finish(self, data: bytes = b"") -> None:
         """Send the last part of the body."""
         if self.ended:
             return
@@ -216,7 +223,7 @@ class Exchange:
                 self._wire.send(b"0\r\n\r\n")
         self._wire.answered(self)
 
-    async def respond(self, status: int, body: bytes, headers: Iterable[tuple[str, str]]) -> None:
+    def respond(self, status: int, body: bytes, headers: Iterable[tuple[str, str]]) -> None:
         """Send a whole answer."""
         head = self._head(status, headers, len(body))
         self.ended = True

@@ -60,20 +60,20 @@ async def forward(exchange: Exchange, call: Call, service: Service, waits: Waits
                 pass
     except RequestFailedError as failure:
         call.failed(failure.report.code, failure.report.origin)
-        await fail(exchange, call, failure.report)
+        fail(exchange, call, failure.report)
 
 
-async def fail(exchange: Exchange, call: Call, report: FailureReport) -> None:
+def fail(exchange: Exchange, call: Call, report: FailureReport) -> None:
     """Tell the client of a failure, in the form that is still possible."""
     if exchange.ended:
         return
     if exchange.started:
-        await exchange.finish(call.dialect.error_event(report))
+        exchange.finish(call.dialect.error_event(report))
         return
-    await respond_error(exchange, call.dialect, report, call.headers)
+    respond_error(exchange, call.dialect, report, call.headers)
 
 
-async def respond_error(
+def respond_error(
     exchange: Exchange, dialect: Dialect, report: FailureReport, headers: Sequence[tuple[str, str]]
 ) -> None:
     """Send a failure as an HTTP error."""
@@ -82,7 +82,7 @@ async def respond_error(
         extra.append(("retry-after", str(report.retry_after)))
     if report.allow is not None:
         extra.append(("allow", report.allow))
-    await exchange.respond(report.status, dialect.error(report), [*headers, *extra])
+    exchange.respond(report.status, dialect.error(report), [*headers, *extra])
 
 
 def of_swapper(error: SwapError) -> FailureReport:
@@ -146,7 +146,7 @@ class _Forwarding:
         if lease.kv:
             call.notes = [("x-llmstack-kv", lease.kv)]
         try:
-            async with await send(service.upstream, exchange.method, call, lease, headers) as answer:
+            with await send(service.upstream, exchange.method, call, lease, headers) as answer:
                 call.cost_usd = dollars(dict(answer.headers).get("x-litellm-response-cost"))
                 if answer.is_event_stream and answer.status < FAILED:
                     await self._stream(answer, lease)
@@ -182,7 +182,7 @@ class _Forwarding:
             said, body = body, call.dialect.server_error(answer.status, body, lease.origin)
             if body is not said:
                 headers = [*((n, v) for n, v in headers if n != "content-type"), ("content-type", JSON)]
-        await exchange.respond(answer.status, body, [*headers, *call.headers])
+        exchange.respond(answer.status, body, [*headers, *call.headers])
 
     async def _judge(self, answer: Reply, body: bytes, lease: Lease) -> None:
         """Judge an error; it is passed on as it is where the request is at fault, or nobody else can serve.
@@ -225,7 +225,7 @@ class _Forwarding:
         call.content_came()
         self._service.cooldowns.served(call.tier)
         if not exchange.started:
-            await exchange.start(answer.status, [*answer.headers, *call.headers])
+            exchange.start(answer.status, [*answer.headers, *call.headers])
         watch = call.dialect.watch()
         try:
             await _pass_events(exchange, watch, first, events)
@@ -235,7 +235,7 @@ class _Forwarding:
         if not watch.complete:
             text = f"{call.tier} ended its answer in mid-stream, without a finish reason"
             raise RequestFailedError(FailureReport(502, "stream_cut", text, lease.origin))
-        await exchange.finish()
+        exchange.finish()
 
 
 _BRIEF: dict[Kind, str] = {

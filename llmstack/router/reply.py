@@ -39,10 +39,10 @@ class Reply(Protocol):
     async def read(self) -> bytes:
         """Return the whole body; UpstreamError where it broke."""
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         """Return itself."""
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let go of it, read or not."""
@@ -100,11 +100,11 @@ class Said:
         """Return it."""
         return self._body
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         """Return itself."""
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Nothing is to let go of."""
@@ -178,13 +178,13 @@ class Answered:
         code = said.code or f"upstream_{self.status}"
         return self._call.dialect.error(FailureReport(self.status, code, said.message, "provider"))
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         """Return itself."""
-        await self._answer.__aenter__()
+        self._answer.__enter__()
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let go of it, read or not."""
-        await self._answer.__aexit__(kind, error, trace)
+        self._answer.__exit__(kind, error, trace)

@@ -23,7 +23,7 @@ from llmstack.swapper.base import NO_DEFAULTS
 from llmstack.upstream.client import UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Awaitable, Iterator, Mapping
 
     from llmstack.providers.catalog import Dialect as Api
     from llmstack.providers.resolve import Endpoint
@@ -43,9 +43,9 @@ _APIS: dict[str, Api] = {
 }
 
 
-async def send(
+def send(
     upstream: Upstream, method: str, call: Call, lease: Lease, headers: Mapping[str, str]
-) -> Reply:
+) -> Awaitable[Reply]:
     """Send a request with a lease in hand, and wait for the status of the answer.
 
     Args:
@@ -60,11 +60,11 @@ async def send(
         RequestFailedError: the request cannot be put into the server's words.
     """
     if isinstance(lease, ServerLease):
-        return await _to_server(upstream, method, call, lease, headers)
+        return _to_server(upstream, method, call, lease, headers)
     if isinstance(lease, McpLease):
-        return await _to_tool(call, lease)
+        return _to_tool(call, lease)
     sent = {**headers, **lease.headers}
-    return await upstream.send(method, f"{lease.url}{call.target}", sent, *parts_for(call, lease))
+    return upstream.send(method, f"{lease.url}{call.target}", sent, *parts_for(call, lease))
 
 
 async def _to_server(

@@ -20,7 +20,7 @@ from llmstack.swapper.base import ModelState
 from llmstack.swapper.survey import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
     from llmstack.backends.base import Backend as Serving
     from llmstack.channel import Channel
@@ -118,7 +118,7 @@ class Service:
             known = self._evicting = (plan, resident, plan.evicting(resident))
         return known[2]
 
-    async def acquire(self, call: Call) -> Lease:
+    def acquire(self, call: Call) -> Awaitable[Lease]:
         """Wait for the right to use the tier of a request.
 
         Raises:
@@ -127,9 +127,9 @@ class Service:
         known = self.config.tiers.get(call.tier)
         backend = self.backends.get(known.backend) if known is not None else None
         if backend is not None:
-            return await backend.acquire(call.tier, call.session)
+            return backend.acquire(call.tier, call.session)
         pinned = call.renames and call.dialect.slots
-        return await self.swapper.acquire(call.tier, call.session, pinned=pinned)
+        return self.swapper.acquire(call.tier, call.session, pinned=pinned)
 
     def is_up(self, tier: str) -> bool:
         """Return whether a tier could serve at once."""

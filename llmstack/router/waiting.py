@@ -90,7 +90,7 @@ class Telling:
         exchange, call = self._exchange, self._call
         text = ""
         if not exchange.started:
-            await exchange.start(200, [*call.headers, *_EVENT_STREAM])
+            exchange.start(200, [*call.headers, *_EVENT_STREAM])
         if self._told != call.explained:  # at first, and when another tier takes over
             self._told = call.explained
             text = f": {call.explained}\n\n"

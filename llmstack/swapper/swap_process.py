@@ -205,15 +205,12 @@ class SwapProcess:
         """Read what a log stream has at once."""
         data = b""
         with contextlib.suppress(UpstreamError, TimeoutError):
-            async with (
-                asyncio.timeout(LOGS_S),
-                Upstream() as upstream,
-                await upstream.send("GET", f"{self.url}{path}", self.headers, b"") as answer,
-            ):
-                if answer.status != OK:
-                    return []
-                async for chunk in answer.chunks():
-                    data = (data + chunk)[-LOG_BYTES:]
+            async with asyncio.timeout(LOGS_S), Upstream() as upstream:
+                with await upstream.send("GET", f"{self.url}{path}", self.headers, b"") as answer:
+                    if answer.status != OK:
+                        return []
+                    async for chunk in answer.chunks():
+                        data = (data + chunk)[-LOG_BYTES:]
         return data.decode(errors="replace").splitlines()
 
     async def find(self, tier: str) -> tuple[int | None, int | None]:

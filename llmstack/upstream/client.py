@@ -63,11 +63,11 @@ class Answer:
         except BrokenError as error:
             raise UpstreamError(str(error)) from error
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         """Return itself."""
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connection unless the whole body was read: that cancels the request at the server."""
@@ -242,8 +242,9 @@ async def ask(
     Raises:
         UpstreamError: the server cannot be reached, or the connection broke.
     """
-    async with Upstream() as upstream, await upstream.send(method, url, headers or {}, body) as answer:
-        return answer.status, await answer.read()
+    async with Upstream() as upstream:
+        with await upstream.send(method, url, headers or {}, body) as answer:
+            return answer.status, await answer.read()
 
 
 def _take(idle: list[ServerConnection]) -> ServerConnection | None:

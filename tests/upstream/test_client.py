@@ -43,8 +43,9 @@ async def client(script: Callable[[Asked], Awaitable[None]]) -> AsyncIterator[tu
 
 async def ask(upstream: Upstream, behind: ModelServer, method: str = "POST") -> tuple[int, bytes]:
     body = b"{}" if method == "POST" else b""
-    async with asyncio.timeout(10), await upstream.send(method, f"{behind.url}/x?y", {}, body) as answer:
-        return answer.status, await answer.read()
+    async with asyncio.timeout(10):
+        with await upstream.send(method, f"{behind.url}/x?y", {}, body) as answer:
+            return answer.status, await answer.read()
 
 
 @pytest.mark.parametrize("then", ["close", "reset", "stay"])
@@ -169,7 +170,7 @@ async def test_an_answer_that_is_not_read_to_its_end_is_cancelled() -> None:
             await asked.chunk(b"x" * 10_000)
 
     async with client(endless) as (upstream, behind):
-        async with await upstream.send("POST", behind.url, {}, b"{}") as answer:
+        with await upstream.send("POST", behind.url, {}, b"{}") as answer:
             assert await anext(answer.chunks())
         await until(lambda: behind.open == 0, "the connection is closed")
         sending = asyncio.create_task(upstream.send("POST", behind.url, {}, b"{}"))
@@ -195,9 +196,10 @@ async def test_who_wants_no_more_for_now_gets_the_rest_later() -> None:
         return False
 
     async with client(much) as (upstream, behind):
-        async with asyncio.timeout(10), await upstream.send("POST", behind.url, {}, b"{}") as answer:
-            while not await answer.chunks().pass_on(take):
-                calls += 1
+        async with asyncio.timeout(10):
+            with await upstream.send("POST", behind.url, {}, b"{}") as answer:
+                while not await answer.chunks().pass_on(take):
+                    calls += 1
         assert (got, calls > 1) == (2_000_000, True)
 
 
@@ -217,8 +219,11 @@ async def test_a_bug_in_what_takes_the_parts_is_seen() -> None:
         await asked.chunk(b"2")
 
     async with client(script) as (upstream, behind):
-        async with asyncio.timeout(10), await upstream.send("POST", behind.url, {}, b"{}") as answer:
-            with pytest.raises(ZeroDivisionError):
+        async with asyncio.timeout(10):
+            with (
+                await upstream.send("POST", behind.url, {}, b"{}") as answer,
+                pytest.raises(ZeroDivisionError),
+            ):
                 await answer.chunks().pass_on(breaks)
         await until(lambda: behind.open == 0, "the connection is closed")
 

@@ -35,11 +35,11 @@ async def answer_by(app: AsgiApp, exchange: Exchange, body: bytes) -> None:
                     length = int(value)
                 else:
                     fields.append((name.decode("latin-1"), value.decode("latin-1")))
-            await exchange.start(message["status"], fields, length)
+            exchange.start(message["status"], fields, length)
         elif message.get("more_body", False):
             await exchange.write(message.get("body", b""))
         else:
-            await exchange.finish(message.get("body", b""))
+            exchange.finish(message.get("body", b""))
 
     await app(_scope(exchange), receive, send)
 

@@ -36,7 +36,7 @@ class Host(Protocol):
     def parted(self, connection: Connection) -> None:
         """Forget a connection."""
 
-    def attend(self, connection: Connection) -> None:
+    def attend(self, connection: Connection) -> asyncio.Task[None]:
         """Answer the requests of a connection, as `request` returns them."""
 
     def refusal(self, status: int, code: str, text: str) -> bytes:
@@ -65,7 +65,7 @@ class Connection(asyncio.BufferedProtocol):
         self._current: Exchange | None = None  # being answered
         self._due: Exchange | None = None  # the same, until somebody begins with it
         self._turn: asyncio.Future[None] | None = None  # of whoever waits for it
-        self._attended = False
+        self._answering: asyncio.Task[None] | None = None
         self._queue: deque[Exchange] = deque()  # pipelined after the current one
         self._last_word = b""  # what is sent after them all
         self._direct = False  # the last buffer given out was the body's own
@@ -166,9 +166,8 @@ class Connection(asyncio.BufferedProtocol):
         self._current = self._due = exchange
         if self._eof:
             exchange.leave()
-        if not self._attended:
-            self._attended = True
-            self._host.attend(self)
+        if self._answering is None:
+            self._answering = self._host.attend(self)
         self._wake()
 
     def _wake(self) -> None:
@@ -292,6 +291,11 @@ class Connection(asyncio.BufferedProtocol):
             transport.close()
         else:
             self._next()
+
+    def cancel(self) -> None:
+        """Cancel what answers."""
+        if self._answering is not None:
+            self._answering.cancel()
 
     def cut(self, exchange: Exchange) -> None:
         """End the connection in the middle of an answer, so that it does not look whole."""

@@ -156,11 +156,12 @@ class Server:
             connection.check(now)
         self._sweeping = self._loop.call_later(self.limits.sweep_s, self._sweep)
 
-    def attend(self, connection: Connection) -> None:
+    def attend(self, connection: Connection) -> asyncio.Task[None]:
         """Answer the requests of a connection, in a task of its own: one for each would cost more."""
         task = asyncio.get_running_loop().create_task(self._attend(connection))
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
