@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
-from llmstack.process.identity import Identity
+from llmstack.process.identity import Identity, identity_from
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,8 +114,7 @@ def read(place: Place) -> Downloads | None:
     """Return the last run; None where there is none, or its note cannot be read."""
     try:
         record = json.loads(place.state.read_text(encoding="utf-8"))
-        identity = Identity(int(record["pid"]), float(record["started"]))
-        downloads = Downloads(identity, [_item(entry) for entry in record["items"]])
+        downloads = Downloads(identity_from(record), [_item(entry) for entry in record["items"]])
     except (OSError, ArithmeticError, ValueError, KeyError, TypeError):
         return None
     if not downloads.running:

@@ -148,11 +148,13 @@ def _stack(project: Project, env: Mapping[str, str]) -> StackStatus:
 
 
 def _router(url: str, daemon: Daemon, problem: str | None) -> RouterStatus:
+    process = daemon.identity.process()
+    started = process.create_time() if process is not None else daemon.identity.started
     return RouterStatus(
         url=url,
         pid=daemon.identity.pid,
         healthy=problem is None,
-        uptime_s=round(time.time() - daemon.identity.started, 1),
+        uptime_s=round(time.time() - started, 1),  # by the clock of today, corrected or not
         rss_mb=_rss_mb(daemon.identity.pid, children=False),
         problem=problem,
     )

@@ -95,7 +95,7 @@ class KvFiles:
 
     def part(self, path: Path) -> Path:
         """Return where the engine is to write what becomes `path`; it names who is at it."""
-        return path.with_name(f"{path.stem}.{self._writer.pid}.{int(self._writer.started)}.part")
+        return path.with_name(f"{path.stem}.{self._writer.token}.part")
 
     @contextlib.asynccontextmanager
     async def room_for(self, size: int, replaced: Path) -> AsyncIterator[bool]:
@@ -251,8 +251,7 @@ def _note_of(path: Path) -> Path:
 def _is_written(part: Path) -> bool:
     """Return whether the process that had it written still runs."""
     try:
-        _, pid, started, _ = part.name.split(".")
-        return Identity(int(pid), float(started)).alive
+        return Identity.from_token(part.stem.partition(".")[2]).alive
     except ValueError:
         return False
 

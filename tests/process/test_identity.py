@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -30,6 +31,18 @@ def test_another_start_time_is_another_process() -> None:
     assert Identity(me.pid, me.started + 0.5).alive  # the clock was corrected
     for started in (me.started - 5, me.started + 5, 0.0, float("nan"), float("inf")):
         assert not Identity(me.pid, started).alive
+
+
+def test_a_corrected_clock_makes_nobody_somebody_else() -> None:
+    """Linux derives start times from the clock: they move with it, as they do when a laptop wakes up."""
+    me = Identity.of(os.getpid())
+    assert me is not None
+    assert bool(me.birth) == sys.platform.startswith("linux")
+    assert replace(me, started=me.started + 3600).alive == bool(me.birth)
+    assert not replace(me, birth=f"{me.birth}0").alive
+    assert Identity.from_token(me.token).alive
+    with pytest.raises(ValueError, match="unpack"):
+        Identity.from_token("1")
 
 
 @pytest.mark.parametrize("pid", [-1, 2**22 + 1, 10**30])

@@ -90,8 +90,8 @@ def test_what_a_killed_router_left_is_removed(tmp_path: Path) -> None:
     whole = saved(files, "whole", 100)
     ours = files.part(files.file("model", "being written"))
     ours.write_bytes(b"half")
-    _, pid, started, _ = ours.name.split(".")
-    for writer in (f"{DEAD}.{started}", f"{pid}.{int(started) - 100}", pid):  # pids are used again
+    _, pid, start, _ = ours.name.split(".")
+    for writer in (f"{DEAD}.{start}", f"{pid}.{start}0", f"{pid}.1", pid):  # pids are used again
         (whole.parent / f"0123.{writer}.part").write_bytes(b"half")
     (whole.parent / "4567.kv").write_bytes(b"killed before its note was written")
     files.prepare("model")
