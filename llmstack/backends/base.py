@@ -48,6 +48,7 @@ class RemoteLease:
         headers: what its server wants with every request.
         defaults: sampling values that the caller did not send.
         ended: says why its server ended, where we would know.
+        secrets: credentials, which some servers repeat in their errors.
     """
 
     tier: str
@@ -59,6 +60,7 @@ class RemoteLease:
     kv: str = ""
     origin: Literal["provider"] = "provider"
     ended: Callable[[], str | None] = lambda: None
+    secrets: tuple[str, ...] = ()
 
     async def failure(self) -> str | None:
         """Return why its server ended, if it is one of ours and did."""

@@ -112,5 +112,6 @@ class ServerBackend:
             headers=endpoint.headers,
             defaults=defaults_of(tier, self._known),
             endpoint=endpoint,
+            secrets=endpoint.secrets,
             max_tokens=tier.max_output_tokens,
         )

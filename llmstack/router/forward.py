@@ -6,7 +6,7 @@ import asyncio
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from llmstack.providers.translation.failures import failure
+from llmstack.providers.translation.failures import failure, without_in
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.stream import dollars
 from llmstack.router.events import Events
@@ -217,7 +217,7 @@ class _Forwarding:
         if not first or is_error_event(said):
             text = "it ended without a word"
             if is_error_event(said):
-                text = failure(SERVER_FAILED, said.partition(b"data:")[2], {}).message
+                text = failure(SERVER_FAILED, said.partition(b"data:")[2], {}, secrets=lease.secrets).message
             report = FailureReport(502, "stream_failed", f"{call.tier}: {text}", lease.origin)
             kind = judge(report.status, said) or "broken"
             raise TierFailedError(report, kind, "failed before its first token")
@@ -228,7 +228,7 @@ class _Forwarding:
             exchange.start(answer.status, [*answer.headers, *call.headers])
         watch = call.dialect.watch()
         try:
-            await _pass_events(exchange, watch, first, events)
+            await _pass_events(exchange, watch, first, events, lease.secrets)
         finally:
             call.counted(watch.usage)
             call.told_all = watch.complete
@@ -246,17 +246,19 @@ _BRIEF: dict[Kind, str] = {
 }
 
 
-async def _pass_events(exchange: Exchange, watch: StreamWatch, first: bytes, events: Events) -> None:
+async def _pass_events(
+    exchange: Exchange, watch: StreamWatch, first: bytes, events: Events, secrets: tuple[str, ...]
+) -> None:
     """Pass events on as they come."""
 
     def pass_one(chunk: bytes) -> bool:
-        passed = watch.feed(chunk)
+        passed = without_in(watch.feed(chunk), secrets)
         return not passed or exchange.write_now(passed)
 
     send = exchange.relay
 
     def relay(chunk: bytes) -> bool:
-        """Pass on what holds nothing to look at, untouched: nearly every token."""
+        """Pass on what holds nothing to look at, no error above all, untouched: nearly every token."""
         if events.held or send is None:
             return False
         split = chunk.rpartition  # finds out in a third of the time that `in` takes
@@ -272,7 +274,9 @@ async def _pass_events(exchange: Exchange, watch: StreamWatch, first: bytes, eve
         all_passed = await events.pass_on(pass_one, relay)
         await exchange.drained()
     if watch.complete and events.rest:
-        await exchange.write(events.rest)  # some leave out the blank line after their last one
+        await exchange.write(
+            without_in(events.rest, secrets)
+        )  # some leave out the blank line after their last one
 
 
 @lru_cache(maxsize=64)  # a client's heads are the same from turn to turn, and then the same object

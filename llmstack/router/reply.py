@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Protocol, Self
 
 from llmstack.providers.errors import BrokenError
-from llmstack.providers.translation.failures import failure, without
+from llmstack.providers.translation.failures import failure, without_in
 from llmstack.router.dialects.base import FailureReport
 from llmstack.upstream.client import UpstreamError
 
@@ -173,8 +173,7 @@ class Answered:
         if said.retry_after is not None and "retry-after" not in dict(self.headers):
             self.headers = [*self.headers, ("retry-after", str(math.ceil(said.retry_after)))]
         if self._translated is None:
-            text = body.decode(errors="surrogateescape")
-            return without(text, self._secrets).encode(errors="surrogateescape")
+            return without_in(body, self._secrets)
         code = said.code or f"upstream_{self.status}"
         return self._call.dialect.error(FailureReport(self.status, code, said.message, "provider"))
 

@@ -84,13 +84,13 @@ async def _to_server(
         sent = {**endpoint.defaults(client or "chat"), **sent}
         with _naming(endpoint):
             answer = await upstream.send(method, f"{url}{mark}{query}", sent, body)
-        return Answered(answer, call, endpoint.secrets, None)
+        return Answered(answer, call, lease.secrets, None)
     translated = _translated(call, lease, client, server)
     plain = {name: value for name, value in sent.items() if not name.startswith("anthropic-")}
     plain = {**endpoint.defaults(server), **plain}
     with _naming(endpoint):
         answer = await upstream.send(method, endpoint.url(server), plain, translated.body)
-    return Answered(answer, call, endpoint.secrets, translated)
+    return Answered(answer, call, lease.secrets, translated)
 
 
 @contextmanager

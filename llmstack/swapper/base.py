@@ -106,6 +106,10 @@ class Lease(Protocol):
         """What its server wants with every request, such as its key."""
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """Credentials that its server may repeat in an error, and that nobody is shown."""
+
+    @property
     def origin(self) -> Literal["engine", "provider"]:
         """Who fails where its server does."""
 

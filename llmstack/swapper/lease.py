@@ -28,6 +28,7 @@ class PoolLease:
     """
 
     origin: Literal["engine"] = "engine"
+    secrets: tuple[str, ...] = ()  # its key ends with it, and it never says it
 
     def __init__(
         self,

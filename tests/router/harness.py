@@ -172,6 +172,7 @@ async def model_server(script: Callable[[Asked], Awaitable[None]]) -> AsyncItera
 
 class FakeLease:
     origin: Literal["engine"] = "engine"
+    secrets = ()
 
     def __init__(self, swapper: FakeSwapper, name: str) -> None:
         self._swapper = swapper

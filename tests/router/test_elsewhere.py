@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,9 @@ import anthropic
 import httpx
 import openai
 import pytest
-from router.clients import asking, chat, request
+from router.clients import asking, chat, event, request
 from router.elsewhere import hosted, serving
-from router.harness import Running, in_thread
+from router.harness import Running, in_thread, model_server
 from support.providers import KEY, provider
 
 from llmstack.config.model import Backend, HostedModel, McpModel, Role, Sampler, Tier
@@ -21,6 +22,7 @@ from llmstack.router.documents import status
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from router.harness import Asked
     from support.providers import FakeProvider
 
 
@@ -66,6 +68,7 @@ def anthropic_client(running: Running) -> Iterator[anthropic.Anthropic]:
 
 
 MCP_MODEL = Path(__file__).parents[1] / "support" / "mcp_model.py"
+CHAT = "/v1/chat/completions"
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 
 
@@ -118,6 +121,30 @@ def test_errors_are_what_they_are_in_the_clients_words(
     assert isinstance(raised.value.body, dict)
     assert raised.value.body["message"] == "try later"
     assert KEY not in str(raised.value)
+
+
+@pytest.mark.parametrize(("path", "tokens"), [(CHAT, 0), (CHAT, 1), (CHAT, 2), ("/v1/messages", 1)])
+async def test_a_stream_that_ends_with_an_error_shows_no_key(path: str, tokens: int) -> None:
+    refused = json.dumps({"error": {"message": f"the key {KEY} has no credit left"}}).encode()
+
+    async def fails(asked: Asked) -> None:
+        await asked.start_stream()
+        for _ in range(tokens):
+            await asked.chunk(event("a"))
+        await asked.chunk(b"data: " + refused[:-9])
+        await asked.chunk(refused[-9:] + b"\n\n")
+        await asked.end_stream()
+
+    async with (
+        model_server(fails) as behind,
+        serving(hosted("other", "mistral/mistral-small-latest", behind.url)) as running,
+    ):
+        reply = await request(running, "POST", path, asking(model="other", stream=True, max_tokens=50))
+        assert KEY.encode() not in reply.body
+        assert (
+            "the key … has no credit left" in reply.body.decode()
+            or "the key \\u2026 has" in reply.body.decode()
+        )
 
 
 ALL = {"temperature": 0.2, "top_p": 0.9, "top_k": 20, "min_p": 0.05, "repetition_penalty": 1.05}

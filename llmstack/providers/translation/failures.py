@@ -71,6 +71,13 @@ def without(text: str, secrets: Sequence[str]) -> str:
     return text
 
 
+def without_in(body: bytes, secrets: Sequence[str]) -> bytes:
+    """Return the bytes of an answer without credentials."""
+    for secret in secrets:
+        body = body.replace(secret.encode(errors="surrogateescape"), HIDDEN.encode())
+    return body
+
+
 def _error_object(body: Any) -> Any:
     """Return what an answer says under `error`, or what stands in that place."""
     if isinstance(body, list) and body:  # Google's
