@@ -26,7 +26,7 @@ def able(tiers: list[Tier], facts: RequestFacts, config: StackConfig, state: Sta
         ContextOverflowError: none holds it.
     """
     pool = (_seeing(tiers, config, state) or tiers) if facts.images else tiers
-    fitting = [tier for tier in pool if state.holds(tier, facts)]
+    fitting = state.holding(pool, facts)
     if not fitting:
         raise _too_large(pool, facts, state)
     if not state.cooling:

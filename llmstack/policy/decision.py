@@ -12,7 +12,7 @@ import msgspec
 from llmstack.errors import LlmstackError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from llmstack.config.model import Tier
     from llmstack.policy.facts import RequestFacts
@@ -67,10 +67,14 @@ class StackState(msgspec.Struct, frozen=True):
         """Return the tokens that a request and its answer take at a tier."""
         return ceil(facts.context_tokens * self.factors.get(tier.name, 1.0)) + facts.output_tokens
 
+    def holding(self, tiers: Iterable[Tier], facts: RequestFacts) -> list[Tier]:
+        """Return the tiers whose windows are large enough."""
+        factor, size, answer = self.factors.get, facts.context_tokens, facts.output_tokens
+        return [tier for tier in tiers if tier.ctx_size >= size * factor(tier.name, 1.0) + answer]
+
     def holds(self, tier: Tier, facts: RequestFacts) -> bool:
         """Return whether a tier's window is large enough."""
-        needed = facts.context_tokens * self.factors.get(tier.name, 1.0) + facts.output_tokens
-        return tier.ctx_size >= needed
+        return bool(self.holding((tier,), facts))
 
 
 class NoTierError(LlmstackError):

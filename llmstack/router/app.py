@@ -174,7 +174,9 @@ class App:
         )
         self.service.ended(call, record)
         if _log.isEnabledFor(logging.INFO):
-            _log.handle(Line(record))
+            line = Line(record)
+            for handler in logging.root.handlers:  # at once: to ask every logger on the way takes longer
+                handler.handle(line)
 
 
 def _shown(exchange: Exchange) -> str:

@@ -80,10 +80,10 @@ class Exchange:
         left: the client has gone, or will send no more, which looks the same.
     """
 
-    __slots__ = (
-        *("_chunked", "_gone", "_persistent", "_silent", "_wire"),
-        *("ended", "head", "headers", "incoming", "left", "method", "path", "started", "status", "target"),
-    )
+    started = ended = left = False
+    status = 0
+    _chunked = False
+    _gone: Callable[[], object] | None = None
 
     def __init__(self, wire: Wire, head: Head, incoming: Incoming) -> None:
         self.head = head
@@ -92,15 +92,9 @@ class Exchange:
         self.path = head.path
         self.headers = head.headers
         self.incoming = incoming
-        self.started = False
-        self.ended = False
-        self.left = False
-        self.status = 0
         self._wire = wire
         self._persistent = head.persistent
-        self._chunked = False
         self._silent = head.method == "HEAD"
-        self._gone: Callable[[], object] | None = None
 
     @property
     def persistent(self) -> bool:

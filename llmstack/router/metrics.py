@@ -99,9 +99,9 @@ class Metrics(Collector):
         ended.cost_usd += call.cost_usd
         if usage is not None:
             ended.counted += 1
-            ended.prompt += max(0, usage.prompt)
-            ended.cached += max(0, usage.cached)
-            ended.completion += max(0, usage.completion)
+            ended.prompt += usage.prompt
+            ended.cached += usage.cached
+            ended.completion += usage.completion
         if call.first_byte_s is not None and call.outcome == "ok":
             first_bytes = self._first_bytes.get(call.tier)
             if first_bytes is None:

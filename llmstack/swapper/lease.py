@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Self
 
 from llmstack.swapper.base import NO_DEFAULTS
@@ -29,6 +30,10 @@ class PoolLease:
 
     origin: Literal["engine"] = "engine"
     secrets: tuple[str, ...] = ()  # its key ends with it, and it never says it
+    defaults = NO_DEFAULTS  # llama.cpp has them as flags
+    kv = ""
+    _before: Mapping[int, int] = MappingProxyType({})
+    _given_back = False
 
     def __init__(
         self,
@@ -43,11 +48,7 @@ class PoolLease:
         self._model, self._slot = granted
         self._session = session
         self._pinned = pinned
-        self._before: Mapping[int, int] = {}
-        self._given_back = False
         self.tier = self.model = tier
-        self.defaults = NO_DEFAULTS  # llama.cpp has them as flags
-        self.kv = ""
 
     @property
     def url(self) -> str:

@@ -60,6 +60,7 @@ class Pool:
         self._kv_files = kv_files
         self._clock = clock
         self._models: dict[str, Resident] = {}
+        self._resident: frozenset[str] = frozenset()  # of them: asked for with every request
         self._queue = Queue(self._limits.queue)
         self._failures: dict[str, str] = {}
         self._loads: Counter[str] = Counter()
@@ -132,7 +133,11 @@ class Pool:
 
     def resident(self) -> frozenset[str]:
         """Return the tiers that are loaded, or are being loaded."""
-        return frozenset([tier for tier, model in self._models.items() if model.state != "stopping"])
+        return self._resident
+
+    def _look(self) -> None:
+        """See which are resident, after one has come or goes."""
+        self._resident = frozenset(tier for tier, model in self._models.items() if model.state != "stopping")
 
     def _state(self, tier: str) -> ModelState:
         model, waiting, loads = self._models.get(tier), self._queue.waiting(tier), self._loads[tier]
@@ -226,6 +231,7 @@ class Pool:
                 self._refuse(tier, error)
             else:
                 self._models[tier] = model
+                self._look()
                 self._spawn(self._run(tier, model))
         self._wake_at(actions.wake_at)
         if any(tier not in self._models for tier in actions.starts):
@@ -269,6 +275,7 @@ class Pool:
         if not model.gone.is_set():
             model.gone.set()
             del self._models[tier]
+            self._look()
             self._act()
 
     async def _start(self, tier: str, model: Resident) -> None:
@@ -296,6 +303,7 @@ class Pool:
     def _stop(self, tier: str, model: Resident) -> None:
         """Begin to stop a model; its place is free once it is gone."""
         model.enter("stopping", self._clock())
+        self._look()
         self._spawn(self._stopped(tier, model))
 
     async def _stopped(self, tier: str, model: Resident) -> None:

@@ -258,6 +258,7 @@ def _take(idle: list[ServerConnection]) -> ServerConnection | None:
     return None
 
 
+@lru_cache(maxsize=64)
 def _split(url: str) -> tuple[_Origin, str]:
     """Return where a URL leads and the target to ask for there, untouched."""
     scheme, _, rest = url.partition("://")
@@ -276,13 +277,11 @@ def _origin(scheme: str, authority: str) -> _Origin:
 
 
 def _head(method: str, target: str, origin: _Origin, headers: Mapping[str, str], size: int) -> bytes:
-    lines = [f"{method} {target} HTTP/1.1", f"host: {origin.authority}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    if size or method in _BODY_EXPECTED:
-        lines.append(f"content-length: {size}")
-    text = "\r\n".join((*lines, "", ""))
-    if text.count("\n") != len(lines) + 1:
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    length = f"content-length: {size}\r\n" if size or method in _BODY_EXPECTED else ""
+    if fields.count("\n") != len(headers):
         raise UpstreamError("a header of the request holds a line break")
+    text = f"{method} {target} HTTP/1.1\r\nhost: {origin.authority}\r\n{fields}{length}\r\n"
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:
