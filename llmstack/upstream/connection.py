@@ -113,11 +113,11 @@ class ServerConnection(asyncio.Protocol):
             return
         known = self._seen if not (self._head_bytes or self._no_body) else None
         if self._missing:
-            self._take_body(data)
+            self._take_body(self._parser, data)
         elif known is not None and (like := known.like(data)) is not None:
             self._missing, start = like
             self._head, self._ready, self._head_bytes = known.said, True, start
-            self._take_body(data[start:])
+            self._take_body(self._parser, data[start:])
         else:
             self._parse(self._parser, data)
         if self._sink is not None and self._parts:
@@ -128,16 +128,16 @@ class ServerConnection(asyncio.Protocol):
         if self._sink is None or self.complete or self._error is not None:
             self._wake()
 
-    def _take_body(self, data: bytes) -> None:
-        """Take a part of a body whose length is known."""
-        self._missing -= len(data)
-        if self._missing < 0:
-            self._fail("what it sent is not HTTP (more than one answer)")
-            return
-        if data:
-            self._parts.append(data)
-            self._waiting_bytes += len(data)
+    def _take_body(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
+        """Take a part of a body whose length is known; what follows it is for the parser to judge."""
+        part, rest = data[: self._missing], data[self._missing :]
+        self._missing -= len(part)
         self.complete = not self._missing
+        if part:
+            self._parts.append(part)
+            self._waiting_bytes += len(part)
+        if rest:
+            self._parse(parser, rest)
 
     def _parse(self, parser: httptools.HttpResponseParser, data: bytes) -> None:
         if not self._ready:

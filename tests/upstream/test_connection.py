@@ -1,4 +1,4 @@
-"""Answers in chunks, however they are cut: what the parser is spared is what it would have said."""
+"""Answers, however they are cut: what the parser is spared is what it would have said."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Pipe(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.closed = False
+        self.pauses = 0
 
     def write(self, data: object) -> None:
         """Nobody reads it."""
@@ -36,7 +37,10 @@ class Pipe(asyncio.Transport):
         self.closed = True
 
     def pause_reading(self) -> None:
-        raise AssertionError("all of it is taken as it comes")
+        self.pauses += 1
+
+    def resume_reading(self) -> None:
+        """Nothing was held back."""
 
 
 @dataclass
@@ -72,6 +76,7 @@ async def read(pieces: list[bytes], *, relaying: bool, ending: bytes = b"") -> G
     for piece in pieces:
         if not pipe.closed:
             connection.data_received(piece)
+    assert not pipe.pauses, "all of it is taken as it comes"
     connection.connection_lost(None)
     try:
         assert await passing
@@ -146,3 +151,53 @@ async def test_a_bug_in_what_takes_chunks_is_seen() -> None:
     connection.data_received(b"10\r\n0123456789abcdef\r\n")
     with pytest.raises(ZeroDivisionError):
         await asyncio.wait_for(passing, 5)
+
+
+# Answers with a head that came before
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %b\r\nx-a: 1\r\n\r\n"
+FIRST = OK % b"3" + b"abc"
+SAID = (200, [("content-type", "text/plain"), ("x-a", "1")], "text/plain")
+
+
+async def connected() -> tuple[ServerConnection, Pipe]:
+    pipe, connection = Pipe(), ServerConnection(lambda _: None)
+    connection.connection_made(pipe)
+    return connection, pipe
+
+
+async def exchanged(connection: ServerConnection, pipe: Pipe, pieces: list[bytes]) -> tuple[object, ...]:
+    """Return what is said of an answer that comes in these pieces, and whether another one may come."""
+    answering = asyncio.create_task(connection.answer(b"GET", b"", no_body=False))
+    await asyncio.sleep(0)
+    for piece in pieces:
+        if not pipe.closed:
+            connection.data_received(piece)
+    if not connection.complete and not pipe.closed:
+        connection.eof_received()
+    try:
+        head = await answering
+        said = (head.status, head.headers, head.content_type, await connection.whole())
+    except BrokenError as error:
+        return (str(error), connection.release())
+    return (*said, connection.release())
+
+
+@pytest.mark.parametrize(
+    ("length", "body"),
+    [
+        *[(b"5", b"hello"), (b"0", b""), (b"005", b"hello"), (b"5 ", b"hello"), (b"\t5", b"hello")],
+        *[(b"9" * 19, b"x"), (b"9" * 20, b"x"), (b"0" * 25 + b"1", b"x"), (b"", b"x"), (b"+1", b"x")],
+        *[(b"1_0", b"x" * 10), (b"1\r\nx-b: 2", b"x"), (b"1\r\ntransfer-encoding: chunked", b"0\r\n\r\n")],
+    ],
+)
+@pytest.mark.parametrize("more", [b"", b"\r\n", b"x", FIRST])
+async def test_a_head_that_came_before_says_what_the_parser_would_have_said(
+    length: bytes, body: bytes, more: bytes
+) -> None:
+    answer = OK % length + body + more
+    for cut_at in range(len(answer) + 1):
+        pieces = [piece for piece in (answer[:cut_at], answer[cut_at:]) if piece]
+        again, pipe = await connected()
+        assert await exchanged(again, pipe, [FIRST]) == (*SAID, b"abc", True)
+        assert await exchanged(again, pipe, pieces) == await exchanged(*await connected(), pieces), pieces
