@@ -247,6 +247,7 @@ class ServerConnection(asyncio.Protocol):
             self.abort()
             raise
         if self._head is None:
+            self.abort()  # else the rest of the request would still be sent
             raise self._error or BrokenError("there is no answer")
         return self._head
 

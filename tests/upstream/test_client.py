@@ -228,6 +228,28 @@ async def test_a_bug_in_what_takes_the_parts_is_seen() -> None:
         await until(lambda: behind.open == 0, "the connection is closed")
 
 
+async def test_a_request_that_has_no_answer_is_not_sent_to_its_end() -> None:
+    size, failed = 30_000_000, asyncio.Event()
+    arrived: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def half_closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write_eof()
+        await failed.wait()
+        taken = 0
+        with contextlib.suppress(ConnectionError):
+            while part := await reader.read(1_000_000):
+                taken += len(part)
+        writer.close()
+        arrived.set_result(taken)
+
+    async with await asyncio.start_server(half_closes, "127.0.0.1", 0) as server, Upstream() as upstream:
+        host, port = server.sockets[0].getsockname()
+        with pytest.raises(UpstreamError, match="without an answer"):
+            await upstream.send("POST", f"http://{host}:{port}/", {}, b"x" * size)
+        failed.set()
+        assert await asyncio.wait_for(arrived, 10) < size
+
+
 async def test_nobody_listens() -> None:
     upstream = Upstream()
     with pytest.raises(UpstreamError, match="cannot connect"):
