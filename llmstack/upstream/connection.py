@@ -334,7 +334,7 @@ class ServerConnection(asyncio.Protocol):
 
     def release(self) -> bool:
         """End with this request; return whether the connection can serve another one."""
-        self._parts = []
+        self._parts, self._waiting_bytes = [], 0
         head, transport = self._head, self._transport
         keep = head is not None and head.keep and self.complete
         if keep and transport is not None and not transport.is_closing():

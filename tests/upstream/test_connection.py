@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from llmstack.upstream.connection import BrokenError, ServerConnection
+from llmstack.upstream.connection import HIGH_BYTES, BrokenError, ServerConnection
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 HOSTILE = (
@@ -201,3 +201,14 @@ async def test_a_head_that_came_before_says_what_the_parser_would_have_said(
         again, pipe = await connected()
         assert await exchanged(again, pipe, [FIRST]) == (*SAID, b"abc", True)
         assert await exchanged(again, pipe, pieces) == await exchanged(*await connected(), pieces), pieces
+
+
+async def test_what_nobody_read_of_an_answer_does_not_hold_back_the_next_one() -> None:
+    connection, pipe = await connected()
+    answering = asyncio.create_task(connection.answer(b"GET", b"", no_body=False))
+    await asyncio.sleep(0)
+    connection.data_received(OK % b"%d" % (2 * HIGH_BYTES) + b"x" * 2 * HIGH_BYTES)
+    await answering
+    assert connection.release()
+    assert await exchanged(connection, pipe, [OK[:20], OK[20:] % b"2" + b"hi"]) == (*SAID, b"hi", True)
+    assert pipe.pauses == 1
