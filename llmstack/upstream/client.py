@@ -261,6 +261,8 @@ def _take(idle: list[ServerConnection]) -> ServerConnection | None:
 @lru_cache(maxsize=64)
 def _split(url: str) -> tuple[_Origin, str]:
     """Return where a URL leads and the target to ask for there, untouched."""
+    if "\n" in url:
+        raise UpstreamError("the address of the request holds a line break")
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     if not slash and "?" in authority:

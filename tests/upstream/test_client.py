@@ -259,8 +259,11 @@ async def test_nobody_listens() -> None:
     await upstream.close()
 
 
-async def test_a_header_cannot_smuggle() -> None:
+async def test_neither_a_header_nor_an_address_can_smuggle() -> None:
     upstream = Upstream()
+    for address in ("127.0.0.1:1/x HTTP/1.1\r\ny: 1", "127.0.0.1:1\n/", "127.0.0.1:1?\n"):
+        with pytest.raises(UpstreamError, match="line break"):
+            await upstream.send("GET", f"http://{address}", {}, b"")
     with pytest.raises(UpstreamError, match="line break"):
         await upstream.send("GET", "http://127.0.0.1:1/", {"x": "y\r\nz: 1"}, b"")
     with pytest.raises(UpstreamError, match="characters"):
