@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urlsplit
 
-from llmstack.upstream.connection import BrokenError, ServerConnection
+from llmstack.upstream.connection import ServerConnection
+from llmstack.upstream.reader import BrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
