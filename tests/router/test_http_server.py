@@ -272,6 +272,24 @@ async def test_pipelined_requests_are_answered_in_their_order(pieces: int) -> No
         assert await wire.rest() == b""
 
 
+async def test_whoever_pipelines_does_not_hold_up_the_others() -> None:
+    async with router(FakeSwapper()) as running, connected(running) as wire:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        await wire.say(HEALTH * 100)
+        for _ in range(100):
+            assert (await wire.answer()).status == 200
+        counting.cancel()
+        assert turns > 100
+
+
 async def test_what_follows_a_request_may_be_rubbish() -> None:
     async with stack(well_behaved) as (running, _), connected(running) as wire:
         await wire.say(whole() + HEALTH + b"rubbish\r\n\r\n")

@@ -174,6 +174,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._turn is not None and not self._turn.done():
             self._turn.set_result(None)
 
+    @property
+    def due(self) -> bool:
+        """Whether a request is here that nobody has begun with."""
+        return self._due is not None
+
     async def request(self) -> Exchange | None:
         """Wait for the next request to answer; None where there will be none."""
         while self._due is None and self._transport is not None:

@@ -176,6 +176,8 @@ class Server:
                     _log.exception("answering %s", exchange.method)
                 if not exchange.ended:
                     connection.cut(exchange)
+                if connection.due:  # it was pipelined: other clients have their turn first
+                    await asyncio.sleep(0)
         except asyncio.CancelledError:
             connection.abort()  # the client has left, or the server ends
 
