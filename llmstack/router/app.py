@@ -111,12 +111,17 @@ class App:
 
     async def _serve(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
         """Answer a request for as long as its client is there."""
-        exchange.when_gone(lambda: None if self._draining else exchange.cancel())
+        exchange.when_gone(self._left)  # nothing that knows the exchange, which would know it in turn
         self._served.add(exchange)
         try:
             await self._answer(exchange, dialect, body)
         finally:
             self._served.discard(exchange)
+
+    def _left(self, exchange: Exchange) -> None:
+        """Stop answering a client that has gone, unless all are being told that the router stops."""
+        if not self._draining:
+            exchange.cancel()
 
     async def _answer(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
         """Decide and forward."""

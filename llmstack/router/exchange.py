@@ -83,7 +83,7 @@ class Exchange:
     started = ended = left = False
     status = 0
     _chunked = False
-    _gone: Callable[[], object] | None = None
+    _gone: Callable[[Exchange], object] | None = None
 
     def __init__(self, wire: Wire, head: Head, incoming: Incoming) -> None:
         self.head = head
@@ -118,8 +118,8 @@ class Exchange:
             raise BodyTooLargeError
         return body
 
-    def when_gone(self, callback: Callable[[], object]) -> None:
-        """Call back once when the client leaves before its answer has ended."""
+    def when_gone(self, callback: Callable[[Exchange], object]) -> None:
+        """Call back with this exchange, once, when the client leaves before its answer has ended."""
         self._gone = callback
         if self.left:
             self.leave()
@@ -127,7 +127,7 @@ class Exchange:
     async def gone(self) -> None:
         """Wait until the client has left."""
         left = asyncio.Event()
-        self.when_gone(left.set)
+        self.when_gone(lambda _: left.set())
         await left.wait()
 
     def cancel(self) -> None:
@@ -140,7 +140,7 @@ class Exchange:
         self.incoming.give_up()
         callback, self._gone = self._gone, None
         if callback is not None and not self.ended:
-            callback()
+            callback(self)
 
     def _head(self, status: int, headers: Iterable[tuple[str, str]], length: int | None) -> bytes:
         """Return the status line and headers, and settle how the body's end is marked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import random
@@ -18,6 +19,7 @@ from router.harness import Asked, FakeSwapper, Setup, config, router, stack, unt
 from router.mutations import mutated, statuses
 from router.wire import CHAT, connected, head, whole
 
+from llmstack.router.exchange import Exchange
 from llmstack.router.http.limits import Limits
 
 if TYPE_CHECKING:
@@ -395,6 +397,21 @@ async def leave_at_once(port: int, sent: bytes) -> None:
     writer.write(sent)
     await asyncio.sleep(0)
     writer.transport.abort()
+
+
+async def test_a_request_that_was_answered_is_not_left_to_the_garbage_collector() -> None:
+    async with stack(well_behaved) as (running, _), connected(running) as wire:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                await wire.say(whole())
+                assert (await wire.answer()).status == 200
+            await running.idle()
+            left = [found for found in gc.get_objects() if isinstance(found, Exchange)]
+            assert len(left) <= 1, left  # the last one, until the next comes
+        finally:
+            gc.enable()
 
 
 async def test_clients_that_reset_leave_nothing(caplog: pytest.LogCaptureFixture) -> None:
