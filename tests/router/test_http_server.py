@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -23,6 +24,8 @@ from llmstack.router.exchange import Exchange
 from llmstack.router.http.limits import Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from router.harness import Running
 
 HEALTH = head(method="GET", path="/health")
@@ -399,19 +402,41 @@ async def leave_at_once(port: int, sent: bytes) -> None:
     writer.transport.abort()
 
 
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def exchanges() -> list[Exchange]:
+    return [found for found in gc.get_objects() if isinstance(found, Exchange)]
+
+
 async def test_a_request_that_was_answered_is_not_left_to_the_garbage_collector() -> None:
     async with stack(well_behaved) as (running, _), connected(running) as wire:
-        gc.collect()
-        gc.disable()
-        try:
+        with without_collector():
             for _ in range(5):
                 await wire.say(whole())
                 assert (await wire.answer()).status == 200
             await running.idle()
-            left = [found for found in gc.get_objects() if isinstance(found, Exchange)]
-            assert len(left) <= 1, left  # the last one, until the next comes
-        finally:
-            gc.enable()
+            assert len(exchanges()) <= 1  # the last one, until the next comes
+
+
+async def test_a_request_whose_client_left_is_not_left_to_the_garbage_collector() -> None:
+    async with stack(Asked.until_hung_up) as (running, behind):
+        with without_collector():
+            for _ in range(5):
+                behind.requests.clear()
+                async with connected(running) as wire:
+                    await wire.say(whole())
+                    await until(lambda: bool(behind.requests), "it is being answered")
+            await until(lambda: running.server.connections == 0, "the connections are gone")
+            await running.idle()
+            assert exchanges() == []
 
 
 async def test_clients_that_reset_leave_nothing(caplog: pytest.LogCaptureFixture) -> None:

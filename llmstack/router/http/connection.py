@@ -92,6 +92,8 @@ class Connection(asyncio.BufferedProtocol):
         self._reader.close()
         del self._reader  # it knows this object, as this object knew it
         self._leave()
+        self._current = None  # and so do this one, and those behind it
+        self._queue.clear()
         self.resume_writing()
         self._wake()
 
