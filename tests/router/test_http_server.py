@@ -97,6 +97,39 @@ async def test_what_is_no_request(sent: bytes, status: int, caplog: pytest.LogCa
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
+@pytest.mark.parametrize(
+    ("length", "answers"),
+    [
+        (f"{len(CHAT)}", [200, 200]),
+        (f"{len(CHAT):019}", [200, 200]),
+        (f"{len(CHAT)}\t ", [400]),
+        ("9" * 19, [413]),
+        ("0", [400, 400]),
+        (f"{len(CHAT):020}", [400]),
+        ("18446744073709551616", [400]),
+        (f"+{len(CHAT)}", [400]),
+        (f"{len(CHAT)}\xb2", [400]),
+        (f"{len(CHAT)},{len(CHAT)}", [400]),
+        (f"{len(CHAT)}\n", [400]),
+        (f"{len(CHAT)}\r\n 1", [400]),
+        (f"{len(CHAT)}\r\ncontent-length: 1", [400]),
+        (f"{len(CHAT)}\r\n{CHUNKED}", [400]),
+        ("", [400]),
+    ],
+)
+async def test_a_head_that_came_before_means_what_it_meant(length: str, answers: list[int]) -> None:
+    sent = head(f"content-length: {length}") + CHAT + head("connection: close", method="GET", path="/health")
+    async with stack(well_behaved) as (running, _):
+        for known in (False, True):
+            async with connected(running) as wire:
+                await wire.say(sent)
+                got = re.findall(rb"HTTP/1.1 (\d+)", await wire.rest())
+                assert [int(status) for status in got] == answers, known
+            async with connected(running) as wire:
+                await wire.say(whole())
+                assert (await wire.answer()).status == 200
+
+
 @pytest.mark.parametrize("pieces", [1, 7, 1000])
 async def test_a_bad_request_in_pieces(pieces: int) -> None:
     sent = head("x: " + "y" * 70_000)
