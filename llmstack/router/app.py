@@ -181,7 +181,8 @@ class App:
         if _log.isEnabledFor(logging.INFO):
             line = Line(record)
             for handler in logging.root.handlers:  # at once: to ask every logger on the way takes longer
-                handler.handle(line)
+                if handler.level <= logging.INFO:
+                    handler.handle(line)
 
 
 def _shown(exchange: Exchange) -> str:

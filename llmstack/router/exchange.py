@@ -46,9 +46,6 @@ class Wire(Protocol):
     def keeps_alive(self, exchange: Exchange) -> bool:
         """Whether the connection stays open after this answer."""
 
-    def cancel(self) -> None:
-        """Cancel what answers."""
-
 
 class Head(msgspec.Struct, frozen=True, eq=False):
     """What a request says before its body.
@@ -78,10 +75,12 @@ class Exchange:
         incoming: its body as it arrives.
         started: the status has been sent; `ended`: the whole answer has.
         left: the client has gone, or will send no more, which looks the same.
+        task: that answers it.
     """
 
     started = ended = left = False
     status = 0
+    task: asyncio.Task[None] | None = None
     _chunked = False
     _gone: Callable[[Exchange], object] | None = None
 
@@ -131,8 +130,9 @@ class Exchange:
         await left.wait()
 
     def cancel(self) -> None:
-        """Cancel what answers it: with CancelledError, as a task is."""
-        self._wire.cancel()
+        """Cancel what answers it."""
+        if self.task is not None:
+            self.task.cancel()
 
     def leave(self) -> None:
         """Note that the client has gone."""

@@ -36,8 +36,8 @@ class Host(Protocol):
     def parted(self, connection: Connection) -> None:
         """Forget a connection."""
 
-    def attend(self, connection: Connection) -> asyncio.Task[None]:
-        """Answer the requests of a connection, as `request` returns them."""
+    def handle(self, connection: Connection, exchange: Exchange) -> None:
+        """Answer a request, in a task of its own."""
 
     def refusal(self, status: int, code: str, text: str) -> bytes:
         """Return the whole answer to what is no HTTP or too much of it."""
@@ -63,9 +63,6 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._reader = RequestReader(self, host.limits, len(self._buffer), host.heads)
         self._current: Exchange | None = None  # being answered
-        self._due: Exchange | None = None  # the same, until somebody begins with it
-        self._turn: asyncio.Future[None] | None = None  # of whoever waits for it
-        self._answering: asyncio.Task[None] | None = None
         self._queue: deque[Exchange] = deque()  # pipelined after the current one
         self._last_word = b""  # what is sent after them all
         self._direct = False  # the last buffer given out was the body's own
@@ -95,7 +92,6 @@ class Connection(asyncio.BufferedProtocol):
         self._current = None  # and so do this one, and those behind it
         self._queue.clear()
         self.resume_writing()
-        self._wake()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a hint
         """Return where to read to: the body itself where one is arriving, else what all connections share."""
@@ -165,29 +161,10 @@ class Connection(asyncio.BufferedProtocol):
     # Answering
 
     def _answer(self, exchange: Exchange) -> None:
-        self._current = self._due = exchange
+        self._current = exchange
         if self._eof:
             exchange.leave()
-        if self._answering is None:
-            self._answering = self._host.attend(self)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._turn is not None and not self._turn.done():
-            self._turn.set_result(None)
-
-    @property
-    def due(self) -> bool:
-        """Whether a request is here that nobody has begun with."""
-        return self._due is not None
-
-    async def request(self) -> Exchange | None:
-        """Wait for the next request to answer; None where there will be none."""
-        while self._due is None and self._transport is not None:
-            self._turn = asyncio.get_running_loop().create_future()
-            await self._turn
-        due, self._due = self._due, None
-        return due
+        self._host.handle(self, exchange)
 
     def _next(self) -> None:
         """Answer the next of the requests that are here already, once the client has read the last answer."""
@@ -298,11 +275,6 @@ class Connection(asyncio.BufferedProtocol):
             transport.close()
         else:
             self._next()
-
-    def cancel(self) -> None:
-        """Cancel what answers."""
-        if self._answering is not None:
-            self._answering.cancel()
 
     def cut(self, exchange: Exchange) -> None:
         """End the connection in the middle of an answer, so that it does not look whole."""

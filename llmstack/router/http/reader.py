@@ -240,7 +240,7 @@ class RequestReader:
             raise RefusedError(400, "invalid_http", text)
         length: int | None = None
         if "transfer-encoding" not in headers:
-            declared = headers.get("content-length", "0")
+            declared = headers.pop("content-length", "0")  # another request with this head has another
             if not _LENGTH.fullmatch(declared):
                 raise RefusedError(400, "invalid_http", "Content-Length is no number")
             length = int(declared)

@@ -156,30 +156,26 @@ class Server:
             connection.check(now)
         self._sweeping = self._loop.call_later(self.limits.sweep_s, self._sweep)
 
-    def attend(self, connection: Connection) -> asyncio.Task[None]:
-        """Answer the requests of a connection, in a task of its own: one for each would cost more."""
-        task = asyncio.get_running_loop().create_task(self._attend(connection))
+    def handle(self, connection: Connection, exchange: Exchange) -> None:
+        """Answer a request, in a task of its own."""
+        exchange.task = task = asyncio.get_running_loop().create_task(self._handle(connection, exchange))
         self._tasks.add(task)
         task.add_done_callback(self._done)
-        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._note_empty()
 
-    async def _attend(self, connection: Connection) -> None:
+    async def _handle(self, connection: Connection, exchange: Exchange) -> None:
         try:
-            while (exchange := await connection.request()) is not None:
-                try:
-                    await self._app(exchange)
-                except Exception:  # noqa: BLE001 - a bug costs one request
-                    _log.exception("answering %s", exchange.method)
-                if not exchange.ended:
-                    connection.cut(exchange)
-                if connection.due:  # it was pipelined: other clients have their turn first
-                    await asyncio.sleep(0)
+            await self._app(exchange)
         except asyncio.CancelledError:
-            connection.abort()  # the client has left, or the server ends
+            pass  # the client has left, or the server ends
+        except Exception:  # noqa: BLE001 - a bug costs one request
+            _log.exception("answering %s", exchange.method)
+        finally:
+            if not exchange.ended:
+                connection.cut(exchange)
 
     def refusal(self, status: int, code: str, text: str) -> bytes:
         """Return the whole answer to what is no HTTP or too much of it."""
