@@ -201,7 +201,11 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """[ROUTING]: the knobs of `auto`. Ceilings are tokens, estimated as characters / 4."""
+    """[ROUTING]: the knobs of `auto`. Ceilings are tokens, estimated as characters / 4.
+
+    Attributes:
+        lowered_triggers: as they are compared, upper and lower case alike.
+    """
 
     high_fidelity_ceiling: int = 12_000
     mid_fidelity_ceiling: int = 32_000
@@ -209,6 +213,11 @@ class Routing:
     ultra_triggers: tuple[str, ...] = ("[ultra]", "[opus]", "ultra:", "opus:")
     sticky: bool = True
     while_loading: Literal["wait", "resident"] = "wait"
+    lowered_triggers: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Lower the triggers: they are looked for in every request."""
+        object.__setattr__(self, "lowered_triggers", tuple(map(str.lower, self.ultra_triggers)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +236,9 @@ class StackConfig:
     source: str = ""
     text: str = field(default="", repr=False)
     _by_role: dict[Role, Tier] = field(init=False, repr=False, compare=False)
+    _in_turn: dict[tuple[Role, ...], tuple[Tier, ...]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         """Find the roles: they are asked for with every request."""
@@ -236,6 +248,15 @@ class StackConfig:
     def by_role(self, role: Role) -> Tier | None:
         """Return the tier with this role, if one is declared."""
         return self._by_role.get(role)
+
+    def in_turn(self, roles: tuple[Role, ...]) -> tuple[Tier, ...]:
+        """Return the chat tiers with these roles, in their order."""
+        found = self._in_turn.get(roles)
+        if found is None:
+            tiers = [self.by_role(role) for role in roles]
+            found = tuple(tier for tier in tiers if tier is not None and tier.serves == "chat")
+            self._in_turn[roles] = found
+        return found
 
     def find(self, name: str) -> Tier | None:
         """Return the tier called `name`, or that has it as an alias."""

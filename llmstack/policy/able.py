@@ -73,11 +73,11 @@ def stand_ins(
         config: tiers.
         state: of the tiers.
     """
-    others = dict.fromkeys(_named_by(chosen, facts, config, state)) if chosen.fallback else {}
-    for tier in by_role:
-        if chosen.hosted or not tier.hosted:
-            others[tier.name] = None
-    others.pop(chosen.name, None)
+    name, away = chosen.name, chosen.hosted
+    others = [tier.name for tier in by_role if tier.name != name and (away or not tier.hosted)]
+    if chosen.fallback:
+        named = [other for other in _named_by(chosen, facts, config, state) if other != name]
+        return tuple(dict.fromkeys([*named, *others]))
     return tuple(others)
 
 

@@ -122,11 +122,8 @@ def _candidates(
 
 def _usable(roles: tuple[Role, ...], config: StackConfig, state: StackState) -> list[Tier]:
     """Return the chat tiers of these roles that can start."""
-    return [
-        tier
-        for role in roles
-        if (tier := config.by_role(role)) and tier.serves == "chat" and tier.name not in state.unavailable
-    ]
+    tiers, away = config.in_turn(roles), state.unavailable
+    return [tier for tier in tiers if tier.name not in away] if away else list(tiers)
 
 
 def _row(facts: RequestFacts, routing: Routing, trigger: str | None) -> _Row:
@@ -173,10 +170,11 @@ def find_trigger(words: str, routing: Routing) -> str | None:
     if not words:
         return None
     text = words.lower()
-    for trigger in routing.ultra_triggers:
-        wanted = trigger.lower()
+    if not any(map(text.__contains__, routing.lowered_triggers)):
+        return None  # as nearly always, also in a paste of megabytes
+    for trigger, wanted in zip(routing.ultra_triggers, routing.lowered_triggers, strict=True):
         if wanted not in text:
-            continue  # as nearly always, also in a paste of megabytes
+            continue
         if not wanted.endswith(":") or any(line.lstrip().startswith(wanted) for line in text.splitlines()):
             return trigger
     return None

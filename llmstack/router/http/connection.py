@@ -53,6 +53,9 @@ class Phase(Enum):
     LINGER = "the client to have read why"
 
 
+IDLE, HEAD, BODY, ANSWER, LINGER = Phase  # before Python 3.12 a member of an Enum is slow to look up
+
+
 class Connection(asyncio.BufferedProtocol):
     """The server's side of one connection."""
 
@@ -69,7 +72,7 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = self._held = self._eof = False
         self._resumed: asyncio.Future[None] | None = None
         self._paused_at = 0.0
-        self.phase = Phase.IDLE
+        self.phase = IDLE
         self._since = 0.0
 
     # From the event loop
@@ -95,7 +98,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a hint
         """Return where to read to: the body itself where one is arriving, else what all connections share."""
-        room = self._reader.room() if self.phase is not Phase.LINGER else None
+        reader = self._reader
+        room = reader.room() if reader.reading is not None and self.phase is not LINGER else None
         self._direct = room is not None
         return room if room is not None else self._buffer
 
@@ -103,13 +107,13 @@ class Connection(asyncio.BufferedProtocol):
         """Take what was read."""
         if self._direct:
             self._reader.filled(nbytes)
-        elif self.phase is not Phase.LINGER and not self._last_word:
+        elif self.phase is not LINGER and not self._last_word:
             self._feed(self._buffer[:nbytes])
 
     def eof_received(self) -> bool:
         """Note that the client sends no more; what costs a model time ends, what is at hand is still sent."""
         self._eof = True
-        waiting = self._current is not None and self.phase is not Phase.LINGER
+        waiting = self._current is not None and self.phase is not LINGER
         self._leave()
         return waiting
 
@@ -123,7 +127,7 @@ class Connection(asyncio.BufferedProtocol):
         self._paused = False
         if self._resumed is not None and not self._resumed.done():
             self._resumed.set_result(None)
-        if self._current is None and self.phase is not Phase.LINGER:
+        if self._current is None and self.phase is not LINGER:
             self._next()
 
     # From the reader
@@ -141,22 +145,22 @@ class Connection(asyncio.BufferedProtocol):
     def begun(self) -> None:
         """A request begins."""
         if self._current is None and not self._paused:
-            self._enter(Phase.HEAD)
+            self._enter(HEAD)
 
     def arrived(self, exchange: Exchange) -> None:
         """The headers of a request are here; its body may be on its way still."""
         if self._current is None and not self._paused and not self._queue:
             self._answer(exchange)
-            self._enter(Phase.ANSWER if exchange.incoming.complete else Phase.BODY)
+            self._enter(ANSWER if exchange.incoming.complete else BODY)
         else:
             self._queue.append(exchange)
             if self._current is None:
-                self._enter(Phase.ANSWER)  # it waits for its client, who has the last one to read
+                self._enter(ANSWER)  # it waits for its client, who has the last one to read
 
     def complete(self, exchange: Exchange) -> None:
         """The whole of a request is here."""
         if exchange is self._current:
-            self._enter(Phase.ANSWER)
+            self._enter(ANSWER)
 
     # Answering
 
@@ -173,20 +177,20 @@ class Connection(asyncio.BufferedProtocol):
         if self._queue:
             exchange = self._queue.popleft()
             self._answer(exchange)
-            self._enter(Phase.ANSWER if exchange.incoming.complete else Phase.BODY)
+            self._enter(ANSWER if exchange.incoming.complete else BODY)
         elif self._last_word:
             self.send(self._last_word)
             self._linger()
         elif self._eof:
             self._transport.close()
         else:
-            self._enter(Phase.HEAD if self._reader.in_head else Phase.IDLE)
+            self._enter(HEAD if self._reader.in_head else IDLE)
         if self._held and not self._queue:
             self._held = False
             self._transport.resume_reading()
 
     def _enter(self, phase: Phase) -> None:
-        if self.phase is not Phase.LINGER:
+        if self.phase is not LINGER:
             self.phase = phase
             self._since = time.monotonic()
 
@@ -213,7 +217,7 @@ class Connection(asyncio.BufferedProtocol):
     def _linger(self) -> None:
         """End the connection once the client had time to read; closed at once, it would see a reset."""
         transport = self._transport
-        self._enter(Phase.LINGER)
+        self._enter(LINGER)
         self._current = None
         self._queue.clear()
         if transport is None or transport.is_closing():
@@ -231,7 +235,7 @@ class Connection(asyncio.BufferedProtocol):
     def send(self, *parts: bytes) -> None:
         """Write; nothing happens where the client has left."""
         transport = self._transport
-        if transport is None or self.phase is Phase.LINGER or transport.is_closing():
+        if transport is None or self.phase is LINGER or transport.is_closing():
             return
         if len(parts) == 1:
             transport.write(parts[0])
@@ -299,13 +303,13 @@ class Connection(asyncio.BufferedProtocol):
         limits, waited = self._limits, now - self._since
         if self._paused and now - self._paused_at > limits.stalled_s:
             self.abort()
-        elif self.phase is Phase.IDLE and waited > limits.idle_s:
+        elif self.phase is IDLE and waited > limits.idle_s:
             self.stop()
-        elif self.phase is Phase.HEAD and waited > limits.head_s:
+        elif self.phase is HEAD and waited > limits.head_s:
             self._refuse(408, "request_timeout", "the headers did not arrive in time")
-        elif self.phase is Phase.LINGER and waited > limits.linger_s:
+        elif self.phase is LINGER and waited > limits.linger_s:
             self.abort()
-        elif self.phase is Phase.BODY and waited > self._body_s():
+        elif self.phase is BODY and waited > self._body_s():
             self._refuse(408, "request_timeout", "the body did not arrive in time")
 
     def _body_s(self) -> float:
