@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(llmstack.__file__).parent
 ROOMS = [
-    {"errors", "transfers"},
+    {"errors", "heads", "transfers"},
     {"paths", "files", "fingerprint", "console_bars", "upstream"},
     {"console"},
     {"config", "channel", "trust", "disclosure"},

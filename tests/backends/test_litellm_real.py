@@ -262,7 +262,7 @@ def test_the_price_of_a_stream(stack: CliProject) -> None:
 async def test_the_gateway_and_the_web_page_that_status_shows(stack: CliProject) -> None:
     about, key = up(stack), (stack.state / "litellm.key").read_text().strip()
     async with (
-        httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}) as keyed,
+        httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=30) as keyed,
         Client(streamable_http_client(about["mcp"], http_client=keyed), mode="legacy") as client,
     ):
         said = "not found"
