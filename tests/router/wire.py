@@ -8,6 +8,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmstack.router.http.limits import Limits
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
@@ -26,6 +28,16 @@ def head(
 
 def whole(body: bytes = CHAT, *lines: str, version: str = "1.1") -> bytes:
     return head(*lines, f"content-length: {len(body)}", version=version) + body
+
+
+HEALTH = head(method="GET", path="/health")
+CHUNKED = "transfer-encoding: chunked"
+QUICK = Limits(head_s=0.05, body_s=0.05, body_rate=1e9, idle_s=0.05, linger_s=0.5, sweep_s=0.02)
+
+
+def in_chunks(body: bytes, size: int) -> bytes:
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
 @dataclass(frozen=True)
