@@ -13,6 +13,9 @@ from llmstack.router.dialects.base import Usage
 # `usage` holds numbers and objects of numbers, Anthropic's `iterations` objects of such objects; inside a
 # string of JSON the quotes would be escaped.
 _OBJECT = rb"\s*:\s*(\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})"
+_MEMBERS = {
+    name: (f'"{name}"'.encode(), re.compile(f'"{name}"'.encode() + _OBJECT)) for name in ("usage", "timings")
+}
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -129,17 +132,16 @@ class EndWatch:
     ) -> None:
         self.complete = False
         self.usage: Usage | None = None
-        name = f'"{member}"'.encode()
+        name, self._object = _MEMBERS[member]
         self._end = end
         self.marks: tuple[bytes, ...] = (*hints, name)
         self._held = False
-        self._object = re.compile(name + _OBJECT)
 
     def feed(self, events: bytes) -> bytes:
         """Return what may be passed on: all of it, or what stands before an early closing mark."""
         if self._held:
             return b""
-        if not any(mark in events for mark in self.marks):
+        if not any(map(events.count, self.marks)):
             return events
         self._note_usage(events)
         if self.complete:
