@@ -12,8 +12,8 @@ from llmstack.router.http.reader import RefusedError, RequestReader
 
 if TYPE_CHECKING:
     from llmstack.router.exchange import Exchange
+    from llmstack.router.http.heads import Heads
     from llmstack.router.http.limits import Limits
-    from llmstack.router.http.reader import Heads
 
 
 class Host(Protocol):

@@ -8,14 +8,13 @@ from urllib.parse import unquote
 
 import httptools
 
-from llmstack.heads import MOST_BYTES, SeenHead, seen
 from llmstack.router.exchange import Exchange, Head, Wire
 from llmstack.router.http.incoming import Incoming
 
 if TYPE_CHECKING:
+    from llmstack.router.http.heads import Heads
     from llmstack.router.http.limits import Limits
 
-HEADS = 16  # that are kept: of each agent that asks at the moment, one or two
 FRAMING = 16  # bytes that may go into marking a chunk, for each byte of body: one-byte chunks take five
 _BAD_TARGET = re.compile(r"[^!-~]")
 _LENGTH = re.compile(r"\d{1,19}")
@@ -40,27 +39,6 @@ class Taker(Wire, Protocol):
 
     def complete(self, exchange: Exchange) -> None:
         """The whole of it is here."""
-
-
-class Heads:
-    """The heads that came last, on any connection: a client sends the same with every turn."""
-
-    def __init__(self) -> None:
-        self._seen: list[SeenHead[Head]] = []  # the latest first
-
-    def find(self, data: memoryview) -> tuple[Head, int, int] | None:
-        """Return the head that `data` begins with, the length of the body, and where that begins."""
-        start = bytes(data[:MOST_BYTES])
-        for head in self._seen:
-            if (like := head.like(start)) is not None:
-                return head.said, *like
-        return None
-
-    def keep(self, data: memoryview, head: Head) -> None:
-        """Keep a head that `data` begins with, where it is one that comes again."""
-        plain = head.method == "POST" and head.persistent and "transfer-encoding" not in head.headers
-        if plain and (found := seen(bytes(data[:MOST_BYTES]), head)) is not None:
-            self._seen = [found, *self._seen[: HEADS - 1]]
 
 
 class RequestReader:

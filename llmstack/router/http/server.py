@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from llmstack.router.http.connection import Connection
+from llmstack.router.http.heads import Heads
 from llmstack.router.http.limits import Limits
-from llmstack.router.http.reader import Heads
 
 if TYPE_CHECKING:
     import socket
