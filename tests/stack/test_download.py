@@ -17,6 +17,8 @@ from support.hub import running_hub
 from support.project import CliProject
 from support.waiting import wait_until
 
+from llmstack.process.identity import identity_from
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -149,8 +151,9 @@ def test_a_killed_download_is_reported_and_goes_on(here: CliProject, server: Hub
     server.rate = 2e6
     here.run("download", "--current").check()
     wait_until(lambda: server.sent > len(LARGE) / 3, timeout=20)
-    os.kill(state(here)["pid"], signal.SIGKILL)
-    wait_until(lambda: not here.processes(), timeout=5)
+    worker = identity_from(state(here))
+    os.kill(worker.pid, signal.SIGKILL)
+    wait_until(lambda: not worker.alive, timeout=5)  # its command line is gone before it is
     status = here.run("status")
     assert "interrupted" in status.out
     assert "go on with `llmstack download`: what was fetched is kept" in status.err
