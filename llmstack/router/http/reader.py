@@ -178,7 +178,7 @@ class RequestReader:
             raise _too_long_a_head(limits)
         if key == "host" and key in headers:
             raise RefusedError(400, "invalid_http", "there is more than one Host")
-        text = value.decode("latin-1")
+        text = value.decode("latin-1").rstrip(" \t")  # blanks around it are no part of it (RFC 9110, 5.5)
         headers[key] = f"{headers[key]}, {text}" if key in headers else text  # as RFC 9110, 5.3 has it
 
     def on_headers_complete(self) -> None:
