@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -123,16 +124,22 @@ def test_errors_are_what_they_are_in_the_clients_words(
     assert KEY not in str(raised.value)
 
 
-@pytest.mark.parametrize(("path", "tokens"), [(CHAT, 0), (CHAT, 1), (CHAT, 2), ("/v1/messages", 1)])
-async def test_a_stream_that_ends_with_an_error_shows_no_key(path: str, tokens: int) -> None:
-    refused = json.dumps({"error": {"message": f"the key {KEY} has no credit left"}}).encode()
+@pytest.mark.parametrize("cut", [0, 60])
+@pytest.mark.parametrize(
+    ("path", "tokens"), [(CHAT, 0), (CHAT, 1), (CHAT, 2), ("/v1/messages", 1), ("/v1/other", 2)]
+)
+async def test_a_stream_that_ends_with_an_error_shows_no_key(path: str, tokens: int, cut: int) -> None:
+    error = {"error": {"message": f"the key {KEY} has no credit left"}}
+    refused = f"data: {json.dumps(error)}\n\n".encode()
 
     async def fails(asked: Asked) -> None:
         await asked.start_stream()
         for _ in range(tokens):
             await asked.chunk(event("a"))
-        await asked.chunk(b"data: " + refused[:-9])
-        await asked.chunk(refused[-9:] + b"\n\n")
+        for part in filter(None, (refused[:cut], refused[cut:])):
+            await asyncio.sleep(0.001)  # so that each is read by itself
+            await asked.chunk(part)
+        await asyncio.sleep(0.001)
         await asked.end_stream()
 
     async with (
