@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 MOST_BYTES = 4096  # of a head that is kept
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,19})[ \t]*(?=\r\n)", re.IGNORECASE)
 _LENGTH_DIGITS = 19  # more may not fit into 64 bits, which is for the parser to judge
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,%d})(?=\r\n)" % _LENGTH_DIGITS, re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -54,6 +54,4 @@ def seen(data: bytes, said: T) -> SeenHead[T] | None:
     if len(lengths) != 1 or head.count(b"\r") != breaks or head.count(b"\n") != breaks:
         return None
     start, stop = lengths[0].span(1)
-    if head[stop : stop + 1] != b"\r":
-        return None
     return SeenHead(head[:start], head[stop:], said)

@@ -170,11 +170,9 @@ def find_trigger(words: str, routing: Routing) -> str | None:
     if not words:
         return None
     text = words.lower()
-    if not any(map(text.__contains__, routing.lowered_triggers)):
-        return None  # as nearly always, also in a paste of megabytes
     for trigger, wanted in zip(routing.ultra_triggers, routing.lowered_triggers, strict=True):
         if wanted not in text:
-            continue
+            continue  # as nearly always, also in a paste of megabytes
         if not wanted.endswith(":") or any(line.lstrip().startswith(wanted) for line in text.splitlines()):
             return trigger
     return None

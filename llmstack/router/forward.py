@@ -273,10 +273,8 @@ async def _pass_events(
     while not all_passed:
         all_passed = await events.pass_on(pass_one, relay)
         await exchange.drained()
-    if watch.complete and events.rest:
-        await exchange.write(
-            without_in(events.rest, secrets)
-        )  # some leave out the blank line after their last one
+    if watch.complete and events.rest:  # some leave out the blank line after their last one
+        await exchange.write(without_in(events.rest, secrets))
 
 
 @lru_cache(maxsize=64)  # a client's heads are the same from turn to turn, and then the same object

@@ -17,7 +17,6 @@ _MEMBERS = {
     name: (f'"{name}"'.encode(), re.compile(f'"{name}"'.encode() + _OBJECT)) for name in ("usage", "timings")
 }
 
-
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 

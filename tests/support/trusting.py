@@ -1,0 +1,51 @@
+"""A project that can be trusted."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmstack.errors import LlmstackError
+from llmstack.paths import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MODELS_INI = """\
+; the models of this project
+[DEFAULT]
+host = 127.0.0.1
+parallel = 2
+
+[code-fast]
+role = fast
+hf_repo = acme/tiny-GGUF
+hf_file = tiny.gguf
+ctx_size = 64k   ; tokens
+extra_args = --mlock   ; keep it in memory
+
+[plan]
+model = ollama/qwen:7b
+base_url = http://127.0.0.1:11434
+"""
+posix = pytest.mark.skipif(sys.platform == "win32", reason="links and owners are those of POSIX")
+
+
+def make(work_dir: Path) -> Project:
+    project = Project.at(work_dir, {})
+    project.state.mkdir(parents=True)
+    project.models_ini.write_text(MODELS_INI)
+    project.opencode_json.write_text('{"model": "llama.cpp/auto"}')
+    project.litellm_config.write_text("model_list:\n")
+    project.default_channel.write_text("current\n")
+    project.agents_md.write_text("Be kind.\n")
+    return project
+
+
+def error_of(action: Callable[[], object]) -> str:
+    with pytest.raises(LlmstackError) as caught:
+        action()
+    return f"{caught.value.message} | {caught.value.hint}"
