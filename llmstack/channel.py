@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from llmstack.errors import LlmstackError
-from llmstack.fingerprint import read_plain
+from llmstack.trust.fingerprint import read_plain
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -30,9 +30,9 @@ def trust(
 
     Example: llmstack trust --list
     """
-    from llmstack import trust as trusted
     from llmstack.console import escape
     from llmstack.paths import Project
+    from llmstack.trust.store import store as trusted
 
     app: App = ctx.obj
     console, store = app.console, app.user.trusted_projects
@@ -50,10 +50,10 @@ def trust(
 
 
 def _grant(console: Console, project: Project, store: Path, *, yes: bool) -> None:
-    from llmstack import trust as trusted
     from llmstack.console import escape
-    from llmstack.disclosure import programs
-    from llmstack.fingerprint import fingerprint
+    from llmstack.trust.disclosure import programs
+    from llmstack.trust.fingerprint import fingerprint
+    from llmstack.trust.store import store as trusted
 
     if not project.state.is_dir():
         raise LlmstackError(f"{project.work_dir} has no .llmstack/", hint="install it: `llmstack install`")
@@ -69,8 +69,8 @@ def _grant(console: Console, project: Project, store: Path, *, yes: bool) -> Non
 
 
 def _list(app: App) -> None:
-    from llmstack import trust as trusted
     from llmstack.console import escape, styled
+    from llmstack.trust.store import store as trusted
 
     rows = [
         (

@@ -11,7 +11,7 @@ from llmstack.config.model import Backend, Role, Routing, Settings, StackConfig
 from llmstack.config.schema import Values, read
 from llmstack.config.values import nearest
 from llmstack.errors import ConfigError, LlmstackError, Problem
-from llmstack.fingerprint import read_plain
+from llmstack.trust.fingerprint import read_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -13,8 +13,8 @@ from pathlib import Path
 
 def main(arguments: list[str]) -> None:
     """Print where a project stands, in the form that the shell wants."""
-    from llmstack.fingerprint import STATE_DIR  # noqa: PLC0415 - the path is set below
     from llmstack.shell.standing import Place, standing  # noqa: PLC0415 - likewise
+    from llmstack.trust.fingerprint import STATE_DIR  # noqa: PLC0415 - the path is set below
 
     form, store, work_dir = arguments
     env = dict(os.environ)

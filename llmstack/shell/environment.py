@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmstack.fingerprint import STATE_DIR
+from llmstack.trust.fingerprint import STATE_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

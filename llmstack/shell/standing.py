@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from llmstack import trust
 from llmstack.channel import CURRENT, read_marker
 from llmstack.errors import LlmstackError
-from llmstack.fingerprint import STATE_DIR, printable
 from llmstack.shell.environment import variables
+from llmstack.trust.fingerprint import STATE_DIR, printable
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

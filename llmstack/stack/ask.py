@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack import providers, trust
+from llmstack import providers
 from llmstack.config import load
 from llmstack.config.network import api_key
 from llmstack.errors import LlmstackError
@@ -16,6 +16,7 @@ from llmstack.providers.resolve import Endpoint
 from llmstack.providers.retries import Retries
 from llmstack.stack.project import router_address, running_router
 from llmstack.stack.remote import KEY, remote_url
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

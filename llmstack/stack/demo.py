@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from llmstack import trust
 from llmstack.config import parse, profile_text
 from llmstack.config.edit import with_value
 from llmstack.config.network import api_key
@@ -26,6 +25,7 @@ from llmstack.stack.install import InstallOptions, install
 from llmstack.stack.router_client import RouterClient
 from llmstack.stack.start import StartOptions, up
 from llmstack.stack.stop import down
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,7 +11,7 @@ from llmstack.errors import UsageError
 from llmstack.stack.download_state import Item
 from llmstack.stack.project import own_config, refuse_thin_client
 from llmstack.stack.routing import config_here
-from llmstack.trust import refuse_unsafe_dir
+from llmstack.trust.store import refuse_unsafe_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

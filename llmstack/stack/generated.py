@@ -7,7 +7,6 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from llmstack import trust
 from llmstack.config.model import Backend
 from llmstack.engine.litellm import master_key, model_name
 from llmstack.errors import LlmstackError
@@ -19,6 +18,7 @@ from llmstack.process.ports import free_run
 from llmstack.swapper.choice import llama_swap_binary
 from llmstack.swapper.survey import survey
 from llmstack.swapper.swap_port import refuse_taken_port
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

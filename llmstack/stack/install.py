@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack import trust
 from llmstack.channel import CURRENT, NEXT, Channel, external, read_marker, write_marker
 from llmstack.config import enable_hosted, load, parse, profile_text
 from llmstack.config.model import Backend, Role
-from llmstack.disclosure import programs
 from llmstack.errors import LlmstackError, UsageError
 from llmstack.files import exclusive, write_atomic
-from llmstack.fingerprint import fingerprint
 from llmstack.generators.opencode import agents_md, render
 from llmstack.stack.demo_models import build_demo_models, demo_models_of
 from llmstack.stack.generated import write_litellm
@@ -21,6 +18,9 @@ from llmstack.stack.proposal import Proposal, propose_profile
 from llmstack.stack.remote import fetch
 from llmstack.swapper.obstacles import missing
 from llmstack.swapper.survey import survey
+from llmstack.trust.disclosure import programs
+from llmstack.trust.fingerprint import fingerprint
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

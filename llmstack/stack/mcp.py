@@ -8,13 +8,14 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from llmstack import providers, trust
+from llmstack import providers
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO
 from llmstack.providers.catalog import PROVIDERS
 from llmstack.providers.known import load as load_known
 from llmstack.stack.ask import config_of, model_for, own_addresses
 from llmstack.stack.remote import fetch, remote_url
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

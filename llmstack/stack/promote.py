@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack import trust
 from llmstack.config import parse
 from llmstack.config.edit import with_value, without_key
 from llmstack.config.ini import scan
@@ -13,6 +12,7 @@ from llmstack.errors import LlmstackError
 from llmstack.files import exclusive
 from llmstack.stack.install import refresh
 from llmstack.stack.project import local_config, queued_tiers, running_router
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack import trust
 from llmstack.errors import LlmstackError
 from llmstack.files import exclusive
 from llmstack.stack.generated import llama_swap_exchanged, write_litellm
 from llmstack.stack.install import refresh
 from llmstack.stack.project import active_channel, client_of_own, local_config, running_router
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmstack import trust
 from llmstack.clients.base import Wiring, find
 from llmstack.clients.claude import Claude
 from llmstack.clients.codex import Codex
@@ -21,6 +20,7 @@ from llmstack.stack.install import render_opencode, render_remote
 from llmstack.stack.project import active_channel, local_config, router_address, running_router
 from llmstack.stack.remote import fetch, remote_url
 from llmstack.stack.start import StartOptions, up
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

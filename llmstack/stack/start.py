@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack import trust
 from llmstack.channel import CURRENT, NEXT, Channel, read_marker, write_marker
 from llmstack.config.network import api_key, router_key
 from llmstack.errors import LlmstackError
@@ -30,6 +29,7 @@ from llmstack.stack.project import (
 from llmstack.stack.router_client import RouterClient
 from llmstack.stack.stop import STOP_GRACE_S, stop_leftovers, take_down
 from llmstack.swapper.survey import survey
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack import trust
 from llmstack.errors import LlmstackError
 from llmstack.stack.at_hub import Finding
 from llmstack.stack.check import Checked, TierCheck
 from llmstack.stack.install import render_remote
 from llmstack.stack.remote import fetch
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from llmstack import providers, trust
+from llmstack import providers
 from llmstack.config import parse
 from llmstack.config.edit import switched_off, with_value
 from llmstack.config.ini import scan
@@ -19,6 +19,7 @@ from llmstack.stack.ask import own_addresses
 from llmstack.stack.install import refresh
 from llmstack.stack.project import local_config, running_router
 from llmstack.stack.reload import Reloaded, reload
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ from support.waiting import wait_until
 from llmstack.channel import CURRENT, NEXT, external, write_marker
 from llmstack.paths import UserDirs
 from llmstack.shell.environment import NAMES, SAVED
-from llmstack.trust import revoke
+from llmstack.trust.store import revoke
 
 PIPE_STATUS = {"bash": '"${PIPESTATUS[@]}"', "zsh": "$pipestatus", "fish": "$pipestatus"}
 HOSTILE = (

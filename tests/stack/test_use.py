@@ -10,12 +10,12 @@ from support.net import free_port
 from support.project import CliProject
 from support.providers import KEY, provider
 
-from llmstack import trust
 from llmstack.channel import CURRENT, Channel, write_marker
 from llmstack.config import load
 from llmstack.errors import ConfigError, LlmstackError, UsageError
 from llmstack.paths import Project, UserDirs
 from llmstack.stack.use import Used, use
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from pathlib import Path

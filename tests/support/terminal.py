@@ -14,12 +14,12 @@ import pexpect
 from pexpect.popen_spawn import PopenSpawn
 from support.dialects import DIALECTS, MARK, POWERSHELL
 
-from llmstack.fingerprint import STATE_DIR
 from llmstack.paths import Project, UserDirs
 from llmstack.shell.activation import activate
 from llmstack.shell.base import HookValues
 from llmstack.shell.shells import SHELLS
-from llmstack.trust import grant
+from llmstack.trust.fingerprint import STATE_DIR
+from llmstack.trust.store import grant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from support.trusting import error_of, posix
 
-from llmstack import fingerprint, trust
 from llmstack.paths import Project
-from llmstack.trust import Trust, Verdict
+from llmstack.trust.store import Trust, Verdict, fingerprint
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 from support.trusting import error_of, make
 
-from llmstack import disclosure, fingerprint, paths, trust
+from llmstack import paths
 from llmstack.paths import Project
-from llmstack.trust import Trust, Verdict
+from llmstack.trust.store import Trust, Verdict, disclosure, fingerprint
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -202,7 +203,7 @@ def test_no_project(tmp_path: Path, store: Path) -> None:
 GRANT_ALL = """
 import sys
 from pathlib import Path
-from llmstack import trust
+from llmstack.trust.store import store as trust
 from llmstack.paths import Project
 store, *work_dirs = map(Path, sys.argv[1:])
 for work_dir in work_dirs:
@@ -238,7 +239,7 @@ def test_a_check_imports_the_standard_library_alone(project: Project, store: Pat
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     assert loaded - set(sys.stdlib_module_names) - {"__main__"} == {"llmstack"}
     modules = {name for name in json.loads(done.stdout) if name.startswith("llmstack")}
-    assert modules == {"llmstack", "llmstack.errors", "llmstack.fingerprint", "llmstack.trust"}
+    assert modules == {"llmstack", "llmstack.errors", "llmstack.trust.fingerprint", "llmstack.trust.store"}
 
 
 def project_root() -> Path:

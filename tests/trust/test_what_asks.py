@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from support.examples import sample
 from support.trusting import MODELS_INI
 
-from llmstack import disclosure, fingerprint, trust
 from llmstack.config import ini
-from llmstack.trust import Trust, Verdict
+from llmstack.trust.store import Trust, Verdict, disclosure, fingerprint
+from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from pathlib import Path

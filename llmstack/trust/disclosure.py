@@ -9,12 +9,12 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from llmstack.fingerprint import STATE_DIR, beside, printable, read_plain, settings_that_count
+from llmstack.trust.fingerprint import STATE_DIR, beside, printable, read_plain, settings_that_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmstack.fingerprint import Place
+    from llmstack.trust.fingerprint import Place
 
 MAX_LINES = 200  # of one file
 MAX_LINE = 300  # characters

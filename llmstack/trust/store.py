@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmstack.errors import LlmstackError
-from llmstack.fingerprint import STATE_DIR, Place, fingerprint, printable, read_plain, resolved
+from llmstack.trust.fingerprint import STATE_DIR, Place, fingerprint, printable, read_plain, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
