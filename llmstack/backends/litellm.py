@@ -13,9 +13,9 @@ from llmstack.backends.base import RemoteLease
 from llmstack.backends.litellm_process import LitellmProcess
 from llmstack.backends.sampling import defaults_of
 from llmstack.config.model import Backend as Kind
-from llmstack.engine.litellm import environment, find_litellm, master_key, model_name
 from llmstack.errors import LlmstackError
 from llmstack.process.leftovers import instance_of
+from llmstack.serving.litellm.program import environment, find_litellm, master_key, model_name
 from llmstack.swapper.base import ModelState, SwapError
 
 if TYPE_CHECKING:

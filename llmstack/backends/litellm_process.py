@@ -9,11 +9,11 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
-from llmstack.engine.litellm import HOST, argv
 from llmstack.errors import LlmstackError
 from llmstack.process.child import Child
 from llmstack.process.leftovers import INSTANCE, stop_instance
 from llmstack.process.ports import is_free, owner
+from llmstack.serving.litellm.program import HOST, argv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

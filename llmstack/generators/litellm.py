@@ -14,8 +14,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from llmstack.config.model import Backend, HostedModel
-from llmstack.engine.litellm import key_variable
 from llmstack.errors import LlmstackError
+from llmstack.serving.litellm.program import key_variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from llmstack.config.model import GgufModel
-from llmstack.engine.command import server_flags
-from llmstack.engine.lifeline import LIFELINE, PARENT_PID
 from llmstack.errors import LlmstackError
+from llmstack.llama_cpp.command import server_flags
+from llmstack.llama_cpp.parent_watch import LIFELINE, PARENT_PID
 from llmstack.swapper.planner import MemoryPlan
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmstack.config.model import StackConfig, Tier
-    from llmstack.engine.binary import EngineBinary
+    from llmstack.llama_cpp.binary import EngineBinary
     from llmstack.swapper.survey import Survey, TierSurvey
 
 HOST = "127.0.0.1"

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from llmstack.channel import Channel
 from llmstack.config import load
 from llmstack.config.network import router_key
-from llmstack.engine.lifeline import on_parent_gone
 from llmstack.errors import LlmstackError
+from llmstack.llama_cpp.parent_watch import on_parent_gone
 from llmstack.paths import Project, UserDirs
 from llmstack.process.child import rotating_log
 from llmstack.router.app import App

@@ -8,7 +8,7 @@ from llmstack.backends.litellm import LitellmBackend
 from llmstack.backends.mcp import McpBackend
 from llmstack.backends.server import ServerBackend
 from llmstack.config.model import Backend
-from llmstack.engine.command import server_env
+from llmstack.llama_cpp.command import server_env
 from llmstack.process.leftovers import instance_of
 from llmstack.providers.known import load as load_known
 from llmstack.router.service import Service

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from llmstack.config.model import GgufModel
 from llmstack.download.access import HubAccess
-from llmstack.engine.weights import find_weights
+from llmstack.llama_cpp.weights import find_weights
 from llmstack.stack.hub import UnreachableError, Wanted, look_up
 from llmstack.swapper.survey import Elsewhere
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from llmstack.config import parse
 from llmstack.config.model import Backend, GgufModel
-from llmstack.engine.weights import find_weights
 from llmstack.errors import LlmstackError
+from llmstack.llama_cpp.weights import find_weights
 from llmstack.stack.at_hub import Finding, ask_hub
 from llmstack.stack.project import active_channel, client_of_own, running_router
 from llmstack.stack.routing import config_here

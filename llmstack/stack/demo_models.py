@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.engine.tiny import write_echo
+from llmstack.llama_cpp.tiny import write_echo
 
 if TYPE_CHECKING:
     from pathlib import Path

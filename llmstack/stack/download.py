@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from llmstack.download.fetch import Watcher
 from llmstack.download.hub import Hub
-from llmstack.engine.weights import hub_cache, shards
 from llmstack.errors import LlmstackError
 from llmstack.files import LockedError, exclusive
+from llmstack.llama_cpp.weights import hub_cache, shards
 from llmstack.process.child import rotating_log
 from llmstack.process.daemon import spawn_daemon
 from llmstack.stack.download_state import UNFINISHED, Downloads, Item, Place, mine, read

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import GgufModel
-from llmstack.engine.weights import find_weights
 from llmstack.errors import UsageError
+from llmstack.llama_cpp.weights import find_weights
 from llmstack.stack.download_state import Item
 from llmstack.stack.project import own_config, refuse_thin_client
 from llmstack.stack.routing import config_here

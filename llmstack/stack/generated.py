@@ -8,13 +8,13 @@ import secrets
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import Backend
-from llmstack.engine.litellm import master_key, model_name
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
 from llmstack.generators import litellm, llama_swap
 from llmstack.paths import UserDirs
 from llmstack.process.identity import running
 from llmstack.process.ports import free_run
+from llmstack.serving.litellm.program import master_key, model_name
 from llmstack.swapper.choice import llama_swap_binary
 from llmstack.swapper.survey import survey
 from llmstack.swapper.swap_port import refuse_taken_port

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import httpx
 
-from llmstack.engine.far_file import FarFile
-from llmstack.engine.header import read_header_from
-from llmstack.engine.weights import shards
 from llmstack.errors import LlmstackError
+from llmstack.hub.range_file import FarFile
+from llmstack.llama_cpp.gguf_header import read_header_from
+from llmstack.llama_cpp.weights import shards
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from llmstack.download.access import HubAccess
-    from llmstack.engine.header import GgufHeader
+    from llmstack.llama_cpp.gguf_header import GgufHeader
 
 TIMEOUT = httpx.Timeout(5.0, connect=3.0)
 AT_ONCE = 4

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmstack.config import MACHINES, SMALLEST, fitting_profile, parse, profile_text
-from llmstack.engine.binary import find_engine
 from llmstack.errors import LlmstackError
+from llmstack.llama_cpp.binary import find_engine
 from llmstack.swapper.footprint import GB
 from llmstack.swapper.survey import memory_budget
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from llmstack.config.model import GgufModel
-from llmstack.engine.weights import find_weights
 from llmstack.errors import LlmstackError
+from llmstack.llama_cpp.weights import find_weights
 from llmstack.stack.download_state import Item, Place, read
 from llmstack.stack.project import active_channel, client_of_own, local_config, running_router
 from llmstack.stack.remote import fetch_status, remote_url

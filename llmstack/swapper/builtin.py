@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from llmstack.engine.command import server_env, server_flags
 from llmstack.errors import LlmstackError
+from llmstack.llama_cpp.command import server_env, server_flags
 from llmstack.swapper.kv_files import GB, KvFiles, budget_bytes
 from llmstack.swapper.kv_identity import KvPlace, kv_identity
 from llmstack.swapper.model_server import HOST, LlamaServer, Ports
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmstack.config.model import StackConfig, Tier
-    from llmstack.engine.binary import EngineBinary
+    from llmstack.llama_cpp.binary import EngineBinary
     from llmstack.paths import Project
     from llmstack.swapper.survey import Survey
     from llmstack.swapper.terms import Terms

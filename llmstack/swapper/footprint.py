@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmstack.config.model import EngineSettings, Tier
-    from llmstack.engine.shape import GgufHeader
+    from llmstack.llama_cpp.model_shape import GgufHeader
 
 GB = 1024**3
 MB = 1024**2

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import Sampler
-from llmstack.engine.command import server_flags
-from llmstack.engine.weights import shards
+from llmstack.llama_cpp.command import server_flags
+from llmstack.llama_cpp.weights import shards
 
 if TYPE_CHECKING:
     from llmstack.config.model import Tier
-    from llmstack.engine.binary import EngineBinary
+    from llmstack.llama_cpp.binary import EngineBinary
 
 SAMPLES, SAMPLE_BYTES = 16, 64 * 1024
 HEADER_BYTES = 1024 * 1024

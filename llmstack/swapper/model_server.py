@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from llmstack.engine.binary import EngineBinary
+    from llmstack.llama_cpp.binary import EngineBinary
     from llmstack.swapper.kv_identity import KvPlace
 
 _log = logging.getLogger(__name__)

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import Backend, HostedModel, McpModel
-from llmstack.engine.binary import find_engine
-from llmstack.engine.litellm import INSTALL, find_litellm, missing_keys
-from llmstack.engine.weights import find_weights
 from llmstack.errors import LlmstackError
+from llmstack.llama_cpp.binary import find_engine
+from llmstack.llama_cpp.weights import find_weights
+from llmstack.serving.litellm.program import INSTALL, find_litellm, missing_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from llmstack.config.model import GgufModel, StackConfig, Tier
-    from llmstack.engine.binary import EngineBinary
+    from llmstack.llama_cpp.binary import EngineBinary
 
 
 @dataclass(frozen=True, slots=True)

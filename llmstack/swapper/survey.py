@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import Backend, Role
-from llmstack.engine.header import read_header
-from llmstack.engine.weights import shards
 from llmstack.errors import LlmstackError
+from llmstack.llama_cpp.gguf_header import read_header
+from llmstack.llama_cpp.weights import shards
 from llmstack.swapper.budget import Budget, budget_of
 from llmstack.swapper.footprint import Footprint, footprint
 from llmstack.swapper.hardware import Hardware, detect
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmstack.config.model import StackConfig, Tier
-    from llmstack.engine.binary import EngineBinary
-    from llmstack.engine.header import GgufHeader
+    from llmstack.llama_cpp.binary import EngineBinary
+    from llmstack.llama_cpp.gguf_header import GgufHeader
     from llmstack.swapper.planner import MemoryPlan
 
 

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import psutil
 import yaml
 
-from llmstack.engine.lifeline import LIFELINE, PIPE_ONLY
 from llmstack.errors import LlmstackError
+from llmstack.llama_cpp.parent_watch import LIFELINE, PIPE_ONLY
 from llmstack.process.child import Child
 from llmstack.process.leftovers import INSTANCE, stop_instance
 from llmstack.swapper.swap_port import HOST, refuse_taken_port
@@ -114,7 +114,7 @@ class SwapProcess:
         self._key = _key_in(self._config_file)
         self._child = await Child.spawn(
             [
-                *(sys.executable, "-P", "-m", "llmstack.engine.launcher", str(self._binary)),
+                *(sys.executable, "-P", "-m", "llmstack.llama_cpp.launcher", str(self._binary)),
                 *("-config", str(self._config_file), "-listen", f"{HOST}:{self._port}"),
             ],
             env=self._env,

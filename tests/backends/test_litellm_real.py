@@ -26,7 +26,7 @@ from support.net import free_port
 from support.project import CliProject
 from support.waiting import wait_until
 
-from llmstack.engine.tiny import write_echo
+from llmstack.llama_cpp.tiny import write_echo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

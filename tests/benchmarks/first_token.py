@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.forwarding import free_port, wait_for
 
 from llmstack.config import load
-from llmstack.engine.binary import find_engine
-from llmstack.engine.command import server_env, server_flags
-from llmstack.engine.tiny import write_echo
+from llmstack.llama_cpp.binary import find_engine
+from llmstack.llama_cpp.command import server_env, server_flags
+from llmstack.llama_cpp.tiny import write_echo
 
 PATH = "/v1/chat/completions"
 

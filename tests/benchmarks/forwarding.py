@@ -30,7 +30,7 @@ from pathlib import Path
 
 import psutil
 
-from llmstack.engine.tiny import write_echo
+from llmstack.llama_cpp.tiny import write_echo
 
 UPSTREAM = Path(__file__).with_name("fixed_upstream.py")
 SMALL = 2_000

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from llmstack.engine.binary import USUAL_PLACES, EngineBinary, find_engine
 from llmstack.errors import LlmstackError
+from llmstack.llama_cpp.binary import USUAL_PLACES, EngineBinary, find_engine
 
 needs_no_server = pytest.mark.skipif(
     any((Path(place) / "llama-server").exists() for place in USUAL_PLACES),
@@ -64,13 +64,13 @@ def test_command_lines() -> None:
     python = (sys.executable, "-P", "-m")
     assert EngineBinary("bundled", Path(sys.executable)).argv(("-c", "1")) == (
         *python,
-        "llmstack.engine.bundled",
+        "llmstack.llama_cpp.bundled",
         "-c",
         "1",
     )
     assert EngineBinary("native", Path("/x")).argv(("-c", "1")) == (
         *python,
-        "llmstack.engine.launcher",
+        "llmstack.llama_cpp.launcher",
         "/x",
         "-c",
         "1",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import Backend, EngineSettings, GgufModel, RopeScaling, Sampler, Tier
-from llmstack.engine.command import server_env, server_flags
+from llmstack.llama_cpp.command import server_env, server_flags
 
 if TYPE_CHECKING:
     from llmstack.config.model import Serves

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from support.examples import sample
 from support.gguf import array, gguf, llama, raw, text, tokens, u32
 
-from llmstack.engine.header import GgufHeader, read_header, read_header_from
-from llmstack.engine.tiny import write_echo
 from llmstack.errors import LlmstackError
+from llmstack.llama_cpp.gguf_header import GgufHeader, read_header, read_header_from
+from llmstack.llama_cpp.tiny import write_echo
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,9 @@ from support.native import native_server
 from support.net import free_port
 from support.waiting import wait_until
 
-from llmstack.engine.binary import EngineBinary
-from llmstack.engine.command import server_env
-from llmstack.engine.launcher import GRACE_S
+from llmstack.llama_cpp.binary import EngineBinary
+from llmstack.llama_cpp.command import server_env
+from llmstack.llama_cpp.launcher import GRACE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

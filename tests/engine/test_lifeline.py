@@ -13,8 +13,8 @@ from support.native import native_server
 from support.net import free_port
 from support.waiting import wait_until
 
-from llmstack.engine.binary import EngineBinary
-from llmstack.engine.lifeline import LIFELINE, PARENT_PID, PIPE_ONLY
+from llmstack.llama_cpp.binary import EngineBinary
+from llmstack.llama_cpp.parent_watch import LIFELINE, PARENT_PID, PIPE_ONLY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +65,7 @@ def test_by_its_pipe_alone_it_ends_gently(tmp_path: Path) -> None:
         f"signal.signal(signal.SIGTERM, lambda *_: (open({str(said)!r}, 'w').write('bye'), sys.exit()))\n"
         "print('up', flush=True)\ntime.sleep(60)\n"
     )
-    argv = [sys.executable, "-P", "-m", "llmstack.engine.launcher", sys.executable, "-c", gentle]
+    argv = [sys.executable, "-P", "-m", "llmstack.llama_cpp.launcher", sys.executable, "-c", gentle]
     starter = (
         "import subprocess, sys, time\n"
         "subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)\n"
@@ -84,7 +84,7 @@ def test_by_its_pipe_alone_it_ends_gently(tmp_path: Path) -> None:
 
 
 def test_it_is_not_passed_on(tmp_path: Path) -> None:
-    argv = [sys.executable, "-P", "-m", "llmstack.engine.launcher"]
+    argv = [sys.executable, "-P", "-m", "llmstack.llama_cpp.launcher"]
     show = [sys.executable, "-c", f"import os; print(os.environ.get({LIFELINE!r}))"]
     env = {**os.environ, LIFELINE: PARENT_PID}
     done = subprocess.run([*argv, *show], env=env, cwd=tmp_path, capture_output=True, text=True, check=True)

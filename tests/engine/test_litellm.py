@@ -6,8 +6,8 @@ import pytest
 from support.native import native_server
 
 from llmstack.config.model import HostedModel
-from llmstack.engine.litellm import environment, find_litellm, is_own, master_key, missing_keys
 from llmstack.errors import LlmstackError
+from llmstack.serving.litellm.program import environment, find_litellm, is_own, master_key, missing_keys
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from llmstack.engine.tiny import write_echo, write_random
 from llmstack.errors import LlmstackError
+from llmstack.llama_cpp.tiny import write_echo, write_random
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

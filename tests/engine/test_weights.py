@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llmstack.config.model import GgufModel
-from llmstack.engine.weights import find_weights, hub_cache, shards
+from llmstack.llama_cpp.weights import find_weights, hub_cache, shards
 
 REPO = GgufModel(repo="org/name", file="m.gguf")
 SHARDED = GgufModel(repo="org/name", file="Q4/m-00001-of-00003.gguf")

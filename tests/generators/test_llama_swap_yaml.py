@@ -29,11 +29,11 @@ from llmstack.config.model import (
     StackConfig,
     Tier,
 )
-from llmstack.engine.binary import EngineBinary
-from llmstack.engine.command import server_flags
-from llmstack.engine.tiny import write_echo
 from llmstack.errors import LlmstackError
 from llmstack.generators.llama_swap import Peer, SwapSecrets, command_line, render
+from llmstack.llama_cpp.binary import EngineBinary
+from llmstack.llama_cpp.command import server_flags
+from llmstack.llama_cpp.tiny import write_echo
 from llmstack.swapper.footprint import GB, Footprint
 from llmstack.swapper.obstacles import Obstacle
 from llmstack.swapper.planner import memory_plan

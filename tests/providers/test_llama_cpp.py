@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from llmstack import providers
-from llmstack.engine.tiny import write_echo
+from llmstack.llama_cpp.tiny import write_echo
 from llmstack.providers.limits import Limits
 from llmstack.providers.translation import translate
 

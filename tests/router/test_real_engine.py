@@ -90,7 +90,7 @@ def chat(text: str, **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
-    from llmstack.engine.tiny import write_echo  # noqa: PLC0415 - needs the extra
+    from llmstack.llama_cpp.tiny import write_echo  # noqa: PLC0415 - needs the extra
 
     for tier in ("code-fast", "code-smart"):
         write_echo(tmp_path / f"{tier}.gguf", speaker=tier)
@@ -188,7 +188,7 @@ def test_an_engine_that_is_killed_is_explained_and_comes_back(port: int) -> None
 
 @pytest.mark.engine
 def test_sigterm_in_mid_stream_ends_the_stream_with_an_error(tmp_path: Path) -> None:
-    from llmstack.engine.tiny import write_random  # noqa: PLC0415 - needs the extra
+    from llmstack.llama_cpp.tiny import write_random  # noqa: PLC0415 - needs the extra
 
     for tier in ("code-fast", "code-smart"):
         write_random(tmp_path / f"{tier}.gguf", dim=256, layers=12)

@@ -91,7 +91,7 @@ def count(replies: list[tuple[str, int, int, bool]]) -> Read:
 
 def replay(work_dir: Path, sticky: str, bodies: list[dict[str, Any]]) -> Read:
     """Send a conversation through a router of its own."""
-    from llmstack.engine.tiny import write_echo  # noqa: PLC0415 - needs the extra
+    from llmstack.llama_cpp.tiny import write_echo  # noqa: PLC0415 - needs the extra
 
     state = work_dir / ".llmstack"
     (state / "logs").mkdir(parents=True)

@@ -220,7 +220,7 @@ def test_who_ends_a_slow_start_leaves_nothing(slow: CliProject, number: int, cod
 
 def test_the_models_of_a_killed_router_end_by_themselves_and_start_works_again(stack: CliProject) -> None:
     stack.said("hello")
-    models = [process for process in stack.processes() if "llmstack.engine.bundled" in process.cmdline()]
+    models = [process for process in stack.processes() if "llmstack.llama_cpp.bundled" in process.cmdline()]
     assert len(models) == 2
     os.kill(stack.pid(), signal.SIGKILL)
     wait_until(lambda: not any(model.is_running() for model in models), timeout=5)
@@ -452,7 +452,9 @@ def test_load_and_unload(stack: CliProject) -> None:
 
 def test_no_key_in_any_command_line_or_file(shared: CliProject) -> None:
     shared.said("hello")
-    model = next(process for process in shared.processes() if "llmstack.engine.bundled" in process.cmdline())
+    model = next(
+        process for process in shared.processes() if "llmstack.llama_cpp.bundled" in process.cmdline()
+    )
     key = model.environ()["LLAMA_API_KEY"]
     assert len(key) > 30
     lines = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]

@@ -9,7 +9,7 @@ import pytest
 from support.project import CliProject
 
 from llmstack.config import MACHINES, GgufModel, Settings, StackConfig, enable_hosted, parse, profile_text
-from llmstack.engine.shape import GgufHeader
+from llmstack.llama_cpp.model_shape import GgufHeader
 from llmstack.stack.proposal import Proposal, proposal
 from llmstack.swapper.budget import budget_of
 from llmstack.swapper.footprint import GB, MB, Footprint, footprint

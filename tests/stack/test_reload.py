@@ -10,7 +10,7 @@ import httpx
 import pytest
 from support.waiting import wait_until
 
-from llmstack.engine.tiny import write_echo, write_random
+from llmstack.llama_cpp.tiny import write_echo, write_random
 
 if TYPE_CHECKING:
     from support.project import CliProject

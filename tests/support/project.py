@@ -15,7 +15,7 @@ from support.in_process import run_here
 from support.net import free_port
 from support.waiting import wait_until
 
-from llmstack.engine.tiny import write_echo, write_random
+from llmstack.llama_cpp.tiny import write_echo, write_random
 
 if TYPE_CHECKING:
     from pathlib import Path

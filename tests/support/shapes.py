@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import gguf
 import numpy as np
 
-from llmstack.engine.tiny.gguf_file import BEGIN, END
-from llmstack.engine.tiny.vocabulary import Vocabulary
+from llmstack.llama_cpp.tiny.gguf_file import BEGIN, END
+from llmstack.llama_cpp.tiny.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import pytest
 from support.kv import configured, swapping
 from support.waiting import until
 
-from llmstack.engine.tiny import write_echo
+from llmstack.llama_cpp.tiny import write_echo
 from llmstack.swapper.survey import survey
 
 if TYPE_CHECKING:

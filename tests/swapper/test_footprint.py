@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from llmstack.config.model import Backend, EngineSettings, GgufModel, Tier
-from llmstack.engine.header import GgufHeader
+from llmstack.llama_cpp.gguf_header import GgufHeader
 from llmstack.swapper.footprint import (
     GB,
     MB,

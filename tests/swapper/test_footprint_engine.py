@@ -13,7 +13,7 @@ from support import shapes
 from support.net import free_port
 
 from llmstack.config.model import EngineSettings
-from llmstack.engine.header import read_header
+from llmstack.llama_cpp.gguf_header import read_header
 from llmstack.swapper.footprint import MB, compute_bytes, kv_bytes
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 from support.kv import Talk, swapping
 from support.waiting import until
 
-from llmstack.engine.tiny import write_random
+from llmstack.llama_cpp.tiny import write_random
 from llmstack.swapper.base import SwapError
 
 pytestmark = pytest.mark.engine

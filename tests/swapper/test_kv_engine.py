@@ -12,7 +12,7 @@ import pytest
 from support import shapes
 from support.kv import Talk, swapping
 
-from llmstack.engine.tiny import write_random
+from llmstack.llama_cpp.tiny import write_random
 
 if TYPE_CHECKING:
     from collections.abc import Callable

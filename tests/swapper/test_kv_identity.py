@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmstack.config.model import Backend, EngineSettings, GgufModel, RopeScaling, Sampler, Tier
-from llmstack.engine.binary import EngineBinary
+from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.swapper.kv_identity import HEADER_BYTES, kv_identity
 
 if TYPE_CHECKING:

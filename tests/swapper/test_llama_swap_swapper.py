@@ -18,10 +18,10 @@ from support.net import free_port, listener
 from support.waiting import until
 
 from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, StackConfig, Tier
-from llmstack.engine.binary import EngineBinary
-from llmstack.engine.command import server_env
-from llmstack.engine.lifeline import LIFELINE, PARENT_PID
 from llmstack.errors import LlmstackError
+from llmstack.llama_cpp.binary import EngineBinary
+from llmstack.llama_cpp.command import server_env
+from llmstack.llama_cpp.parent_watch import LIFELINE, PARENT_PID
 from llmstack.process.leftovers import instance_of, of_instance
 from llmstack.swapper.base import SwapError
 from llmstack.swapper.llama_swap import LlamaSwap

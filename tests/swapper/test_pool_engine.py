@@ -16,9 +16,9 @@ from support.net import free_port, listener
 from support.waiting import until, wait_until
 
 from llmstack.config.model import Backend, EngineSettings, GgufModel, Tier
-from llmstack.engine.binary import EngineBinary
-from llmstack.engine.command import server_env, server_flags
-from llmstack.engine.tiny import write_echo, write_random
+from llmstack.llama_cpp.binary import EngineBinary
+from llmstack.llama_cpp.command import server_env, server_flags
+from llmstack.llama_cpp.tiny import write_echo, write_random
 from llmstack.swapper.base import SwapError
 from llmstack.swapper.model_server import LlamaServer, Ports
 from llmstack.swapper.planner import MemoryPlan

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmstack.engine.tiny.gguf_file import BEGIN, END, Shape, require_numpy, write_gguf
-from llmstack.engine.tiny.vocabulary import Vocabulary
+from llmstack.llama_cpp.tiny.gguf_file import BEGIN, END, Shape, require_numpy, write_gguf
+from llmstack.llama_cpp.tiny.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmstack.engine.tiny.echo import write_echo
-from llmstack.engine.tiny.noise import write_random
+from llmstack.llama_cpp.tiny.echo import write_echo
+from llmstack.llama_cpp.tiny.noise import write_random
 
 __all__ = ["write_echo", "write_random"]

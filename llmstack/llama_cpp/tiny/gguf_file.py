@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
 
-    from llmstack.engine.tiny.vocabulary import Vocabulary
+    from llmstack.llama_cpp.tiny.vocabulary import Vocabulary
 
 BEGIN, END = "<|endoftext|>", "<|im_end|>"  # control tokens every tiny model has
 

@@ -10,8 +10,8 @@ import os
 import struct
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from llmstack.engine.shape import GgufHeader, header_of
 from llmstack.errors import LlmstackError
+from llmstack.llama_cpp.model_shape import GgufHeader, header_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""llama-server from the `engine` extra: `python -m llmstack.engine.bundled FLAGS…`, one process per model.
+"""llama-server from the `engine` extra: `python -m llmstack.llama_cpp.bundled FLAGS…`, one process per model.
 
 xllamacpp contains llama.cpp's own HTTP server; this gives it llama-server's flags, as far as
 `engine.command` uses them and a few more, through public attributes only. The key that clients must send
@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from llmstack.engine.command import NO_PAGE
-from llmstack.engine.lifeline import hold_on, take_lifeline
+from llmstack.llama_cpp.command import NO_PAGE
+from llmstack.llama_cpp.parent_watch import hold_on, take_lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable

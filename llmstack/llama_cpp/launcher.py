@@ -1,4 +1,4 @@
-"""Runs a program so that it ends with its parent: `python -m llmstack.engine.launcher ARGV…`.
+"""Runs a program so that it ends with its parent: `python -m llmstack.llama_cpp.launcher ARGV…`.
 
 Neither llama-server nor llama-swap watches its parent. Standard library only, to start in a few milliseconds.
 """
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 
-from llmstack.engine.lifeline import die_with_parent, hold_on, take_lifeline
+from llmstack.llama_cpp.parent_watch import die_with_parent, hold_on, take_lifeline
 
 GRACE_S = 4.0
 

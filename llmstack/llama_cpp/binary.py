@@ -35,8 +35,8 @@ class EngineBinary:
         # -P: the project's directory, where this runs, is no place to import modules from.
         python = (sys.executable, "-P", "-m")
         if self.kind == "native":
-            return (*python, "llmstack.engine.launcher", str(self.path), *flags)
-        return (*python, "llmstack.engine.bundled", *flags)
+            return (*python, "llmstack.llama_cpp.launcher", str(self.path), *flags)
+        return (*python, "llmstack.llama_cpp.bundled", *flags)
 
 
 def find_engine(env: Mapping[str, str]) -> EngineBinary:

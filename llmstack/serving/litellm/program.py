@@ -111,7 +111,7 @@ def model_name(tier: Tier) -> str:
 def argv(program: Path, config_file: Path, *, port: int) -> tuple[str, ...]:
     """Return the command line of a proxy that ends with us."""
     # -P: the project's directory, where this runs, is no place to import modules from.
-    launcher = (sys.executable, "-P", "-m", "llmstack.engine.launcher")
+    launcher = (sys.executable, "-P", "-m", "llmstack.llama_cpp.launcher")
     return (*launcher, str(program), "--config", str(config_file), "--host", HOST, "--port", str(port))
 
 

@@ -1,1 +1,0 @@
-"""One model server's command line, launcher and files."""
