@@ -23,7 +23,7 @@ from llmstack.config.model import GgufModel
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.command import server_flags
 from llmstack.llama_cpp.parent_watch import LIFELINE, PARENT_PID
-from llmstack.swapper.planner import MemoryPlan
+from llmstack.serving.memory.eviction import MemoryPlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from llmstack.config.model import StackConfig, Tier
     from llmstack.llama_cpp.binary import EngineBinary
-    from llmstack.swapper.survey import Survey, TierSurvey
+    from llmstack.serving.memory.survey import Survey, TierSurvey
 
 HOST = "127.0.0.1"
 PORT = "${PORT}"  # llama-swap's macro: a port of its own for each model

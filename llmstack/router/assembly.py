@@ -12,10 +12,10 @@ from llmstack.llama_cpp.command import server_env
 from llmstack.process.leftovers import instance_of
 from llmstack.providers.known import load as load_known
 from llmstack.router.service import Service
+from llmstack.serving.memory.survey import survey
 from llmstack.swapper.builtin import BuiltinSwapper
 from llmstack.swapper.choice import llama_swap_binary
 from llmstack.swapper.llama_swap import LlamaSwap
-from llmstack.swapper.survey import survey
 from llmstack.swapper.swap_process import SwapProcess
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from llmstack.config.model import StackConfig
     from llmstack.paths import Project, UserDirs
     from llmstack.router.guard import Guard
+    from llmstack.serving.memory.survey import Survey
     from llmstack.swapper.base import Swapper
-    from llmstack.swapper.survey import Survey
     from llmstack.upstream.client import Upstream
 
 

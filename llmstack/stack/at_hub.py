@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Literal
 from llmstack.config.model import GgufModel
 from llmstack.download.access import HubAccess
 from llmstack.llama_cpp.weights import find_weights
+from llmstack.serving.memory.survey import Elsewhere
 from llmstack.stack.hub import UnreachableError, Wanted, look_up
-from llmstack.swapper.survey import Elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from llmstack.config.model import Model, StackConfig, Tier
+    from llmstack.serving.memory.survey import Survey
     from llmstack.stack.hub import HubAnswer
-    from llmstack.swapper.survey import Survey
 
 SHA256_DIGITS = 64
 

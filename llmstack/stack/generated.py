@@ -15,8 +15,8 @@ from llmstack.paths import UserDirs
 from llmstack.process.identity import running
 from llmstack.process.ports import free_run
 from llmstack.serving.litellm.program import master_key, model_name
+from llmstack.serving.memory.survey import survey
 from llmstack.swapper.choice import llama_swap_binary
-from llmstack.swapper.survey import survey
 from llmstack.swapper.swap_port import refuse_taken_port
 from llmstack.trust.store import store as trust
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from llmstack.config import StackConfig
     from llmstack.paths import Project
-    from llmstack.swapper.survey import Survey
+    from llmstack.serving.memory.survey import Survey
 
 
 def write_litellm(project: Project, store: Path, declared: StackConfig) -> Path | None:

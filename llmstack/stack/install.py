@@ -11,13 +11,13 @@ from llmstack.config.model import Backend, Role
 from llmstack.errors import LlmstackError, UsageError
 from llmstack.files import exclusive, write_atomic
 from llmstack.generators.opencode import agents_md, render
+from llmstack.serving.memory.preflight import missing
+from llmstack.serving.memory.survey import survey
 from llmstack.stack.demo_models import build_demo_models, demo_models_of
 from llmstack.stack.generated import write_litellm
 from llmstack.stack.project import queued_tiers, router_address, running_router
 from llmstack.stack.proposal import Proposal, propose_profile
 from llmstack.stack.remote import fetch
-from llmstack.swapper.obstacles import missing
-from llmstack.swapper.survey import survey
 from llmstack.trust.disclosure import programs
 from llmstack.trust.fingerprint import fingerprint
 from llmstack.trust.store import store as trust

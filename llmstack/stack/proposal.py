@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from llmstack.config import MACHINES, SMALLEST, fitting_profile, parse, profile_text
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.binary import find_engine
-from llmstack.swapper.footprint import GB
-from llmstack.swapper.survey import memory_budget
+from llmstack.serving.memory.footprint import GB
+from llmstack.serving.memory.survey import memory_budget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.paths import UserDirs
-    from llmstack.swapper.budget import Budget
-    from llmstack.swapper.hardware import Hardware
+    from llmstack.serving.memory.budget import Budget
+    from llmstack.serving.memory.hardware import Hardware
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from llmstack.policy.named import named
 from llmstack.policy.session import decide
 from llmstack.router.dialects.base import BadRequestError
 from llmstack.router.dialects.table import dialect_of
+from llmstack.serving.memory.preflight import missing
 from llmstack.stack.project import (
     active_channel,
     client_of_own,
@@ -21,7 +22,6 @@ from llmstack.stack.project import (
     running_router,
 )
 from llmstack.stack.remote import client_of, remote_url
-from llmstack.swapper.obstacles import missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

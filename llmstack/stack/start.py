@@ -16,6 +16,7 @@ from llmstack.process.daemon import spawn_daemon
 from llmstack.process.identity import Daemon, read_pid_file, write_pid_file
 from llmstack.process.ports import is_free, owner
 from llmstack.process.stopping import stop_tree
+from llmstack.serving.memory.survey import survey
 from llmstack.stack.generated import chosen_llama_swap, write_litellm, write_llama_swap
 from llmstack.stack.health import until_healthy, until_loaded
 from llmstack.stack.project import (
@@ -28,7 +29,6 @@ from llmstack.stack.project import (
 )
 from llmstack.stack.router_client import RouterClient
 from llmstack.stack.stop import STOP_GRACE_S, stop_leftovers, take_down
-from llmstack.swapper.survey import survey
 from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from llmstack.config import StackConfig
     from llmstack.paths import Project
-    from llmstack.swapper.survey import Survey
+    from llmstack.serving.memory.survey import Survey
 
 
 @dataclass(frozen=True, slots=True)

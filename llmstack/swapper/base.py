@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from llmstack.config.model import StackConfig
-    from llmstack.swapper.survey import Survey
+    from llmstack.serving.memory.survey import Survey
 
 State = Literal["resident", "loading", "idle", "down", "remote"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llmstack.config.model import StackConfig, Tier
     from llmstack.llama_cpp.binary import EngineBinary
     from llmstack.paths import Project
-    from llmstack.swapper.survey import Survey
+    from llmstack.serving.memory.survey import Survey
     from llmstack.swapper.terms import Terms
 
 ROOMY = 1.2  # a saved slot holds its tokens, too, beside what is counted

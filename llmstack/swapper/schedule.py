@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmstack.swapper.planner import MemoryPlan
+    from llmstack.serving.memory.eviction import MemoryPlan
 
 PATIENCE_S = 10.0
 

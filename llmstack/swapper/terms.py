@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from llmstack.config.model import StackConfig
+    from llmstack.serving.memory.eviction import MemoryPlan
+    from llmstack.serving.memory.survey import Survey
     from llmstack.swapper.model_server import ModelServer
-    from llmstack.swapper.planner import MemoryPlan
-    from llmstack.swapper.survey import Survey
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,10 +34,10 @@ from llmstack.generators.llama_swap import Peer, SwapSecrets, command_line, rend
 from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_flags
 from llmstack.llama_cpp.tiny import write_echo
-from llmstack.swapper.footprint import GB, Footprint
-from llmstack.swapper.obstacles import Obstacle
-from llmstack.swapper.planner import memory_plan
-from llmstack.swapper.survey import Survey, TierSurvey
+from llmstack.serving.memory.eviction import memory_plan
+from llmstack.serving.memory.footprint import GB, Footprint
+from llmstack.serving.memory.preflight import Obstacle
+from llmstack.serving.memory.survey import Survey, TierSurvey
 
 GOLDEN = Path(__file__).parent / "golden"
 SECRETS = SwapSecrets(key="the-key", path="the-path")

@@ -10,11 +10,11 @@ from support.project import CliProject
 
 from llmstack.config import MACHINES, GgufModel, Settings, StackConfig, enable_hosted, parse, profile_text
 from llmstack.llama_cpp.model_shape import GgufHeader
+from llmstack.serving.memory.budget import budget_of
+from llmstack.serving.memory.eviction import memory_plan
+from llmstack.serving.memory.footprint import GB, MB, Footprint, footprint
+from llmstack.serving.memory.hardware import Gpu, Hardware
 from llmstack.stack.proposal import Proposal, proposal
-from llmstack.swapper.budget import budget_of
-from llmstack.swapper.footprint import GB, MB, Footprint, footprint
-from llmstack.swapper.hardware import Gpu, Hardware
-from llmstack.swapper.planner import memory_plan
 
 if TYPE_CHECKING:
     from llmstack.config import Tier

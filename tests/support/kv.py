@@ -14,8 +14,8 @@ from support.net import free_port
 
 from llmstack.config import load
 from llmstack.paths import Project
+from llmstack.serving.memory.survey import survey
 from llmstack.swapper.builtin import BuiltinSwapper
-from llmstack.swapper.survey import survey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,7 +12,7 @@ from support.kv import configured, swapping
 from support.waiting import until
 
 from llmstack.llama_cpp.tiny import write_echo
-from llmstack.swapper.survey import survey
+from llmstack.serving.memory.survey import survey
 
 if TYPE_CHECKING:
     from pathlib import Path

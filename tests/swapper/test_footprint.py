@@ -7,7 +7,7 @@ import pytest
 
 from llmstack.config.model import Backend, EngineSettings, GgufModel, Tier
 from llmstack.llama_cpp.gguf_header import GgufHeader
-from llmstack.swapper.footprint import (
+from llmstack.serving.memory.footprint import (
     GB,
     MB,
     Footprint,

@@ -14,7 +14,7 @@ from support.net import free_port
 
 from llmstack.config.model import EngineSettings
 from llmstack.llama_cpp.gguf_header import read_header
-from llmstack.swapper.footprint import MB, compute_bytes, kv_bytes
+from llmstack.serving.memory.footprint import MB, compute_bytes, kv_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmstack.config.model import Backend, EngineSettings, GgufModel, Settings, Tier
-from llmstack.swapper.budget import Budget, budget_of
-from llmstack.swapper.footprint import GB, MB
-from llmstack.swapper.hardware import Gpu, Hardware, amd_gpus, cgroup_limit, detect, nvidia_gpus, wired_limit
+from llmstack.serving.memory.budget import Budget, budget_of
+from llmstack.serving.memory.footprint import GB, MB
+from llmstack.serving.memory.hardware import (
+    Gpu,
+    Hardware,
+    amd_gpus,
+    cgroup_limit,
+    detect,
+    nvidia_gpus,
+    wired_limit,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

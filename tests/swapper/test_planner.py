@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import sample
 
-from llmstack.swapper.footprint import GB, Footprint
-from llmstack.swapper.planner import MemoryPlan, memory_plan
+from llmstack.serving.memory.eviction import MemoryPlan, memory_plan
+from llmstack.serving.memory.footprint import GB, Footprint
 
 
 def plan(budget: float, **gigabytes: float) -> MemoryPlan:

@@ -11,8 +11,8 @@ from support.models import FakeServer, Servers
 from support.waiting import until
 
 from llmstack.errors import LlmstackError
+from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.swapper.base import SwapError
-from llmstack.swapper.planner import MemoryPlan
 from llmstack.swapper.pool import Pool
 from llmstack.swapper.terms import Limits, Terms
 

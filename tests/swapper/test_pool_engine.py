@@ -19,9 +19,9 @@ from llmstack.config.model import Backend, EngineSettings, GgufModel, Tier
 from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_env, server_flags
 from llmstack.llama_cpp.tiny import write_echo, write_random
+from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.swapper.base import SwapError
 from llmstack.swapper.model_server import LlamaServer, Ports
-from llmstack.swapper.planner import MemoryPlan
 from llmstack.swapper.pool import Pool
 from llmstack.swapper.terms import Terms
 

@@ -10,8 +10,8 @@ import pytest
 from support.models import Servers
 from support.waiting import until
 
+from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.swapper.base import SwapError
-from llmstack.swapper.planner import MemoryPlan
 from llmstack.swapper.pool import Pool
 from llmstack.swapper.terms import Terms
 

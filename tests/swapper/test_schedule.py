@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import sample
 
-from llmstack.swapper.planner import MemoryPlan
+from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.swapper.schedule import Actions, Running, Waiter, schedule
 
 PATIENCE = 10.0

@@ -17,8 +17,8 @@ from llmstack.config.model import (
     StackConfig,
     Tier,
 )
-from llmstack.swapper.footprint import GB
-from llmstack.swapper.survey import survey
+from llmstack.serving.memory.footprint import GB
+from llmstack.serving.memory.survey import survey
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from llmstack.config.model import Backend
-from llmstack.swapper.footprint import GB, MB
+from llmstack.serving.memory.footprint import GB, MB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from llmstack.config.model import Settings, Tier
-    from llmstack.swapper.hardware import Hardware
+    from llmstack.serving.memory.hardware import Hardware
 
 Source = Literal["memory_gb", "apple", "gpu", "ram"]
 RAM_SHARE = 0.75  # the rest is for everything else that runs here

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from llmstack.swapper.footprint import Footprint
+    from llmstack.serving.memory.footprint import Footprint
 
 GB = 1024**3
 PRELOADED_COST = 1_000_000  # evicted last: more than all other tiers together

@@ -10,11 +10,11 @@ from llmstack.config.model import Backend, Role
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.gguf_header import read_header
 from llmstack.llama_cpp.weights import shards
-from llmstack.swapper.budget import Budget, budget_of
-from llmstack.swapper.footprint import Footprint, footprint
-from llmstack.swapper.hardware import Hardware, detect
-from llmstack.swapper.obstacles import Obstacle, engine_here, find
-from llmstack.swapper.planner import memory_plan
+from llmstack.serving.memory.budget import Budget, budget_of
+from llmstack.serving.memory.eviction import memory_plan
+from llmstack.serving.memory.footprint import Footprint, footprint
+from llmstack.serving.memory.hardware import Hardware, detect
+from llmstack.serving.memory.preflight import Obstacle, engine_here, find
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llmstack.config.model import StackConfig, Tier
     from llmstack.llama_cpp.binary import EngineBinary
     from llmstack.llama_cpp.gguf_header import GgufHeader
-    from llmstack.swapper.planner import MemoryPlan
+    from llmstack.serving.memory.eviction import MemoryPlan
 
 
 @dataclass(frozen=True, slots=True)
