@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmstack.swapper.kv_files import Entry, KvFiles, budget_bytes
+from llmstack.serving.kv.files import Entry, KvFiles, budget_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.command import server_env, server_flags
-from llmstack.swapper.kv_files import GB, KvFiles, budget_bytes
-from llmstack.swapper.kv_identity import KvPlace, kv_identity
+from llmstack.serving.kv.files import GB, KvFiles, budget_bytes
+from llmstack.serving.kv.identity import KvPlace, kv_identity
 from llmstack.swapper.model_server import HOST, LlamaServer, Ports
 from llmstack.swapper.pool import Pool
 from llmstack.swapper.terms import terms_of

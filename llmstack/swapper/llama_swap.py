@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.config.model import StackConfig
+    from llmstack.serving.kv.identity import KvPlace
     from llmstack.serving.memory.survey import Survey
     from llmstack.swapper.base import Lease, ModelState
-    from llmstack.swapper.kv_identity import KvPlace
     from llmstack.swapper.swap_process import SwapProcess
 
 OK, BAD_GATEWAY = 200, 502

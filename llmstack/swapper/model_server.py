@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmstack.llama_cpp.binary import EngineBinary
-    from llmstack.swapper.kv_identity import KvPlace
+    from llmstack.serving.kv.identity import KvPlace
 
 _log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 from llmstack.errors import LlmstackError
+from llmstack.serving.kv.cache import ModelKv
+from llmstack.serving.kv.llama_cpp_slots import EngineSlots
 from llmstack.swapper.base import ModelState, SwapError
-from llmstack.swapper.kv_cache import ModelKv
-from llmstack.swapper.kv_engine import EngineSlots
 from llmstack.swapper.lease import PoolLease
 from llmstack.swapper.queue import Queue, Request
 from llmstack.swapper.resident import Resident
@@ -26,7 +26,7 @@ from llmstack.swapper.terms import Limits, Terms
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
 
-    from llmstack.swapper.kv_files import KvFiles
+    from llmstack.serving.kv.files import KvFiles
     from llmstack.swapper.model_server import ModelServer
     from llmstack.swapper.resident import Grant
 

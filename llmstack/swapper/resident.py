@@ -10,8 +10,8 @@ from llmstack.swapper.base import ModelState
 from llmstack.swapper.schedule import Running
 
 if TYPE_CHECKING:
+    from llmstack.serving.kv.cache import ModelKv
     from llmstack.swapper.base import State
-    from llmstack.swapper.kv_cache import ModelKv
     from llmstack.swapper.model_server import ModelServer
     from llmstack.swapper.slots import Slot, Slots
 

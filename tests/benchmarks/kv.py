@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.kv import Talk, Turn, swapping
 
 from llmstack.llama_cpp.tiny import write_random
-from llmstack.swapper.kv_files import GB, KvFiles
+from llmstack.serving.kv.files import GB, KvFiles
 
 SENTENCE = "Rule {}: an agent reads the file {} before it changes anything in it, and says why. "
 

@@ -8,7 +8,7 @@ import pytest
 from support.project import CliProject
 
 from llmstack.paths import UserDirs
-from llmstack.swapper.kv_files import KvFiles
+from llmstack.serving.kv.files import KvFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

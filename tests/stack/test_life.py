@@ -21,8 +21,8 @@ from support.waiting import wait_until
 from llmstack.commands.stop import stop
 from llmstack.process.child import GRACE_S
 from llmstack.router.http.limits import Limits
+from llmstack.serving.kv.cache import LEAVE_S
 from llmstack.stack.stop import STOP_GRACE_S
-from llmstack.swapper.kv_cache import LEAVE_S
 
 if TYPE_CHECKING:
     import subprocess

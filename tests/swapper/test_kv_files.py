@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmstack.swapper.kv_costs import Costs, load_costs, store_costs
-from llmstack.swapper.kv_files import GB, DamagedError, KvFiles, Note, budget_bytes, digest
+from llmstack.serving.kv.costs import Costs, load_costs, store_costs
+from llmstack.serving.kv.files import GB, DamagedError, KvFiles, Note, budget_bytes, digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ def test_what_is_saved_is_found_again_and_private(tmp_path: Path) -> None:
 
 
 def test_the_digest_sees_every_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmstack.swapper.kv_files.BLOCK", 64)
+    monkeypatch.setattr("llmstack.serving.kv.files.BLOCK", 64)
     path, seen = tmp_path / "x", set()
     content = bytearray(random.Random(1).randbytes(1000))  # noqa: S311 - not for secrets
     for at in range(0, 1000, 50):

@@ -8,7 +8,7 @@ import pytest
 
 from llmstack.config.model import Backend, EngineSettings, GgufModel, RopeScaling, Sampler, Tier
 from llmstack.llama_cpp.binary import EngineBinary
-from llmstack.swapper.kv_identity import HEADER_BYTES, kv_identity
+from llmstack.serving.kv.identity import HEADER_BYTES, kv_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable

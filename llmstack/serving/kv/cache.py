@@ -13,15 +13,15 @@ import time
 from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
-from llmstack.swapper.kv_costs import FIRST_TOKENS, Costs, load_costs, store_costs
-from llmstack.swapper.kv_files import DamagedError
+from llmstack.serving.kv.costs import FIRST_TOKENS, Costs, load_costs, store_costs
+from llmstack.serving.kv.files import DamagedError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmstack.swapper.kv_engine import EngineSlots
-    from llmstack.swapper.kv_files import KvFiles
-    from llmstack.swapper.kv_identity import KvPlace
+    from llmstack.serving.kv.files import KvFiles
+    from llmstack.serving.kv.identity import KvPlace
+    from llmstack.serving.kv.llama_cpp_slots import EngineSlots
     from llmstack.swapper.slots import Slot, Slots
 
 _log = logging.getLogger(__name__)
