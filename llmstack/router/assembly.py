@@ -13,7 +13,7 @@ from llmstack.process.leftovers import instance_of
 from llmstack.providers.known import load as load_known
 from llmstack.router.service import Service
 from llmstack.serving.memory.survey import survey
-from llmstack.swapper.builtin import BuiltinSwapper
+from llmstack.serving.pool.backend import BuiltinSwapper
 from llmstack.swapper.choice import llama_swap_binary
 from llmstack.swapper.llama_swap import LlamaSwap
 from llmstack.swapper.swap_process import SwapProcess

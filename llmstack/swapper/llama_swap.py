@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 from llmstack.config.model import Role
 from llmstack.errors import LlmstackError
-from llmstack.swapper.pool import Pool
+from llmstack.serving.pool.pool import Pool
+from llmstack.serving.pool.pool_config import terms_of
 from llmstack.swapper.swap_process import shown
-from llmstack.swapper.terms import terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

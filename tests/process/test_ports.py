@@ -9,7 +9,7 @@ from support.net import free_port, listener
 
 from llmstack.errors import LlmstackError
 from llmstack.process.ports import free_run, is_free, owner
-from llmstack.swapper.model_server import Ports
+from llmstack.serving.pool.model_server import Ports
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1"])  # noqa: S104 - what is tested

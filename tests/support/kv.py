@@ -15,7 +15,7 @@ from support.net import free_port
 from llmstack.config import load
 from llmstack.paths import Project
 from llmstack.serving.memory.survey import survey
-from llmstack.swapper.builtin import BuiltinSwapper
+from llmstack.serving.pool.backend import BuiltinSwapper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmstack.config.model import StackConfig
-    from llmstack.swapper.builtin import BuiltinSwapper
+    from llmstack.serving.pool.backend import BuiltinSwapper
 
 pytestmark = pytest.mark.engine
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from llmstack.swapper.builtin import BuiltinSwapper
+    from llmstack.serving.pool.backend import BuiltinSwapper
 
 pytestmark = pytest.mark.engine
 RULES = [{"role": "system", "content": "You are a careful agent, and these are your rules. " * 60}]

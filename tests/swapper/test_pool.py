@@ -12,9 +12,9 @@ from support.waiting import until
 
 from llmstack.errors import LlmstackError
 from llmstack.serving.memory.eviction import MemoryPlan
+from llmstack.serving.pool.pool import Pool
+from llmstack.serving.pool.pool_config import Limits, Terms
 from llmstack.swapper.base import SwapError
-from llmstack.swapper.pool import Pool
-from llmstack.swapper.terms import Limits, Terms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

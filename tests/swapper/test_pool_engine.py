@@ -20,10 +20,10 @@ from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_env, server_flags
 from llmstack.llama_cpp.tiny import write_echo, write_random
 from llmstack.serving.memory.eviction import MemoryPlan
+from llmstack.serving.pool.model_server import LlamaServer, Ports
+from llmstack.serving.pool.pool import Pool
+from llmstack.serving.pool.pool_config import Terms
 from llmstack.swapper.base import SwapError
-from llmstack.swapper.model_server import LlamaServer, Ports
-from llmstack.swapper.pool import Pool
-from llmstack.swapper.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

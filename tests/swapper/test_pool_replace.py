@@ -11,14 +11,14 @@ from support.models import Servers
 from support.waiting import until
 
 from llmstack.serving.memory.eviction import MemoryPlan
+from llmstack.serving.pool.pool import Pool
+from llmstack.serving.pool.pool_config import Terms
 from llmstack.swapper.base import SwapError
-from llmstack.swapper.pool import Pool
-from llmstack.swapper.terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from llmstack.swapper.lease import PoolLease
+    from llmstack.serving.pool.lease import PoolLease
 
 
 def plan(budget: int = 3, **needs: int) -> MemoryPlan:

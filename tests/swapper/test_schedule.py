@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.examples import sample
 
 from llmstack.serving.memory.eviction import MemoryPlan
-from llmstack.swapper.schedule import Actions, Running, Waiter, schedule
+from llmstack.serving.pool.scheduler import Actions, Running, Waiter, schedule
 
 PATIENCE = 10.0
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmstack.swapper.slots import Slot, Slots
+from llmstack.serving.pool.slots import Slot, Slots
 
 
 def serve(slots: Slots, *sessions: str) -> list[int]:

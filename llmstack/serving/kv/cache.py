@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llmstack.serving.kv.files import KvFiles
     from llmstack.serving.kv.identity import KvPlace
     from llmstack.serving.kv.llama_cpp_slots import EngineSlots
-    from llmstack.swapper.slots import Slot, Slots
+    from llmstack.serving.pool.slots import Slot, Slots
 
 _log = logging.getLogger(__name__)
 

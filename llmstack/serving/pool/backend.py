@@ -9,9 +9,9 @@ from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.command import server_env, server_flags
 from llmstack.serving.kv.files import GB, KvFiles, budget_bytes
 from llmstack.serving.kv.identity import KvPlace, kv_identity
-from llmstack.swapper.model_server import HOST, LlamaServer, Ports
-from llmstack.swapper.pool import Pool
-from llmstack.swapper.terms import terms_of
+from llmstack.serving.pool.model_server import HOST, LlamaServer, Ports
+from llmstack.serving.pool.pool import Pool
+from llmstack.serving.pool.pool_config import terms_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmstack.llama_cpp.binary import EngineBinary
     from llmstack.paths import Project
     from llmstack.serving.memory.survey import Survey
-    from llmstack.swapper.terms import Terms
+    from llmstack.serving.pool.pool_config import Terms
 
 ROOMY = 1.2  # a saved slot holds its tokens, too, beside what is counted
 

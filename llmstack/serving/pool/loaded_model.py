@@ -6,14 +6,14 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from llmstack.serving.pool.scheduler import Running
 from llmstack.swapper.base import ModelState
-from llmstack.swapper.schedule import Running
 
 if TYPE_CHECKING:
     from llmstack.serving.kv.cache import ModelKv
+    from llmstack.serving.pool.model_server import ModelServer
+    from llmstack.serving.pool.slots import Slot, Slots
     from llmstack.swapper.base import State
-    from llmstack.swapper.model_server import ModelServer
-    from llmstack.swapper.slots import Slot, Slots
 
 _SHOWN_AS: dict[str, State] = {"starting": "loading", "ready": "resident", "stopping": "idle"}
 

@@ -8,14 +8,14 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llmstack.serving.pool.scheduler import Waiter
 from llmstack.swapper.base import SwapError
-from llmstack.swapper.schedule import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.errors import LlmstackError
-    from llmstack.swapper.resident import Grant, Resident
+    from llmstack.serving.pool.loaded_model import Grant, Resident
 
 
 @dataclass(slots=True)

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Literal
 from llmstack.errors import LlmstackError
 from llmstack.serving.kv.cache import ModelKv
 from llmstack.serving.kv.llama_cpp_slots import EngineSlots
+from llmstack.serving.pool.lease import PoolLease
+from llmstack.serving.pool.loaded_model import Resident
+from llmstack.serving.pool.pool_config import Limits, Terms
+from llmstack.serving.pool.queue import Queue, Request
+from llmstack.serving.pool.scheduler import schedule
+from llmstack.serving.pool.slots import Slots
 from llmstack.swapper.base import ModelState, SwapError
-from llmstack.swapper.lease import PoolLease
-from llmstack.swapper.queue import Queue, Request
-from llmstack.swapper.resident import Resident
-from llmstack.swapper.schedule import schedule
-from llmstack.swapper.slots import Slots
-from llmstack.swapper.terms import Limits, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
 
     from llmstack.serving.kv.files import KvFiles
-    from llmstack.swapper.model_server import ModelServer
-    from llmstack.swapper.resident import Grant
+    from llmstack.serving.pool.loaded_model import Grant
+    from llmstack.serving.pool.model_server import ModelServer
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from llmstack.swapper.schedule import PATIENCE_S
+from llmstack.serving.pool.scheduler import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from llmstack.config.model import StackConfig
     from llmstack.serving.memory.eviction import MemoryPlan
     from llmstack.serving.memory.survey import Survey
-    from llmstack.swapper.model_server import ModelServer
+    from llmstack.serving.pool.model_server import ModelServer
 
 
 @dataclass(frozen=True, slots=True)

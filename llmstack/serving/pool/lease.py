@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from llmstack.swapper.resident import Grant, Resident
+    from llmstack.serving.pool.loaded_model import Grant, Resident
 
 
 class PoolLease:
