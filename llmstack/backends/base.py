@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-from llmstack.swapper.base import NO_DEFAULTS, Defaults
+from llmstack.serving.base import NO_DEFAULTS, Defaults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from llmstack.config.model import StackConfig
-    from llmstack.swapper.base import Lease, ModelState
+    from llmstack.serving.base import Lease, ModelState
 
 
 class Backend(Protocol):

@@ -15,8 +15,8 @@ from llmstack.backends.sampling import defaults_of
 from llmstack.config.model import Backend as Kind
 from llmstack.errors import LlmstackError
 from llmstack.process.leftovers import instance_of
+from llmstack.serving.base import ModelState, SwapError
 from llmstack.serving.litellm.program import environment, find_litellm, master_key, model_name
-from llmstack.swapper.base import ModelState, SwapError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from llmstack.backends.base import RemoteLease
 from llmstack.config.model import Backend as Kind
 from llmstack.config.model import McpModel
 from llmstack.providers.mcp_source import McpSource
-from llmstack.swapper.base import ModelState, SwapError
+from llmstack.serving.base import ModelState, SwapError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

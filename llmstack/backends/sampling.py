@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import HostedModel
-from llmstack.swapper.base import Defaults
+from llmstack.serving.base import Defaults
 
 if TYPE_CHECKING:
     from llmstack.config.model import Tier

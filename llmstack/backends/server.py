@@ -11,7 +11,7 @@ from llmstack.config.model import Backend as Kind
 from llmstack.config.model import HostedModel
 from llmstack.providers.errors import ProviderError
 from llmstack.providers.resolve import resolve
-from llmstack.swapper.base import ModelState, SwapError
+from llmstack.serving.base import ModelState, SwapError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from llmstack.console import Console
-    from llmstack.download.llama_swap import Installed
+    from llmstack.serving.llama_swap.release import Installed
     from llmstack.stack.download_plan import Planned
     from llmstack.stack.download_state import Downloads, Item, Place
     from llmstack.stack.setup import Step

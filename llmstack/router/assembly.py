@@ -12,11 +12,11 @@ from llmstack.llama_cpp.command import server_env
 from llmstack.process.leftovers import instance_of
 from llmstack.providers.known import load as load_known
 from llmstack.router.service import Service
+from llmstack.serving.llama_swap.backend import LlamaSwap
+from llmstack.serving.llama_swap.process import SwapProcess
+from llmstack.serving.llama_swap.program import llama_swap_binary
 from llmstack.serving.memory.survey import survey
 from llmstack.serving.pool.backend import BuiltinSwapper
-from llmstack.swapper.choice import llama_swap_binary
-from llmstack.swapper.llama_swap import LlamaSwap
-from llmstack.swapper.swap_process import SwapProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from llmstack.config.model import StackConfig
     from llmstack.paths import Project, UserDirs
     from llmstack.router.guard import Guard
+    from llmstack.serving.base import Swapper
     from llmstack.serving.memory.survey import Survey
-    from llmstack.swapper.base import Swapper
     from llmstack.upstream.client import Upstream
 
 

@@ -10,7 +10,7 @@ from llmstack.router.dialects.base import FailureReport, RequestFailedError
 if TYPE_CHECKING:
     from llmstack.router.body import Parts
     from llmstack.router.call import Call
-    from llmstack.swapper.base import Lease
+    from llmstack.serving.base import Lease
 
 # The sampling members that a request to a path may have.
 _SAMPLED = {

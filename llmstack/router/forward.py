@@ -20,7 +20,7 @@ from llmstack.router.failover import (
 from llmstack.router.reply import JSON
 from llmstack.router.sending import send
 from llmstack.router.waiting import Telling
-from llmstack.swapper.base import SwapError
+from llmstack.serving.base import SwapError
 from llmstack.upstream.client import UpstreamError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from llmstack.router.reply import Reply
     from llmstack.router.service import Service
     from llmstack.router.waiting import Waits
-    from llmstack.swapper.base import Lease
+    from llmstack.serving.base import Lease
 
 FAILED = 400  # HTTP: from here on a status says that a request failed
 SERVER_FAILED = 500  # and from here on that the server did

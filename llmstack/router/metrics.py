@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from llmstack.router.call import Call
-    from llmstack.swapper.base import ModelState
+    from llmstack.serving.base import ModelState
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _FIRST_BYTE_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)

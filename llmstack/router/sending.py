@@ -19,7 +19,7 @@ from llmstack.providers.translation import CannotTranslateError, target, transla
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.edits import body_for, parts_for
 from llmstack.router.reply import EVENTS, JSON, Answered, Said
-from llmstack.swapper.base import NO_DEFAULTS
+from llmstack.serving.base import NO_DEFAULTS
 from llmstack.upstream.client import UpstreamError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from llmstack.providers.translation import Translated
     from llmstack.router.call import Call
     from llmstack.router.reply import Reply
-    from llmstack.swapper.base import Lease
+    from llmstack.serving.base import Lease
     from llmstack.upstream.client import Upstream
 
 

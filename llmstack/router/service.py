@@ -16,8 +16,8 @@ from llmstack.policy.decision import AUTO, StackState
 from llmstack.router.failover import Cooldowns
 from llmstack.router.metrics import Metrics
 from llmstack.router.sessions import Sessions, counted_in
+from llmstack.serving.base import ModelState
 from llmstack.serving.memory.survey import survey
-from llmstack.swapper.base import ModelState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from llmstack.router.failover import Kind
     from llmstack.router.guard import Guard
     from llmstack.router.record import Record
+    from llmstack.serving.base import Lease, Swapper
     from llmstack.serving.memory.eviction import MemoryPlan
     from llmstack.serving.memory.survey import Survey
-    from llmstack.swapper.base import Lease, Swapper
     from llmstack.upstream.client import Upstream
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from llmstack.router.documents import status as status_of
 from llmstack.router.forward import of_swapper
 from llmstack.router.metrics import CONTENT_TYPE
 from llmstack.router.planning import explain
-from llmstack.swapper.base import SwapError
+from llmstack.serving.base import SwapError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,9 +15,9 @@ from llmstack.paths import UserDirs
 from llmstack.process.identity import running
 from llmstack.process.ports import free_run
 from llmstack.serving.litellm.program import master_key, model_name
+from llmstack.serving.llama_swap.port import refuse_taken_port
+from llmstack.serving.llama_swap.program import llama_swap_binary
 from llmstack.serving.memory.survey import survey
-from llmstack.swapper.choice import llama_swap_binary
-from llmstack.swapper.swap_port import refuse_taken_port
 from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:

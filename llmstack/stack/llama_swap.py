@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.download.llama_swap import Installed, Releases
+from llmstack.serving.llama_swap.release import Installed, Releases
 from llmstack.stack.project import refuse_thin_client
 
 if TYPE_CHECKING:

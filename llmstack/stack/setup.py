@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
-from llmstack.download.llama_swap import installed
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.binary import find_engine
+from llmstack.serving.llama_swap.release import installed
 from llmstack.shell.shells import SHELLS, shell_named
 from llmstack.stack.download import fetch_here, start
 from llmstack.stack.download_plan import declared, plan

@@ -9,9 +9,9 @@ import pytest
 from support.net import free_port
 from support.releases import PROGRAM, running_releases, tar_gz
 
-from llmstack.download.llama_swap import Releases, asset, installed
 from llmstack.download.retry import Limits
 from llmstack.errors import LlmstackError
+from llmstack.serving.llama_swap.release import Releases, asset, installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from support.releases import Releases as Page
 
-    from llmstack.download.llama_swap import Installed
+    from llmstack.serving.llama_swap.release import Installed
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_the_asset_for_each_machine() -> None:
 
 
 def test_a_zip_as_on_windows(bin_dir: Path) -> None:
-    from llmstack.download.llama_swap import _binary_of  # noqa: PLC0415 - no Windows here
+    from llmstack.serving.llama_swap.release import _binary_of  # noqa: PLC0415 - no Windows here
 
     bin_dir.mkdir()
     archive = bin_dir / "a.zip"

@@ -22,10 +22,10 @@ from llmstack.router.http.limits import Limits
 from llmstack.router.http.server import Server
 from llmstack.router.service import Service
 from llmstack.router.waiting import Waits
+from llmstack.serving.base import NO_DEFAULTS, ModelState, SwapError
 from llmstack.serving.memory.eviction import memory_plan
 from llmstack.serving.memory.preflight import Obstacle
 from llmstack.serving.memory.survey import Survey, TierSurvey
-from llmstack.swapper.base import NO_DEFAULTS, ModelState, SwapError
 from llmstack.upstream.client import Upstream
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from router.harness import FAST, PLAN, SMART, ULTRA, Asked, FakeSwapper, Setup, 
 from llmstack.config.model import Backend, HostedModel, Routing
 from llmstack.router.failover import Cooldowns, asked_pause, judge
 from llmstack.router.waiting import Waits
-from llmstack.swapper.base import SwapError
+from llmstack.serving.base import SwapError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

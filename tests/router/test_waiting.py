@@ -15,7 +15,7 @@ from router.harness import FAST_WAITS, Asked, FakeSwapper, Setup, router, stack,
 from llmstack.router.app import App
 from llmstack.router.http.server import Server
 from llmstack.router.waiting import Waits
-from llmstack.swapper.base import SwapError
+from llmstack.serving.base import SwapError
 
 if TYPE_CHECKING:
     from llmstack.router.service import Service

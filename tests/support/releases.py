@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-from llmstack.download.llama_swap import ARCHITECTURES
+from llmstack.serving.llama_swap.release import ARCHITECTURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

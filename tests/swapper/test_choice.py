@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from llmstack.errors import LlmstackError
-from llmstack.swapper.choice import NAME, llama_swap_binary
+from llmstack.serving.llama_swap.program import NAME, llama_swap_binary
 
 if TYPE_CHECKING:
     from pathlib import Path

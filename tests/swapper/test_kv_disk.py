@@ -16,7 +16,7 @@ from support.kv import Talk, swapping
 from support.waiting import until
 
 from llmstack.llama_cpp.tiny import write_random
-from llmstack.swapper.base import SwapError
+from llmstack.serving.base import SwapError
 
 pytestmark = pytest.mark.engine
 RULE = "You are a careful agent, and these are your rules. "

@@ -23,11 +23,11 @@ from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_env
 from llmstack.llama_cpp.parent_watch import LIFELINE, PARENT_PID
 from llmstack.process.leftovers import instance_of, of_instance
+from llmstack.serving.base import SwapError
+from llmstack.serving.llama_swap.backend import LlamaSwap
+from llmstack.serving.llama_swap.process import SwapProcess, of_model_servers
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.memory.survey import Survey, TierSurvey
-from llmstack.swapper.base import SwapError
-from llmstack.swapper.llama_swap import LlamaSwap
-from llmstack.swapper.swap_process import SwapProcess, of_model_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,10 +11,10 @@ from support.models import FakeServer, Servers
 from support.waiting import until
 
 from llmstack.errors import LlmstackError
+from llmstack.serving.base import SwapError
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.pool.pool import Pool
 from llmstack.serving.pool.pool_config import Limits, Terms
-from llmstack.swapper.base import SwapError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

@@ -19,11 +19,11 @@ from llmstack.config.model import Backend, EngineSettings, GgufModel, Tier
 from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_env, server_flags
 from llmstack.llama_cpp.tiny import write_echo, write_random
+from llmstack.serving.base import SwapError
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.pool.model_server import LlamaServer, Ports
 from llmstack.serving.pool.pool import Pool
 from llmstack.serving.pool.pool_config import Terms
-from llmstack.swapper.base import SwapError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,10 +10,10 @@ import pytest
 from support.models import Servers
 from support.waiting import until
 
+from llmstack.serving.base import SwapError
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.pool.pool import Pool
 from llmstack.serving.pool.pool_config import Terms
-from llmstack.swapper.base import SwapError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

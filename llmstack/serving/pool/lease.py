@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Self
 
-from llmstack.swapper.base import NO_DEFAULTS
+from llmstack.serving.base import NO_DEFAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

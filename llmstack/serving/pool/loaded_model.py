@@ -6,14 +6,14 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from llmstack.serving.base import ModelState
 from llmstack.serving.pool.scheduler import Running
-from llmstack.swapper.base import ModelState
 
 if TYPE_CHECKING:
+    from llmstack.serving.base import State
     from llmstack.serving.kv.cache import ModelKv
     from llmstack.serving.pool.model_server import ModelServer
     from llmstack.serving.pool.slots import Slot, Slots
-    from llmstack.swapper.base import State
 
 _SHOWN_AS: dict[str, State] = {"starting": "loading", "ready": "resident", "stopping": "idle"}
 

@@ -13,6 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 from llmstack.errors import LlmstackError
+from llmstack.serving.base import ModelState, SwapError
 from llmstack.serving.kv.cache import ModelKv
 from llmstack.serving.kv.llama_cpp_slots import EngineSlots
 from llmstack.serving.pool.lease import PoolLease
@@ -21,7 +22,6 @@ from llmstack.serving.pool.pool_config import Limits, Terms
 from llmstack.serving.pool.queue import Queue, Request
 from llmstack.serving.pool.scheduler import schedule
 from llmstack.serving.pool.slots import Slots
-from llmstack.swapper.base import ModelState, SwapError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine

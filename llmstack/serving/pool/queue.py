@@ -8,8 +8,8 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llmstack.serving.base import SwapError
 from llmstack.serving.pool.scheduler import Waiter
-from llmstack.swapper.base import SwapError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,7 @@ from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.parent_watch import LIFELINE, PIPE_ONLY
 from llmstack.process.child import Child
 from llmstack.process.leftovers import INSTANCE, stop_instance
-from llmstack.swapper.swap_port import HOST, refuse_taken_port
+from llmstack.serving.llama_swap.port import HOST, refuse_taken_port
 from llmstack.upstream.client import Upstream, UpstreamError, ask
 
 if TYPE_CHECKING:

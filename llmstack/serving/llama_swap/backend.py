@@ -17,18 +17,18 @@ from urllib.parse import quote
 
 from llmstack.config.model import Role
 from llmstack.errors import LlmstackError
+from llmstack.serving.llama_swap.process import shown
 from llmstack.serving.pool.pool import Pool
 from llmstack.serving.pool.pool_config import terms_of
-from llmstack.swapper.swap_process import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.config.model import StackConfig
+    from llmstack.serving.base import Lease, ModelState
     from llmstack.serving.kv.identity import KvPlace
+    from llmstack.serving.llama_swap.process import SwapProcess
     from llmstack.serving.memory.survey import Survey
-    from llmstack.swapper.base import Lease, ModelState
-    from llmstack.swapper.swap_process import SwapProcess
 
 OK, BAD_GATEWAY = 200, 502
 LOAD_S = 930.0  # longer than llama-swap's own healthCheckTimeout, which tells more

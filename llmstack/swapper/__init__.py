@@ -1,1 +1,0 @@
-"""Which models are resident, and the right to use one."""
