@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.backends.litellm import LitellmBackend
-from llmstack.backends.mcp import McpBackend
-from llmstack.backends.server import ServerBackend
 from llmstack.config.model import Backend
 from llmstack.llama_cpp.command import server_env
 from llmstack.process.leftovers import instance_of
 from llmstack.providers.known import load as load_known
 from llmstack.router.service import Service
+from llmstack.serving.litellm.backend import LitellmBackend
 from llmstack.serving.llama_swap.backend import LlamaSwap
 from llmstack.serving.llama_swap.process import SwapProcess
 from llmstack.serving.llama_swap.program import llama_swap_binary
 from llmstack.serving.memory.survey import survey
 from llmstack.serving.pool.backend import BuiltinSwapper
+from llmstack.serving.remote.mcp import McpBackend
+from llmstack.serving.remote.server import ServerBackend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,8 +9,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from llmstack.backends.mcp import McpLease
-from llmstack.backends.server import ServerLease
 from llmstack.providers import mcp_chat
 from llmstack.providers.errors import ProviderError, RateLimitedError, RejectedError
 from llmstack.providers.limits import Limits
@@ -20,6 +18,8 @@ from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.edits import body_for, parts_for
 from llmstack.router.reply import EVENTS, JSON, Answered, Said
 from llmstack.serving.base import NO_DEFAULTS
+from llmstack.serving.remote.mcp import McpLease
+from llmstack.serving.remote.server import ServerLease
 from llmstack.upstream.client import UpstreamError
 
 if TYPE_CHECKING:

@@ -22,7 +22,6 @@ from llmstack.serving.memory.survey import survey
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
 
-    from llmstack.backends.base import Backend as Serving
     from llmstack.channel import Channel
     from llmstack.config.model import StackConfig, Tier
     from llmstack.paths import Project
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from llmstack.serving.base import Lease, Swapper
     from llmstack.serving.memory.eviction import MemoryPlan
     from llmstack.serving.memory.survey import Survey
+    from llmstack.serving.remote.lease import Backend as Serving
     from llmstack.upstream.client import Upstream
 
 _log = logging.getLogger(__name__)

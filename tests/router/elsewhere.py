@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from router.harness import FakeSwapper, Running, Setup, config, router
 from support.providers import KEY
 
-from llmstack.backends.mcp import McpBackend
-from llmstack.backends.server import ServerBackend
 from llmstack.config.model import Backend, HostedModel, Role, Tier
 from llmstack.paths import Project
 from llmstack.providers.known import bundled
+from llmstack.serving.remote.mcp import McpBackend
+from llmstack.serving.remote.server import ServerBackend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -9,14 +9,14 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from llmstack.backends.base import RemoteLease
-from llmstack.backends.litellm_process import LitellmProcess
-from llmstack.backends.sampling import defaults_of
 from llmstack.config.model import Backend as Kind
 from llmstack.errors import LlmstackError
 from llmstack.process.leftovers import instance_of
 from llmstack.serving.base import ModelState, SwapError
+from llmstack.serving.litellm.process import LitellmProcess
 from llmstack.serving.litellm.program import environment, find_litellm, master_key, model_name
+from llmstack.serving.remote.lease import RemoteLease
+from llmstack.serving.sampling import defaults_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmstack.backends.base import RemoteLease
-from llmstack.backends.sampling import defaults_of
 from llmstack.config.model import Backend as Kind
 from llmstack.config.model import HostedModel
 from llmstack.providers.errors import ProviderError
 from llmstack.providers.resolve import resolve
 from llmstack.serving.base import ModelState, SwapError
+from llmstack.serving.remote.lease import RemoteLease
+from llmstack.serving.sampling import defaults_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmstack.backends.base import RemoteLease
 from llmstack.config.model import Backend as Kind
 from llmstack.config.model import McpModel
 from llmstack.providers.mcp_source import McpSource
 from llmstack.serving.base import ModelState, SwapError
+from llmstack.serving.remote.lease import RemoteLease
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,1 +1,0 @@
-"""What serves tiers that no swapper runs: one module for each kind."""
