@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from llmstack.download.answers import (
+from llmstack.download.partial_file import Partial
+from llmstack.download.range_response import (
     ChangedError,
     TransientError,
     content_range,
@@ -23,7 +24,6 @@ from llmstack.download.answers import (
     refuse,
     strong_etag,
 )
-from llmstack.download.partial import Partial
 from llmstack.download.retry import Limits, Patience
 from llmstack.errors import LlmstackError
 from llmstack.files import LockedError, exclusive

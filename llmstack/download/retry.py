@@ -13,7 +13,7 @@ from llmstack.errors import LlmstackError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmstack.download.answers import TransientError
+    from llmstack.download.range_response import TransientError
 
 JITTER = (
     0.5  # a wait is this share of itself shorter, at most, so that many clients do not come back together

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from llmstack.config import parse
 from llmstack.config.model import Backend, GgufModel
 from llmstack.errors import LlmstackError
+from llmstack.hub.audit import Finding, ask_hub
 from llmstack.llama_cpp.weights import find_weights
 from llmstack.serving.memory.footprint import GB
 from llmstack.serving.memory.survey import survey
-from llmstack.stack.at_hub import Finding, ask_hub
 from llmstack.stack.project import active_channel, client_of_own, running_router
 from llmstack.stack.routing import config_here
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.config.model import Model, StackConfig, Tier
+    from llmstack.hub.audit import AtHub
     from llmstack.paths import Project, UserDirs
     from llmstack.serving.memory.footprint import Footprint
     from llmstack.serving.memory.survey import Survey
-    from llmstack.stack.at_hub import AtHub
 
 GROWTH_WORTH_SAYING = GB
 

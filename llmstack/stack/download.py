@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmstack.download.fetch import Watcher
-from llmstack.download.hub import Hub
 from llmstack.errors import LlmstackError
 from llmstack.files import LockedError, exclusive
+from llmstack.hub.files import Hub
 from llmstack.llama_cpp.weights import hub_cache, shards
 from llmstack.process.child import rotating_log
 from llmstack.process.daemon import spawn_daemon
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from logging.handlers import RotatingFileHandler
 
-    from llmstack.download.hub import HubFile
+    from llmstack.hub.files import HubFile
     from llmstack.stack.download_plan import Planned
 
 NOTE_S = 0.5  # how often the state file is written

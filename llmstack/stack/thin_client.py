@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
-from llmstack.stack.at_hub import Finding
+from llmstack.hub.audit import Finding
 from llmstack.stack.check import Checked, TierCheck
 from llmstack.stack.install import render_remote
 from llmstack.stack.remote import fetch

@@ -20,7 +20,7 @@ from support.hub import Fault
 from support.waiting import wait_until
 
 from llmstack.download.fetch import Wanted, Watcher, fetch
-from llmstack.download.partial import Partial, Spans
+from llmstack.download.partial_file import Partial, Spans
 from llmstack.download.retry import Limits
 from llmstack.errors import LlmstackError
 

@@ -12,9 +12,9 @@ from huggingface_hub import try_to_load_from_cache
 from support.hub import COMMIT, Fault
 from support.net import free_port
 
-from llmstack.download.hub import Hub
 from llmstack.download.retry import Limits
 from llmstack.errors import LlmstackError
+from llmstack.hub.files import Hub
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from llmstack.download.answers import RefusedError
 from llmstack.download.fetch import Wanted, fetch
+from llmstack.download.range_response import RefusedError
 from llmstack.errors import LlmstackError
 from llmstack.files import exclusive, write_atomic
 

@@ -19,7 +19,7 @@ from llmstack.llama_cpp.weights import shards
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from llmstack.download.access import HubAccess
+    from llmstack.hub.access import HubAccess
     from llmstack.llama_cpp.gguf_header import GgufHeader
 
 TIMEOUT = httpx.Timeout(5.0, connect=3.0)

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from llmstack.config.model import GgufModel
-from llmstack.download.access import HubAccess
+from llmstack.hub.access import HubAccess
+from llmstack.hub.metadata import UnreachableError, Wanted, look_up
 from llmstack.llama_cpp.weights import find_weights
 from llmstack.serving.memory.survey import Elsewhere
-from llmstack.stack.hub import UnreachableError, Wanted, look_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from llmstack.config.model import Model, StackConfig, Tier
+    from llmstack.hub.metadata import HubAnswer
     from llmstack.serving.memory.survey import Survey
-    from llmstack.stack.hub import HubAnswer
 
 SHA256_DIGITS = 64
 

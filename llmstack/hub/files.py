@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from llmstack.download.access import HubAccess
-from llmstack.download.answers import RefusedError, TransientError, passing, retry_after
 from llmstack.download.fetch import Wanted, fetch
+from llmstack.download.range_response import RefusedError, TransientError, passing, retry_after
 from llmstack.download.retry import Limits, Patience
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
+from llmstack.hub.access import HubAccess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
