@@ -34,7 +34,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def room_of(module: str) -> str:
-    """`llmstack.router.dialects.openai` → `router.dialects`, `llmstack.stack.start` → `stack`."""
+    """`llmstack.router.dialects.openai` → `router.dialects`, `llmstack.stack.lifecycle.start` → `stack`."""
     parts = module.split(".")[1:]
     return "router.dialects" if parts[:2] == ["router", "dialects"] else parts[0]
 

@@ -27,8 +27,8 @@ def check(
     """
     from llmstack.report import check as report
     from llmstack.stack.check import check as check_stack
-    from llmstack.stack.remote import remote_url
-    from llmstack.stack.thin_client import check as check_client
+    from llmstack.stack.remote.remote_router import remote_url
+    from llmstack.stack.remote.thin_client import check as check_client
 
     app: App = ctx.obj
     project = app.find_project()

@@ -27,7 +27,7 @@ def demo(
     Example: llmstack demo --keep
     """
     from llmstack.report import demo as report
-    from llmstack.stack.demo import demo as run_demo
+    from llmstack.stack.demo.demo import demo as run_demo
 
     app: App = ctx.obj
     console = app.console

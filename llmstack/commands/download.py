@@ -28,9 +28,9 @@ def download(
     Example: llmstack download code-fast --wait
     """
     from llmstack.report import downloads as report
-    from llmstack.stack import download as downloads
-    from llmstack.stack.download_plan import LABELS, declared, plan
-    from llmstack.stack.download_state import Place
+    from llmstack.stack.download.download import download as downloads
+    from llmstack.stack.download.plan import LABELS, declared, plan
+    from llmstack.stack.download.state import Place
 
     app: App = ctx.obj
     console, project = app.console, app.find_project()

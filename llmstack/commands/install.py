@@ -67,8 +67,8 @@ def install(
     """
     from llmstack.console import escape
     from llmstack.report import life as report
-    from llmstack.stack.install import InstallOptions
-    from llmstack.stack.install import install as install_project
+    from llmstack.stack.install.install import InstallOptions
+    from llmstack.stack.install.install import install as install_project
 
     app: App = ctx.obj
     console = app.console
@@ -114,9 +114,9 @@ def _channel(app: App, *, current: bool, next_: bool, external_: bool, url: str 
 
 
 def _printed(app: App, project: Project, channel: Channel | None) -> str:
-    from llmstack.stack.install import render_opencode, render_remote
-    from llmstack.stack.remote import fetch, remote_url
-    from llmstack.stack.routing import config_here
+    from llmstack.stack.install.install import render_opencode, render_remote
+    from llmstack.stack.remote.remote_router import fetch, remote_url
+    from llmstack.stack.route import config_here
 
     url = channel.url if channel is not None else remote_url(project)
     if url is not None:

@@ -22,7 +22,7 @@ def install_llama_swap(
     Example: llmstack install-llama-swap --force
     """
     from llmstack.report import downloads as report
-    from llmstack.stack.llama_swap import install
+    from llmstack.stack.install.llama_swap import install
 
     app: App = ctx.obj
     with app.console.progress() as tell:

@@ -20,7 +20,7 @@ def load(
 
     Example: llmstack load plan
     """
-    from llmstack.stack.residents import load as load_tier
+    from llmstack.stack.lifecycle.load import load as load_tier
 
     app: App = ctx.obj
     with app.console.progress() as tell:

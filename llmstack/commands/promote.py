@@ -24,7 +24,7 @@ def promote(
     Example: llmstack promote plan
     """
     from llmstack.report import life as report
-    from llmstack.stack.promote import promote as promote_tiers
+    from llmstack.stack.install.promote import promote as promote_tiers
 
     app: App = ctx.obj
     report.promoted(app.console, promote_tiers(app.project(), app.user.trusted_projects, tiers or []))

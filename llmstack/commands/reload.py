@@ -19,9 +19,9 @@ def reload(ctx: typer.Context) -> None:
     Example: llmstack reload
     """
     from llmstack.report import life as report
-    from llmstack.stack.install import refetch
-    from llmstack.stack.reload import reload as reload_stack
-    from llmstack.stack.remote import remote_url
+    from llmstack.stack.install.install import refetch
+    from llmstack.stack.lifecycle.reload import reload as reload_stack
+    from llmstack.stack.remote.remote_router import remote_url
 
     app: App = ctx.obj
     project = app.project()

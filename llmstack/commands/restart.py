@@ -26,10 +26,10 @@ def restart(
     Example: llmstack restart --next
     """
     from llmstack.report import life as report
-    from llmstack.stack.remote import remote_url
-    from llmstack.stack.restart import restart as restart_stack
-    from llmstack.stack.start import StartOptions
-    from llmstack.stack.thin_client import verify
+    from llmstack.stack.lifecycle.restart import restart as restart_stack
+    from llmstack.stack.lifecycle.start import StartOptions
+    from llmstack.stack.remote.remote_router import remote_url
+    from llmstack.stack.remote.thin_client import verify
 
     app: App = ctx.obj
     options = StartOptions(next=next_, host=host, port=port, wait=not detach)

@@ -42,8 +42,8 @@ def route(
 
     Example: llmstack route "[ultra] design a cache" --json
     """
-    from llmstack.stack.routing import body_of
-    from llmstack.stack.routing import route as route_request
+    from llmstack.stack.route import body_of
+    from llmstack.stack.route import route as route_request
 
     app: App = ctx.obj
     console = app.console

@@ -35,9 +35,9 @@ def start(
     Example: llmstack start --detach
     """
     from llmstack.report import life as report
-    from llmstack.stack.remote import remote_url
-    from llmstack.stack.start import StartOptions, up
-    from llmstack.stack.thin_client import verify
+    from llmstack.stack.lifecycle.start import StartOptions, up
+    from llmstack.stack.remote.remote_router import remote_url
+    from llmstack.stack.remote.thin_client import verify
 
     app: App = ctx.obj
     if detach and foreground:
@@ -45,7 +45,7 @@ def start(
     options = StartOptions(next=next_, host=host, port=port, wait=not detach)
     console, project = app.console, app.project()
     if foreground:
-        from llmstack.stack.foreground import run_foreground
+        from llmstack.stack.lifecycle.foreground import run_foreground
 
         raise typer.Exit(run_foreground(project, app.env, app.user.trusted_projects, options))
     if (url := remote_url(project)) is not None:
@@ -63,9 +63,9 @@ def start(
 def _open_shell(app: App, project: Project) -> None:
     """End in a shell that is wired up, unless this one is."""
     from llmstack.report import life as report
+    from llmstack.stack.lifecycle.subshell import subshell, wired
     from llmstack.stack.project import running_router
-    from llmstack.stack.remote import remote_url
-    from llmstack.stack.subshell import subshell, wired
+    from llmstack.stack.remote.remote_router import remote_url
 
     if wired(app.env):
         return

@@ -26,7 +26,7 @@ def status(
     Example: llmstack status --json
     """
     from llmstack.report import status as report
-    from llmstack.stack.status import status as stack_status
+    from llmstack.stack.lifecycle.status import status as stack_status
 
     app: App = ctx.obj
     project, console = app.project(), app.console

@@ -26,8 +26,8 @@ def stop(
     Example: llmstack stop
     """
     from llmstack.report import life as report
-    from llmstack.stack.remote import remote_url
-    from llmstack.stack.stop import down
+    from llmstack.stack.lifecycle.stop import down
+    from llmstack.stack.remote.remote_router import remote_url
 
     app: App = ctx.obj
     project = app.project()

@@ -23,7 +23,7 @@ def unload(
 
     Example: llmstack unload plan
     """
-    from llmstack.stack.residents import unload as unload_tier
+    from llmstack.stack.lifecycle.load import unload as unload_tier
 
     app: App = ctx.obj
     with app.console.progress() as tell:

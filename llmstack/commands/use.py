@@ -25,7 +25,7 @@ def use(
     Example: llmstack use plan anthropic/sonnet
     """
     from llmstack.report import life as report
-    from llmstack.stack.use import use as use_model
+    from llmstack.stack.install.use import use as use_model
 
     app: App = ctx.obj
     done = use_model(app.project(), app.user, app.env, tier, model, force=force)

@@ -8,7 +8,7 @@ from llmstack.console import escape
 
 if TYPE_CHECKING:
     from llmstack.console import Console
-    from llmstack.stack.demo import Demo
+    from llmstack.stack.demo.demo import Demo
 
 
 def demonstrated(console: Console, shown: Demo) -> None:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from llmstack.console import Console
     from llmstack.serving.llama_swap.release import Installed
-    from llmstack.stack.download_plan import Planned
-    from llmstack.stack.download_state import Downloads, Item, Place
-    from llmstack.stack.setup import Step
+    from llmstack.stack.download.plan import Planned
+    from llmstack.stack.download.state import Downloads, Item, Place
+    from llmstack.stack.install.setup import Step
 
 
 def name(item: Item) -> str:

@@ -8,13 +8,13 @@ from llmstack.console import escape, styled
 
 if TYPE_CHECKING:
     from llmstack.console import Console
-    from llmstack.stack.install import Installed
-    from llmstack.stack.promote import Promoted
-    from llmstack.stack.proposal import Proposal
-    from llmstack.stack.reload import Reloaded
-    from llmstack.stack.start import Started
-    from llmstack.stack.stop import Stopped
-    from llmstack.stack.thin_client import Verified
+    from llmstack.stack.install.install import Installed
+    from llmstack.stack.install.profile_choice import Proposal
+    from llmstack.stack.install.promote import Promoted
+    from llmstack.stack.lifecycle.reload import Reloaded
+    from llmstack.stack.lifecycle.start import Started
+    from llmstack.stack.lifecycle.stop import Stopped
+    from llmstack.stack.remote.thin_client import Verified
 
 
 def installed(console: Console, done: Installed) -> None:

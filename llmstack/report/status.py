@@ -11,8 +11,8 @@ from llmstack.report.figures import duration, size, tokens
 
 if TYPE_CHECKING:
     from llmstack.console import Console
+    from llmstack.stack.lifecycle.status import StackStatus, TierStatus
     from llmstack.stack.prompt_caches import PromptCaches
-    from llmstack.stack.status import StackStatus, TierStatus
 
 SHOWN_DECISIONS = 8
 

@@ -15,7 +15,7 @@ from llmstack.providers.http import HttpSource
 from llmstack.providers.resolve import Endpoint
 from llmstack.providers.retries import Retries
 from llmstack.stack.project import router_address, running_router
-from llmstack.stack.remote import KEY, remote_url
+from llmstack.stack.remote.remote_router import KEY, remote_url
 from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from llmstack.llama_cpp.weights import find_weights
 from llmstack.serving.memory.footprint import GB
 from llmstack.serving.memory.survey import survey
 from llmstack.stack.project import active_channel, client_of_own, running_router
-from llmstack.stack.routing import config_here
+from llmstack.stack.route import config_here
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from llmstack.policy.decision import AUTO
 from llmstack.providers.catalog import PROVIDERS
 from llmstack.providers.known import load as load_known
 from llmstack.stack.ask import config_of, model_for, own_addresses
-from llmstack.stack.remote import fetch, remote_url
+from llmstack.stack.remote.remote_router import fetch, remote_url
 from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:

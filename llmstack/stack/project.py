@@ -10,7 +10,7 @@ from llmstack.config import load
 from llmstack.config.network import api_key
 from llmstack.errors import LlmstackError
 from llmstack.process.identity import running
-from llmstack.stack.router_client import RouterClient
+from llmstack.stack.remote.router_client import RouterClient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

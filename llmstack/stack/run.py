@@ -16,10 +16,10 @@ from llmstack.config.model import Role
 from llmstack.config.network import api_key
 from llmstack.errors import UsageError
 from llmstack.generators.opencode import AUTO, auto_limits, small_model
-from llmstack.stack.install import render_opencode, render_remote
+from llmstack.stack.install.install import render_opencode, render_remote
+from llmstack.stack.lifecycle.start import StartOptions, up
 from llmstack.stack.project import active_channel, local_config, router_address, running_router
-from llmstack.stack.remote import fetch, remote_url
-from llmstack.stack.start import StartOptions, up
+from llmstack.stack.remote.remote_router import fetch, remote_url
 from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from support.project import CliProject
 
-from llmstack.stack import demo
-from llmstack.stack.demo_requests import demo_requests
+from llmstack.stack.demo.demo import demo
+from llmstack.stack.demo.requests import demo_requests
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from llmstack.commands.stop import stop
 from llmstack.process.child import GRACE_S
 from llmstack.router.http.limits import Limits
 from llmstack.serving.kv.cache import LEAVE_S
-from llmstack.stack.stop import STOP_GRACE_S
+from llmstack.stack.lifecycle.stop import STOP_GRACE_S
 
 if TYPE_CHECKING:
     import subprocess

@@ -14,7 +14,7 @@ from llmstack.serving.memory.budget import budget_of
 from llmstack.serving.memory.eviction import memory_plan
 from llmstack.serving.memory.footprint import GB, MB, Footprint, footprint
 from llmstack.serving.memory.hardware import Gpu, Hardware
-from llmstack.stack.proposal import Proposal, proposal
+from llmstack.stack.install.profile_choice import Proposal, proposal
 
 if TYPE_CHECKING:
     from llmstack.config import Tier

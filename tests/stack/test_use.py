@@ -14,7 +14,7 @@ from llmstack.channel import CURRENT, Channel, write_marker
 from llmstack.config import load
 from llmstack.errors import ConfigError, LlmstackError, UsageError
 from llmstack.paths import Project, UserDirs
-from llmstack.stack.use import Used, use
+from llmstack.stack.install.use import Used, use
 from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:

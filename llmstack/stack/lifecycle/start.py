@@ -17,8 +17,9 @@ from llmstack.process.identity import Daemon, read_pid_file, write_pid_file
 from llmstack.process.ports import is_free, owner
 from llmstack.process.stopping import stop_tree
 from llmstack.serving.memory.survey import survey
-from llmstack.stack.generated import chosen_llama_swap, write_litellm, write_llama_swap
-from llmstack.stack.health import until_healthy, until_loaded
+from llmstack.stack.lifecycle.generated_files import chosen_llama_swap, write_litellm, write_llama_swap
+from llmstack.stack.lifecycle.health import until_healthy, until_loaded
+from llmstack.stack.lifecycle.stop import STOP_GRACE_S, stop_leftovers, take_down
 from llmstack.stack.project import (
     Address,
     local_config,
@@ -27,8 +28,7 @@ from llmstack.stack.project import (
     router_address,
     running_router,
 )
-from llmstack.stack.router_client import RouterClient
-from llmstack.stack.stop import STOP_GRACE_S, stop_leftovers, take_down
+from llmstack.stack.remote.router_client import RouterClient
 from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:

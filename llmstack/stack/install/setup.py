@@ -14,17 +14,17 @@ from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.binary import find_engine
 from llmstack.serving.llama_swap.release import installed
 from llmstack.shell.shells import SHELLS, shell_named
-from llmstack.stack.download import fetch_here, start
-from llmstack.stack.download_plan import declared, plan
-from llmstack.stack.download_state import Place, read
-from llmstack.stack.llama_swap import install
+from llmstack.stack.download.download import fetch_here, start
+from llmstack.stack.download.plan import declared, plan
+from llmstack.stack.download.state import Place, read
+from llmstack.stack.install.llama_swap import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llmstack.paths import Project, UserDirs
-    from llmstack.stack.download_plan import Planned
-    from llmstack.stack.download_state import Downloads
+    from llmstack.stack.download.plan import Planned
+    from llmstack.stack.download.state import Downloads
 
 GB = 1024**3
 SWAPPERS = (

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from llmstack.config.model import GgufModel
 from llmstack.errors import UsageError
 from llmstack.llama_cpp.weights import find_weights
-from llmstack.stack.download_state import Item
+from llmstack.stack.download.state import Item
 from llmstack.stack.project import own_config, refuse_thin_client
-from llmstack.stack.routing import config_here
+from llmstack.stack.route import config_here
 from llmstack.trust.store import refuse_unsafe_dir
 
 if TYPE_CHECKING:

@@ -19,19 +19,19 @@ from llmstack.config.network import api_key
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
 from llmstack.paths import Project
-from llmstack.stack.demo_models import build_demo_models, demo_models_of
-from llmstack.stack.demo_requests import demo_requests
-from llmstack.stack.install import InstallOptions, install
-from llmstack.stack.router_client import RouterClient
-from llmstack.stack.start import StartOptions, up
-from llmstack.stack.stop import down
+from llmstack.stack.demo.models import build_demo_models, demo_models_of
+from llmstack.stack.demo.requests import demo_requests
+from llmstack.stack.install.install import InstallOptions, install
+from llmstack.stack.lifecycle.start import StartOptions, up
+from llmstack.stack.lifecycle.stop import down
+from llmstack.stack.remote.router_client import RouterClient
 from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llmstack.paths import UserDirs
-    from llmstack.stack.demo_requests import DemoRequest
+    from llmstack.stack.demo.requests import DemoRequest
 
 REQUEST_S = 120.0
 OF_A_PROJECT = ("LLMSTACK_WORK_DIR", "LLMSTACK_MODELS_INI")  # of one that is no part of the demo

@@ -12,7 +12,7 @@ from llmstack.channel import read_marker
 from llmstack.config import parse
 from llmstack.config.network import api_key
 from llmstack.errors import LlmstackError
-from llmstack.stack.router_client import RouterClient, RouterUnreachableError
+from llmstack.stack.remote.router_client import RouterClient, RouterUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,9 +10,9 @@ from llmstack.config.model import GgufModel
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.weights import find_weights
 from llmstack.serving.memory.preflight import missing
-from llmstack.stack.download_state import Item, Place, read
+from llmstack.stack.download.state import Item, Place, read
 from llmstack.stack.project import active_channel, client_of_own, local_config, running_router
-from llmstack.stack.remote import fetch_status, remote_url
+from llmstack.stack.remote.remote_router import fetch_status, remote_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,9 +16,9 @@ from llmstack.errors import LlmstackError, UsageError
 from llmstack.files import exclusive
 from llmstack.providers.known import load as load_known
 from llmstack.stack.ask import own_addresses
-from llmstack.stack.install import refresh
+from llmstack.stack.install.install import refresh
+from llmstack.stack.lifecycle.reload import Reloaded, reload
 from llmstack.stack.project import local_config, running_router
-from llmstack.stack.reload import Reloaded, reload
 from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:

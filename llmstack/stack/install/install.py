@@ -13,11 +13,11 @@ from llmstack.files import exclusive, write_atomic
 from llmstack.generators.opencode import agents_md, render
 from llmstack.serving.memory.preflight import missing
 from llmstack.serving.memory.survey import survey
-from llmstack.stack.demo_models import build_demo_models, demo_models_of
-from llmstack.stack.generated import write_litellm
+from llmstack.stack.demo.models import build_demo_models, demo_models_of
+from llmstack.stack.install.profile_choice import Proposal, propose_profile
+from llmstack.stack.lifecycle.generated_files import write_litellm
 from llmstack.stack.project import queued_tiers, router_address, running_router
-from llmstack.stack.proposal import Proposal, propose_profile
-from llmstack.stack.remote import fetch
+from llmstack.stack.remote.remote_router import fetch
 from llmstack.trust.disclosure import programs
 from llmstack.trust.fingerprint import fingerprint
 from llmstack.trust.store import store as trust
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from llmstack.config import StackConfig
     from llmstack.paths import Project, UserDirs
-    from llmstack.stack.remote import Remote
+    from llmstack.stack.remote.remote_router import Remote
 
 GITIGNORE = "*\n!.gitignore\n!models.ini\n!litellm_config.yaml\n"
 

@@ -17,14 +17,14 @@ from llmstack.hub.files import Hub
 from llmstack.llama_cpp.weights import hub_cache, shards
 from llmstack.process.child import rotating_log
 from llmstack.process.daemon import spawn_daemon
-from llmstack.stack.download_state import UNFINISHED, Downloads, Item, Place, mine, read
+from llmstack.stack.download.state import UNFINISHED, Downloads, Item, Place, mine, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from logging.handlers import RotatingFileHandler
 
     from llmstack.hub.files import HubFile
-    from llmstack.stack.download_plan import Planned
+    from llmstack.stack.download.plan import Planned
 
 NOTE_S = 0.5  # how often the state file is written
 POLL_S = 0.1
@@ -45,7 +45,7 @@ def start(planned: Planned, place: Place, env: Mapping[str, str]) -> Downloads:
         sys.executable,
         "-P",
         "-m",
-        "llmstack.stack.download_worker",
+        "llmstack.stack.download.worker",
         str(place.directory),
         str(place.logs),
     ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmstack.stack.lifecycle.start import Started, StartOptions, checked, refuse_taken_port, up
+from llmstack.stack.lifecycle.stop import down
 from llmstack.stack.project import running_router
-from llmstack.stack.start import Started, StartOptions, checked, refuse_taken_port, up
-from llmstack.stack.stop import down
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,9 +10,9 @@ from llmstack.channel import write_marker
 from llmstack.errors import LlmstackError
 from llmstack.files import exclusive
 from llmstack.process.identity import Daemon, Identity, write_pid_file
+from llmstack.stack.lifecycle.start import StartOptions, checked, prepare, router_argv
+from llmstack.stack.lifecycle.stop import forget
 from llmstack.stack.project import router_address, running_router
-from llmstack.stack.start import StartOptions, checked, prepare, router_argv
-from llmstack.stack.stop import forget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

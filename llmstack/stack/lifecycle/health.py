@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from llmstack.errors import LlmstackError
 from llmstack.process.identity import read_pid_file
-from llmstack.stack.router_client import RouterUnreachableError
+from llmstack.stack.remote.router_client import RouterUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmstack.paths import Project
     from llmstack.process.identity import Daemon
-    from llmstack.stack.router_client import RouterClient
+    from llmstack.stack.remote.router_client import RouterClient
 
 HEALTH_S = 30.0  # the router imports and listens; models load afterwards
 PROBE_S = 0.05

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
 from llmstack.files import exclusive
-from llmstack.stack.generated import llama_swap_exchanged, write_litellm
-from llmstack.stack.install import refresh
+from llmstack.stack.install.install import refresh
+from llmstack.stack.lifecycle.generated_files import llama_swap_exchanged, write_litellm
 from llmstack.stack.project import active_channel, client_of_own, local_config, running_router
 from llmstack.trust.store import store as trust
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from llmstack.errors import LlmstackError
 from llmstack.hub.audit import Finding
 from llmstack.stack.check import Checked, TierCheck
-from llmstack.stack.install import render_remote
-from llmstack.stack.remote import fetch
+from llmstack.stack.install.install import render_remote
+from llmstack.stack.remote.remote_router import fetch
 from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from llmstack.config.edit import with_value, without_key
 from llmstack.config.ini import scan
 from llmstack.errors import LlmstackError
 from llmstack.files import exclusive
-from llmstack.stack.install import refresh
+from llmstack.stack.install.install import refresh
 from llmstack.stack.project import local_config, queued_tiers, running_router
 from llmstack.trust.store import store as trust
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from llmstack.config import StackConfig
     from llmstack.paths import Project
-    from llmstack.stack.router_client import RouterClient
+    from llmstack.stack.remote.router_client import RouterClient
 
 WAIT_S = 1800.0  # a large model from a slow disk, behind requests in flight
 

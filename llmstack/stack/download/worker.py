@@ -1,4 +1,4 @@
-"""The process that downloads in the background: `-m llmstack.stack.download_worker STATE LOGS ITEM…`."""
+"""The process that downloads in the background: `-m llmstack.stack.download.worker STATE LOGS ITEM…`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from llmstack.errors import LlmstackError
-from llmstack.stack.download import run
-from llmstack.stack.download_state import Item, Place
+from llmstack.stack.download.download import run
+from llmstack.stack.download.state import Item, Place
 
 if TYPE_CHECKING:
     from types import FrameType

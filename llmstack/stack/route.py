@@ -21,7 +21,7 @@ from llmstack.stack.project import (
     own_config,
     running_router,
 )
-from llmstack.stack.remote import client_of, remote_url
+from llmstack.stack.remote.remote_router import client_of, remote_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from llmstack.paths import Project, UserDirs
     from llmstack.policy.decision import Decision
     from llmstack.router.dialects.base import ParsedRequest
-    from llmstack.stack.router_client import RouterClient
+    from llmstack.stack.remote.router_client import RouterClient
 
 
 ASK_S = 10.0
