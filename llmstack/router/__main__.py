@@ -23,9 +23,9 @@ from llmstack.llama_cpp.parent_watch import on_parent_gone
 from llmstack.paths import Project, UserDirs
 from llmstack.process.child import rotating_log
 from llmstack.router.app import App
-from llmstack.router.assembly import build_service
-from llmstack.router.guard import Guard
-from llmstack.router.http.loop import new_loop
+from llmstack.router.auth import Guard
+from llmstack.router.composition import build_service
+from llmstack.router.http.event_loop import new_loop
 from llmstack.router.http.server import Server
 from llmstack.upstream.client import Upstream
 

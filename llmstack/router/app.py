@@ -7,25 +7,25 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from llmstack.router.call import Ids, printable
+from llmstack.router.access_log import Line, Record
+from llmstack.router.admin.admin_api import typed_routes
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.dialects.table import dialects
 from llmstack.router.forward import fail, forward, respond_error
 from llmstack.router.http.asgi import answer_by
-from llmstack.router.http.incoming import BodyTooLargeError, ClientGoneError
 from llmstack.router.http.limits import MIB
-from llmstack.router.planning import plan
-from llmstack.router.record import Line, Record
-from llmstack.router.typed_routes import typed_routes
-from llmstack.router.waiting import Waits
+from llmstack.router.http.request_body import BodyTooLargeError, ClientGoneError
+from llmstack.router.keepalive import Waits
+from llmstack.router.routed_request import Ids, printable
+from llmstack.router.routing import plan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from llmstack.router.call import Call
     from llmstack.router.dialects.base import Dialect
-    from llmstack.router.exchange import Exchange, Head
+    from llmstack.router.http.exchange import Exchange, Head
+    from llmstack.router.routed_request import Call
     from llmstack.router.service import Service
 
 MAX_BODY = 64 * MIB

@@ -9,7 +9,7 @@ from llmstack.router.dialects.base import FailureReport, RequestFailedError
 
 if TYPE_CHECKING:
     from llmstack.router.body import Parts
-    from llmstack.router.call import Call
+    from llmstack.router.routed_request import Call
     from llmstack.serving.base import Lease
 
 # The sampling members that a request to a path may have.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from llmstack.providers.translation.failures import failure, without_in
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.stream import dollars
-from llmstack.router.events import Events
 from llmstack.router.failover import (
     TierFailedError,
     asked_pause,
@@ -17,22 +16,23 @@ from llmstack.router.failover import (
     judge,
     without_comments,
 )
+from llmstack.router.keepalive import Telling
 from llmstack.router.reply import JSON
 from llmstack.router.sending import send
-from llmstack.router.waiting import Telling
+from llmstack.router.sse import Events
 from llmstack.serving.base import SwapError
 from llmstack.upstream.client import UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmstack.router.call import Call
     from llmstack.router.dialects.base import Dialect, StreamWatch
-    from llmstack.router.exchange import Exchange, Head
     from llmstack.router.failover import Kind
+    from llmstack.router.http.exchange import Exchange, Head
+    from llmstack.router.keepalive import Waits
     from llmstack.router.reply import Reply
+    from llmstack.router.routed_request import Call
     from llmstack.router.service import Service
-    from llmstack.router.waiting import Waits
     from llmstack.serving.base import Lease
 
 FAILED = 400  # HTTP: from here on a status says that a request failed

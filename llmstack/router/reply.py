@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from llmstack.providers.translation import StreamTranslation, Translated
-    from llmstack.router.call import Call
+    from llmstack.router.routed_request import Call
     from llmstack.upstream.client import Chunks
     from llmstack.upstream.connection import Relay, Sink
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from llmstack.providers.catalog import Dialect as Api
     from llmstack.providers.resolve import Endpoint
     from llmstack.providers.translation import Translated
-    from llmstack.router.call import Call
     from llmstack.router.reply import Reply
+    from llmstack.router.routed_request import Call
     from llmstack.serving.base import Lease
     from llmstack.upstream.client import Upstream
 

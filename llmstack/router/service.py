@@ -13,8 +13,8 @@ from llmstack.config import load
 from llmstack.config.model import Backend, Role
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO, StackState
+from llmstack.router.admin.metrics import Metrics
 from llmstack.router.failover import Cooldowns
-from llmstack.router.metrics import Metrics
 from llmstack.router.sessions import Sessions, counted_in
 from llmstack.serving.base import ModelState
 from llmstack.serving.memory.survey import survey
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from llmstack.channel import Channel
     from llmstack.config.model import StackConfig, Tier
     from llmstack.paths import Project
-    from llmstack.router.call import Call
+    from llmstack.router.access_log import Record
+    from llmstack.router.auth import Guard
     from llmstack.router.failover import Kind
-    from llmstack.router.guard import Guard
-    from llmstack.router.record import Record
+    from llmstack.router.routed_request import Call
     from llmstack.serving.base import Lease, Swapper
     from llmstack.serving.memory.eviction import MemoryPlan
     from llmstack.serving.memory.survey import Survey

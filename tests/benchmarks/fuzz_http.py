@@ -20,8 +20,8 @@ from router.clients import well_behaved
 from router.harness import Setup, stack, until
 from router.mutations import mutated, statuses
 
+from llmstack.router.http.event_loop import new_loop
 from llmstack.router.http.limits import Limits
-from llmstack.router.http.loop import new_loop
 
 AT_ONCE = 40
 

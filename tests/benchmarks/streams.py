@@ -31,7 +31,7 @@ from benchmarks.forwarding import (
     wait_for,
 )
 
-from llmstack.router.http.loop import new_loop
+from llmstack.router.http.event_loop import new_loop
 
 SENT = re.compile(rb"sent=([0-9.]+)")
 PATH = "/v1/chat/completions"

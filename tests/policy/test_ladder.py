@@ -12,7 +12,7 @@ from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, S
 from llmstack.policy.decision import ContextOverflowError, Decision, NoTierError, StackState
 from llmstack.policy.facts import RequestFacts
 from llmstack.policy.ladder import auto_context, find_trigger, ladder
-from llmstack.router.call import printable
+from llmstack.router.routed_request import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from llmstack.channel import CURRENT
 from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.paths import Project
+from llmstack.router.admin.status_json import status
 from llmstack.router.app import App
-from llmstack.router.documents import status
-from llmstack.router.guard import Guard
+from llmstack.router.auth import Guard
 from llmstack.router.http.limits import Limits
 from llmstack.router.http.server import Server
+from llmstack.router.keepalive import Waits
 from llmstack.router.service import Service
-from llmstack.router.waiting import Waits
 from llmstack.serving.base import NO_DEFAULTS, ModelState, SwapError
 from llmstack.serving.memory.eviction import memory_plan
 from llmstack.serving.memory.preflight import Obstacle

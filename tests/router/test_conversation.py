@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llmstack.router.dialects.base import BadRequestError
 from llmstack.router.dialects.chat import OpenaiChat
-from llmstack.router.dialects.conversation import KEPT_BYTES, LATEST, WORTH_BYTES
+from llmstack.router.dialects.conversation_cache import KEPT_BYTES, LATEST, WORTH_BYTES
 from llmstack.router.dialects.messages import Messages
 from llmstack.router.dialects.responses import Responses
 

@@ -18,7 +18,7 @@ from router.harness import Running, in_thread, model_server
 from support.providers import KEY, provider
 
 from llmstack.config.model import Backend, HostedModel, McpModel, Role, Sampler, Tier
-from llmstack.router.documents import status
+from llmstack.router.admin.status_json import status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

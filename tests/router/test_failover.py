@@ -13,7 +13,7 @@ from router.harness import FAST, PLAN, SMART, ULTRA, Asked, FakeSwapper, Setup, 
 
 from llmstack.config.model import Backend, HostedModel, Routing
 from llmstack.router.failover import Cooldowns, asked_pause, judge
-from llmstack.router.waiting import Waits
+from llmstack.router.keepalive import Waits
 from llmstack.serving.base import SwapError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from router.harness import FakeSwapper, Setup, config, router
 from llmstack.config.model import Settings, StackConfig
 from llmstack.config.network import is_loopback, router_key
 from llmstack.errors import LlmstackError
-from llmstack.router.guard import Guard
+from llmstack.router.auth import Guard
 
 OPEN = Guard("127.0.0.1", ("host.docker.internal", "Tunnel.Example", "[fd00::5]"), "", "LLMSTACK_API_KEY")
 

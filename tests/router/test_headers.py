@@ -11,7 +11,7 @@ from router.clients import COMPLETION, asking, chat, raw_path, request, well_beh
 from router.harness import ENGINE_KEY, Asked, FakeSwapper, Setup, router, stack
 from router.wire import CHAT, connected, whole
 
-from llmstack.router.guard import Guard
+from llmstack.router.auth import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

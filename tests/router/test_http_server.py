@@ -16,7 +16,7 @@ from router.clients import asking, event, well_behaved
 from router.harness import Asked, FakeSwapper, Setup, router, stack, until
 from router.wire import CHAT, CHUNKED, HEALTH, QUICK, connected, head, in_chunks, whole
 
-from llmstack.router.exchange import Exchange
+from llmstack.router.http.exchange import Exchange
 from llmstack.router.http.limits import Limits
 
 if TYPE_CHECKING:

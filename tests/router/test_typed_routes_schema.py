@@ -8,7 +8,7 @@ import schemathesis
 from schemathesis.checks import not_a_server_error
 from support.examples import sample
 
-from llmstack.router.typed_routes import typed_routes
+from llmstack.router.admin.admin_api import typed_routes
 
 if TYPE_CHECKING:
     from router.harness import Running

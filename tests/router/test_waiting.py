@@ -14,7 +14,7 @@ from router.harness import FAST_WAITS, Asked, FakeSwapper, Setup, router, stack,
 
 from llmstack.router.app import App
 from llmstack.router.http.server import Server
-from llmstack.router.waiting import Waits
+from llmstack.router.keepalive import Waits
 from llmstack.serving.base import SwapError
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.router.events import Events
 from llmstack.router.reply import Made
+from llmstack.router.sse import Events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from llmstack.router.dialects.base import ParsedRequest
-from llmstack.router.dialects.conversation import ConversationReader
+from llmstack.router.dialects.conversation_cache import ConversationReader
 from llmstack.router.dialects.openai import Openai
-from llmstack.router.dialects.reading import ABSENT, NULL, SYSTEM_ROLES
+from llmstack.router.dialects.parsing import ABSENT, NULL, SYSTEM_ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmstack.router.dialects.reading import Transcript
+    from llmstack.router.dialects.parsing import Transcript
 
 _FILES = frozenset(("input_audio", "file"))
 

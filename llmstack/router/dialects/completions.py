@@ -9,7 +9,7 @@ import msgspec
 from llmstack.policy.facts import RequestFacts, tokens, without_harness
 from llmstack.router.dialects.base import ParsedRequest
 from llmstack.router.dialects.openai import Openai
-from llmstack.router.dialects.reading import ABSENT, decode, sizes
+from llmstack.router.dialects.parsing import ABSENT, decode, sizes
 
 
 class _Completion(msgspec.Struct):

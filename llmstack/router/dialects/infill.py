@@ -10,7 +10,7 @@ import msgspec
 from llmstack.policy.facts import RequestFacts, tokens
 from llmstack.router.dialects.base import ParsedRequest
 from llmstack.router.dialects.openai import Openai
-from llmstack.router.dialects.reading import ABSENT, decode
+from llmstack.router.dialects.parsing import ABSENT, decode
 from llmstack.router.dialects.stream import EndWatch
 
 if TYPE_CHECKING:

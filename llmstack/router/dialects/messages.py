@@ -11,13 +11,13 @@ import msgspec
 
 from llmstack.providers.translation.failures import failure
 from llmstack.router.dialects.base import FailureReport, ParsedRequest
-from llmstack.router.dialects.conversation import ConversationReader
-from llmstack.router.dialects.reading import NULL, SYSTEM_ROLES, decode
+from llmstack.router.dialects.conversation_cache import ConversationReader
+from llmstack.router.dialects.parsing import NULL, SYSTEM_ROLES, decode
 from llmstack.router.dialects.stream import EndWatch, TrustingWatch, counted, usage_in
 
 if TYPE_CHECKING:
     from llmstack.router.dialects.base import Origin, StreamWatch, Usage
-    from llmstack.router.dialects.reading import Transcript
+    from llmstack.router.dialects.parsing import Transcript
 
 _END = re.compile(rb'"type"\s*:\s*"(?:message_stop|error)"|[\r\n]data: ?(?:\{\s*"error"\s*:\s*\{|(\[DONE\]))')
 

@@ -11,7 +11,7 @@ import msgspec
 from llmstack.policy.facts import RequestFacts
 from llmstack.providers.translation.failures import failure
 from llmstack.router.dialects.base import FailureReport, ParsedRequest
-from llmstack.router.dialects.reading import decode
+from llmstack.router.dialects.parsing import decode
 from llmstack.router.dialects.stream import EndWatch, TrustingWatch, usage_in
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import msgspec
 from llmstack.policy.facts import RequestFacts, tokens
 from llmstack.router.dialects.base import ParsedRequest
 from llmstack.router.dialects.openai import Openai
-from llmstack.router.dialects.reading import decode
+from llmstack.router.dialects.parsing import decode
 from llmstack.router.dialects.stream import TrustingWatch
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from llmstack.router.dialects.base import ParsedRequest
-from llmstack.router.dialects.conversation import ConversationReader
+from llmstack.router.dialects.conversation_cache import ConversationReader
 from llmstack.router.dialects.openai import Openai, error_object
-from llmstack.router.dialects.reading import ABSENT, NULL, SYSTEM_ROLES, decode
+from llmstack.router.dialects.parsing import ABSENT, NULL, SYSTEM_ROLES, decode
 from llmstack.router.dialects.stream import EndWatch
 
 if TYPE_CHECKING:
     from llmstack.router.dialects.base import FailureReport, StreamWatch
-    from llmstack.router.dialects.reading import Transcript
+    from llmstack.router.dialects.parsing import Transcript
 
 _END = re.compile(
     rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"'

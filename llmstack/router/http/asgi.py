@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
-    from llmstack.router.exchange import Exchange
+    from llmstack.router.http.exchange import Exchange
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]

@@ -8,10 +8,10 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, cast
 
-from llmstack.router.http.reader import RefusedError, RequestReader
+from llmstack.router.http.request_reader import RefusedError, RequestReader
 
 if TYPE_CHECKING:
-    from llmstack.router.exchange import Exchange
+    from llmstack.router.http.exchange import Exchange
     from llmstack.router.http.heads import Heads
     from llmstack.router.http.limits import Limits
 

@@ -8,7 +8,7 @@ from llmstack.heads import MOST_BYTES, seen
 
 if TYPE_CHECKING:
     from llmstack.heads import SeenHead
-    from llmstack.router.exchange import Head
+    from llmstack.router.http.exchange import Head
 
 HEADS = 16  # that are kept: of each agent that asks at the moment, one or two
 

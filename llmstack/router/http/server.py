@@ -15,7 +15,7 @@ from llmstack.router.http.limits import Limits
 if TYPE_CHECKING:
     import socket
 
-    from llmstack.router.exchange import Exchange
+    from llmstack.router.http.exchange import Exchange
 
 READ_BYTES = 256 * 1024
 BACKLOG = 2048

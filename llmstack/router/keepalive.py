@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from llmstack.router.call import Call
-    from llmstack.router.exchange import Exchange
+    from llmstack.router.http.exchange import Exchange
+    from llmstack.router.routed_request import Call
 
 _EVENT_STREAM = (("content-type", "text/event-stream"), ("cache-control", "no-cache"))
 

@@ -6,7 +6,7 @@ import logging
 
 import msgspec
 
-from llmstack.router.call import printable
+from llmstack.router.routed_request import printable
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

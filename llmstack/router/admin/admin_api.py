@@ -10,13 +10,13 @@ from fastapi.responses import PlainTextResponse, Response
 
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO
+from llmstack.router.admin.metrics import CONTENT_TYPE
+from llmstack.router.admin.status_json import models as models_of
+from llmstack.router.admin.status_json import status as status_of
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
-from llmstack.router.documents import models as models_of
-from llmstack.router.documents import status as status_of
 from llmstack.router.forward import of_swapper
-from llmstack.router.metrics import CONTENT_TYPE
-from llmstack.router.planning import explain
+from llmstack.router.routing import explain
 from llmstack.serving.base import SwapError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from llmstack.router.call import Call
+    from llmstack.router.routed_request import Call
     from llmstack.serving.base import ModelState
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4

@@ -12,15 +12,15 @@ from llmstack.policy.decision import AUTO, ContextOverflowError, Decision, NoTie
 from llmstack.policy.facts import RequestFacts
 from llmstack.policy.named import named as named_decision
 from llmstack.policy.session import decide
-from llmstack.router.call import Call
 from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.dialects.table import dialect_of
+from llmstack.router.routed_request import Call
 from llmstack.router.sessions import session_name
 
 if TYPE_CHECKING:
     from llmstack.router.dialects.base import Dialect
-    from llmstack.router.exchange import Exchange
+    from llmstack.router.http.exchange import Exchange
     from llmstack.router.service import Service
 
 UPSTREAM_PREFIX = "/upstream/"  # as llama-swap has it: /upstream/<tier>/<path of the engine>

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from llmstack.router.http.incoming import BodyTooLargeError
+from llmstack.router.http.request_body import BodyTooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from llmstack.router.http.incoming import Incoming
+    from llmstack.router.http.request_body import Incoming
 
 JOINED_BYTES = 16 * 1024  # up to here copying costs less than one more buffer to write
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmstack.channel import Channel
     from llmstack.config.model import StackConfig
     from llmstack.paths import Project, UserDirs
-    from llmstack.router.guard import Guard
+    from llmstack.router.auth import Guard
     from llmstack.serving.base import Swapper
     from llmstack.serving.memory.survey import Survey
     from llmstack.upstream.client import Upstream

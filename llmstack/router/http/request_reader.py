@@ -8,8 +8,8 @@ from urllib.parse import unquote
 
 import httptools
 
-from llmstack.router.exchange import Exchange, Head, Wire
-from llmstack.router.http.incoming import Incoming
+from llmstack.router.http.exchange import Exchange, Head, Wire
+from llmstack.router.http.request_body import Incoming
 
 if TYPE_CHECKING:
     from llmstack.router.http.heads import Heads

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import msgspec
 
-from llmstack.router.dialects.reading import Transcript, decode
+from llmstack.router.dialects.parsing import Transcript, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
