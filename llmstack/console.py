@@ -18,7 +18,7 @@ from llmstack.errors import ConfigError, LlmstackError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from llmstack.transfers import Bar
+    from llmstack.progress import Bar
 
 PIPED_WIDTH = 400  # a table that is piped is not to be cut at a terminal's width
 STYLES = {
@@ -125,7 +125,7 @@ class Console:
     @contextmanager
     def bars(self) -> Iterator[Callable[[Sequence[Bar]], None]]:
         """Show the progress of files while the block runs: bars on a terminal, else lines."""
-        from llmstack.console_bars import PipedBars, TerminalBars  # noqa: PLC0415 - for downloads only
+        from llmstack.console_progress import PipedBars, TerminalBars  # noqa: PLC0415 - for downloads only
 
         if not self._err.is_terminal:
             yield PipedBars(self.say).show

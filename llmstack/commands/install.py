@@ -66,7 +66,7 @@ def install(
     Example: llmstack install --external http://192.168.1.5:10101
     """
     from llmstack.console import escape
-    from llmstack.report import life as report
+    from llmstack.report import lifecycle as report
     from llmstack.stack.install.install import InstallOptions
     from llmstack.stack.install.install import install as install_project
 

@@ -23,7 +23,7 @@ def promote(
 
     Example: llmstack promote plan
     """
-    from llmstack.report import life as report
+    from llmstack.report import lifecycle as report
     from llmstack.stack.install.promote import promote as promote_tiers
 
     app: App = ctx.obj

@@ -18,7 +18,7 @@ def reload(ctx: typer.Context) -> None:
 
     Example: llmstack reload
     """
-    from llmstack.report import life as report
+    from llmstack.report import lifecycle as report
     from llmstack.stack.install.install import refetch
     from llmstack.stack.lifecycle.reload import reload as reload_stack
     from llmstack.stack.remote.remote_router import remote_url

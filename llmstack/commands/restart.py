@@ -25,7 +25,7 @@ def restart(
 
     Example: llmstack restart --next
     """
-    from llmstack.report import life as report
+    from llmstack.report import lifecycle as report
     from llmstack.stack.lifecycle.restart import restart as restart_stack
     from llmstack.stack.lifecycle.start import StartOptions
     from llmstack.stack.remote.remote_router import remote_url

@@ -34,7 +34,7 @@ def start(
 
     Example: llmstack start --detach
     """
-    from llmstack.report import life as report
+    from llmstack.report import lifecycle as report
     from llmstack.stack.lifecycle.start import StartOptions, up
     from llmstack.stack.remote.remote_router import remote_url
     from llmstack.stack.remote.thin_client import verify
@@ -62,7 +62,7 @@ def start(
 
 def _open_shell(app: App, project: Project) -> None:
     """End in a shell that is wired up, unless this one is."""
-    from llmstack.report import life as report
+    from llmstack.report import lifecycle as report
     from llmstack.stack.lifecycle.subshell import subshell, wired
     from llmstack.stack.project import running_router
     from llmstack.stack.remote.remote_router import remote_url

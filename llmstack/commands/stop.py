@@ -25,7 +25,7 @@ def stop(
 
     Example: llmstack stop
     """
-    from llmstack.report import life as report
+    from llmstack.report import lifecycle as report
     from llmstack.stack.lifecycle.stop import down
     from llmstack.stack.remote.remote_router import remote_url
 

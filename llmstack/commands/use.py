@@ -24,7 +24,7 @@ def use(
 
     Example: llmstack use plan anthropic/sonnet
     """
-    from llmstack.report import life as report
+    from llmstack.report import lifecycle as report
     from llmstack.stack.install.use import use as use_model
 
     app: App = ctx.obj

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from llmstack.config.model import Role
-from llmstack.policy.able import able, passed_over, stand_ins
 from llmstack.policy.decision import Considered, Decision, NoTierError, NotServedError, StackState
+from llmstack.policy.eligibility import able, passed_over, stand_ins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.providers.asking import RETRIES, TIMEOUT_S, Result, TokensUsed
+from llmstack.providers.base import RETRIES, TIMEOUT_S, Result, TokensUsed
 from llmstack.providers.errors import (
     BrokenError,
     MissingKeyError,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from llmstack.providers.calling import Model
+    from llmstack.providers.model_api import Model
     from llmstack.providers.retries import Retries
 
 __all__ = [
@@ -81,7 +81,7 @@ def model(
     Raises:
         ProviderError: the name means nothing, or the provider's key is not set.
     """
-    from llmstack.providers.entry import open_model  # noqa: PLC0415 - brings httpx
+    from llmstack.providers.factory import open_model  # noqa: PLC0415 - brings httpx
 
     return open_model(
         name,

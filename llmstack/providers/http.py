@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from llmstack.providers.asking import RETRIES, TIMEOUT_S, Result
+from llmstack.providers.base import RETRIES, TIMEOUT_S, Result
 from llmstack.providers.catalog import PROVIDERS
-from llmstack.providers.completion import Gathered, whole
+from llmstack.providers.chat_completion import Gathered, whole
 from llmstack.providers.errors import (
     BrokenError,
     ProviderError,
@@ -30,7 +30,7 @@ from llmstack.providers.translation.sse import Events
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from llmstack.providers.asking import Ask
+    from llmstack.providers.base import Ask
     from llmstack.providers.resolve import Endpoint
     from llmstack.providers.translation import Translated
 

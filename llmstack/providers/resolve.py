@@ -25,7 +25,7 @@ from llmstack.providers.limits import Limits
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from llmstack.providers.known import Known
+    from llmstack.providers.model_aliases import Known
 
 ANTHROPIC_VERSION = "2023-06-01"
 DEFAULT, BASE_URL = "the default", "base_url"

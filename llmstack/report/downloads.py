@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmstack.console import escape
-from llmstack.transfers import STYLES, Bar, amount
+from llmstack.progress import STYLES, Bar, amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llmstack.config.model import Backend
 from llmstack.llama_cpp.command import server_env
 from llmstack.process.leftovers import instance_of
-from llmstack.providers.known import load as load_known
+from llmstack.providers.model_aliases import load as load_known
 from llmstack.router.service import Service
 from llmstack.serving.litellm.backend import LitellmBackend
 from llmstack.serving.llama_swap.backend import LlamaSwap

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, unquote
 
 from llmstack.policy.decision import AUTO, ContextOverflowError, Decision, NoTierError, NotServedError
 from llmstack.policy.facts import RequestFacts
-from llmstack.policy.named import named as named_decision
-from llmstack.policy.session import decide
+from llmstack.policy.named_model import named as named_decision
+from llmstack.policy.session_policy import decide
 from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.dialects.table import dialect_of

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from llmstack.providers import mcp_chat
 from llmstack.providers.errors import ProviderError, RateLimitedError, RejectedError
 from llmstack.providers.limits import Limits
+from llmstack.providers.mcp import chat as mcp_chat
 from llmstack.providers.resolve import ANTHROPIC_VERSION
 from llmstack.providers.translation import CannotTranslateError, target, translate
 from llmstack.router.dialects.base import FailureReport, RequestFailedError

@@ -10,14 +10,14 @@ from hashlib import blake2b
 from math import exp, log
 from typing import TYPE_CHECKING
 
-from llmstack.policy.session import after, continues, moved
+from llmstack.policy.session_policy import after, continues, moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from llmstack.policy.decision import Decision
     from llmstack.policy.facts import RequestFacts
-    from llmstack.policy.session import Session
+    from llmstack.policy.session_policy import Session
 
 MOST = 1000
 OLDEST_S = 24 * 3600.0

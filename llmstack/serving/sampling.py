@@ -9,7 +9,7 @@ from llmstack.serving.base import Defaults
 
 if TYPE_CHECKING:
     from llmstack.config.model import Tier
-    from llmstack.providers.known import Known
+    from llmstack.providers.model_aliases import Known
 
 # Sampler values of models.ini, as APIs call them.
 _NAMES = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 def main(arguments: list[str]) -> None:
     """Print where a project stands, in the form that the shell wants."""
-    from llmstack.shell.standing import Place, standing  # noqa: PLC0415 - likewise
+    from llmstack.shell.activation_status import Place, standing  # noqa: PLC0415 - likewise
     from llmstack.trust.fingerprint import STATE_DIR  # noqa: PLC0415 - the path is set below
 
     form, store, work_dir = arguments

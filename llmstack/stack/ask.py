@@ -9,9 +9,9 @@ from llmstack.config import load
 from llmstack.config.network import api_key
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO
-from llmstack.providers.calling import Model
 from llmstack.providers.catalog import MCP_FORMS, PROVIDERS, RESERVED
 from llmstack.providers.http import HttpSource
+from llmstack.providers.model_api import Model
 from llmstack.providers.resolve import Endpoint
 from llmstack.providers.retries import Retries
 from llmstack.stack.project import router_address, running_router

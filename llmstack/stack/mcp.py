@@ -12,7 +12,7 @@ from llmstack import providers
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO
 from llmstack.providers.catalog import PROVIDERS
-from llmstack.providers.known import load as load_known
+from llmstack.providers.model_aliases import load as load_known
 from llmstack.stack.ask import config_of, model_for, own_addresses
 from llmstack.stack.remote.remote_router import fetch, remote_url
 from llmstack.trust.store import store as trust
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from llmstack.config import StackConfig
     from llmstack.paths import Project, UserDirs
-    from llmstack.providers.calling import Model
-    from llmstack.providers.known import Known
-    from llmstack.providers.mcp_server import ModelTool
+    from llmstack.providers.mcp.server import ModelTool
+    from llmstack.providers.model_aliases import Known
+    from llmstack.providers.model_api import Model
 
 
 def serve(project: Project | None, env: Mapping[str, str], user: UserDirs) -> None:
@@ -42,7 +42,7 @@ def serve(project: Project | None, env: Mapping[str, str], user: UserDirs) -> No
     try:
         import anyio  # noqa: PLC0415 - for this command only
 
-        from llmstack.providers.mcp_server import serve as serve_tools  # noqa: PLC0415 - an extra
+        from llmstack.providers.mcp.server import serve as serve_tools  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise LlmstackError(
             "the extra `mcp` is not installed", hint="pip install 'llmstack-local[mcp]'"
@@ -52,7 +52,7 @@ def serve(project: Project | None, env: Mapping[str, str], user: UserDirs) -> No
 
 def tools(project: Project | None, env: Mapping[str, str], user: UserDirs) -> Iterator[ModelTool]:
     """Yield a tool for `auto` and each tier of the project, and one for each provider."""
-    from llmstack.providers.mcp_server import ModelTool  # noqa: PLC0415 - an extra
+    from llmstack.providers.mcp.server import ModelTool  # noqa: PLC0415 - an extra
 
     config, known = config_of(project), load_known(user.config)
     for name, what in _described(project, config, env, user).items():

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from llmstack.config import parse, profile_text
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO, Considered, StackState
-from llmstack.policy.named import named
-from llmstack.policy.session import decide
+from llmstack.policy.named_model import named
+from llmstack.policy.session_policy import decide
 from llmstack.router.dialects.base import BadRequestError
 from llmstack.router.dialects.table import dialect_of
 from llmstack.serving.memory.preflight import missing

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urlsplit
 
 from llmstack.upstream.connection import ServerConnection
-from llmstack.upstream.reader import BrokenError
+from llmstack.upstream.response_reader import BrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from llmstack.upstream.connection import Relay, Sink
-    from llmstack.upstream.head import AnswerHead
+    from llmstack.upstream.response_head import AnswerHead
 
 CONNECT_S = 10.0
 IDLE_S = 4.0  # llama.cpp closes a connection after 5 s idle

@@ -7,12 +7,12 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
-from llmstack.upstream.reader import AnswerReader, BrokenError
+from llmstack.upstream.response_reader import AnswerReader, BrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmstack.upstream.head import AnswerHead
+    from llmstack.upstream.response_head import AnswerHead
 
     Sink = Callable[[bytes], bool]  # takes a part of a body; False where it wants no more for now
     Relay = Callable[[bytes], bool]  # takes a chunk in its framing, or returns False: the sink is to have it

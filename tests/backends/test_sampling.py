@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmstack.config.model import Backend, HostedModel, Sampler, Tier
-from llmstack.providers.known import bundled
+from llmstack.providers.model_aliases import bundled
 from llmstack.serving.sampling import defaults_of
 
 ALL = {"temperature": 0.2, "top_p": 0.9, "top_k": 20, "min_p": 0.05, "repetition_penalty": 1.05}

@@ -25,7 +25,7 @@ from llmstack.config.model import (
 )
 from llmstack.policy.decision import ContextOverflowError, StackState
 from llmstack.policy.ladder import ladder
-from llmstack.policy.session import decide
+from llmstack.policy.session_policy import decide
 from llmstack.router.sessions import Sessions
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from llmstack.config.model import Backend, GgufModel, HostedModel, Role, Routing
 from llmstack.policy.decision import ContextOverflowError, Decision, NoTierError, NotServedError, StackState
 from llmstack.policy.facts import RequestFacts
 from llmstack.policy.ladder import ladder
-from llmstack.policy.session import Session, after, decide
+from llmstack.policy.session_policy import Session, after, decide
 
 LOCAL = GgufModel(path=Path("x.gguf"))
 FAST = Tier("fast", Backend.GGUF, LOCAL, 131_072, role=Role.FAST)

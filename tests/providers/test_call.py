@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from support.providers import FakeProvider
 
-    from llmstack.providers.calling import Model
+    from llmstack.providers.model_api import Model
 
 AT_ONCE = Retries(2, first_s=0.001)
 

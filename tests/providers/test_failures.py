@@ -9,7 +9,7 @@ import pytest
 
 from llmstack.providers import Result, TokensUsed
 from llmstack.providers.errors import RejectedError
-from llmstack.providers.mcp_chat import asked, events, whole
+from llmstack.providers.mcp.chat import asked, events, whole
 from llmstack.providers.translation.failures import Failure, failure
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -16,7 +16,7 @@ from support.providers import KEY, provider
 from support.translating import translated
 
 from llmstack import providers
-from llmstack.providers.known import bundled
+from llmstack.providers.model_aliases import bundled
 from llmstack.providers.translation import translate
 from llmstack.providers.translation.failures import failure
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from support.providers import FakeProvider
 
-    from llmstack.providers.calling import Model
+    from llmstack.providers.model_api import Model
 
 MODEL = "gemini-flash-latest"
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

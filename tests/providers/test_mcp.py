@@ -14,9 +14,9 @@ from mcp import Client, StdioServerParameters
 from support.providers import KEY, provider
 
 from llmstack import providers
-from llmstack.providers.asking import Ask
-from llmstack.providers.calling import Model
-from llmstack.providers.mcp_source import McpSource
+from llmstack.providers.base import Ask
+from llmstack.providers.mcp.source import McpSource
+from llmstack.providers.model_api import Model
 
 SCRIPT = str(Path(__file__).parents[1] / "support" / "mcp_model.py")
 

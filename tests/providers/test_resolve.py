@@ -10,7 +10,7 @@ from llmstack.config.model import DIRECT_PROVIDERS, LOCAL_SERVERS
 from llmstack.errors import LlmstackError
 from llmstack.providers.catalog import PROVIDERS
 from llmstack.providers.errors import MissingKeyError, OwnAddressError, UnknownModelError
-from llmstack.providers.known import bundled, load
+from llmstack.providers.model_aliases import bundled, load
 from llmstack.providers.resolve import Endpoint, resolve, same_place
 
 if TYPE_CHECKING:

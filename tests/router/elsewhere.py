@@ -11,7 +11,7 @@ from support.providers import KEY
 
 from llmstack.config.model import Backend, HostedModel, Role, Tier
 from llmstack.paths import Project
-from llmstack.providers.known import bundled
+from llmstack.providers.model_aliases import bundled
 from llmstack.serving.remote.mcp import McpBackend
 from llmstack.serving.remote.server import ServerBackend
 

@@ -16,7 +16,7 @@ from support.providers import provider
 from llmstack import providers
 from llmstack.config.model import Backend, HostedModel, Tier
 from llmstack.providers.errors import UnknownModelError
-from llmstack.providers.known import bundled
+from llmstack.providers.model_aliases import bundled
 from llmstack.providers.resolve import resolve
 
 if TYPE_CHECKING:

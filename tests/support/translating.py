@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from support.providers import KEY, provider, running
 
-from llmstack.providers.known import bundled
+from llmstack.providers.model_aliases import bundled
 from llmstack.providers.resolve import resolve
 from llmstack.providers.translation import target, translate
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from llmstack.upstream.connection import HIGH_BYTES, ServerConnection
-from llmstack.upstream.reader import BrokenError
+from llmstack.upstream.response_reader import BrokenError
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 HOSTILE = (

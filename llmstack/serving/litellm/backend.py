@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from llmstack.config.model import StackConfig, Tier
     from llmstack.paths import Project
-    from llmstack.providers.known import Known
+    from llmstack.providers.model_aliases import Known
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 60.0  # before it is started again
 STEADY_S = 60.0  # what ran as long is not taken for something that keeps failing

@@ -82,7 +82,7 @@ def _no_litellm(model: HostedModel, env: Mapping[str, str]) -> Obstacle | None:
 def _no_server(model: HostedModel, env: Mapping[str, str]) -> Obstacle | None:
     """Return why a server cannot be asked; whether it answers is seen by asking it."""
     from llmstack.providers.errors import ProviderError  # noqa: PLC0415 - most stacks have no such tier
-    from llmstack.providers.known import Known  # noqa: PLC0415
+    from llmstack.providers.model_aliases import Known  # noqa: PLC0415
     from llmstack.providers.resolve import resolve  # noqa: PLC0415
 
     try:

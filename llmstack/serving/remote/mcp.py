@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmstack.config.model import Backend as Kind
 from llmstack.config.model import McpModel
-from llmstack.providers.mcp_source import McpSource
+from llmstack.providers.mcp.source import McpSource
 from llmstack.serving.base import ModelState, SwapError
 from llmstack.serving.remote.lease import RemoteLease
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from llmstack.config.model import StackConfig, Tier
-    from llmstack.providers.known import Known
+    from llmstack.providers.model_aliases import Known
     from llmstack.providers.resolve import Endpoint
 
 

@@ -14,7 +14,7 @@ from llmstack.config.schema import COMMON, LIMITS, OF_BACKEND
 from llmstack.config.values import BadValueError, hosted
 from llmstack.errors import LlmstackError, UsageError
 from llmstack.files import exclusive
-from llmstack.providers.known import load as load_known
+from llmstack.providers.model_aliases import load as load_known
 from llmstack.stack.ask import own_addresses
 from llmstack.stack.install.install import refresh
 from llmstack.stack.lifecycle.reload import Reloaded, reload

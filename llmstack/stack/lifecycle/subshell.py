@@ -10,10 +10,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from llmstack.files import write_atomic
+from llmstack.shell.activation_status import COLORS, label
 from llmstack.shell.base import Look
 from llmstack.shell.environment import activated, variables
 from llmstack.shell.shells import shell_here
-from llmstack.shell.standing import COLORS, label
 from llmstack.stack.project import active_channel
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from llmstack.providers.asking import Result, TokensUsed
+from llmstack.providers.base import Result, TokensUsed
 from llmstack.providers.errors import BrokenError
 from llmstack.providers.translation.base import chat_tokens
 from llmstack.providers.translation.chunks import finish, said

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from llmstack.providers.asking import Result, TokensUsed
+from llmstack.providers.base import Result, TokensUsed
 from llmstack.providers.errors import BrokenError, RejectedError
 from llmstack.providers.translation.base import texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmstack.providers.asking import Ask
+    from llmstack.providers.base import Ask
 
 Json = dict[str, Any]
 PROMPTS = ("prompt", "input", "text", "message", "query", "question", "task", "content")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from anyio.from_thread import start_blocking_portal
 
-from llmstack.providers.asking import MAX_TOKENS, Ask, Result
+from llmstack.providers.base import MAX_TOKENS, Ask, Result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anyio.from_thread import BlockingPortal
 
-    from llmstack.providers.asking import Source
+    from llmstack.providers.base import Source
 
 
 class Options(TypedDict, total=False):

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import httptools
 
 from llmstack.heads import seen
-from llmstack.upstream.head import answer_head
+from llmstack.upstream.response_head import answer_head
 
 if TYPE_CHECKING:
     from llmstack.heads import SeenHead
-    from llmstack.upstream.head import AnswerHead
+    from llmstack.upstream.response_head import AnswerHead
 
 HEAD_BYTES = 128 * 1024  # of an answer
 _INFORMATION, _OK, _SWITCHING = 100, 200, 101

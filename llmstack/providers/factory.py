@@ -6,11 +6,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from llmstack.providers.calling import Model
 from llmstack.providers.catalog import MCP_FORMS, MCP_SUFFIX
 from llmstack.providers.http import HttpSource
-from llmstack.providers.known import load
-from llmstack.providers.mcp_source import McpSource
+from llmstack.providers.mcp.source import McpSource
+from llmstack.providers.model_aliases import load
+from llmstack.providers.model_api import Model
 from llmstack.providers.resolve import resolve, split_name
 from llmstack.providers.retries import Retries
 

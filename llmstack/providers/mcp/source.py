@@ -9,7 +9,7 @@ import shlex
 import tempfile
 from typing import TYPE_CHECKING, Any, TextIO
 
-from llmstack.providers.asking import TIMEOUT_S, Result
+from llmstack.providers.base import TIMEOUT_S, Result
 from llmstack.providers.errors import (
     BrokenError,
     ProviderError,
@@ -17,13 +17,13 @@ from llmstack.providers.errors import (
     TimedOutError,
     UnreachableError,
 )
-from llmstack.providers.mcp_arguments import arguments, result
+from llmstack.providers.mcp.arguments import arguments, result
 from llmstack.providers.translation.failures import without
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from llmstack.providers.asking import Ask
+    from llmstack.providers.base import Ask
 
 START_S = 30.0  # an interpreter with a large library on a busy machine
 ALIVE_S = 2.0  # a server that does not answer by then is taken to be busy

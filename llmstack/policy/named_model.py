@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.policy.able import stand_ins
 from llmstack.policy.decision import Considered, Decision
+from llmstack.policy.eligibility import stand_ins
 
 if TYPE_CHECKING:
     from llmstack.config.model import StackConfig, Tier

@@ -12,13 +12,13 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
 from llmstack.errors import LlmstackError
-from llmstack.providers.asking import MAX_TOKENS
+from llmstack.providers.base import MAX_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from llmstack.providers.asking import Result
-    from llmstack.providers.calling import Model
+    from llmstack.providers.base import Result
+    from llmstack.providers.model_api import Model
 
 Json = dict[str, Any]
 _ARGUMENTS: Json = {

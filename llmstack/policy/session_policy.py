@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from llmstack.config.model import Role
-from llmstack.policy.able import passed_over, stand_ins
 from llmstack.policy.decision import Considered, Decision
+from llmstack.policy.eligibility import passed_over, stand_ins
 from llmstack.policy.ladder import climb, find_trigger, ladder
 
 if TYPE_CHECKING:

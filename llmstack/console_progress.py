@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn
 from rich.text import Text
 
-from llmstack.transfers import STYLES, Bar, amount
+from llmstack.progress import STYLES, Bar, amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

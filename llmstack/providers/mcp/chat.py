@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from llmstack.providers.asking import MAX_TOKENS, Ask
+from llmstack.providers.base import MAX_TOKENS, Ask
 from llmstack.providers.errors import RejectedError
 from llmstack.providers.translation.base import Tokens, chat_usage
 
 if TYPE_CHECKING:
-    from llmstack.providers.asking import Result
+    from llmstack.providers.base import Result
 
 
 def asked(body: bytes) -> tuple[Ask, bool]:
