@@ -8,12 +8,14 @@ import psutil
 import pytest
 from support.examples import by_hand
 from support.home import at_home
+from support.hub import running_hub
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
 
     from pluggy import Result
+    from support.hub import Hub
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -81,3 +83,10 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     except ImportError:
         return {"asyncio": asyncio.new_event_loop}
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def hub_server() -> Iterator[Hub]:
+    """A model hub and its storage host, both on loopback."""
+    with running_hub() as hub:
+        yield hub

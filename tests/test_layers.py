@@ -1,4 +1,4 @@
-"""The rooms of the package read bottom up: a module imports only what is below its own room."""
+"""A module imports only from layers below its own."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = Path(llmstack.__file__).parent
-ROOMS = [
-    {"errors", "heads", "transfers"},
-    {"paths", "files", "fingerprint", "console_bars", "upstream"},
-    {"console"},
-    {"config", "channel", "trust", "disclosure"},
-    {"policy", "process", "engine", "download", "providers", "shell"},
-    {"swapper", "router.dialects"},
-    {"backends"},
+LAYERS = [
+    {"errors", "progress", "heads"},
+    {"paths", "files", "console_progress", "upstream"},
+    {"console", "trust"},
+    {"config", "channel"},
+    {"policy", "process", "llama_cpp", "download", "providers", "shell"},
+    {"serving"},
+    {"router.dialects", "hub"},
     {"generators", "router", "clients"},
     {"stack"},
     {"report", "context"},
@@ -29,13 +29,13 @@ ROOMS = [
     {"cli"},
     {"__main__"},
 ]
-HEIGHT = {room: height for height, rooms in enumerate(ROOMS) for room in rooms}
+HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def room_of(module: str) -> str:
+def layer_name(module: str) -> str:
     """`llmstack.router.dialects.openai` → `router.dialects`, `llmstack.stack.lifecycle.start` → `stack`."""
-    parts = module.split(".")[1:]
+    parts = module.split(".")[1:] or [""]
     return "router.dialects" if parts[:2] == ["router", "dialects"] else parts[0]
 
 
@@ -65,13 +65,13 @@ def _is_module(name: str) -> bool:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_a_module_imports_only_rooms_below_its_own(path: Path) -> None:
+def test_a_module_imports_only_from_layers_below_its_own(path: Path) -> None:
     module = module_name(path)
     if module == "llmstack":
         return
-    own = room_of(module)
+    own = layer_name(module)
     ours = {name for name in imports(ast.parse(path.read_text())) if name.startswith("llmstack.")}
-    above = [name for name in ours if room_of(name) != own and HEIGHT[room_of(name)] >= HEIGHT[own]]
+    above = [name for name in ours if layer_name(name) != own and HEIGHT[layer_name(name)] >= HEIGHT[own]]
     assert not above
 
 
@@ -79,7 +79,7 @@ def test_a_module_imports_only_rooms_below_its_own(path: Path) -> None:
 def test_only_the_command_line_knows_typer_and_rich(path: Path) -> None:
     module = module_name(path)
     roots = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
-    if module == "llmstack" or room_of(module) not in {"cli", "commands", "console", "console_bars"}:
+    if module == "llmstack" or layer_name(module) not in {"cli", "commands", "console", "console_progress"}:
         assert not roots & {"typer", "rich"}
     assert "click" not in roots
 
@@ -96,6 +96,6 @@ def test_commands_do_not_import_each_other() -> None:
 
 
 def test_the_router_is_started_not_imported() -> None:
-    stack = [path for path in MODULES if path.parent.name == "stack"]
+    stack = [path for path in MODULES if layer_name(module_name(path)) == "stack"]
     imported = {name for path in stack for name in imports(ast.parse(path.read_text()))}
-    assert not {name for name in imported if name.startswith("llmstack.") and room_of(name) == "router"}
+    assert not {name for name in imported if name.startswith("llmstack.") and layer_name(name) == "router"}

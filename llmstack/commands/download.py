@@ -28,7 +28,7 @@ def download(
     Example: llmstack download code-fast --wait
     """
     from llmstack.report import downloads as report
-    from llmstack.stack.download.download import download as downloads
+    from llmstack.stack.download import download as downloads
     from llmstack.stack.download.plan import LABELS, declared, plan
     from llmstack.stack.download.state import Place
 

@@ -26,7 +26,7 @@ def setup(
     Example: llmstack setup --skip-download
     """
     from llmstack.report import downloads as report
-    from llmstack.stack.install.install import setup as steps
+    from llmstack.stack.install import setup as steps
 
     app: App = ctx.obj
     console, project = app.console, app.find_project()
@@ -47,7 +47,7 @@ def setup(
 
 def _models(app: App, *, skip: bool, wait: bool) -> Step:
     from llmstack.report import downloads as report
-    from llmstack.stack.install.install import setup as steps
+    from llmstack.stack.install import setup as steps
 
     console, project = app.console, app.find_project()
     found = steps.to_fetch(project, app.user, app.env)

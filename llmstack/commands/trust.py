@@ -32,7 +32,7 @@ def trust(
     """
     from llmstack.console import escape
     from llmstack.paths import Project
-    from llmstack.trust.store import store as trusted
+    from llmstack.trust import store as trust_store
 
     app: App = ctx.obj
     console, store = app.console, app.user.trusted_projects
@@ -41,7 +41,7 @@ def trust(
         return
     project = Project.at(path.expanduser(), app.env) if path is not None else app.project()
     if revoke:
-        known = trusted.revoke(project.work_dir, store)
+        known = trust_store.revoke(project.work_dir, store)
         console.say(
             f"{escape(str(project.work_dir))} {'is not trusted any more' if known else 'was not trusted'}"
         )
@@ -51,26 +51,26 @@ def trust(
 
 def _grant(console: Console, project: Project, store: Path, *, yes: bool) -> None:
     from llmstack.console import escape
+    from llmstack.trust import store as trust_store
     from llmstack.trust.disclosure import programs
     from llmstack.trust.fingerprint import fingerprint
-    from llmstack.trust.store import store as trusted
 
     if not project.state.is_dir():
         raise LlmstackError(f"{project.work_dir} has no .llmstack/", hint="install it: `llmstack install`")
-    trusted.refuse_unsafe_dir(project)
+    trust_store.refuse_unsafe_dir(project)
     seen = fingerprint(project)
     console.say(f"{escape(str(project.state))} would use:")
     for line in programs(project) or ["nothing that runs a program or redirects traffic"]:
         console.say(f"  {escape(line)}")
     if not yes and not console.confirm("Trust it?"):
         raise LlmstackError("not trusted", hint="answer y, or give --yes after reading the above")
-    trusted.grant(project, store, seen=seen)
+    trust_store.grant(project, store, seen=seen)
     console.say(f"{escape(str(project.work_dir))} is trusted")
 
 
 def _list(app: App) -> None:
     from llmstack.console import escape, styled
-    from llmstack.trust.store import store as trusted
+    from llmstack.trust import store as trust_store
 
     rows = [
         (
@@ -78,6 +78,6 @@ def _list(app: App) -> None:
             styled(str(verdict.verdict) if verdict is not None else "gone"),
             f"{record.trusted_at:%Y-%m-%d %H:%M}",
         )
-        for record, verdict in trusted.entries(app.user.trusted_projects)
+        for record, verdict in trust_store.entries(app.user.trusted_projects)
     ]
     app.console.table(("project", "state", "since"), rows)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What serves a tier, behind one protocol: `Backend` and `Lease` in `base`."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from llmstack.channel import CURRENT, read_marker
 from llmstack.errors import LlmstackError
 from llmstack.shell.environment import variables
+from llmstack.trust import store as trust_store
 from llmstack.trust.fingerprint import STATE_DIR, printable
-from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,8 +59,8 @@ def standing(place: Place, store: Path, env: Mapping[str, str]) -> Standing:
     """Return where a project stands; what is wrong with it is a message, never an exception."""
     state = place.work_dir / STATE_DIR
     try:
-        found = trust.check(place, store)
-        if found.verdict is not trust.Verdict.TRUSTED:
+        found = trust_store.check(place, store)
+        if found.verdict is not trust_store.Verdict.TRUSTED:
             return Standing(active=False, message=_untrusted(_shown(place, env), found))
         markers = tuple(_first_line(state / name) for name in MARKERS)
         if not (state / "opencode.json").is_file():
@@ -87,9 +87,9 @@ def label(work_dir: Path, channel: Channel) -> str:
     return f"[llmstack:{name} {beside}]" if beside else f"[llmstack:{name}]"
 
 
-def _untrusted(name: str, found: trust.Trust) -> str:
+def _untrusted(name: str, found: trust_store.Trust) -> str:
     how = "see what it would run: `llmstack trust`"
-    if found.verdict is trust.Verdict.UNKNOWN:
+    if found.verdict is trust_store.Verdict.UNKNOWN:
         return f"{name} is not trusted; {how}"
     changed = ", ".join(printable(each) for each in found.changed)
     return f"{name} is off, {changed} changed since it was trusted; {how}"

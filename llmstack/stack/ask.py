@@ -16,7 +16,7 @@ from llmstack.providers.resolve import Endpoint
 from llmstack.providers.retries import Retries
 from llmstack.stack.project import router_address, running_router
 from llmstack.stack.remote.remote_router import KEY, remote_url
-from llmstack.trust.store import store as trust
+from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ def model_for(name: str, project: Project | None, env: Mapping[str, str], user: 
             f"no tier is called `{name}`", hint=f"there are {known}; or name `<provider>/<id>`"
         )
     if project is not None:
-        trust.require(project, user.trusted_projects)
+        trust_store.require(project, user.trusted_projects)
     url = _router(project, config)
     key = api_key(env, config.settings.api_key_env if config is not None else KEY)
     endpoint = Endpoint(

@@ -15,7 +15,7 @@ from llmstack.providers.catalog import PROVIDERS
 from llmstack.providers.model_aliases import load as load_known
 from llmstack.stack.ask import config_of, model_for, own_addresses
 from llmstack.stack.remote.remote_router import fetch, remote_url
-from llmstack.trust.store import store as trust
+from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,7 +71,7 @@ def _described(
     remote = remote_url(project)
     if project is not None and remote is not None:
         with contextlib.suppress(LlmstackError):
-            trust.require(project, user.trusted_projects)
+            trust_store.require(project, user.trusted_projects)
             config = fetch(remote, env).config
     elif config is None:
         return {}

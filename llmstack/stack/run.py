@@ -20,7 +20,7 @@ from llmstack.stack.install.install import render_opencode, render_remote
 from llmstack.stack.lifecycle.start import StartOptions, up
 from llmstack.stack.project import active_channel, local_config, router_address, running_router
 from llmstack.stack.remote.remote_router import fetch, remote_url
-from llmstack.trust.store import store as trust
+from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +64,7 @@ def run(
         known = ", ".join(client.name for client in CLIENTS)
         raise UsageError(f"no client is called `{name}`", hint=f"known: {known}")
     if remote_url(project) is not None:
-        trust.require(project, store)  # a stack of its own asks when it starts
+        trust_store.require(project, store)  # a stack of its own asks when it starts
     program = find(client, env)
     if not allow_plugins:
         client.refuse(cwd, Path(env.get("HOME") or Path.home()))

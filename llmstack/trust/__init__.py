@@ -1,1 +1,1 @@
-"""TODO."""
+"""Which projects may run something, and what makes their files ask again."""

@@ -9,8 +9,8 @@ import ollama
 import openai
 import pytest
 from ollama._client import _parse_host
-from router.elsewhere import serving
 from router.harness import in_thread
+from router.remote_tiers import serving
 from support.providers import provider
 
 from llmstack import providers

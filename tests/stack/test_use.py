@@ -15,7 +15,7 @@ from llmstack.config import load
 from llmstack.errors import ConfigError, LlmstackError, UsageError
 from llmstack.paths import Project, UserDirs
 from llmstack.stack.install.use import Used, use
-from llmstack.trust.store import store as trust
+from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def trusted(project: Project) -> None:
-    trust.grant(project, UserDirs.from_env(os.environ).trusted_projects)
+    trust_store.grant(project, UserDirs.from_env(os.environ).trusted_projects)
 
 
 def used(

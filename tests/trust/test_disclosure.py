@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmstack.trust.store import disclosure
+from llmstack.trust import disclosure
 
 if TYPE_CHECKING:
     from llmstack.paths import Project

@@ -9,8 +9,9 @@ import pytest
 from support.trusting import error_of, posix
 
 from llmstack.paths import Project
-from llmstack.trust.store import Trust, Verdict, fingerprint
-from llmstack.trust.store import store as trust
+from llmstack.trust import fingerprint
+from llmstack.trust import store as trust_store
+from llmstack.trust.store import Trust, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,7 @@ def test_a_state_dir_that_is_a_link(tmp_path: Path, project: Project, store: Pat
     other = Project.at(tmp_path / "other", {})
     other.work_dir.mkdir()
     other.state.symlink_to(project.state)
-    for action in (lambda: trust.check(other, store), lambda: trust.grant(other, store)):
+    for action in (lambda: trust_store.check(other, store), lambda: trust_store.grant(other, store)):
         assert error_of(action) == (
             f"{other.state} is a link to another place | remove the link, then run `llmstack install`"
         )
@@ -32,8 +33,8 @@ def test_a_work_dir_that_is_a_link_is_the_project_it_leads_to(
     tmp_path: Path, project: Project, store: Path
 ) -> None:
     (tmp_path / "link").symlink_to(project.work_dir)
-    trust.grant(Project.at(tmp_path / "link", {}), store)
-    assert trust.check(project, store) == Trust(Verdict.TRUSTED)
+    trust_store.grant(Project.at(tmp_path / "link", {}), store)
+    assert trust_store.check(project, store) == Trust(Verdict.TRUSTED)
 
 
 @posix
@@ -44,7 +45,7 @@ def test_links_that_lead_out(project: Project, store: Path, name: str, target: s
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     path.symlink_to(target)
-    assert error_of(lambda: trust.check(project, store)) == (
+    assert error_of(lambda: trust_store.check(project, store)) == (
         f"{path} is a link that leads out of the project | replace it with a file of its own"
     )
 
@@ -53,42 +54,42 @@ def test_links_that_lead_out(project: Project, store: Path, name: str, target: s
 def test_a_link_within_the_project(project: Project, store: Path) -> None:
     project.models_ini.rename(project.work_dir / "models.ini")
     project.models_ini.symlink_to("../models.ini")
-    trust.grant(project, store)
+    trust_store.grant(project, store)
     (project.work_dir / "models.ini").write_text("[x]\ncommand = evil\n")
-    assert trust.check(project, store) == Trust(Verdict.CHANGED, ("models.ini",))
+    assert trust_store.check(project, store) == Trust(Verdict.CHANGED, ("models.ini",))
 
 
 @posix
 def test_somebody_elses(project: Project, store: Path) -> None:
     me = os.getuid()
     stranger = me + 1
-    message = error_of(lambda: trust.refuse_unsafe_dir(project, uid=stranger))
+    message = error_of(lambda: trust_store.refuse_unsafe_dir(project, uid=stranger))
     assert message == (
         f"{project.state} belongs to another user (user id {me}, you are {stranger})"
         " | work in a copy of your own, or change its owner once you have read what is in it"
     )
-    trust.refuse_unsafe_dir(project, uid=0)  # root, in a project that is somebody's as a whole
+    trust_store.refuse_unsafe_dir(project, uid=0)  # root, in a project that is somebody's as a whole
     if me:
         return  # only root can give files away
-    trust.grant(project, store)
+    trust_store.grant(project, store)
     os.chown(project.state, 4321, -1)
-    assert "user id 4321, you are 0" in error_of(lambda: trust.check(project, store))
+    assert "user id 4321, you are 0" in error_of(lambda: trust_store.check(project, store))
     os.chown(project.work_dir, 4321, -1)
-    assert trust.check(project, store) == Trust(Verdict.CHANGED, ("owner",))
+    assert trust_store.check(project, store) == Trust(Verdict.CHANGED, ("owner",))
 
 
 @posix
 def test_a_pipe_does_not_hang_the_prompt(project: Project, store: Path) -> None:
-    trust.grant(project, store)
+    trust_store.grant(project, store)
     project.opencode_json.unlink()
     os.mkfifo(project.opencode_json)
     message = f"{project.opencode_json} is not a plain file | remove it"
-    assert error_of(lambda: trust.check(project, store)) == message
+    assert error_of(lambda: trust_store.check(project, store)) == message
 
 
 def test_a_huge_file(project: Project, store: Path) -> None:
-    trust.grant(project, store)
+    trust_store.grant(project, store)
     with project.opencode_json.open("wb") as file:
         file.truncate(fingerprint.MAX_BYTES + 1)
     message = f"{project.opencode_json} is larger than 4 MiB | remove it"
-    assert error_of(lambda: trust.check(project, store)) == message
+    assert error_of(lambda: trust_store.check(project, store)) == message

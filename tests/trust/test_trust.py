@@ -14,8 +14,9 @@ from support.trusting import error_of, make
 
 from llmstack import paths
 from llmstack.paths import Project
-from llmstack.trust.store import Trust, Verdict, disclosure, fingerprint
-from llmstack.trust.store import store as trust
+from llmstack.trust import disclosure, fingerprint
+from llmstack.trust import store as trust_store
+from llmstack.trust.store import Trust, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,25 +28,25 @@ def test_a_project_is_trusted_once_granted_and_not_after_it_was_revoked(
     hint = (
         f"run `llmstack trust` in {project.work_dir}: it shows what the project's files would run, then asks"
     )
-    assert trust.check(project, store) == Trust(Verdict.UNKNOWN)
-    assert error_of(lambda: trust.require(project, store)) == (
+    assert trust_store.check(project, store) == Trust(Verdict.UNKNOWN)
+    assert error_of(lambda: trust_store.require(project, store)) == (
         f"this project is not trusted: {project.work_dir} | {hint}"
     )
-    trust.grant(project, store)
-    trust.require(project, store)
-    assert trust.check(project, store) == Trust(Verdict.TRUSTED)
+    trust_store.grant(project, store)
+    trust_store.require(project, store)
+    assert trust_store.check(project, store) == Trust(Verdict.TRUSTED)
     project.opencode_json.write_text("{}")
-    assert error_of(lambda: trust.require(project, store)) == (
+    assert error_of(lambda: trust_store.require(project, store)) == (
         f"changed since this project was trusted: opencode.json (in {project.work_dir}) | {hint}"
     )
-    assert trust.revoke(project.work_dir, store)
-    assert not trust.revoke(project.work_dir, store)
-    assert trust.check(project, store) == Trust(Verdict.UNKNOWN)
+    assert trust_store.revoke(project.work_dir, store)
+    assert not trust_store.revoke(project.work_dir, store)
+    assert trust_store.check(project, store) == Trust(Verdict.UNKNOWN)
 
 
 def test_what_is_remembered(project: Project, store: Path) -> None:
-    trust.grant(project, store)
-    trust.grant(project, store)
+    trust_store.grant(project, store)
+    trust_store.grant(project, store)
     document = tomllib.loads(store.read_text())
     (record,) = document["project"]
     assert record.pop("trusted_at").tzinfo is not None
@@ -80,73 +81,73 @@ OTHER_FILES = {
 
 @pytest.mark.parametrize(("name", "text", "asks"), OTHER_FILES.values(), ids=OTHER_FILES)
 def test_other_files(project: Project, store: Path, name: str, text: str, asks: bool) -> None:  # noqa: FBT001
-    trust.grant(project, store)
+    trust_store.grant(project, store)
     (project.state / name).parent.mkdir(parents=True, exist_ok=True)
     (project.state / name).write_text(text)
     expected = Trust(Verdict.CHANGED, (name,)) if asks else Trust(Verdict.TRUSTED)
-    assert trust.check(project, store) == expected
+    assert trust_store.check(project, store) == expected
 
 
 def test_a_file_that_is_gone_asks_nothing(project: Project, store: Path) -> None:
     project.default_channel.write_text("external http://a.example:1\n")
     project.active_channel.write_text("external http://a.example:1\n")
-    trust.grant(project, store)
+    trust_store.grant(project, store)
     project.active_channel.unlink()
     project.litellm_config.unlink()
-    assert trust.check(project, store) == Trust(Verdict.TRUSTED)
+    assert trust_store.check(project, store) == Trust(Verdict.TRUSTED)
 
 
 def test_another_place_or_another_project_in_the_same_place(
     tmp_path: Path, project: Project, store: Path
 ) -> None:
-    trust.grant(project, store)
+    trust_store.grant(project, store)
     project.work_dir.rename(tmp_path / "moved")
     moved = Project.at(tmp_path / "moved", {})
-    assert trust.check(moved, store) == Trust(Verdict.UNKNOWN)
+    assert trust_store.check(moved, store) == Trust(Verdict.UNKNOWN)
     other = make(project.work_dir)
     other.models_ini.write_text("[x]\ncommand = evil\n")
-    assert trust.check(other, store) == Trust(Verdict.CHANGED, ("models.ini",))
-    assert [found for _, found in trust.entries(store)] == [Trust(Verdict.CHANGED, ("models.ini",))]
+    assert trust_store.check(other, store) == Trust(Verdict.CHANGED, ("models.ini",))
+    assert [found for _, found in trust_store.entries(store)] == [Trust(Verdict.CHANGED, ("models.ini",))]
 
 
 def test_a_models_ini_from_the_environment_counts_too(tmp_path: Path, project: Project, store: Path) -> None:
     mine = tmp_path / "mine.ini"
     mine.write_text("[x]\ncommand = a\n")
-    trust.grant(project, store)
+    trust_store.grant(project, store)
     other = Project.at(project.work_dir, {"LLMSTACK_MODELS_INI": str(mine)})
-    assert trust.check(other, store) == Trust(Verdict.CHANGED, (str(mine),))
-    trust.grant(other, store)
-    assert trust.check(other, store) == trust.check(project, store) == Trust(Verdict.TRUSTED)
+    assert trust_store.check(other, store) == Trust(Verdict.CHANGED, (str(mine),))
+    trust_store.grant(other, store)
+    assert trust_store.check(other, store) == trust_store.check(project, store) == Trust(Verdict.TRUSTED)
     assert disclosure.programs(other)[0] == "mine.ini: [x] command = a"
 
 
 def test_the_list(tmp_path: Path, store: Path) -> None:
     first, second, third = (make(tmp_path / name) for name in ("a", "b", 'c "quoted" \x1b\x7f\n'))
     for project in (first, second, third):
-        trust.grant(project, store)
+        trust_store.grant(project, store)
     second.state.rename(tmp_path / "gone")
-    assert [(record.path, found) for record, found in trust.entries(store)] == [
+    assert [(record.path, found) for record, found in trust_store.entries(store)] == [
         (str(first.work_dir), Trust(Verdict.TRUSTED)),
         (str(second.work_dir), None),
         (str(third.work_dir), Trust(Verdict.TRUSTED)),
     ]
-    assert trust.revoke(second.work_dir, store)
-    assert len(trust.entries(store)) == 2
+    assert trust_store.revoke(second.work_dir, store)
+    assert len(trust_store.entries(store)) == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 def test_a_name_that_is_not_text(tmp_path: Path, project: Project, store: Path) -> None:
     odd = make(tmp_path / "\udcff")
-    assert error_of(lambda: trust.grant(odd, store)) == (
+    assert error_of(lambda: trust_store.grant(odd, store)) == (
         f"cannot remember a name that is not UTF-8: {tmp_path}/\\udcff | rename it"
     )
-    trust.grant(project, store)
+    trust_store.grant(project, store)
     (project.state / "\udcff.py").write_text("")
-    assert trust.check(project, store) == Trust(Verdict.CHANGED, ("\udcff.py",))
-    assert error_of(lambda: trust.require(project, store)).startswith(
+    assert trust_store.check(project, store) == Trust(Verdict.CHANGED, ("\udcff.py",))
+    assert error_of(lambda: trust_store.require(project, store)).startswith(
         "changed since this project was trusted: \\udcff.py (in "
     )
-    assert error_of(lambda: trust.grant(project, store)) == (
+    assert error_of(lambda: trust_store.grant(project, store)) == (
         "cannot remember a name that is not UTF-8: \\udcff.py | rename it"
     )
 
@@ -154,11 +155,11 @@ def test_a_name_that_is_not_text(tmp_path: Path, project: Project, store: Path) 
 def test_what_changed_while_it_was_shown_is_not_trusted(project: Project, store: Path) -> None:
     seen = fingerprint.fingerprint(project)
     project.opencode_json.write_text('{"plugin": ["evil"]}')
-    assert error_of(lambda: trust.grant(project, store, seen=seen)) == (
+    assert error_of(lambda: trust_store.grant(project, store, seen=seen)) == (
         f"the project's files changed while you were asked: {project.work_dir}"
         " | look at them again: `llmstack trust`"
     )
-    assert trust.check(project, store) == Trust(Verdict.UNKNOWN)
+    assert trust_store.check(project, store) == Trust(Verdict.UNKNOWN)
 
 
 @pytest.mark.parametrize(
@@ -178,10 +179,10 @@ def test_a_broken_list_is_an_error_and_stays_as_it_is(project: Project, store: P
     store.write_bytes(text.encode(errors="surrogateescape"))
     before = store.read_bytes()
     for action in (
-        lambda: trust.check(project, store),
-        lambda: trust.grant(project, store),
-        lambda: trust.revoke(project.work_dir, store),
-        lambda: trust.entries(store),
+        lambda: trust_store.check(project, store),
+        lambda: trust_store.grant(project, store),
+        lambda: trust_store.revoke(project.work_dir, store),
+        lambda: trust_store.entries(store),
     ):
         message = error_of(action)
         assert message.startswith(f"{store}: expected the list of trusted projects, got something else: ")
@@ -193,21 +194,21 @@ def test_a_broken_list_is_an_error_and_stays_as_it_is(project: Project, store: P
 
 def test_no_project(tmp_path: Path, store: Path) -> None:
     project = Project.at(tmp_path, {})
-    assert error_of(lambda: trust.check(project, store)) == (
+    assert error_of(lambda: trust_store.check(project, store)) == (
         f"no such directory: {tmp_path / '.llmstack'} | make a project of it: `llmstack install`"
     )
     project.state.write_text("")
-    assert "is not a directory" in error_of(lambda: trust.check(project, store))
+    assert "is not a directory" in error_of(lambda: trust_store.check(project, store))
 
 
 GRANT_ALL = """
 import sys
 from pathlib import Path
-from llmstack.trust.store import store as trust
+from llmstack.trust import store as trust_store
 from llmstack.paths import Project
 store, *work_dirs = map(Path, sys.argv[1:])
 for work_dir in work_dirs:
-    trust.grant(Project.at(work_dir, {}), store)
+    trust_store.grant(Project.at(work_dir, {}), store)
 """
 
 
@@ -215,17 +216,17 @@ def test_two_at_once_lose_nothing(tmp_path: Path, store: Path) -> None:
     work_dirs = [[make(tmp_path / f"{half}{number}").work_dir for number in range(10)] for half in "ab"]
     processes = [subprocess.Popen([sys.executable, "-c", GRANT_ALL, store, *half]) for half in work_dirs]
     assert [process.wait(60) for process in processes] == [0, 0]
-    listed = {record.path: found for record, found in trust.entries(store)}
+    listed = {record.path: found for record, found in trust_store.entries(store)}
     assert listed == {str(path): Trust(Verdict.TRUSTED) for half in work_dirs for path in half}
 
 
 def test_a_check_imports_the_standard_library_alone(project: Project, store: Path) -> None:
-    trust.grant(project, store)
+    trust_store.grant(project, store)
     code = (
         "import json, sys, types\nfrom pathlib import Path\n"
-        "from llmstack import trust\n"
+        "from llmstack.trust import store\n"
         "project = types.SimpleNamespace(work_dir=Path(sys.argv[1]), models_ini=Path(sys.argv[2]))\n"
-        "trust.require(project, Path(sys.argv[3]))\n"
+        "store.require(project, Path(sys.argv[3]))\n"
         "print(json.dumps([name for name in sys.modules if getattr(sys.modules[name], '__file__', None)]))\n"
     )
     arguments = [str(project.work_dir), str(project.models_ini), str(store)]
@@ -239,13 +240,14 @@ def test_a_check_imports_the_standard_library_alone(project: Project, store: Pat
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     assert loaded - set(sys.stdlib_module_names) - {"__main__"} == {"llmstack"}
     modules = {name for name in json.loads(done.stdout) if name.startswith("llmstack")}
-    assert modules == {"llmstack", "llmstack.errors", "llmstack.trust.fingerprint", "llmstack.trust.store"}
+    trust = {"llmstack.trust", "llmstack.trust.fingerprint", "llmstack.trust.store"}
+    assert modules == {"llmstack", "llmstack.errors", *trust}
 
 
 def project_root() -> Path:
     from pathlib import Path  # noqa: PLC0415  used for annotations alone elsewhere
 
-    return Path(trust.__file__).parents[1]
+    return Path(trust_store.__file__).parents[2]
 
 
 def test_names_are_those_of_paths(project: Project) -> None:

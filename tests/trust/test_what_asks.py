@@ -11,8 +11,9 @@ from support.examples import sample
 from support.trusting import MODELS_INI
 
 from llmstack.config import ini
-from llmstack.trust.store import Trust, Verdict, disclosure, fingerprint
-from llmstack.trust.store import store as trust
+from llmstack.trust import disclosure, fingerprint
+from llmstack.trust import store as trust_store
+from llmstack.trust.store import Trust, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,15 +66,15 @@ ASKS = {
 
 @pytest.mark.parametrize("change", ASKS_NOTHING.values(), ids=ASKS_NOTHING)
 def test_an_edit_that_asks_nothing(project: Project, store: Path, change: tuple[str, str]) -> None:
-    trust.grant(project, store)
-    assert edit(project, change) == Trust(Verdict.TRUSTED) == trust.check(project, store)
+    trust_store.grant(project, store)
+    assert edit(project, change) == Trust(Verdict.TRUSTED) == trust_store.check(project, store)
 
 
 @pytest.mark.parametrize("change", ASKS.values(), ids=ASKS)
 def test_an_edit_that_asks(project: Project, store: Path, change: tuple[str, str]) -> None:
-    trust.grant(project, store)
+    trust_store.grant(project, store)
     edit(project, change)
-    assert trust.check(project, store) == Trust(Verdict.CHANGED, ("models.ini",))
+    assert trust_store.check(project, store) == Trust(Verdict.CHANGED, ("models.ini",))
 
 
 def edit(project: Project, change: tuple[str, str]) -> Trust:
@@ -124,17 +125,17 @@ SMUGGLED = {
 
 @pytest.mark.parametrize("smuggled", SMUGGLED.values(), ids=SMUGGLED)
 def test_no_spelling_hides_a_program(project: Project, store: Path, smuggled: bytes) -> None:
-    trust.grant(project, store)
+    trust_store.grant(project, store)
     text = MODELS_INI.encode()
     for changed in (text + smuggled + b"\n", smuggled + b"\n" + text, text.replace(b"role = fast", smuggled)):
         project.models_ini.write_bytes(changed)
-        assert trust.check(project, store) == Trust(Verdict.CHANGED, ("models.ini",))
+        assert trust_store.check(project, store) == Trust(Verdict.CHANGED, ("models.ini",))
         shown = [line for line in disclosure.programs(project) if "--evil" in line or "extra_args =" in line]
         assert shown
     project.models_ini.write_bytes(text + smuggled + b"\n")
-    trust.grant(project, store)
+    trust_store.grant(project, store)
     project.models_ini.write_bytes(text + smuggled.replace(b"--evil", b"--worse") + b"\n")
-    assert trust.check(project, store) == Trust(Verdict.CHANGED, ("models.ini",))
+    assert trust_store.check(project, store) == Trust(Verdict.CHANGED, ("models.ini",))
 
 
 def mostly(plain: str, *odd: str) -> st.SearchStrategy[str]:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Models behind MCP servers, and models served as an MCP server."""

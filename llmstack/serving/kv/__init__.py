@@ -1,1 +1,1 @@
-"""TODO."""
+"""Prompt caches that are saved to disk when a model is unloaded, and restored afterwards."""

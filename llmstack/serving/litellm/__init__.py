@@ -1,1 +1,1 @@
-"""TODO."""
+"""The LiteLLM proxy, which serves the hosted tiers."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""llama-swap as the program that runs the model servers."""

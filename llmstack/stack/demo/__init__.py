@@ -1,1 +1,1 @@
-"""TODO."""
+"""The demo: the whole stack on tiny models."""

@@ -25,7 +25,7 @@ from llmstack.stack.install.install import InstallOptions, install
 from llmstack.stack.lifecycle.start import StartOptions, up
 from llmstack.stack.lifecycle.stop import down
 from llmstack.stack.remote.router_client import RouterClient
-from llmstack.trust.store import store as trust
+from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -156,7 +156,7 @@ def _free_ports(count: int) -> list[int]:
 
 def _clean_up(project: Project, user: UserDirs) -> None:
     down(project)
-    trust.revoke(project.work_dir, user.trusted_projects)
+    trust_store.revoke(project.work_dir, user.trusted_projects)
     shutil.rmtree(project.work_dir, ignore_errors=True)
 
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Downloading the GGUF files that models.ini names."""

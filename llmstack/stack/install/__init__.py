@@ -1,1 +1,1 @@
-"""TODO."""
+"""Setting up a project: its files, its models, the tools it uses."""

@@ -18,9 +18,9 @@ from llmstack.stack.install.profile_choice import Proposal, propose_profile
 from llmstack.stack.lifecycle.generated_files import write_litellm
 from llmstack.stack.project import queued_tiers, router_address, running_router
 from llmstack.stack.remote.remote_router import fetch
+from llmstack.trust import store as trust_store
 from llmstack.trust.disclosure import programs
 from llmstack.trust.fingerprint import fingerprint
-from llmstack.trust.store import store as trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,9 +92,9 @@ def install(
     Raises:
         LlmstackError: models.ini is wrong, nothing was written then; or trust was refused.
     """
-    trust.refuse_undecodable(str(project.work_dir))
+    trust_store.refuse_undecodable(str(project.work_dir))
     if project.state.is_symlink() or project.state.exists():
-        trust.refuse_unsafe_dir(project)
+        trust_store.refuse_unsafe_dir(project)
     pinned = read_marker(project.default_channel)
     url = env.get("LLMSTACK_REMOTE_URL")
     channel = options.channel or pinned or (external(url) if url else CURRENT)
@@ -111,7 +111,7 @@ def install(
     with exclusive(project.lock, "install"):
         written, kept = _write(project, user, channel, text, config)
     written += built
-    trust.grant(project, user.trusted_projects)
+    trust_store.grant(project, user.trusted_projects)
     running_config = config.on(channel.runs)
     return Installed(
         work_dir=project.work_dir,
@@ -148,7 +148,7 @@ def _install_thin_client(
         project.active_channel.unlink(missing_ok=True)
         written = write_client_files(project, render_remote(project, remote))
         write_marker(project.default_channel, channel)
-    trust.grant(project, user.trusted_projects)
+    trust_store.grant(project, user.trusted_projects)
     kept = [project.models_ini] if project.models_ini.exists() else []
     return Installed(project.work_dir, channel, [*written, project.default_channel], kept, {}, restart=False)
 
@@ -159,11 +159,11 @@ def refetch(project: Project, store: Path, env: Mapping[str, str], url: str) -> 
     Raises:
         LlmstackError: the project is not trusted, or the router cannot be used.
     """
-    trust.require(project, store)
+    trust_store.require(project, store)
     remote = fetch(url, env)
     with exclusive(project.lock, "reload"):
         write_atomic(project.opencode_json, render_remote(project, remote))
-        trust.grant(project, store)
+        trust_store.grant(project, store)
 
 
 def render_remote(project: Project, remote: Remote, *, more_instructions: tuple[str, ...] = ()) -> str:
@@ -196,7 +196,7 @@ def _settle_trust(
     Raises:
         LlmstackError: the answer was no.
     """
-    if not project.state.is_dir() or trust.check(project, store).verdict is trust.Verdict.TRUSTED:
+    if not project.state.is_dir() or trust_store.check(project, store).verdict is trust_store.Verdict.TRUSTED:
         return
     seen = fingerprint(project)
     if not seen:
@@ -207,7 +207,7 @@ def _settle_trust(
             f"{project.state} has files that llmstack did not write, and they are not trusted",
             hint="read them, then `llmstack install --trust`",
         )
-    trust.grant(project, store, seen=seen)
+    trust_store.grant(project, store, seen=seen)
 
 
 def _models_ini(
@@ -265,13 +265,13 @@ def refresh(project: Project, store: Path, config: StackConfig, *, models_ini: s
         config: what models.ini says.
         models_ini: its new text, where it is to be written too.
     """
-    trusted = trust.check(project, store).verdict is trust.Verdict.TRUSTED
+    trusted = trust_store.check(project, store).verdict is trust_store.Verdict.TRUSTED
     write_litellm(project, store, config)
     if models_ini is not None:
         write_atomic(project.models_ini, models_ini)
     write_atomic(project.opencode_json, render_opencode(project, config))
     if trusted:
-        trust.grant(project, store)
+        trust_store.grant(project, store)
 
 
 def _write(

@@ -12,7 +12,7 @@ from llmstack.errors import LlmstackError
 from llmstack.files import exclusive
 from llmstack.stack.install.install import refresh
 from llmstack.stack.project import local_config, queued_tiers, running_router
-from llmstack.trust.store import store as trust
+from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def promote(project: Project, store: Path, names: Sequence[str]) -> Promoted:
         LlmstackError: nothing is queued, or a name is not one of a tier with a queued upgrade.
     """
     config = local_config(project)
-    trust.require(project, store)
+    trust_store.require(project, store)
     tiers = _chosen(config, names)
     text = config.text
     for tier in tiers:

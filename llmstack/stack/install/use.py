@@ -19,7 +19,7 @@ from llmstack.stack.ask import own_addresses
 from llmstack.stack.install.install import refresh
 from llmstack.stack.lifecycle.reload import Reloaded, reload
 from llmstack.stack.project import local_config, running_router
-from llmstack.trust.store import store as trust
+from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +61,7 @@ def use(
             the running stack does not take it up; nothing has changed then.
     """
     config = local_config(project)
-    trust.require(project, user.trusted_projects)
+    trust_store.require(project, user.trusted_projects)
     tier = config.find(name)
     if tier is None:
         raise LlmstackError(f"no tier is called `{name}`", hint=f"there are {', '.join(config.tiers)}")

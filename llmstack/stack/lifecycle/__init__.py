@@ -1,1 +1,1 @@
-"""TODO."""
+"""Starting, stopping and watching a project's stack."""

@@ -18,7 +18,7 @@ from llmstack.serving.litellm.program import master_key, model_name
 from llmstack.serving.llama_swap.port import refuse_taken_port
 from llmstack.serving.llama_swap.program import llama_swap_binary
 from llmstack.serving.memory.survey import survey
-from llmstack.trust.store import store as trust
+from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,10 +48,10 @@ def write_litellm(project: Project, store: Path, declared: StackConfig) -> Path 
     text = litellm.render(declared, before)
     if text is None or text == before:
         return None
-    trusted = trust.check(project, store).verdict is trust.Verdict.TRUSTED
+    trusted = trust_store.check(project, store).verdict is trust_store.Verdict.TRUSTED
     write_atomic(path, text)
     if trusted:
-        trust.grant(project, store)
+        trust_store.grant(project, store)
     return path
 
 

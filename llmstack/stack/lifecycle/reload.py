@@ -10,7 +10,7 @@ from llmstack.files import exclusive
 from llmstack.stack.install.install import refresh
 from llmstack.stack.lifecycle.generated_files import llama_swap_exchanged, write_litellm
 from llmstack.stack.project import active_channel, client_of_own, local_config, running_router
-from llmstack.trust.store import store as trust
+from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ def reload(project: Project, env: Mapping[str, str], store: Path) -> Reloaded:
         LlmstackError: the file is wrong or needs a restart, and nothing has changed; or nothing runs.
     """
     config = local_config(project)  # first: mistakes are shown with all their lines
-    trust.require(project, store)
+    trust_store.require(project, store)
     daemon = running_router(project)
     if daemon is None:
         raise LlmstackError("the stack is not running", hint="start it with `llmstack start`")

@@ -29,7 +29,7 @@ from llmstack.stack.project import (
     running_router,
 )
 from llmstack.stack.remote.router_client import RouterClient
-from llmstack.trust.store import store as trust
+from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -142,10 +142,10 @@ def checked(
         LlmstackError: it is not installed or not trusted, models.ini is wrong, the router would be open
             to the network, the swapper it asks for is missing, or no tier can start.
     """
-    trust.refuse_unsafe_dir(project)
+    trust_store.refuse_unsafe_dir(project)
     pinned = pinned_channel(project)
     declared = local_config(project)  # before trust: mistakes are for whoever edits the file right now
-    trust.require(project, store)
+    trust_store.require(project, store)
     channel = NEXT if options.next else pinned
     if options.next:
         queued_tiers(declared)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Using a router that runs elsewhere."""

@@ -10,7 +10,7 @@ from llmstack.hub.audit import Finding
 from llmstack.stack.check import Checked, TierCheck
 from llmstack.stack.install.install import render_remote
 from llmstack.stack.remote.remote_router import fetch
-from llmstack.trust.store import store as trust
+from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ def verify(project: Project, store: Path, env: Mapping[str, str], url: str) -> V
     Raises:
         LlmstackError: the project is not trusted, or the router cannot be used.
     """
-    trust.require(project, store)
+    trust_store.require(project, store)
     return Verified(url, tuple(fetch(url, env).config.tiers))
 
 

@@ -174,7 +174,7 @@ async def test_closing_while_a_model_loads(models: Path, tmp_path: Path) -> None
 ROUTER = """
 import asyncio, pathlib, sys
 sys.path[:0] = [sys.argv[4]]
-from swapper.test_pool_engine import build
+from serving.pool.test_pool_engine import build
 
 async def main():
     pool = build(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), first_port=int(sys.argv[3]))

@@ -26,7 +26,7 @@ KV: dict[str, Any] = {"kv_type": "f32", "parallel": 1}
 ROUTER = """
 import asyncio, pathlib, sys
 sys.path[:0] = [sys.argv[1]]
-from swapper.test_kv_disk import KV, RULES
+from serving.kv.test_kv_disk import KV, RULES
 from support.kv import Talk, swapping
 
 async def main():

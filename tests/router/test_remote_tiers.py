@@ -13,8 +13,8 @@ import httpx
 import openai
 import pytest
 from router.clients import asking, chat, event, request
-from router.elsewhere import hosted, serving
 from router.harness import Running, in_thread, model_server
+from router.remote_tiers import hosted, serving
 from support.providers import KEY, provider
 
 from llmstack.config.model import Backend, HostedModel, McpModel, Role, Sampler, Tier
