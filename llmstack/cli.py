@@ -36,7 +36,7 @@ from llmstack.commands import (
     unload,
     use,
 )
-from llmstack.context import App
+from llmstack.context import CliContext
 from llmstack.errors import LlmstackError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def build() -> typer.Typer:
 
 def run_command(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     """Run one command and return its exit code; every expected error is printed here, with its hint."""
-    app, code = App(env), 0
+    app, code = CliContext(env), 0
     try:
         build()(list(arguments), obj=app, prog_name="llmstack", standalone_mode=True)
     except SystemExit as ended:  # how Typer ends, with a number or with nothing
@@ -153,7 +153,7 @@ def main() -> None:
         if error.errno not in OUTPUT_LOST or error.filename is not None:
             raise
         code = 1
-        App(env).console.error(LlmstackError(f"cannot write the output: {error.strerror}"))
+        CliContext(env).console.error(LlmstackError(f"cannot write the output: {error.strerror}"))
         # What is still held back would fail again while Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

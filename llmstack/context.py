@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class App:
+class CliContext:
     """What every command gets: environment and working directory, read once."""
 
     env: Mapping[str, str]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def activate(
@@ -32,7 +32,7 @@ def activate(
     from llmstack.shell.base import HookValues
     from llmstack.shell.shells import shell_named
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     console, chosen = app.console, shell_named(shell)
     home = Path(app.env.get("HOME") or Path.home())
     if remove:

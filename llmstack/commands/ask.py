@@ -10,7 +10,7 @@ from llmstack.commands.options import JsonOption
 from llmstack.errors import UsageError
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def ask(
@@ -42,7 +42,7 @@ def ask(
     """
     from llmstack.stack.ask import model_for
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     words = _words(prompt)
     asked = model_for(model, app.find_project(), app.env, app.user)
     pieces = asked.stream(

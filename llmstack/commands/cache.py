@@ -10,7 +10,7 @@ import typer
 from llmstack.commands.options import JsonOption
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 class Action(StrEnum):
@@ -37,7 +37,7 @@ def cache(
     from llmstack.report.status import prompt_caches
     from llmstack.stack.prompt_caches import clear, kept
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     root = app.user.prompt_caches
     if action is Action.CLEAR:
         freed = clear(root)

@@ -9,7 +9,7 @@ import typer
 from llmstack.commands.options import JsonOption
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def check(
@@ -30,7 +30,7 @@ def check(
     from llmstack.stack.remote.remote_router import remote_url
     from llmstack.stack.remote.thin_client import check as check_client
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     project = app.find_project()
     if project is not None and (url := remote_url(project)) is not None:
         found = check_client(project, app.env, url)

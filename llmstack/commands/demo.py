@@ -9,7 +9,7 @@ import typer
 from llmstack.commands.options import JsonOption
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def demo(
@@ -29,7 +29,7 @@ def demo(
     from llmstack.report import demo as report
     from llmstack.stack.demo.demo import demo as run_demo
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     console = app.console
     with console.progress() as tell:
         shown = run_demo(app.user, app.env, keep=keep, tell=tell)

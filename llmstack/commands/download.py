@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def download(
@@ -30,11 +30,11 @@ def download(
     from llmstack.report import downloads as report
     from llmstack.stack.download import download as downloads
     from llmstack.stack.download.plan import LABELS, declared, plan
-    from llmstack.stack.download.state import Place
+    from llmstack.stack.download.state import DownloadDir
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     console, project = app.console, app.find_project()
-    config, place = declared(project, app.user), Place.of(project, app.user)
+    config, place = declared(project, app.user), DownloadDir.of(project, app.user)
     wanted = {"current": current, "next": next_}
     labels = [label for label in LABELS if wanted[label] or not any(wanted.values())]
     found = plan(config, app.env, tiers or (), labels)

@@ -11,7 +11,7 @@ from llmstack.errors import LlmstackError, UsageError
 
 if TYPE_CHECKING:
     from llmstack.channel import Channel
-    from llmstack.context import App
+    from llmstack.context import CliContext
     from llmstack.paths import Project
 
 
@@ -70,7 +70,7 @@ def install(
     from llmstack.stack.install.install import InstallOptions
     from llmstack.stack.install.install import install as install_project
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     console = app.console
     channel = _channel(app, current=current, next_=next_, external_=external, url=url)
     project = _project(app, here=here)
@@ -98,7 +98,9 @@ def install(
     report.installed(console, done)
 
 
-def _channel(app: App, *, current: bool, next_: bool, external_: bool, url: str | None) -> Channel | None:
+def _channel(
+    app: CliContext, *, current: bool, next_: bool, external_: bool, url: str | None
+) -> Channel | None:
     """Return the channel that the options pin; None keeps what there is."""
     from llmstack.channel import CURRENT, DEFAULT_REMOTE, NEXT, external
 
@@ -113,7 +115,7 @@ def _channel(app: App, *, current: bool, next_: bool, external_: bool, url: str 
     return CURRENT if current else NEXT if next_ else None
 
 
-def _printed(app: App, project: Project, channel: Channel | None) -> str:
+def _printed(app: CliContext, project: Project, channel: Channel | None) -> str:
     from llmstack.stack.install.install import render_opencode, render_remote
     from llmstack.stack.remote.remote_router import fetch, remote_url
     from llmstack.stack.route import config_here
@@ -125,7 +127,7 @@ def _printed(app: App, project: Project, channel: Channel | None) -> str:
     return render_opencode(project, config_here(there, app.user))
 
 
-def _project(app: App, *, here: bool) -> Project:
+def _project(app: CliContext, *, here: bool) -> Project:
     """Return the project to install: the one here, else the current directory becomes one."""
     from llmstack.paths import Project
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def install_llama_swap(
@@ -24,7 +24,7 @@ def install_llama_swap(
     from llmstack.report import downloads as report
     from llmstack.stack.install.llama_swap import install
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     with app.console.progress() as tell:
         done = install(app.find_project(), app.user, app.env, force=force, tell=tell)
     report.llama_swap(app.console, done)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def load(
@@ -22,7 +22,7 @@ def load(
     """
     from llmstack.stack.lifecycle.load import load as load_tier
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     with app.console.progress() as tell:
         name = load_tier(app.project(), app.env, tier, tell=tell)
     app.console.say(f"{name} is resident")

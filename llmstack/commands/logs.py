@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def logs(
@@ -30,7 +30,7 @@ def logs(
     from llmstack.stack.logs import available, tail
     from llmstack.stack.logs import follow as follow_log
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     project, console = app.project(), app.console
     if name is None:
         console.table(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def mcp(ctx: typer.Context) -> None:
@@ -19,5 +19,5 @@ def mcp(ctx: typer.Context) -> None:
     """
     from llmstack.stack.mcp import serve
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     serve(app.find_project(), app.env, app.user)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def promote(
@@ -26,5 +26,5 @@ def promote(
     from llmstack.report import lifecycle as report
     from llmstack.stack.install.promote import promote as promote_tiers
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     report.promoted(app.console, promote_tiers(app.project(), app.user.trusted_projects, tiers or []))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def reload(ctx: typer.Context) -> None:
@@ -23,7 +23,7 @@ def reload(ctx: typer.Context) -> None:
     from llmstack.stack.lifecycle.reload import reload as reload_stack
     from llmstack.stack.remote.remote_router import remote_url
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     project = app.project()
     if (url := remote_url(project)) is not None:
         refetch(project, app.user.trusted_projects, app.env, url)

@@ -9,7 +9,7 @@ import typer
 from llmstack.commands.options import DetachOption, HostOption, NextOption, PortOption
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def restart(
@@ -31,7 +31,7 @@ def restart(
     from llmstack.stack.remote.remote_router import remote_url
     from llmstack.stack.remote.thin_client import verify
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     options = StartOptions(next=next_, host=host, port=port, wait=not detach)
     console, project = app.console, app.project()
     if (url := remote_url(project)) is not None:

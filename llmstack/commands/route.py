@@ -11,7 +11,7 @@ from llmstack.commands.options import JsonOption
 from llmstack.errors import LlmstackError, UsageError
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def route(
@@ -45,7 +45,7 @@ def route(
     from llmstack.stack.route import body_of
     from llmstack.stack.route import route as route_request
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     console = app.console
     if (text is None) == (file is None):
         raise UsageError("expected either TEXT or --file", hint='for example: llmstack route "hello"')

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def run(
@@ -41,7 +41,7 @@ def run(
     """
     from llmstack.stack.run import run as run_client
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     with app.console.progress() as tell:
         ready = run_client(
             client,

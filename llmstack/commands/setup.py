@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
     from llmstack.stack.install.setup import Step
 
 
@@ -28,7 +28,7 @@ def setup(
     from llmstack.report import downloads as report
     from llmstack.stack.install import setup as steps
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     console, project = app.console, app.find_project()
     steps.to_fetch(
         project, app.user, app.env
@@ -45,7 +45,7 @@ def setup(
     raise typer.Exit(1 if any(step.state == "failed" for step in done) else 0)
 
 
-def _models(app: App, *, skip: bool, wait: bool) -> Step:
+def _models(app: CliContext, *, skip: bool, wait: bool) -> Step:
     from llmstack.report import downloads as report
     from llmstack.stack.install import setup as steps
 

@@ -11,7 +11,7 @@ from llmstack.commands.options import DetachOption, HostOption, NextOption, Port
 from llmstack.errors import LlmstackError, UsageError
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
     from llmstack.paths import Project
 
 
@@ -39,7 +39,7 @@ def start(
     from llmstack.stack.remote.remote_router import remote_url
     from llmstack.stack.remote.thin_client import verify
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     if detach and foreground:
         raise UsageError("--detach and --foreground exclude each other")
     options = StartOptions(next=next_, host=host, port=port, wait=not detach)
@@ -60,7 +60,7 @@ def start(
         _open_shell(app, project)
 
 
-def _open_shell(app: App, project: Project) -> None:
+def _open_shell(app: CliContext, project: Project) -> None:
     """End in a shell that is wired up, unless this one is."""
     from llmstack.report import lifecycle as report
     from llmstack.stack.lifecycle.subshell import subshell, wired

@@ -9,7 +9,7 @@ import typer
 from llmstack.commands.options import JsonOption
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 WATCH_S = 1.0
 
@@ -28,7 +28,7 @@ def status(
     from llmstack.report import status as report
     from llmstack.stack.lifecycle.status import status as stack_status
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     project, console = app.project(), app.console
     if watch:
         console.watch(lambda: report.status(console, stack_status(project, app.env)), every_s=WATCH_S)

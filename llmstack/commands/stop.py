@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def stop(
@@ -29,7 +29,7 @@ def stop(
     from llmstack.stack.lifecycle.stop import down
     from llmstack.stack.remote.remote_router import remote_url
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     project = app.project()
     done = down(project, timeout_s=timeout)
     if (url := remote_url(project)) is not None and not done.was_running:

@@ -11,7 +11,7 @@ from llmstack.errors import LlmstackError
 
 if TYPE_CHECKING:
     from llmstack.console import Console
-    from llmstack.context import App
+    from llmstack.context import CliContext
     from llmstack.paths import Project
 
 
@@ -34,7 +34,7 @@ def trust(
     from llmstack.paths import Project
     from llmstack.trust import store as trust_store
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     console, store = app.console, app.user.trusted_projects
     if list_:
         _list(app)
@@ -68,7 +68,7 @@ def _grant(console: Console, project: Project, store: Path, *, yes: bool) -> Non
     console.say(f"{escape(str(project.work_dir))} is trusted")
 
 
-def _list(app: App) -> None:
+def _list(app: CliContext) -> None:
     from llmstack.console import escape, styled
     from llmstack.trust import store as trust_store
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def unload(
@@ -25,7 +25,7 @@ def unload(
     """
     from llmstack.stack.lifecycle.load import unload as unload_tier
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     with app.console.progress() as tell:
         tell("waiting for requests in flight")
         names = unload_tier(app.project(), app.env, tier)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from llmstack.context import App
+    from llmstack.context import CliContext
 
 
 def use(
@@ -27,7 +27,7 @@ def use(
     from llmstack.report import lifecycle as report
     from llmstack.stack.install.use import use as use_model
 
-    app: App = ctx.obj
+    app: CliContext = ctx.obj
     done = use_model(app.project(), app.user, app.env, tier, model, force=force)
     console = app.console
     if done.unproved is not None:

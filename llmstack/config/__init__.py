@@ -11,7 +11,7 @@ from llmstack.config.bundled import (
 from llmstack.config.model import (
     DIRECT_PROVIDERS,
     LOCAL_SERVERS,
-    Backend,
+    BackendKind,
     EngineSettings,
     GgufModel,
     HostedModel,
@@ -34,7 +34,7 @@ __all__ = [
     "LOCAL_SERVERS",
     "MACHINES",
     "SMALLEST",
-    "Backend",
+    "BackendKind",
     "EngineSettings",
     "GgufModel",
     "HostedModel",

@@ -20,7 +20,7 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class IniEntry:
     """One `key = value`.
 
     Attributes:
@@ -43,9 +43,9 @@ class Section:
 
     name: str
     line: int
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[IniEntry, ...] = ()
 
-    def find(self, key: str) -> Entry | None:
+    def find(self, key: str) -> IniEntry | None:
         """Return the first entry of this key."""
         return next((entry for entry in self.entries if entry.key == key), None)
 
@@ -69,7 +69,7 @@ class _Block:
     name: str
     line: int
     valid: bool = True
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[IniEntry] = field(default_factory=list)
     lines: dict[str, int] = field(default_factory=dict)
 
 
@@ -134,17 +134,17 @@ def _header_problems(blocks: list[_Block]) -> list[Problem]:
     return [Problem(block.line, block.name, message, "merge the two, or rename one")]
 
 
-def _entry(content: str, section: str, number: int) -> Entry | None:
+def _entry(content: str, section: str, number: int) -> IniEntry | None:
     left, equals, right = content.partition("=")
     key = left.strip()
     if not equals or not _KEY.fullmatch(key):
         return None
     value = right.strip()
     start = len(content) - len(right.lstrip())
-    return Entry(section, key.lower(), value, number, (start, start + len(value)))
+    return IniEntry(section, key.lower(), value, number, (start, start + len(value)))
 
 
-def _duplicate(entry: Entry, block: _Block) -> list[Problem]:
+def _duplicate(entry: IniEntry, block: _Block) -> list[Problem]:
     first = block.lines.setdefault(entry.key, entry.line)
     if first == entry.line:
         return []

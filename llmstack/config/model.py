@@ -31,7 +31,7 @@ class Role(StrEnum):
     PLAN_UNCENSORED = "plan-uncensored"
 
 
-class Backend(StrEnum):
+class BackendKind(StrEnum):
     """How a tier is served."""
 
     GGUF = "gguf"
@@ -149,7 +149,7 @@ class Tier:
     """
 
     name: str
-    backend: Backend
+    backend: BackendKind
     model: Model
     ctx_size: int
     kind: Literal["code", "chat"] = "chat"
@@ -170,7 +170,7 @@ class Tier:
 
     def __post_init__(self) -> None:
         """Find out whether it is hosted: that is asked for with every request."""
-        hosted = self.backend is Backend.MCP
+        hosted = self.backend is BackendKind.MCP
         if isinstance(self.model, HostedModel):
             hosted = self.model.provider not in LOCAL_SERVERS
         object.__setattr__(self, "hosted", hosted)

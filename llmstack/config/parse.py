@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmstack.config import schema, tiers
 from llmstack.config.ini import Section, scan
-from llmstack.config.model import Backend, Role, Routing, Settings, StackConfig
+from llmstack.config.model import BackendKind, Role, Routing, Settings, StackConfig
 from llmstack.config.schema import Values, read
 from llmstack.config.values import nearest
 from llmstack.errors import ConfigError, LlmstackError, Problem
@@ -165,7 +165,7 @@ def _check_ports(default: Values, declared: Mapping[str, Values]) -> Iterator[Pr
     ports: dict[str, Any] = asdict(Settings()) | default.pick(schema.SETTINGS)
     if any(ports[key] is None for key in _PORTS):
         return
-    servers = sum(tiers.backend_of(tier) is Backend.GGUF for tier in declared.values())
+    servers = sum(tiers.backend_of(tier) is BackendKind.GGUF for tier in declared.values())
     last = ports["start_port"] + max(servers, 1) - 1
     for index, key in enumerate(_PORTS):
         for earlier in _PORTS[:index]:

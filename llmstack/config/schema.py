@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmstack.config import values
-from llmstack.config.model import Backend, Role
+from llmstack.config.model import BackendKind, Role
 from llmstack.config.secrets import secret_problem
 from llmstack.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmstack.config.ini import Entry, Section
+    from llmstack.config.ini import IniEntry, Section
     from llmstack.config.values import Parser
 
 _PORT = partial(values.integer, low=1, high=65535)
@@ -69,7 +69,7 @@ ENGINE: dict[str, Parser] = {
 COMMON: dict[str, Parser] = {
     "tier": partial(values.choice, of=("code", "chat")),
     "role": partial(values.member, of=Role),
-    "backend": partial(values.member, of=Backend),
+    "backend": partial(values.member, of=BackendKind),
     "aliases": _NAMES,
     "sampler": values.sampler,
     "fallback": _NAMES,
@@ -105,11 +105,11 @@ MCP: dict[str, Parser] = {
     "tool": partial(values.word, pattern=r"[^\s\"']+", expected="the name of one of the server's tools"),
 }
 
-OF_BACKEND: dict[Backend, dict[str, Parser]] = {
-    Backend.GGUF: GGUF | ENGINE | ENGINE_OF_TIER,
-    Backend.LITELLM: HOSTED,
-    Backend.SERVER: HOSTED,
-    Backend.MCP: MCP,
+OF_BACKEND: dict[BackendKind, dict[str, Parser]] = {
+    BackendKind.GGUF: GGUF | ENGINE | ENGINE_OF_TIER,
+    BackendKind.LITELLM: HOSTED,
+    BackendKind.SERVER: HOSTED,
+    BackendKind.MCP: MCP,
 }
 """What a tier may say beside `COMMON` and `LIMITS`."""
 
@@ -190,13 +190,13 @@ def read(
     return Values(section, parsed, defaults), problems
 
 
-def _parse(entry: Entry, parser: Parser) -> Any:
+def _parse(entry: IniEntry, parser: Parser) -> Any:
     if not entry.value:
         raise values.BadValueError("a value")
     return parser(entry.value)
 
 
-def _misplaced(entry: Entry, keys: Mapping[str, Parser]) -> Problem | None:
+def _misplaced(entry: IniEntry, keys: Mapping[str, Parser]) -> Problem | None:
     if entry.key in keys:
         return None
     places = [place for place, known in _PLACES.items() if entry.key in known]
@@ -208,7 +208,7 @@ def _misplaced(entry: Entry, keys: Mapping[str, Parser]) -> Problem | None:
     return Problem(entry.line, entry.section, f"{entry.key}: unknown key", hint)
 
 
-def _bad_value(entry: Entry, error: values.BadValueError) -> Problem:
+def _bad_value(entry: IniEntry, error: values.BadValueError) -> Problem:
     got = entry.value if error.got is None else error.got
     shown = f"`{got[:_SHOWN]}{'…' if len(got) > _SHOWN else ''}`" if got else "nothing"
     hint = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmstack.errors import Problem
 
 if TYPE_CHECKING:
-    from llmstack.config.ini import Entry
+    from llmstack.config.ini import IniEntry
 
 # Whole key names: `token` and `hf_token` hold a secret, `max_output_tokens` and `api_key_env` do not.
 _KEYS = re.compile(
@@ -33,7 +33,7 @@ _VALUES = re.compile(
 )
 
 
-def secret_problem(entry: Entry) -> Problem | None:
+def secret_problem(entry: IniEntry) -> Problem | None:
     """Return what is wrong where an entry holds a secret, without ever repeating its value."""
     if _KEYS.fullmatch(entry.key):
         message = f"{entry.key}: secrets do not belong in this file, which is meant to be committed"

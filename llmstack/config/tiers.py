@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llmstack.config.model import (
     DIRECT_PROVIDERS,
     LOCAL_SERVERS,
-    Backend,
+    BackendKind,
     EngineSettings,
     GgufModel,
     HostedModel,
@@ -34,20 +34,20 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PLAIN_KV = ("f32", "f16", "bf16")
 
 
-def backend_of(tier: Values) -> Backend | None:
+def backend_of(tier: Values) -> BackendKind | None:
     """Return how a tier is served; None where its section does not say, or says it wrong."""
     if tier.wrote("backend"):
-        backend: Backend | None = tier.get("backend")
+        backend: BackendKind | None = tier.get("backend")
         return backend
     # hf_file alone is a mistake, and better explained as that of a gguf tier
     if any(tier.wrote(key) for key in ("hf_repo", "hf_file", "path")):
-        return Backend.GGUF
+        return BackendKind.GGUF
     model: HostedModel | None = tier.get("model")
     return None if model is None else _backend_of_model(model)
 
 
-def _backend_of_model(model: HostedModel) -> Backend:
-    return Backend.SERVER if model.provider in LOCAL_SERVERS else Backend.LITELLM
+def _backend_of_model(model: HostedModel) -> BackendKind:
+    return BackendKind.SERVER if model.provider in LOCAL_SERVERS else BackendKind.LITELLM
 
 
 def check(tier: Values) -> Iterator[Problem]:
@@ -84,11 +84,11 @@ def _check_window(tier: Values) -> Iterator[Problem]:
         )
 
 
-def _check_foreign_keys(tier: Values, backend: Backend) -> Iterator[Problem]:
+def _check_foreign_keys(tier: Values, backend: BackendKind) -> Iterator[Problem]:
     for entry in tier.section.entries:
         if entry.key not in TIER or entry.key in COMMON | LIMITS | OF_BACKEND[backend]:
             continue
-        owners = one_of(owner for owner in Backend if entry.key in OF_BACKEND[owner])
+        owners = one_of(owner for owner in BackendKind if entry.key in OF_BACKEND[owner])
         yield tier.problem(
             entry.key,
             f"is for {owners} tiers, and this is a `{backend}` tier",
@@ -127,7 +127,7 @@ def _check_hosted(tier: Values) -> Iterator[Problem]:
     model: HostedModel | None = tier.get("model")
     queued: HostedModel | None = tier.get("model_next")
     if tier.wrote("backend"):
-        if tier.get("backend") is Backend.SERVER:
+        if tier.get("backend") is BackendKind.SERVER:
             yield from _check_direct(tier)
     elif model and queued and _backend_of_model(model) is not _backend_of_model(queued):
         yield tier.problem(
@@ -156,11 +156,11 @@ def _check_mcp(tier: Values) -> Iterator[Problem]:
             yield tier.problem("backend", f"an mcp tier needs `{key}`")
 
 
-_CHECKS: Mapping[Backend, Callable[[Values], Iterator[Problem]]] = {
-    Backend.GGUF: _check_gguf,
-    Backend.LITELLM: _check_hosted,
-    Backend.SERVER: _check_hosted,
-    Backend.MCP: _check_mcp,
+_CHECKS: Mapping[BackendKind, Callable[[Values], Iterator[Problem]]] = {
+    BackendKind.GGUF: _check_gguf,
+    BackendKind.LITELLM: _check_hosted,
+    BackendKind.SERVER: _check_hosted,
+    BackendKind.MCP: _check_mcp,
 }
 
 
@@ -181,17 +181,17 @@ def build(tier: Values, base: Path, names: Mapping[str, str]) -> Tier:
     if "fallback" in given:
         given["fallback"] = tuple(names[name] for name in given["fallback"])
     given["backend"] = backend
-    if backend is Backend.GGUF:
+    if backend is BackendKind.GGUF:
         given["engine"] = EngineSettings(**tier.pick(ENGINE), **tier.pick(ENGINE_OF_TIER))
     model, queued = _models(tier, backend, base)
     return Tier(name=tier.name, model=model, queued=queued, line=tier.section.line, **given)
 
 
-def _models(tier: Values, backend: Backend, base: Path) -> tuple[Model, Model | None]:
+def _models(tier: Values, backend: BackendKind, base: Path) -> tuple[Model, Model | None]:
     """Return what a tier serves now, and its queued upgrade."""
-    if backend is Backend.GGUF:
+    if backend is BackendKind.GGUF:
         return _ggufs(tier, base)
-    if backend is Backend.MCP:
+    if backend is BackendKind.MCP:
         return McpModel(tier.get("command"), tier.get("tool")), None
     now: HostedModel = tier.get("model")
     queued: HostedModel | None = tier.get("model_next")

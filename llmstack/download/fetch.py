@@ -24,7 +24,7 @@ from llmstack.download.range_response import (
     refuse,
     strong_etag,
 )
-from llmstack.download.retry import Limits, Patience
+from llmstack.download.retry import FetchLimits, Patience
 from llmstack.errors import LlmstackError
 from llmstack.files import LockedError, exclusive
 
@@ -41,7 +41,7 @@ FEW_BYTES = 4096  # fewer than that in `stall_s` counts as nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FetchRequest:
     """A file to fetch.
 
     Attributes:
@@ -78,13 +78,15 @@ class Watcher:
         """Something worth a line in a log: a retry, a wait."""
 
 
-async def fetch(wanted: Wanted, *, limits: Limits | None = None, watcher: Watcher | None = None) -> None:
+async def fetch(
+    wanted: FetchRequest, *, limits: FetchLimits | None = None, watcher: Watcher | None = None
+) -> None:
     """Fetch a file unless it is there; what an interrupted run left is taken up.
 
     Raises:
         LlmstackError: it cannot be had, or is not what was expected; nothing that looks complete is left.
     """
-    limits, watcher = limits or Limits(), watcher or Watcher()
+    limits, watcher = limits or FetchLimits(), watcher or Watcher()
     lock = wanted.lock or wanted.target.with_name(f"{wanted.target.name}.lock")
     async with _locked(lock, watcher):
         if wanted.target.is_file() and wanted.size in {None, wanted.target.stat().st_size}:
@@ -120,7 +122,9 @@ class _Chunk:
 class _Fetch:
     """One run. A round asks what the file is and fetches what is missing of it, until nothing is."""
 
-    def __init__(self, wanted: Wanted, limits: Limits, watcher: Watcher, client: httpx.AsyncClient) -> None:
+    def __init__(
+        self, wanted: FetchRequest, limits: FetchLimits, watcher: Watcher, client: httpx.AsyncClient
+    ) -> None:
         self._wanted, self._limits, self._watcher, self._client = wanted, limits, watcher, client
         self._partial = Partial(wanted.target, size=wanted.size, sha256=wanted.sha256)
         self._resumed = bool(self._partial.spans.done)

@@ -33,7 +33,7 @@ class ChangedError(Exception):
     """The file on the server is not the one that was begun."""
 
 
-class RefusedError(LlmstackError):
+class DownloadRefusedError(LlmstackError):
     """The server will not give the file out; `status` says why."""
 
     def __init__(self, message: str, *, status: int, hint: str | None = None) -> None:
@@ -46,7 +46,7 @@ def refuse(response: httpx.Response, name: str) -> None:
 
     Raises:
         TransientError: asking again may help.
-        RefusedError: it will not.
+        DownloadRefusedError: it will not.
     """
     status = response.status_code
     if passing(status):
@@ -57,11 +57,13 @@ def refuse(response: httpx.Response, name: str) -> None:
     if status == EMPTY_RANGE:
         raise ChangedError("the file on the server is shorter now: starting again")
     if status >= CLIENT_ERROR:
-        raise RefusedError(
+        raise DownloadRefusedError(
             f"{name}: {response.url.host} answered {status} {response.reason_phrase}", status=status
         )
     if response.url.scheme == "http" and any(hop.url.scheme == "https" for hop in response.history):
-        raise RefusedError(f"{name}: redirected from https to {response.url.host} without it", status=status)
+        raise DownloadRefusedError(
+            f"{name}: redirected from https to {response.url.host} without it", status=status
+        )
 
 
 def passing(status: int) -> bool:

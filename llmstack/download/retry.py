@@ -21,7 +21,7 @@ JITTER = (
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class FetchLimits:
     """How to fetch.
 
     Attributes:
@@ -47,7 +47,7 @@ class Limits:
 class Patience:
     """Counts the failures of one fetch since its last progress."""
 
-    def __init__(self, limits: Limits, name: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, limits: FetchLimits, name: str, tell: Callable[[str], None]) -> None:
         self._limits, self._name, self._tell = limits, name, tell
         self._failures = 0
         self._pausing_until = 0.0

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
-from llmstack.config.model import Backend, HostedModel
+from llmstack.config.model import BackendKind, HostedModel
 from llmstack.errors import LlmstackError
 from llmstack.serving.litellm.program import key_variable
 
@@ -72,7 +72,7 @@ def _entries(config: StackConfig) -> dict[str, dict[str, str]]:
     """Return what LiteLLM is to be told of each model, by the name that the router asks for."""
     wanted = {}
     for tier in config.tiers.values():
-        if tier.backend is not Backend.LITELLM:
+        if tier.backend is not BackendKind.LITELLM:
             continue
         for name, model in ((tier.name, tier.model), (f"{tier.name}_next", tier.queued)):
             if isinstance(model, HostedModel):

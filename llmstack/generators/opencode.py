@@ -6,7 +6,7 @@ import json
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from llmstack.config.model import Backend, Role
+from llmstack.config.model import BackendKind, Role
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,7 +133,7 @@ def _auto(tiers: Sequence[Tier], context: int | None) -> dict[str, Any]:
 def _tier(tier: Tier) -> dict[str, Any]:
     name = f"{tier.name} ({tier.description})" if tier.description else tier.name
     # A model behind an MCP tool takes a prompt and gives text; it cannot call tools.
-    calls_tools = tier.backend is not Backend.MCP
+    calls_tools = tier.backend is not BackendKind.MCP
     sees = "image" in tier.modalities
     return _model(name, tier.ctx_size, _output(tier), tool_call=calls_tools, sees=sees)
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from llmstack.config.model import GgufModel
 from llmstack.hub.access import HubAccess
-from llmstack.hub.metadata import UnreachableError, Wanted, look_up
+from llmstack.hub.metadata import FileQuery, HubUnreachableError, look_up
 from llmstack.llama_cpp.weights import find_weights
-from llmstack.serving.memory.survey import Elsewhere
+from llmstack.serving.memory.survey import RemoteFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,11 +59,11 @@ class Answers:
         said = self.of(tier.model)
         return AtHub(said.page, said.size_bytes, said.date) if said else None
 
-    def elsewhere(self, config: StackConfig) -> dict[str, Elsewhere]:
+    def elsewhere(self, config: StackConfig) -> dict[str, RemoteFile]:
         """Return size and shape of files that may not be on disk, by tier."""
         said = {name: self.of(tier.model) for name, tier in config.tiers.items()}
         return {
-            name: Elsewhere(file.size_bytes, file.header)
+            name: RemoteFile(file.size_bytes, file.header)
             for name, file in said.items()
             if file and file.size_bytes
         }
@@ -83,13 +83,13 @@ class Answers:
 
 def ask_hub(config: StackConfig, env: Mapping[str, str], *, offline: bool) -> Answers:
     """Ask the hub about every file that models.ini names there; of those not on disk the header too."""
-    wanted: dict[tuple[str, str], Wanted] = {}
+    wanted: dict[tuple[str, str], FileQuery] = {}
     for tier in config.tiers.values():
         for model in (tier.model, tier.queued):
             if isinstance(model, GgufModel) and model.repo and model.file:
                 shape = model is tier.model and _missing(model, env)
                 known = wanted.get((model.repo, model.file))
-                wanted[model.repo, model.file] = Wanted(
+                wanted[model.repo, model.file] = FileQuery(
                     model.repo, model.file, shape or (known is not None and known.shape)
                 )
     if offline or not wanted:
@@ -101,7 +101,7 @@ def ask_hub(config: StackConfig, env: Mapping[str, str], *, offline: bool) -> An
         )
     try:
         said = look_up(list(wanted.values()), access)
-    except UnreachableError as error:
+    except HubUnreachableError as error:
         return Answers(silent=Finding(None, error.message, error.hint or "", "warning"))
     return Answers({key: said[file] for key, file in wanted.items()})
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from llmstack.download.fetch import Wanted, fetch
-from llmstack.download.range_response import RefusedError, TransientError, passing, retry_after
-from llmstack.download.retry import Limits, Patience
+from llmstack.download.fetch import FetchRequest, fetch
+from llmstack.download.range_response import DownloadRefusedError, TransientError, passing, retry_after
+from llmstack.download.retry import FetchLimits, Patience
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
 from llmstack.hub.access import HubAccess
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llmstack.download.fetch import Watcher
 
 METADATA_S = 15.0
-METADATA = Limits(tries=5)  # some seconds: whoever asks is waiting
+METADATA = FetchLimits(tries=5)  # some seconds: whoever asks is waiting
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PLAIN = re.compile(r"[\w][\w.-]*")
 _CLOSED = {401, 403, 404, 410}
@@ -60,7 +60,7 @@ class Hub:
         self.cache = cache
 
     async def find(
-        self, repo: str, file: str, *, revision: str = "main", limits: Limits = METADATA
+        self, repo: str, file: str, *, revision: str = "main", limits: FetchLimits = METADATA
     ) -> HubFile:
         """Ask the hub for a file's metadata.
 
@@ -133,7 +133,7 @@ class Hub:
         )
 
     async def download(
-        self, wanted: HubFile, *, limits: Limits | None = None, watcher: Watcher | None = None
+        self, wanted: HubFile, *, limits: FetchLimits | None = None, watcher: Watcher | None = None
     ) -> Path:
         """Fetch a file into the cache and return its place in the snapshot.
 
@@ -150,7 +150,7 @@ class Hub:
         blob = folder / "blobs" / wanted.etag
         try:
             await fetch(
-                Wanted(
+                FetchRequest(
                     url=hf_hub_url(
                         wanted.repo, wanted.file, revision=wanted.commit, endpoint=self.access.endpoint
                     ),
@@ -164,7 +164,7 @@ class Hub:
                 limits=limits,
                 watcher=watcher,
             )
-        except RefusedError as refused:
+        except DownloadRefusedError as refused:
             raise self._refused(wanted.repo, wanted.file, refused.status) from refused
         _point(pointer, blob)
         return pointer

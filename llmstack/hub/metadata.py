@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import httpx
 
 from llmstack.errors import LlmstackError
-from llmstack.hub.range_file import FarFile
+from llmstack.hub.range_file import RangeFile
 from llmstack.llama_cpp.gguf_header import read_header_from
 from llmstack.llama_cpp.weights import shards
 
@@ -51,7 +51,7 @@ class HubAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FileQuery:
     """A file to ask about; `shape` asks for its header too."""
 
     repo: str
@@ -59,15 +59,15 @@ class Wanted:
     shape: bool = False
 
 
-class UnreachableError(LlmstackError):
+class HubUnreachableError(LlmstackError):
     """The hub did not answer."""
 
 
-def look_up(wanted: Collection[Wanted], access: HubAccess) -> dict[Wanted, HubAnswer]:
+def look_up(wanted: Collection[FileQuery], access: HubAccess) -> dict[FileQuery, HubAnswer]:
     """Ask the hub about files, a few at a time.
 
     Raises:
-        UnreachableError: it did not answer; nothing is known then.
+        HubUnreachableError: it did not answer; nothing is known then.
     """
     if not wanted:
         return {}
@@ -82,7 +82,7 @@ def look_up(wanted: Collection[Wanted], access: HubAccess) -> dict[Wanted, HubAn
             return dict(zip(wanted, pool.map(hub.ask, wanted), strict=True))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error) or type(error).__name__
-        raise UnreachableError(
+        raise HubUnreachableError(
             f"{access.endpoint} could not be reached: {reason}",
             hint="files and memory below are as far as this machine knows them",
         ) from error
@@ -94,7 +94,7 @@ class _Hub:
         self._endpoint = access.endpoint
         self._page = access.page
 
-    def ask(self, wanted: Wanted) -> HubAnswer:
+    def ask(self, wanted: FileQuery) -> HubAnswer:
         page = self._page(wanted.repo)
         names = [part.as_posix() for part in shards(Path(wanted.file))]
         answers = [self._head(wanted.repo, name) for name in names]
@@ -170,7 +170,7 @@ class _Hub:
         names = [each.get("rfilename") for each in siblings if isinstance(each, dict)]
         return [name for name in names if isinstance(name, str) and name.endswith(".gguf")]
 
-    def _header(self, wanted: Wanted, size: int) -> GgufHeader | None:
+    def _header(self, wanted: FileQuery, size: int) -> GgufHeader | None:
         """Read the header from afar; a file that is no GGUF shows when it is fetched."""
         url = self._url(wanted.repo, shards(Path(wanted.file))[0].as_posix())
 
@@ -181,7 +181,7 @@ class _Hub:
                     raise ValueError(f"the hub answers {answer.status_code} to a range")
                 return answer.read()
 
-        file = cast("BinaryIO", FarFile(fetch, size))
+        file = cast("BinaryIO", RangeFile(fetch, size))
         try:
             return read_header_from(file, size, wanted.file, brief=True)
         except (LlmstackError, httpx.HTTPError):

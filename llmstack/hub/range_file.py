@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 BLOCK = 256 * 1024  # a GGUF header up to its vocabulary is some kilobytes
 
 
-class FarFile(io.RawIOBase):
+class RangeFile(io.RawIOBase):
     """A readable, seekable file over a function that returns a range of its bytes."""
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:

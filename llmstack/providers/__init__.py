@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 from llmstack.providers.base import RETRIES, TIMEOUT_S, Result, TokensUsed
 from llmstack.providers.errors import (
-    BrokenError,
+    MalformedResponseError,
     MissingKeyError,
     OwnAddressError,
     ProviderError,
+    ProviderUnreachableError,
     RateLimitedError,
     RejectedError,
     TimedOutError,
     UnknownModelError,
-    UnreachableError,
     UnsupportedParameterError,
 )
 
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     from llmstack.providers.retries import Retries
 
 __all__ = [
-    "BrokenError",
+    "MalformedResponseError",
     "MissingKeyError",
     "OwnAddressError",
     "ProviderError",
+    "ProviderUnreachableError",
     "RateLimitedError",
     "RejectedError",
     "Result",
     "TimedOutError",
     "TokensUsed",
     "UnknownModelError",
-    "UnreachableError",
     "UnsupportedParameterError",
     "model",
 ]

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from llmstack.providers.base import Result, TokensUsed
-from llmstack.providers.errors import BrokenError
+from llmstack.providers.errors import MalformedResponseError
 from llmstack.providers.translation.base import chat_tokens
 from llmstack.providers.translation.chunks import finish, said
 from llmstack.providers.translation.failures import failure
@@ -21,14 +21,14 @@ def whole(data: bytes, endpoint: Endpoint) -> Result:
     """Read a whole answer.
 
     Raises:
-        BrokenError: it is no chat completion.
+        MalformedResponseError: it is no chat completion.
     """
     try:
         body = json.loads(data)
         choice = body["choices"][0]
         output, reason = said(choice["message"]), finish(choice) or "stop"
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise BrokenError(
+        raise MalformedResponseError(
             f"{endpoint.root} answered with what is no chat completion", provider=endpoint.provider
         ) from error
     tokens = _used(body.get("usage"))
@@ -67,13 +67,13 @@ class Gathered:
         return new
 
     def result(self) -> Result:
-        """Return the whole answer; BrokenError where it was cut."""
+        """Return the whole answer; MalformedResponseError where it was cut."""
         if self._reason is None:
             raise self._broken("its answer ended in the middle")
         return Result("".join(self._pieces), self._model, self._endpoint.provider, self._tokens, self._reason)
 
-    def _broken(self, why: str) -> BrokenError:
-        return BrokenError(f"{self._endpoint.label}: {why}", provider=self._endpoint.provider)
+    def _broken(self, why: str) -> MalformedResponseError:
+        return MalformedResponseError(f"{self._endpoint.label}: {why}", provider=self._endpoint.provider)
 
 
 def _used(usage: Any) -> TokensUsed:

@@ -38,7 +38,7 @@ class UnsupportedParameterError(ProviderError):
     """Strict mode: the model does not take a parameter that was given."""
 
 
-class UnreachableError(ProviderError):
+class ProviderUnreachableError(ProviderError):
     """Nobody answers at the address, or the program cannot be run."""
 
     transient = True
@@ -83,7 +83,7 @@ class RejectedError(ProviderError):
         self.status = status
 
 
-class BrokenError(ProviderError):
+class MalformedResponseError(ProviderError):
     """The provider itself failed: a 5xx, an answer that was cut, or one that makes no sense.
 
     Attributes:

@@ -14,18 +14,18 @@ from llmstack.providers.base import RETRIES, TIMEOUT_S, Result
 from llmstack.providers.catalog import PROVIDERS
 from llmstack.providers.chat_completion import Gathered, whole
 from llmstack.providers.errors import (
-    BrokenError,
+    MalformedResponseError,
     ProviderError,
+    ProviderUnreachableError,
     RateLimitedError,
     RejectedError,
     TimedOutError,
-    UnreachableError,
     UnsupportedParameterError,
 )
 from llmstack.providers.retries import Retries
 from llmstack.providers.translation import target, translate
 from llmstack.providers.translation.failures import failure, without
-from llmstack.providers.translation.sse import Events
+from llmstack.providers.translation.sse import SseParser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -93,7 +93,7 @@ class HttpSource:
         answer = Gathered(self._endpoint)
         async with self._within(), self._client() as client:
             response = await self._sent(client, body)
-            stream, events = translated.stream() if translated else None, Events()
+            stream, events = translated.stream() if translated else None, SseParser()
             async for chunk in self._chunks(response):
                 for data in events.feed(stream.feed(chunk) if stream else chunk):
                     for piece in answer.add(data):
@@ -189,9 +189,9 @@ class HttpSource:
         except httpx.HTTPError as error:
             raise self._broken(error) from error
 
-    def _unreachable(self, error: Exception) -> UnreachableError:
+    def _unreachable(self, error: Exception) -> ProviderUnreachableError:
         where = self._endpoint
-        raised = UnreachableError(
+        raised = ProviderUnreachableError(
             f"nothing answers at {where.whereabouts}",
             provider=self.provider,
             hint=where.remedy
@@ -201,8 +201,8 @@ class HttpSource:
         raised.transient = not where.local  # on this machine it is not up, and will not be in a second
         return raised
 
-    def _broken(self, error: Exception) -> BrokenError:
-        return BrokenError(
+    def _broken(self, error: Exception) -> MalformedResponseError:
+        return MalformedResponseError(
             f"the connection to {self._endpoint.root} broke ({type(error).__name__})", provider=self.provider
         )
 
@@ -218,7 +218,7 @@ class HttpSource:
             )
         if status >= SERVER_FAILED:
             passing = status != NOT_IMPLEMENTED
-            return BrokenError(message, provider=self.provider, status=status, transient=passing)
+            return MalformedResponseError(message, provider=self.provider, status=status, transient=passing)
         if status == TIMED_OUT:
             return TimedOutError(message, provider=self.provider)
         return RejectedError(message, provider=self.provider, status=status, hint=_hint(where, status))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ModelLimits:
     """What a model does not accept.
 
     Attributes:
@@ -33,10 +33,10 @@ class Limits:
     unsigned_call: str = ""
     after_tools: str = ""
 
-    def plus(self, entry: Mapping[str, Any]) -> Limits:
+    def plus(self, entry: Mapping[str, Any]) -> ModelLimits:
         """Return these limits with those of one entry of the data file."""
         group = tuple(entry.get("one_of", ()))
-        return Limits(
+        return ModelLimits(
             self.refuses | frozenset(entry.get("refuses", ())),
             (*self.one_of, group) if group else self.one_of,
             {**self.renames, **entry.get("renames", {})},
@@ -81,7 +81,7 @@ class Limits:
         Args:
             body: a valid JSON object.
         """
-        if self == Limits():
+        if self == ModelLimits():
             return body
         try:
             request = json.loads(body)

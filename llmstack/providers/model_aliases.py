@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmstack.errors import LlmstackError
 from llmstack.providers.catalog import FAMILIES, PROVIDERS
-from llmstack.providers.limits import Limits
+from llmstack.providers.limits import ModelLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ _LISTS, _TABLES, _TEXTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ModelAliases:
     """Short names and limits, by provider."""
 
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -50,9 +50,9 @@ class Known:
         """Return the short names there are."""
         return sorted({name for table in self._of(provider) for name in table.get("names", {})})
 
-    def limits(self, provider: str, model: str) -> Limits:
+    def limits(self, provider: str, model: str) -> ModelLimits:
         """Return what a model, by its full name, does not accept."""
-        found = Limits()
+        found = ModelLimits()
         for table in reversed(self._of(provider)):
             for entry in table.get("limits", ()):
                 if any(fnmatchcase(model, pattern) for pattern in entry["models"]):
@@ -65,15 +65,15 @@ class Known:
         return [self.tables[name] for name in dict.fromkeys(names) if name in self.tables]
 
 
-def bundled() -> Known:
+def bundled() -> ModelAliases:
     """Return what comes with the package."""
     from importlib import resources  # noqa: PLC0415 - read at an entry point only
 
     text = resources.files("llmstack.providers").joinpath(OVERRIDE).read_text(encoding="utf-8")
-    return Known(_tables(text, OVERRIDE))
+    return ModelAliases(_tables(text, OVERRIDE))
 
 
-def load(directory: Path | None) -> Known:
+def load(directory: Path | None) -> ModelAliases:
     """Return what comes with the package, with the user's own file over it.
 
     Args:
@@ -99,7 +99,7 @@ def load(directory: Path | None) -> Known:
             "names": {**base.get("names", {}), **table.get("names", {})},
             "limits": [*base.get("limits", ()), *table.get("limits", ())],
         }
-    return Known(merged)
+    return ModelAliases(merged)
 
 
 def _tables(text: str, source: str) -> dict[str, dict[str, Any]]:

@@ -20,12 +20,12 @@ from llmstack.providers.catalog import (
     Provider,
 )
 from llmstack.providers.errors import MissingKeyError, OwnAddressError, UnknownModelError
-from llmstack.providers.limits import Limits
+from llmstack.providers.limits import ModelLimits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from llmstack.providers.model_aliases import Known
+    from llmstack.providers.model_aliases import ModelAliases
 
 ANTHROPIC_VERSION = "2023-06-01"
 DEFAULT, BASE_URL = "the default", "base_url"
@@ -55,7 +55,7 @@ class Endpoint:
     source: str
     dialects: tuple[Dialect, ...]
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
-    limits: Limits = field(repr=False, default_factory=Limits)
+    limits: ModelLimits = field(repr=False, default_factory=ModelLimits)
     local: bool = False
 
     @property
@@ -124,7 +124,7 @@ def split_name(name: str) -> tuple[str, str]:
 def resolve(
     name: str,
     env: Mapping[str, str],
-    known: Known,
+    known: ModelAliases,
     *,
     base_url: str | None = None,
     own: Collection[str] = (),

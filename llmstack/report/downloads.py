@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from llmstack.console import Console
-    from llmstack.serving.llama_swap.release import Installed
+    from llmstack.serving.llama_swap.release import InstalledRelease
     from llmstack.stack.download.plan import Planned
-    from llmstack.stack.download.state import Downloads, Item, Place
+    from llmstack.stack.download.state import DownloadDir, Downloads, Item
     from llmstack.stack.install.setup import Step
 
 
@@ -45,7 +45,7 @@ def wants_all(console: Console, found: Planned) -> bool:
     return False
 
 
-def started(console: Console, found: Planned, now: Downloads, place: Place) -> None:
+def started(console: Console, found: Planned, now: Downloads, place: DownloadDir) -> None:
     """Show what a download in the background fetches, and where to look."""
     console.say(f"fetching {_amount(found)} in the background (pid {now.identity.pid})")
     for item in found.items:
@@ -67,7 +67,7 @@ def ended(console: Console, now: Downloads) -> None:
             console.warn(f"{name(item)}: {item.error or item.state}", item.hint)
 
 
-def llama_swap(console: Console, done: Installed) -> None:
+def llama_swap(console: Console, done: InstalledRelease) -> None:
     """Show which llama-swap is there."""
     version = f" v{done.version}" if done.version else ""
     if done.fetched:

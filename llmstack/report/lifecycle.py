@@ -8,8 +8,8 @@ from llmstack.console import escape, styled
 
 if TYPE_CHECKING:
     from llmstack.console import Console
-    from llmstack.stack.install.install import Installed
-    from llmstack.stack.install.profile_choice import Proposal
+    from llmstack.stack.install.install import InstallResult
+    from llmstack.stack.install.profile_choice import ProfileChoice
     from llmstack.stack.install.promote import Promoted
     from llmstack.stack.lifecycle.reload import Reloaded
     from llmstack.stack.lifecycle.start import Started
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llmstack.stack.remote.thin_client import Verified
 
 
-def installed(console: Console, done: Installed) -> None:
+def installed(console: Console, done: InstallResult) -> None:
     """Show what `install` wrote and what comes next."""
     console.say(f"[bold]{escape(str(done.work_dir))}[/] is installed on channel {escape(str(done.channel))}")
     if done.chosen is not None:
@@ -33,7 +33,7 @@ def installed(console: Console, done: Installed) -> None:
     console.say(f"next: {fetch}`llmstack {'restart' if done.restart else 'start'}`")
 
 
-def _chosen(console: Console, choice: Proposal) -> None:
+def _chosen(console: Console, choice: ProfileChoice) -> None:
     """Show which profile was taken for this machine, and why."""
     if choice.fits:
         console.say(f"  profile {choice.profile}: {escape(choice.why)}; another one with --profile")

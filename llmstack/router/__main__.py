@@ -22,8 +22,8 @@ from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.parent_watch import on_parent_gone
 from llmstack.paths import Project, UserDirs
 from llmstack.process.child import rotating_log
-from llmstack.router.app import App
-from llmstack.router.auth import Guard
+from llmstack.router.app import RouterApp
+from llmstack.router.auth import RequestGuard
 from llmstack.router.composition import build_service
 from llmstack.router.http.event_loop import new_loop
 from llmstack.router.http.server import Server
@@ -121,7 +121,7 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
     host = options.host or config.settings.host
     port = options.port or config.settings.router_port
     key = router_key(host, config.settings, env)
-    guard = Guard(host, config.settings.allowed_hosts, key, config.settings.api_key_env)
+    guard = RequestGuard(host, config.settings.allowed_hosts, key, config.settings.api_key_env)
 
     async def make_service() -> Service:
         return build_service(
@@ -138,7 +138,7 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
     # Modules and configuration stay: to look at them again for garbage held up every stream for 20 ms.
     gc.freeze()
     with _listen(host, port) as listening, asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(_run(Server(App(make_service)), listening))
+        runner.run(_run(Server(RouterApp(make_service)), listening))
 
 
 async def _run(server: Server, listening: socket.socket) -> None:

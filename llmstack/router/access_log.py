@@ -9,7 +9,7 @@ import msgspec
 from llmstack.router.routed_request import printable
 
 
-class Record(msgspec.Struct, frozen=True, gc=False):
+class AccessRecord(msgspec.Struct, frozen=True, gc=False):
     """One request that was served.
 
     Attributes:
@@ -50,7 +50,7 @@ class Line(logging.LogRecord):
     thread = threadName = process = processName = taskName = None  # noqa: N815 - the library's names
     relativeCreated = 0.0  # noqa: N815
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: AccessRecord) -> None:
         self.msg = record.line()
         self.created = record.at
         self.msecs = record.at % 1 * 1000

@@ -7,8 +7,8 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from llmstack.router.access_log import Line, Record
-from llmstack.router.admin.admin_api import typed_routes
+from llmstack.router.access_log import AccessRecord, Line
+from llmstack.router.admin.admin_api import admin_api
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.dialects.table import dialects
@@ -16,7 +16,7 @@ from llmstack.router.forward import fail, forward, respond_error
 from llmstack.router.http.asgi import answer_by
 from llmstack.router.http.limits import MIB
 from llmstack.router.http.request_body import BodyTooLargeError, ClientGoneError
-from llmstack.router.keepalive import Waits
+from llmstack.router.keepalive import WaitTimeouts
 from llmstack.router.routed_request import Ids, printable
 from llmstack.router.routing import plan
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from llmstack.router.dialects.base import Dialect
-    from llmstack.router.http.exchange import Exchange, Head
-    from llmstack.router.routed_request import Call
+    from llmstack.router.http.exchange import Exchange, RequestHead
+    from llmstack.router.routed_request import RoutedRequest
     from llmstack.router.service import Service
 
 MAX_BODY = 64 * MIB
@@ -38,7 +38,7 @@ _BUG = FailureReport(500, "internal_error", "internal error, see the router's lo
 _log = logging.getLogger(__name__)
 
 
-class App:
+class RouterApp:
     """The router's application.
 
     Args:
@@ -46,17 +46,19 @@ class App:
         waits: how long clients are left without a word.
     """
 
-    def __init__(self, make_service: Callable[[], Awaitable[Service]], waits: Waits | None = None) -> None:
+    def __init__(
+        self, make_service: Callable[[], Awaitable[Service]], waits: WaitTimeouts | None = None
+    ) -> None:
         self._make_service = make_service
-        self._waits = waits or Waits()
+        self._waits = waits or WaitTimeouts()
         self._service: Service | None = None
-        self._typed = typed_routes(lambda: self.service)
+        self._typed = admin_api(lambda: self.service)
         self._dialects = dialects()
         self._other: Dialect = Untranslated()  # how errors look on every other path
         self._served: set[Exchange] = set()
         self._ids = Ids()
         self._draining = False
-        self._admitted: Head | None = None  # the last one: the next request mostly has the same
+        self._admitted: RequestHead | None = None  # the last one: the next request mostly has the same
 
     @property
     def service(self) -> Service:
@@ -142,7 +144,7 @@ class App:
             call.id = self._ids.of(exchange.headers)
             await self._forward(exchange, call)
 
-    async def _forward(self, exchange: Exchange, call: Call) -> None:
+    async def _forward(self, exchange: Exchange, call: RoutedRequest) -> None:
         service = self.service
         service.in_flight += 1
         try:
@@ -162,9 +164,9 @@ class App:
             service.in_flight -= 1
             self._record(exchange, call)
 
-    def _record(self, exchange: Exchange, call: Call) -> None:
+    def _record(self, exchange: Exchange, call: RoutedRequest) -> None:
         """Note what became of a request; nothing of what it said."""
-        record = Record(
+        record = AccessRecord(
             id=call.id,
             at=time.time(),
             path=printable(exchange.path[:SHOWN_PATH]),

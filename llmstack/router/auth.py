@@ -25,7 +25,7 @@ def _host_of(authority: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class RequestGuard:
     """The check of every request.
 
     Attributes:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.config.model import Backend
+from llmstack.config.model import BackendKind
 from llmstack.llama_cpp.command import server_env
 from llmstack.process.leftovers import instance_of
 from llmstack.providers.model_aliases import load as load_known
 from llmstack.router.service import Service
 from llmstack.serving.litellm.backend import LitellmBackend
-from llmstack.serving.llama_swap.backend import LlamaSwap
-from llmstack.serving.llama_swap.process import SwapProcess
+from llmstack.serving.llama_swap.backend import LlamaSwapBackend
+from llmstack.serving.llama_swap.process import LlamaSwapProcess
 from llmstack.serving.llama_swap.program import llama_swap_binary
 from llmstack.serving.memory.survey import survey
-from llmstack.serving.pool.backend import BuiltinSwapper
+from llmstack.serving.pool.backend import PoolBackend
 from llmstack.serving.remote.mcp import McpBackend
 from llmstack.serving.remote.server import ServerBackend
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmstack.channel import Channel
     from llmstack.config.model import StackConfig
     from llmstack.paths import Project, UserDirs
-    from llmstack.router.auth import Guard
+    from llmstack.router.auth import RequestGuard
     from llmstack.serving.base import Swapper
     from llmstack.serving.memory.survey import Survey
     from llmstack.upstream.client import Upstream
@@ -40,8 +40,8 @@ def build_swapper(
     """
     binary = llama_swap_binary(config.settings.swapper, dirs.bin)
     if binary is None:
-        return BuiltinSwapper(project, config, found, env, dirs.prompt_caches)
-    swap = SwapProcess(
+        return PoolBackend(project, config, found, env, dirs.prompt_caches)
+    swap = LlamaSwapProcess(
         binary,
         project.llama_swap_yaml,
         port=config.settings.swap_port,
@@ -50,7 +50,7 @@ def build_swapper(
         pid_file=project.pid_file("llama-swap"),
         log=project.log("llama-swap"),
     )
-    return LlamaSwap(swap, config, found)
+    return LlamaSwapBackend(swap, config, found)
 
 
 def build_service(
@@ -58,7 +58,7 @@ def build_service(
     project: Project,
     channel: Channel,
     config: StackConfig,
-    guard: Guard,
+    guard: RequestGuard,
     upstream: Upstream,
     env: Mapping[str, str],
     dirs: UserDirs,
@@ -77,9 +77,11 @@ def build_service(
         found=found,
         swapper=build_swapper(config, found, project, env, dirs),
         backends={
-            Backend.LITELLM: LitellmBackend(project, config, found.unavailable, env, known, router_port=port),
-            Backend.SERVER: ServerBackend(config, found.unavailable, env, known, own),
-            Backend.MCP: McpBackend(project, config, found.unavailable, env),
+            BackendKind.LITELLM: LitellmBackend(
+                project, config, found.unavailable, env, known, router_port=port
+            ),
+            BackendKind.SERVER: ServerBackend(config, found.unavailable, env, known, own),
+            BackendKind.MCP: McpBackend(project, config, found.unavailable, env),
         },
         env=env,
         upstream=upstream,

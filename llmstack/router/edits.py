@@ -9,7 +9,7 @@ from llmstack.router.dialects.base import FailureReport, RequestFailedError
 
 if TYPE_CHECKING:
     from llmstack.router.body import Parts
-    from llmstack.router.routed_request import Call
+    from llmstack.router.routed_request import RoutedRequest
     from llmstack.serving.base import Lease
 
 # The sampling members that a request to a path may have.
@@ -21,12 +21,12 @@ _SAMPLED = {
 }
 
 
-def body_for(call: Call, lease: Lease) -> bytes:
+def body_for(call: RoutedRequest, lease: Lease) -> bytes:
     """Return `parts_for` in one piece."""
     return b"".join(parts_for(call, lease))
 
 
-def parts_for(call: Call, lease: Lease) -> Parts:
+def parts_for(call: RoutedRequest, lease: Lease) -> Parts:
     """Return the body with its `model` as the server calls it, and what models.ini adds to it.
 
     Every other byte stays as the client sent it.

@@ -16,11 +16,11 @@ from llmstack.router.failover import (
     judge,
     without_comments,
 )
-from llmstack.router.keepalive import Telling
+from llmstack.router.keepalive import KeepAlive
 from llmstack.router.reply import JSON
 from llmstack.router.sending import send
-from llmstack.router.sse import Events
-from llmstack.serving.base import SwapError
+from llmstack.router.sse import EventBuffer
+from llmstack.serving.base import TierUnavailableError
 from llmstack.upstream.client import UpstreamError
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
     from llmstack.router.dialects.base import Dialect, StreamWatch
     from llmstack.router.failover import Kind
-    from llmstack.router.http.exchange import Exchange, Head
-    from llmstack.router.keepalive import Waits
-    from llmstack.router.reply import Reply
-    from llmstack.router.routed_request import Call
+    from llmstack.router.http.exchange import Exchange, RequestHead
+    from llmstack.router.keepalive import WaitTimeouts
+    from llmstack.router.reply import ServerResponse
+    from llmstack.router.routed_request import RoutedRequest
     from llmstack.router.service import Service
     from llmstack.serving.base import Lease
 
@@ -50,11 +50,11 @@ _NOT_FORWARDED = frozenset(
 )
 
 
-async def forward(exchange: Exchange, call: Call, service: Service, waits: Waits) -> None:
+async def forward(exchange: Exchange, call: RoutedRequest, service: Service, waits: WaitTimeouts) -> None:
     """Serve one request; whatever happens to it, the client is told."""
     service.while_loading(call)
     try:
-        async with Telling(exchange, call, waits) as telling:
+        async with KeepAlive(exchange, call, waits) as telling:
             forwarding = _Forwarding(exchange, call, service, telling)
             while not await forwarding.attempt():
                 pass
@@ -63,7 +63,7 @@ async def forward(exchange: Exchange, call: Call, service: Service, waits: Waits
         fail(exchange, call, failure.report)
 
 
-def fail(exchange: Exchange, call: Call, report: FailureReport) -> None:
+def fail(exchange: Exchange, call: RoutedRequest, report: FailureReport) -> None:
     """Tell the client of a failure, in the form that is still possible."""
     if exchange.ended:
         return
@@ -85,7 +85,7 @@ def respond_error(
     exchange.respond(report.status, dialect.error(report), [*headers, *extra])
 
 
-def of_swapper(error: SwapError) -> FailureReport:
+def of_swapper(error: TierUnavailableError) -> FailureReport:
     """Return what a client is told of a model that cannot be used now."""
     text = f"{error.message} ({error.hint})" if error.hint else error.message
     code = "model_unavailable" if error.retry_after is None else "model_busy"
@@ -95,7 +95,7 @@ def of_swapper(error: SwapError) -> FailureReport:
 class _Forwarding:
     """One request while it is served: from waiting for a tier to the last byte."""
 
-    def __init__(self, exchange: Exchange, call: Call, service: Service, telling: Telling) -> None:
+    def __init__(self, exchange: Exchange, call: RoutedRequest, service: Service, telling: KeepAlive) -> None:
         self._exchange = exchange
         self._call = call
         self._service = service
@@ -133,7 +133,7 @@ class _Forwarding:
             text = f"{call.tier} did not come up within {limit:g} s"
             report = FailureReport(503, "model_busy", text, "swapper", retry_after=30)
             raise TierFailedError(report, "limited", f"is not up after {limit:g} s") from error
-        except SwapError as error:
+        except TierUnavailableError as error:
             kind: Kind = "broken" if error.retry_after is None else "limited"
             brief = "cannot start" if error.retry_after is None else "is busy"
             raise TierFailedError(of_swapper(error), kind, brief, pause_s=error.retry_after) from error
@@ -159,7 +159,7 @@ class _Forwarding:
             brief = "ended" if report.code == "engine_ended" else "is not reachable"
             raise TierFailedError(report, "broken", brief) from error
 
-    async def _pass_whole(self, answer: Reply, lease: Lease) -> None:
+    async def _pass_whole(self, answer: ServerResponse, lease: Lease) -> None:
         """Pass on an answer that is no stream; read it first, so that a cut one becomes an error."""
         exchange, call = self._exchange, self._call
         body = await answer.read()
@@ -184,7 +184,7 @@ class _Forwarding:
                 headers = [*((n, v) for n, v in headers if n != "content-type"), ("content-type", JSON)]
         exchange.respond(answer.status, body, [*headers, *call.headers])
 
-    async def _judge(self, answer: Reply, body: bytes, lease: Lease) -> None:
+    async def _judge(self, answer: ServerResponse, body: bytes, lease: Lease) -> None:
         """Judge an error; it is passed on as it is where the request is at fault, or nobody else can serve.
 
         Raises:
@@ -205,10 +205,10 @@ class _Forwarding:
         if kind != "context":
             service.cooldowns.failed(call.tier, brief, pause)
 
-    async def _stream(self, answer: Reply, lease: Lease) -> None:
+    async def _stream(self, answer: ServerResponse, lease: Lease) -> None:
         """Pass events on as they come; an end that is none becomes an error event."""
         exchange, call = self._exchange, self._call
-        events = Events(answer.chunks())
+        events = EventBuffer(answer.chunks())
         first = b""
         async for came in events:
             if first := without_comments(came):
@@ -247,7 +247,7 @@ _BRIEF: dict[Kind, str] = {
 
 
 async def _pass_events(
-    exchange: Exchange, watch: StreamWatch, first: bytes, events: Events, secrets: tuple[str, ...]
+    exchange: Exchange, watch: StreamWatch, first: bytes, events: EventBuffer, secrets: tuple[str, ...]
 ) -> None:
     """Pass events on as they come."""
 
@@ -278,7 +278,7 @@ async def _pass_events(
 
 
 @lru_cache(maxsize=64)  # a client's heads are the same from turn to turn, and then the same object
-def _forwarded(head: Head, *, was_read: bool) -> Mapping[str, str]:
+def _forwarded(head: RequestHead, *, was_read: bool) -> Mapping[str, str]:
     """Return what a model server is sent of a client's headers; `was_read` says that the body was."""
     kept = {name: value for name, value in head.headers.items() if name not in _NOT_FORWARDED}
     for name in head.headers.get("connection", "").split(","):
@@ -296,6 +296,6 @@ async def _broken(lease: Lease, error: UpstreamError) -> FailureReport:
     return FailureReport(502, "engine_unreachable", text, lease.origin)
 
 
-def _report(answer: Reply, body: bytes, lease: Lease) -> FailureReport:
+def _report(answer: ServerResponse, body: bytes, lease: Lease) -> FailureReport:
     said = failure(answer.status, body, {})
     return FailureReport(answer.status, f"upstream_{answer.status}", said.message, lease.origin)

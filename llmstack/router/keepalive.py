@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from llmstack.router.http.exchange import Exchange
-    from llmstack.router.routed_request import Call
+    from llmstack.router.routed_request import RoutedRequest
 
 _EVENT_STREAM = (("content-type", "text/event-stream"), ("cache-control", "no-cache"))
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class WaitTimeouts:
     """How long things may take, in seconds.
 
     Attributes:
@@ -36,7 +36,7 @@ class Waits:
     load_s: float = 300.0
 
 
-class Telling:
+class KeepAlive:
     """While it is entered, a streaming client is told now and then what its request waits for.
 
     A timer, and a task only once there is something to say: most requests never wait that long.
@@ -46,7 +46,7 @@ class Telling:
         waits: how long things may take.
     """
 
-    def __init__(self, exchange: Exchange, call: Call, waits: Waits) -> None:
+    def __init__(self, exchange: Exchange, call: RoutedRequest, waits: WaitTimeouts) -> None:
         self.what = "waiting for"
         self.waits = waits
         self._exchange = exchange

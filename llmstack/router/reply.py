@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Protocol, Self
 
-from llmstack.providers.errors import BrokenError
+from llmstack.providers.errors import MalformedResponseError
 from llmstack.providers.translation.failures import failure, without_in
 from llmstack.router.dialects.base import FailureReport
 from llmstack.upstream.client import UpstreamError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from llmstack.providers.translation import StreamTranslation, Translated
-    from llmstack.router.routed_request import Call
+    from llmstack.router.routed_request import RoutedRequest
     from llmstack.upstream.client import Chunks
     from llmstack.upstream.connection import Relay, Sink
 
@@ -23,7 +23,7 @@ FAILED = 400
 EVENTS, JSON = "text/event-stream", "application/json"
 
 
-class Reply(Protocol):
+class ServerResponse(Protocol):
     """An answer, its body still to come."""
 
     status: int
@@ -48,7 +48,7 @@ class Reply(Protocol):
         """Let go of it, read or not."""
 
 
-class Made:
+class BodyStream:
     """Parts of a body that are made here."""
 
     def __init__(self, parts: AsyncIterator[bytes]) -> None:
@@ -75,7 +75,7 @@ class Made:
         return True
 
 
-class Said:
+class StaticResponse:
     """An answer that is here already."""
 
     def __init__(self, status: int, body: bytes, content_type: str) -> None:
@@ -94,7 +94,7 @@ class Said:
         async def whole() -> AsyncIterator[bytes]:
             yield self._body
 
-        return Made(whole())
+        return BodyStream(whole())
 
     async def read(self) -> bytes:
         """Return it."""
@@ -110,7 +110,7 @@ class Said:
         """Nothing is to let go of."""
 
 
-class Answered:
+class TranslatedResponse:
     """A provider's answer in the client's API, without what must not be shown.
 
     Args:
@@ -121,7 +121,11 @@ class Answered:
     """
 
     def __init__(
-        self, answer: Reply, call: Call, secrets: tuple[str, ...], translated: Translated | None
+        self,
+        answer: ServerResponse,
+        call: RoutedRequest,
+        secrets: tuple[str, ...],
+        translated: Translated | None,
     ) -> None:
         self._answer = answer
         self._call = call
@@ -144,7 +148,7 @@ class Answered:
         """Return the events as they come."""
         if self._translated is None:
             return self._answer.chunks()
-        return Made(self._translated_chunks(self._translated.stream()))
+        return BodyStream(self._translated_chunks(self._translated.stream()))
 
     async def _translated_chunks(self, stream: StreamTranslation) -> AsyncIterator[bytes]:
         try:
@@ -153,7 +157,7 @@ class Answered:
                     yield said
             if said := stream.close():
                 yield said
-        except BrokenError as error:
+        except MalformedResponseError as error:
             raise UpstreamError(error.message) from error
 
     async def read(self) -> bytes:
@@ -165,7 +169,7 @@ class Answered:
             return body
         try:
             return self._translated.answer(body)
-        except BrokenError as error:
+        except MalformedResponseError as error:
             raise UpstreamError(error.message) from error
 
     def _error(self, body: bytes) -> bytes:

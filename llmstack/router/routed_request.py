@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-class Call(msgspec.Struct):
+class RoutedRequest(msgspec.Struct):
     """One request on its way to a tier, and what became of it.
 
     Attributes:

@@ -15,7 +15,7 @@ from llmstack.policy.session_policy import decide
 from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.dialects.table import dialect_of
-from llmstack.router.routed_request import Call
+from llmstack.router.routed_request import RoutedRequest
 from llmstack.router.sessions import session_name
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 UPSTREAM_PREFIX = "/upstream/"  # as llama-swap has it: /upstream/<tier>/<path of the engine>
 
 
-def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Service) -> Call:
+def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Service) -> RoutedRequest:
     """Decide where a request goes.
 
     Args:
@@ -50,7 +50,7 @@ def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Serv
     decision = decide_for(parsed.model, parsed.facts, service, session)
     if not parsed.model or parsed.model == AUTO:
         service.sessions.remember(session, parsed.facts, decision)
-    return Call(
+    return RoutedRequest(
         dialect,
         parsed.model or AUTO,
         decision.tier,
@@ -63,7 +63,7 @@ def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Serv
     )
 
 
-def _plan_other(exchange: Exchange, body: bytes, service: Service) -> Call:
+def _plan_other(exchange: Exchange, body: bytes, service: Service) -> RoutedRequest:
     """Pass anything else through to the tier it names: in its path, its body, or its query."""
     dialect, target = Untranslated(), exchange.target
     tier, rest = _upstream_path(target)
@@ -72,7 +72,7 @@ def _plan_other(exchange: Exchange, body: bytes, service: Service) -> Call:
         with contextlib.suppress(RequestFailedError):  # the engine judges what it is sent there
             parsed = _parse(dialect, body)
         decision = decide_for(tier, RequestFacts(), service)
-        return Call(dialect, tier, decision.tier, decision.reason, rest, body, parsed, renames=False)
+        return RoutedRequest(dialect, tier, decision.tier, decision.reason, rest, body, parsed, renames=False)
     parsed = _parse(dialect, body)
     named = parsed.model or _query_model(target)
     if not named or named == AUTO or not target.startswith("/"):
@@ -81,7 +81,9 @@ def _plan_other(exchange: Exchange, body: bytes, service: Service) -> Call:
         raise RequestFailedError(FailureReport(404, "not_found", text))
     decision = decide_for(named, RequestFacts(), service)
     renames = bool(parsed.model)
-    return Call(dialect, named, decision.tier, decision.reason, target, body, parsed, renames=renames)
+    return RoutedRequest(
+        dialect, named, decision.tier, decision.reason, target, body, parsed, renames=renames
+    )
 
 
 def _parse(dialect: Dialect, body: bytes) -> ParsedRequest:

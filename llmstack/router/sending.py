@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from llmstack.providers.errors import ProviderError, RateLimitedError, RejectedError
-from llmstack.providers.limits import Limits
+from llmstack.providers.limits import ModelLimits
 from llmstack.providers.mcp import chat as mcp_chat
 from llmstack.providers.resolve import ANTHROPIC_VERSION
 from llmstack.providers.translation import CannotTranslateError, target, translate
 from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.edits import body_for, parts_for
-from llmstack.router.reply import EVENTS, JSON, Answered, Said
+from llmstack.router.reply import EVENTS, JSON, StaticResponse, TranslatedResponse
 from llmstack.serving.base import NO_DEFAULTS
 from llmstack.serving.remote.mcp import McpLease
 from llmstack.serving.remote.server import ServerLease
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from llmstack.providers.catalog import Dialect as Api
     from llmstack.providers.resolve import Endpoint
     from llmstack.providers.translation import Translated
-    from llmstack.router.reply import Reply
-    from llmstack.router.routed_request import Call
+    from llmstack.router.reply import ServerResponse
+    from llmstack.router.routed_request import RoutedRequest
     from llmstack.serving.base import Lease
     from llmstack.upstream.client import Upstream
 
@@ -44,8 +44,8 @@ _APIS: dict[str, Api] = {
 
 
 def send(
-    upstream: Upstream, method: str, call: Call, lease: Lease, headers: Mapping[str, str]
-) -> Awaitable[Reply]:
+    upstream: Upstream, method: str, call: RoutedRequest, lease: Lease, headers: Mapping[str, str]
+) -> Awaitable[ServerResponse]:
     """Send a request with a lease in hand, and wait for the status of the answer.
 
     Args:
@@ -68,8 +68,8 @@ def send(
 
 
 async def _to_server(
-    upstream: Upstream, method: str, call: Call, lease: ServerLease, headers: Mapping[str, str]
-) -> Reply:
+    upstream: Upstream, method: str, call: RoutedRequest, lease: ServerLease, headers: Mapping[str, str]
+) -> ServerResponse:
     endpoint = lease.endpoint
     path, mark, query = call.target.partition("?")
     client = _APIS.get(path)
@@ -84,13 +84,13 @@ async def _to_server(
         sent = {**endpoint.defaults(client or "chat"), **sent}
         with _naming(endpoint):
             answer = await upstream.send(method, f"{url}{mark}{query}", sent, body)
-        return Answered(answer, call, lease.secrets, None)
+        return TranslatedResponse(answer, call, lease.secrets, None)
     translated = _translated(call, lease, client, server)
     plain = {name: value for name, value in sent.items() if not name.startswith("anthropic-")}
     plain = {**endpoint.defaults(server), **plain}
     with _naming(endpoint):
         answer = await upstream.send(method, endpoint.url(server), plain, translated.body)
-    return Answered(answer, call, lease.secrets, translated)
+    return TranslatedResponse(answer, call, lease.secrets, translated)
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def _beside(root: str, path: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-def _translated(call: Call, lease: ServerLease, client: Api, server: Api) -> Translated:
+def _translated(call: RoutedRequest, lease: ServerLease, client: Api, server: Api) -> Translated:
     try:
         return translate(
             body_for(call, lease),
@@ -127,8 +127,8 @@ def _translated(call: Call, lease: ServerLease, client: Api, server: Api) -> Tra
         raise RequestFailedError(FailureReport(400, "cannot_translate", text)) from error
 
 
-async def _to_tool(call: Call, lease: McpLease) -> Reply:
-    """Call the tool of an MCP server, which knows chat completions at most."""
+async def _to_tool(call: RoutedRequest, lease: McpLease) -> ServerResponse:
+    """RoutedRequest the tool of an MCP server, which knows chat completions at most."""
     client = _APIS.get(call.target.partition("?")[0])
     if client is None:
         text = f"{call.tier} is a tool of an MCP server, which serves no {call.target[:200]}"
@@ -140,15 +140,15 @@ async def _to_tool(call: Call, lease: McpLease) -> Reply:
     except CannotTranslateError as error:
         raise RequestFailedError(FailureReport(400, "cannot_translate", error.message)) from error
     except ProviderError as error:
-        return Said(_status_of(error), call.dialect.error(_report(error)), JSON)
+        return StaticResponse(_status_of(error), call.dialect.error(_report(error)), JSON)
     made = mcp_chat.events if streams else mcp_chat.whole
     body = made(result, now=int(time.time()), given=secrets.token_hex(8))
-    said = Said(200, body, EVENTS if streams else JSON)
-    return said if back is None else Answered(said, call, (), back)
+    said = StaticResponse(200, body, EVENTS if streams else JSON)
+    return said if back is None else TranslatedResponse(said, call, (), back)
 
 
-def _to_chat(call: Call, lease: McpLease, client: Api) -> Translated:
-    return translate(call.body, client, "chat", model=lease.model, limits=Limits(), now=int(time.time()))
+def _to_chat(call: RoutedRequest, lease: McpLease, client: Api) -> Translated:
+    return translate(call.body, client, "chat", model=lease.model, limits=ModelLimits(), now=int(time.time()))
 
 
 def _status_of(error: ProviderError) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from llmstack.config import load
-from llmstack.config.model import Backend, Role
+from llmstack.config.model import BackendKind, Role
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO, StackState
 from llmstack.router.admin.metrics import Metrics
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from llmstack.channel import Channel
     from llmstack.config.model import StackConfig, Tier
     from llmstack.paths import Project
-    from llmstack.router.access_log import Record
-    from llmstack.router.auth import Guard
+    from llmstack.router.access_log import AccessRecord
+    from llmstack.router.auth import RequestGuard
     from llmstack.router.failover import Kind
-    from llmstack.router.routed_request import Call
+    from llmstack.router.routed_request import RoutedRequest
     from llmstack.serving.base import Lease, Swapper
     from llmstack.serving.memory.eviction import MemoryPlan
     from llmstack.serving.memory.survey import Survey
@@ -60,13 +60,13 @@ class Service:
     project: Project
     channel: Channel
     config: StackConfig
-    guard: Guard
+    guard: RequestGuard
     found: Survey
     swapper: Swapper
     upstream: Upstream
     env: Mapping[str, str]
-    backends: Mapping[Backend, Serving] = field(default_factory=dict)
-    recent: deque[Record] = field(default_factory=lambda: deque(maxlen=RECENT))
+    backends: Mapping[BackendKind, Serving] = field(default_factory=dict)
+    recent: deque[AccessRecord] = field(default_factory=lambda: deque(maxlen=RECENT))
     started: float = field(default_factory=time.time)
     in_flight: int = 0
     cooldowns: Cooldowns = field(default_factory=Cooldowns)
@@ -88,7 +88,7 @@ class Service:
     def preloaded(self) -> str | None:
         """The tier that is loaded at start: role fast, where it can start."""
         fast = self.config.by_role(Role.FAST)
-        usable = fast is not None and fast.backend is Backend.GGUF and fast.name not in self.unavailable
+        usable = fast is not None and fast.backend is BackendKind.GGUF and fast.name not in self.unavailable
         return fast.name if fast is not None and usable else None
 
     def state(self, tier: Tier) -> ModelState:
@@ -118,7 +118,7 @@ class Service:
             known = self._evicting = (plan, resident, plan.evicting(resident))
         return known[2]
 
-    def acquire(self, call: Call) -> Awaitable[Lease]:
+    def acquire(self, call: RoutedRequest) -> Awaitable[Lease]:
         """Wait for the right to use the tier of a request.
 
         Raises:
@@ -136,7 +136,7 @@ class Service:
         known = self.config.tiers.get(tier)  # gone, where the file was edited meanwhile
         return known is not None and self.state(known).state in {"resident", "remote"}
 
-    def has_place(self, call: Call) -> bool:
+    def has_place(self, call: RoutedRequest) -> bool:
         """Return whether the tier of a request serves it without waiting."""
         tier = self.config.tiers.get(call.tier)
         if tier is None:
@@ -146,11 +146,11 @@ class Service:
             return backend.state(tier.name).state == "resident"
         return self.swapper.has_place(tier.name)
 
-    def while_loading(self, call: Call) -> None:
+    def while_loading(self, call: RoutedRequest) -> None:
         """With `while_loading = resident`, let a tier that is up serve, and load the chosen one meanwhile."""
         if self.config.routing.while_loading == "wait" or call.asked != AUTO or self.is_up(call.tier):
             return
-        if self.config.tiers[call.tier].backend is not Backend.GGUF:
+        if self.config.tiers[call.tier].backend is not BackendKind.GGUF:
             return  # what serves it starts by itself
         cooling = self.cooldowns.cooling()
         up = [other for other in call.others if other not in cooling and self.is_up(other)]
@@ -170,7 +170,7 @@ class Service:
         except Exception as error:  # noqa: BLE001 - nobody waits for it; the router serves the other tiers
             _log.error("loading %s in the background failed: %s", tier, error)
 
-    def alternative(self, call: Call, kind: Kind) -> str | None:
+    def alternative(self, call: RoutedRequest, kind: Kind) -> str | None:
         """Return the best tier that may serve in place of the one that failed, if there is one."""
         failed, cooling = self.config.tiers.get(call.tier), self.cooldowns.cooling()
         for name in call.others:
@@ -181,14 +181,14 @@ class Service:
                 return name
         return None
 
-    def overflowed(self, call: Call, error: bytes) -> None:
+    def overflowed(self, call: RoutedRequest, error: bytes) -> None:
         """Learn from its error that a tier could not hold what was estimated to fit."""
         tier, facts = self.config.tiers.get(call.tier), call.parsed.facts
         if tier is not None and not facts.images:
             room = tier.ctx_size - facts.output_tokens
             self.sessions.overflowed(tier.name, facts.context_tokens, room, counted_in(error))
 
-    def ended(self, call: Call, record: Record) -> None:
+    def ended(self, call: RoutedRequest, record: AccessRecord) -> None:
         """Keep what became of a request."""
         # What an image costs says nothing of text.
         if call.usage is not None and not call.parsed.facts.images:

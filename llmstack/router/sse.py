@@ -13,7 +13,7 @@ _BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
 _OVERLAP = 2  # bytes of one that may stand in the chunk before
 
 
-class Events:
+class EventBuffer:
     """The events of a stream, as they come.
 
     Attributes:

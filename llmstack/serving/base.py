@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 State = Literal["resident", "loading", "idle", "down", "remote"]
 
 
-class SwapError(LlmstackError):
+class TierUnavailableError(LlmstackError):
     """A model cannot be used now.
 
     Args:
@@ -149,7 +149,7 @@ class Swapper(Protocol):
                 can; then the server chooses by what its slots hold, and the lease names none.
 
         Raises:
-            SwapError: it cannot be started, or the queue is full or too slow.
+            TierUnavailableError: it cannot be started, or the queue is full or too slow.
         """
 
     def states(self) -> Mapping[str, ModelState]:

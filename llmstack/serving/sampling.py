@@ -9,7 +9,7 @@ from llmstack.serving.base import Defaults
 
 if TYPE_CHECKING:
     from llmstack.config.model import Tier
-    from llmstack.providers.model_aliases import Known
+    from llmstack.providers.model_aliases import ModelAliases
 
 # Sampler values of models.ini, as APIs call them.
 _NAMES = {
@@ -19,7 +19,7 @@ _NAMES = {
     "min_p": "min_p",
     "rep_pen": "repetition_penalty",
 }
-# What a provider takes, where that is not all of them; what single models refuse, `Known` knows.
+# What a provider takes, where that is not all of them; what single models refuse, `ModelAliases` knows.
 _TAKES = {
     "azure": {"temperature", "top_p"},
     "bedrock": {"temperature", "top_p", "top_k"},
@@ -32,7 +32,7 @@ _TAKES = {
 }
 
 
-def defaults_of(tier: Tier, known: Known) -> Defaults:
+def defaults_of(tier: Tier, known: ModelAliases) -> Defaults:
     """Return the members that a hosted tier's requests get where the caller sent none."""
     model = tier.model
     values = {

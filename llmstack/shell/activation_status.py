@@ -31,7 +31,7 @@ class Place(NamedTuple):
     models_ini: Path
 
 
-class Standing(NamedTuple):
+class ActivationStatus(NamedTuple):
     """What the hook is told.
 
     Attributes:
@@ -55,23 +55,23 @@ class Standing(NamedTuple):
         return ["on" if self.active else "off", self.message, self.label, self.color, *self.markers, *flat]
 
 
-def standing(place: Place, store: Path, env: Mapping[str, str]) -> Standing:
+def standing(place: Place, store: Path, env: Mapping[str, str]) -> ActivationStatus:
     """Return where a project stands; what is wrong with it is a message, never an exception."""
     state = place.work_dir / STATE_DIR
     try:
         found = trust_store.check(place, store)
         if found.verdict is not trust_store.Verdict.TRUSTED:
-            return Standing(active=False, message=_untrusted(_shown(place, env), found))
+            return ActivationStatus(active=False, message=_untrusted(_shown(place, env), found))
         markers = tuple(_first_line(state / name) for name in MARKERS)
         if not (state / "opencode.json").is_file():
             message = f"{_shown(place, env)} is not installed: run `llmstack install` there"
-            return Standing(active=False, message=message)
+            return ActivationStatus(active=False, message=message)
         channel = read_marker(state / "active-channel") or read_marker(state / "default-channel") or CURRENT
     except LlmstackError as error:
         hint = f" ({error.hint})" if error.hint else ""
-        return Standing(active=False, message=printable(f"{error.message}{hint}"))
+        return ActivationStatus(active=False, message=printable(f"{error.message}{hint}"))
     plain = bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb"
-    return Standing(
+    return ActivationStatus(
         active=True,
         label=label(place.work_dir, channel),
         color="" if plain else COLORS[channel.kind],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from llmstack.config import parse
-from llmstack.config.model import Backend, GgufModel
+from llmstack.config.model import BackendKind, GgufModel
 from llmstack.errors import LlmstackError
 from llmstack.hub.audit import Finding, ask_hub
 from llmstack.llama_cpp.weights import find_weights
@@ -124,7 +124,7 @@ def _tier(
     tier: Tier, found: Survey, edited: Mapping[str, str], *, next_on_disk: bool | None, hub: AtHub | None
 ) -> TierCheck:
     seen = found.tiers[tier.name]
-    local = tier.backend is Backend.GGUF
+    local = tier.backend is BackendKind.GGUF
     fits = not found.plan.exceeds(tier.name) if tier.name in found.plan.needs else None
     if seen.header is None and fits:
         fits = None  # the KV cache comes on top, and how large it is stands in the file

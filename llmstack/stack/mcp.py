@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmstack.config import StackConfig
     from llmstack.paths import Project, UserDirs
     from llmstack.providers.mcp.server import ModelTool
-    from llmstack.providers.model_aliases import Known
+    from llmstack.providers.model_aliases import ModelAliases
     from llmstack.providers.model_api import Model
 
 
@@ -93,7 +93,7 @@ def _provided(
     return providers.model(name, env=env, config_dir=config_dir, own=own)
 
 
-def _choice(provider: str, known: Known) -> str:
+def _choice(provider: str, known: ModelAliases) -> str:
     short = known.short_names(provider)
     also = f", or one of {', '.join(short)}" if short else ""
     default = known.default(provider)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmstack.serving.kv.files import Entry, KvFiles, budget_bytes
+from llmstack.serving.kv.files import CacheEntry, KvFiles, budget_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +53,6 @@ def clear(root: Path) -> int:
     return KvFiles(root, 0).clear()
 
 
-def _shown(entry: Entry) -> SavedPrompt:
+def _shown(entry: CacheEntry) -> SavedPrompt:
     note = entry.note
     return SavedPrompt(note.tier, note.model, note.tokens, note.size, entry.used, entry.path)

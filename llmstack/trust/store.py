@@ -38,7 +38,7 @@ class Trust(NamedTuple):
     changed: tuple[str, ...] = ()
 
 
-class Record(NamedTuple):
+class TrustRecord(NamedTuple):
     """One trusted project.
 
     Attributes:
@@ -119,7 +119,7 @@ def grant(project: Place, store: Path, *, seen: Mapping[str, str] | None = None)
     for name in (path, *files):
         refuse_undecodable(name)
     now = dt.datetime.now(tz=dt.UTC).replace(microsecond=0)
-    record = Record(path, _owner(project.work_dir / STATE_DIR), now, files)
+    record = TrustRecord(path, _owner(project.work_dir / STATE_DIR), now, files)
     with exclusive(_lock(store), "trust"):
         _write_store(store, [*(old for old in read_store(store) if old.path != path), record])
 
@@ -183,7 +183,7 @@ def refuse_unsafe_dir(project: Place, *, uid: int | None = None) -> None:
                 )
 
 
-def read_store(store: Path) -> list[Record]:
+def read_store(store: Path) -> list[TrustRecord]:
     """Return every trusted project, in the order they were trusted.
 
     Raises:
@@ -200,9 +200,9 @@ def read_store(store: Path) -> list[Record]:
         ) from error
 
 
-def entries(store: Path) -> list[tuple[Record, Trust | None]]:
+def entries(store: Path) -> list[tuple[TrustRecord, Trust | None]]:
     """Return every trusted project with where it stands now; None where it is gone or unsafe to look at."""
-    listed: list[tuple[Record, Trust | None]] = []
+    listed: list[tuple[TrustRecord, Trust | None]] = []
     for record in read_store(store):
         try:
             refuse_unsafe_dir(record)
@@ -212,7 +212,7 @@ def entries(store: Path) -> list[tuple[Record, Trust | None]]:
     return listed
 
 
-def _compare(record: Record, project: Place) -> Trust:
+def _compare(record: TrustRecord, project: Place) -> Trust:
     now = fingerprint(project)
     changed = [name for name, digest in now.items() if record.files.get(name) != digest]
     if record.owner != _owner(project.work_dir / STATE_DIR):
@@ -237,26 +237,26 @@ def _owner(path: Path) -> int | None:
     return None if sys.platform == "win32" else path.stat().st_uid
 
 
-def _find(records: Iterable[Record], project: Place) -> Record | None:
+def _find(records: Iterable[TrustRecord], project: Place) -> TrustRecord | None:
     path = resolved(project.work_dir)
     return next((record for record in records if record.path == path), None)
 
 
-def _record(table: Mapping[str, Any]) -> Record:
+def _record(table: Mapping[str, Any]) -> TrustRecord:
     path, owner, files = table["path"], table.get("owner"), table["files"]
     when = table["trusted_at"]
     if not isinstance(path, str) or not isinstance(owner, int | None) or not isinstance(when, dt.datetime):
         raise TypeError("a project has a `path`, an `owner` and the time it was trusted at")
     if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
         raise TypeError("`files` is a table of digests")
-    return Record(path, owner, when, files)
+    return TrustRecord(path, owner, when, files)
 
 
 def _lock(store: Path) -> Path:
     return store.with_name(f"{store.name}.lock")
 
 
-def _write_store(store: Path, records: Iterable[Record]) -> None:
+def _write_store(store: Path, records: Iterable[TrustRecord]) -> None:
     import tomli_w  # noqa: PLC0415  the hook must not load it
 
     from llmstack.files import write_atomic  # noqa: PLC0415  likewise

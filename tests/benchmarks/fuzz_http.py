@@ -21,7 +21,7 @@ from router.harness import Setup, stack, until
 from router.mutations import mutated, statuses
 
 from llmstack.router.http.event_loop import new_loop
-from llmstack.router.http.limits import Limits
+from llmstack.router.http.limits import HttpLimits
 
 AT_ONCE = 40
 
@@ -46,7 +46,7 @@ async def run(cases: int, seed: int) -> int:
     logging.getLogger().addHandler(complaints)
     seen: collections.Counter[int] = collections.Counter()
     # Told to go away at once, a client that says nothing more does not hold the run up.
-    setup = Setup(limits=Limits(linger_s=1, head_s=1, body_s=1, sweep_s=0.1))
+    setup = Setup(limits=HttpLimits(linger_s=1, head_s=1, body_s=1, sweep_s=0.1))
     async with stack(well_behaved, setup) as (running, _):
         before = descriptors()
 

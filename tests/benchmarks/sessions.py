@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from benchmarks.session_traces import SEEDS, Piece, Step, trace
 
 from llmstack.config.model import (
-    Backend,
+    BackendKind,
     GgufModel,
     HostedModel,
     Role,
@@ -50,13 +50,15 @@ class Stack:
 def _stack(beside_fast: int, *, ultra: str) -> Stack:
     local = GgufModel(path=Path("x.gguf"))
     tiers = [
-        Tier("fast", Backend.GGUF, local, 131_072, role=Role.FAST),
-        Tier("agent", Backend.GGUF, local, 65_536, role=Role.AGENT),
+        Tier("fast", BackendKind.GGUF, local, 131_072, role=Role.FAST),
+        Tier("agent", BackendKind.GGUF, local, 65_536, role=Role.AGENT),
     ]
     if ultra == "local":
-        tiers.append(Tier("ultra", Backend.GGUF, local, 65_536, role=Role.ULTRA))
+        tiers.append(Tier("ultra", BackendKind.GGUF, local, 65_536, role=Role.ULTRA))
     elif ultra == "hosted":
-        tiers.append(Tier("ultra", Backend.LITELLM, HostedModel("anthropic", "x"), 200_000, role=Role.ULTRA))
+        tiers.append(
+            Tier("ultra", BackendKind.LITELLM, HostedModel("anthropic", "x"), 200_000, role=Role.ULTRA)
+        )
     return Stack(StackConfig(Settings(), Routing(), {tier.name: tier for tier in tiers}), beside_fast)
 
 
@@ -113,7 +115,7 @@ class SessionPolicy:
         evicting = {
             tier.name
             for tier in self.stack.config.tiers.values()
-            if full and tier.backend is Backend.GGUF and tier.name not in resident
+            if full and tier.backend is BackendKind.GGUF and tier.name not in resident
         }
         state = StackState(
             resident=resident,
@@ -217,14 +219,14 @@ class Machine:
 
     def serve(self, tier: Tier, step: Step) -> int:
         """Serve one request; return the tokens found in a cache."""
-        if tier.backend is Backend.GGUF and tier.role is not Role.FAST:
+        if tier.backend is BackendKind.GGUF and tier.role is not Role.FAST:
             if tier.name not in self.used:
                 self.loads[tier.name] += 1
                 while len(self.used) >= self.stack.beside_fast:
                     gone = min(self.used, key=lambda name: self.used[name])
                     del self.used[gone], self.caches[gone]
             self.used[tier.name] = step.at
-        caches = self.caches.setdefault(tier.name, Caches(tier.backend is not Backend.GGUF))
+        caches = self.caches.setdefault(tier.name, Caches(tier.backend is not BackendKind.GGUF))
         return caches.read(step)
 
 

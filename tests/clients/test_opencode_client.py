@@ -17,7 +17,7 @@ from support.wiring import wiring
 
 from llmstack.clients.base import find
 from llmstack.clients.opencode import Opencode
-from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, StackConfig, Tier
+from llmstack.config.model import BackendKind, GgufModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.generators.opencode import agents_md, render
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def wired(env: dict[str, str], repo: Path, url: str = "http://127.0.0.1:9") -> d
     """The child's environment for a stack with every role, its files written beside the repository."""
     state = repo.parent / "state"
     tiers = {
-        name: Tier(name, Backend.GGUF, GgufModel(repo="example/x", file="x.gguf"), 65_536, role=role)
+        name: Tier(name, BackendKind.GGUF, GgufModel(repo="example/x", file="x.gguf"), 65_536, role=role)
         for name, role in ROLES.items()
     }
     state.mkdir()

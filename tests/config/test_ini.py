@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmstack.config.ini import Entry, Section, scan
+from llmstack.config.ini import IniEntry, Section, scan
 from llmstack.errors import Problem
 
 ALLOWED = """\
@@ -26,17 +26,17 @@ def test_everything_the_grammar_allows() -> None:
             "DEFAULT",
             5,
             (
-                Entry("DEFAULT", "host", "127.0.0.1", 6, (5, 14)),
-                Entry("DEFAULT", "ultra_triggers", "[ultra], #1, a;b", 7, (20, 36)),
+                IniEntry("DEFAULT", "host", "127.0.0.1", 6, (5, 14)),
+                IniEntry("DEFAULT", "ultra_triggers", "[ultra], #1, a;b", 7, (20, 36)),
             ),
         ),
         Section(
             "code-fast",
             8,
             (
-                Entry("code-fast", "equation", "a = b", 9, (11, 16)),
-                Entry("code-fast", "empty", "", 10, (7, 7)),
-                Entry("code-fast", "commented_out", "", 11, (15, 15)),
+                IniEntry("code-fast", "equation", "a = b", 9, (11, 16)),
+                IniEntry("code-fast", "empty", "", 10, (7, 7)),
+                IniEntry("code-fast", "commented_out", "", 11, (15, 15)),
             ),
         ),
     )
@@ -103,7 +103,7 @@ def test_what_it_does_not_allow(text: str, problems: list[Problem]) -> None:
 
 def test_nothing_below_a_broken_header_counts_for_the_section_above() -> None:
     assert scan("[a]\nkey = 1\n[b\nkey = 2\n").sections == (
-        Section("a", 1, (Entry("a", "key", "1", 2, (6, 7)),)),
+        Section("a", 1, (IniEntry("a", "key", "1", 2, (6, 7)),)),
     )
 
 

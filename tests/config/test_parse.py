@@ -8,7 +8,7 @@ import pytest
 from support.parsing import BASE, EVERYTHING, problems
 
 from llmstack.config import (
-    Backend,
+    BackendKind,
     EngineSettings,
     GgufModel,
     HostedModel,
@@ -42,7 +42,7 @@ def test_everything_a_file_can_say() -> None:
     tiers = [
         Tier(
             name="Hub.1",
-            backend=Backend.GGUF,
+            backend=BackendKind.GGUF,
             model=GgufModel("own/repo-GGUF", "a-Q4.gguf", size_gb=1.5, quant="Q4"),
             queued=GgufModel("own/other-GGUF", "a-Q5.gguf", size_gb=2.0, quant="Q5"),
             ctx_size=65536,
@@ -73,7 +73,7 @@ def test_everything_a_file_can_say() -> None:
         ),
         Tier(
             name="local",
-            backend=Backend.GGUF,
+            backend=BackendKind.GGUF,
             model=GgufModel(path=BASE / "../weights/b.gguf"),
             engine=shared,
             line=57,
@@ -81,7 +81,7 @@ def test_everything_a_file_can_say() -> None:
         ),
         Tier(
             name="served",
-            backend=Backend.SERVER,
+            backend=BackendKind.SERVER,
             model=HostedModel("ollama", "qwen3:30b", "http://10.0.0.5:11434"),
             queued=HostedModel("vllm", "qwen3", "http://10.0.0.5:11434"),
             role=Role.AGENT,
@@ -90,7 +90,7 @@ def test_everything_a_file_can_say() -> None:
         ),
         Tier(
             name="cloud",
-            backend=Backend.LITELLM,
+            backend=BackendKind.LITELLM,
             model=HostedModel("bedrock", "eu.anthropic.opus"),
             queued=HostedModel("anthropic", "opus"),
             role=Role.ULTRA,
@@ -101,18 +101,22 @@ def test_everything_a_file_can_say() -> None:
         ),
         Tier(
             name="direct",
-            backend=Backend.SERVER,
+            backend=BackendKind.SERVER,
             model=HostedModel("anthropic", "sonnet"),
             queued=HostedModel("ollama", "qwen3"),
             line=72,
             **limits,
         ),
         Tier(
-            name="proxied", backend=Backend.LITELLM, model=HostedModel("ollama", "qwen3"), line=77, **limits
+            name="proxied",
+            backend=BackendKind.LITELLM,
+            model=HostedModel("ollama", "qwen3"),
+            line=77,
+            **limits,
         ),
         Tier(
             name="tool",
-            backend=Backend.MCP,
+            backend=BackendKind.MCP,
             model=McpModel(("llmstack", "mcp"), "ask"),
             aliases=("talk",),
             line=81,
@@ -192,7 +196,7 @@ def test_the_least_a_file_must_say() -> None:
         tiers={
             "only": Tier(
                 name="only",
-                backend=Backend.GGUF,
+                backend=BackendKind.GGUF,
                 model=GgufModel(path=Path("/x.gguf")),
                 ctx_size=4096,
                 line=1,

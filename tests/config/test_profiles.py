@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from llmstack.config import (
-    Backend,
+    BackendKind,
     EngineSettings,
     GgufModel,
     HostedModel,
@@ -43,7 +43,7 @@ def test_the_default_profile_is_the_reference_machine() -> None:
     expected = [
         Tier(
             name="code-fast",
-            backend=Backend.GGUF,
+            backend=BackendKind.GGUF,
             model=GgufModel(
                 "Qwen/Qwen2.5-Coder-3B-Instruct-GGUF",
                 "qwen2.5-coder-3b-instruct-q5_k_m.gguf",
@@ -58,7 +58,7 @@ def test_the_default_profile_is_the_reference_machine() -> None:
         ),
         Tier(
             name="code-smart",
-            backend=Backend.GGUF,
+            backend=BackendKind.GGUF,
             model=GgufModel(coder, "Qwen3-Coder-Next-Q4_K_M.gguf", size_gb=45.0, quant="Q4_K_M"),
             queued=GgufModel(coder, "Qwen3-Coder-Next-UD-Q4_K_XL.gguf", size_gb=50.0, quant="UD-Q4_K_XL"),
             ctx_size=65536,
@@ -70,7 +70,7 @@ def test_the_default_profile_is_the_reference_machine() -> None:
         ),
         Tier(
             name="plan",
-            backend=Backend.GGUF,
+            backend=BackendKind.GGUF,
             model=GgufModel(plan, "Qwen3-30B-A3B-Instruct-2507-Q4_K_M.gguf", size_gb=18.6, quant="Q4_K_M"),
             queued=GgufModel(plan, "Qwen3-30B-A3B-Instruct-2507-Q5_K_M.gguf", size_gb=21.7, quant="Q5_K_M"),
             ctx_size=131072,
@@ -80,7 +80,7 @@ def test_the_default_profile_is_the_reference_machine() -> None:
         ),
         Tier(
             name="plan-uncensored",
-            backend=Backend.GGUF,
+            backend=BackendKind.GGUF,
             model=GgufModel(mistral, f"{HERETIC}.i1-Q4_K_M.gguf", size_gb=13.0, quant="i1-Q4_K_M"),
             queued=GgufModel(mistral, f"{HERETIC}.i1-Q6_K.gguf", size_gb=20.0, quant="i1-Q6_K"),
             ctx_size=131072,
@@ -114,7 +114,7 @@ def test_each_tier_of_the_default_profile_carries_a_hosted_alternative() -> None
         for tier in hosted.tiers.values()
     } == {
         "code-fast": (
-            Backend.LITELLM,
+            BackendKind.LITELLM,
             "anthropic/claude-haiku-4-5-20251001",
             Role.FAST,
             (),
@@ -122,23 +122,23 @@ def test_each_tier_of_the_default_profile_carries_a_hosted_alternative() -> None
             Sampler(temp=0.2),
         ),
         "code-smart": (
-            Backend.LITELLM,
+            BackendKind.LITELLM,
             "anthropic/claude-sonnet-4-6",
             Role.AGENT,
             ("agent",),
             200000,
             Sampler(temp=0.5),
         ),
-        "plan": (Backend.LITELLM, "anthropic/claude-opus-4-6", Role.PLAN, (), 200000, Sampler()),
+        "plan": (BackendKind.LITELLM, "anthropic/claude-opus-4-6", Role.PLAN, (), 200000, Sampler()),
         "plan-uncensored": (
-            Backend.LITELLM,
+            BackendKind.LITELLM,
             "mistral/mistral-small-latest",
             Role.PLAN_UNCENSORED,
             ("nofilter",),
             131072,
             Sampler(temp=0.85),
         ),
-        "code-ultra": (Backend.LITELLM, "anthropic/claude-opus-4-6", Role.ULTRA, (), 200000, Sampler()),
+        "code-ultra": (BackendKind.LITELLM, "anthropic/claude-opus-4-6", Role.ULTRA, (), 200000, Sampler()),
     }
 
 

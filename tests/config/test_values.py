@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmstack.config import schema, values
-from llmstack.config.model import Backend, HostedModel, Role, RopeScaling, Sampler
+from llmstack.config.model import BackendKind, HostedModel, Role, RopeScaling, Sampler
 
 if TYPE_CHECKING:
     from llmstack.config.values import Parser
@@ -41,7 +41,7 @@ EVERY_KEY: dict[str, Parser] = schema.DEFAULT | schema.ROUTING | schema.TIER
         ("swapper", "llama-swap", "llama-swap"),
         ("while_loading", "resident", "resident"),
         ("role", "plan-uncensored", Role.PLAN_UNCENSORED),
-        ("backend", "mcp", Backend.MCP),
+        ("backend", "mcp", BackendKind.MCP),
         ("tier", "code", "code"),
         ("host", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - parsed, not bound
         ("host", "::1", "::1"),

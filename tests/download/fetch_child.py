@@ -7,8 +7,8 @@ import resource
 import sys
 from pathlib import Path
 
-from llmstack.download.fetch import Wanted, Watcher, fetch
-from llmstack.download.retry import Limits
+from llmstack.download.fetch import FetchRequest, Watcher, fetch
+from llmstack.download.retry import FetchLimits
 from llmstack.errors import LlmstackError
 
 
@@ -21,9 +21,9 @@ if __name__ == "__main__":
     url, target, sha256 = sys.argv[1:4]
     if sys.argv[4:5] == ["--limit"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[5]), int(sys.argv[5])))
-    limits = Limits(chunk_bytes=4_000_000, tries=4, backoff_s=0.05)
+    limits = FetchLimits(chunk_bytes=4_000_000, tries=4, backoff_s=0.05)
     try:
-        asyncio.run(fetch(Wanted(url, Path(target), sha256=sha256), limits=limits, watcher=Teller()))
+        asyncio.run(fetch(FetchRequest(url, Path(target), sha256=sha256), limits=limits, watcher=Teller()))
     except LlmstackError as error:
         print(f"error: {error.message}")
         sys.exit(1)

@@ -19,9 +19,9 @@ import pytest
 from support.hub import Fault
 from support.waiting import wait_until
 
-from llmstack.download.fetch import Wanted, Watcher, fetch
+from llmstack.download.fetch import FetchRequest, Watcher, fetch
 from llmstack.download.partial_file import Partial, Spans
-from llmstack.download.retry import Limits
+from llmstack.download.retry import FetchLimits
 from llmstack.errors import LlmstackError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DICE = random.Random(1)  # noqa: S311 - the same at each run
 CONTENT = DICE.randbytes(1_000_003)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUICK = Limits(connections=4, chunk_bytes=150_000, stall_s=0.5, tries=4, backoff_s=0.01)
+QUICK = FetchLimits(connections=4, chunk_bytes=150_000, stall_s=0.5, tries=4, backoff_s=0.01)
 CHILD = Path(__file__).with_name("fetch_child.py")
 
 
@@ -46,11 +46,13 @@ class Recorder(Watcher):
         self.said.append(text)
 
 
-def get(hub_server: Hub, tmp_path: Path, *, limits: Limits = QUICK, sha256: str | None = SHA256) -> Recorder:
+def get(
+    hub_server: Hub, tmp_path: Path, *, limits: FetchLimits = QUICK, sha256: str | None = SHA256
+) -> Recorder:
     """Fetch the file `m`; the progress must never have run backwards."""
     hub_server.files.setdefault("m", CONTENT)
     recorder = Recorder()
-    wanted = Wanted(hub_server.cdn("m"), tmp_path / "m", sha256=sha256)
+    wanted = FetchRequest(hub_server.cdn("m"), tmp_path / "m", sha256=sha256)
     try:
         asyncio.run(fetch(wanted, limits=limits, watcher=recorder))
     finally:
@@ -111,7 +113,7 @@ def test_what_does_not_pass_is_a_clear_error_and_the_next_run_goes_on(
 ) -> None:
     hub_server.faults.extend([Fault(), *[fault] * 40])
     with pytest.raises(LlmstackError) as error:
-        get(hub_server, tmp_path, limits=Limits(1, 150_000, stall_s=0.1, tries=3, backoff_s=0.01))
+        get(hub_server, tmp_path, limits=FetchLimits(1, 150_000, stall_s=0.1, tries=3, backoff_s=0.01))
     assert "(3 tries)" in str(error.value)
     assert "what was fetched is kept" in str(error.value.hint)
     assert not (tmp_path / "m").exists()
@@ -198,7 +200,7 @@ def test_a_file_that_changes_while_it_comes_is_fetched_anew(hub_server: Hub, tmp
                 hub_server.files["m"] = CONTENT
 
     recorder = Changes()
-    wanted = Wanted(hub_server.cdn("m"), tmp_path / "m")
+    wanted = FetchRequest(hub_server.cdn("m"), tmp_path / "m")
     asyncio.run(fetch(wanted, limits=QUICK, watcher=recorder))
     assert whole(tmp_path)
     assert recorder.done == sorted(recorder.done)
@@ -208,7 +210,7 @@ def test_a_file_that_changes_while_it_comes_is_fetched_anew(hub_server: Hub, tmp
 def test_another_size_than_expected_is_an_error(hub_server: Hub, tmp_path: Path) -> None:
     hub_server.files["m"] = CONTENT
     with pytest.raises(LlmstackError, match="expected 5 bytes, the server has 1000003"):
-        asyncio.run(fetch(Wanted(hub_server.cdn("m"), tmp_path / "m", size=5), limits=QUICK))
+        asyncio.run(fetch(FetchRequest(hub_server.cdn("m"), tmp_path / "m", size=5), limits=QUICK))
 
 
 def test_more_than_the_disk_holds_is_refused_before_it_begins(hub_server: Hub, tmp_path: Path) -> None:
@@ -233,7 +235,7 @@ async def _huge(hub_server: Hub, tmp_path: Path) -> None:
     listening = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with listening:
         port = listening.sockets[0].getsockname()[1]
-        await fetch(Wanted(f"http://127.0.0.1:{port}/m", tmp_path / "m"), limits=QUICK)
+        await fetch(FetchRequest(f"http://127.0.0.1:{port}/m", tmp_path / "m"), limits=QUICK)
 
 
 def child(hub_server: Hub, tmp_path: Path, *options: str) -> subprocess.Popen[str]:

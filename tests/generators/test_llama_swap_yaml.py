@@ -17,7 +17,7 @@ from support.fake_llama_swap import MATRIX, MODEL, TOP, Model, read_config, sets
 from support.net import free_port
 
 from llmstack.config.model import (
-    Backend,
+    BackendKind,
     EngineSettings,
     GgufModel,
     HostedModel,
@@ -50,7 +50,7 @@ YARN = replace(ENGINE, rope_scaling=RopeScaling("yarn", 4.0, 32_768))
 def gguf(name: str, quant: str, ctx: int, temp: float, role: Role | None, **more: Any) -> Tier:
     model = GgufModel(repo=f"example/{name}-GGUF", file=f"{name}-{quant}.gguf", quant=quant)
     about = {"engine": ENGINE, **more}
-    return Tier(name, Backend.GGUF, model, ctx, role=role, sampler=Sampler(temp=temp), **about)
+    return Tier(name, BackendKind.GGUF, model, ctx, role=role, sampler=Sampler(temp=temp), **about)
 
 
 FAST = gguf("code-fast", "Q5_K_M", 131_072, 0.2, Role.FAST, engine=YARN, description="short edits, ${PORT}")
@@ -59,7 +59,9 @@ PLAN = gguf("plan", "Q4_K_M", 131_072, 0.7, Role.PLAN, ttl=1200.0, channel="next
 NOFILTER = gguf(
     "plan-uncensored", "i1-Q4_K_M", 131_072, 0.85, Role.PLAN_UNCENSORED, aliases=("nofilter", "raw")
 )
-ULTRA = Tier("code-ultra", Backend.LITELLM, HostedModel("anthropic", "claude-opus"), 200_000, role=Role.ULTRA)
+ULTRA = Tier(
+    "code-ultra", BackendKind.LITELLM, HostedModel("anthropic", "claude-opus"), 200_000, role=Role.ULTRA
+)
 SIZES = {"code-fast": 2.5, "code-smart": 45.0, "plan": 18.6, "plan-uncensored": 13.0}
 
 
@@ -81,7 +83,7 @@ def survey(
     """A survey in which every gguf tier but those `without` a file can start."""
     tiers = {}
     for name, tier in config.tiers.items():
-        if tier.backend is not Backend.GGUF:
+        if tier.backend is not BackendKind.GGUF:
             tiers[name] = TierSurvey(obstacle=Obstacle("not served here", ""))
             continue
         size = round(SIZES.get(name, 1.0) * GB)
@@ -219,7 +221,7 @@ async def test_the_commands_start_real_models(tmp_path: Path) -> None:
     small = EngineSettings(threads=1, cache_ram_gb=0.01, parallel=1)
     config = stack(
         *(
-            Tier(name, Backend.GGUF, GgufModel(path=models / f"{name}.gguf"), 4096, engine=small)
+            Tier(name, BackendKind.GGUF, GgufModel(path=models / f"{name}.gguf"), 4096, engine=small)
             for name in ("one", "two")
         )
     )

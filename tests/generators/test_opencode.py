@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llmstack.config.model import (
-    Backend,
+    BackendKind,
     GgufModel,
     HostedModel,
     McpModel,
@@ -26,7 +26,9 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def gguf(name: str, ctx_size: int, role: Role | None = None, **more: Any) -> Tier:
     model = GgufModel(repo=f"example/{name}-GGUF", file=f"{name}.gguf")
-    return Tier(name, Backend.GGUF, model, ctx_size, role=role, sampler=Sampler(temp=0.5, top_k=20), **more)
+    return Tier(
+        name, BackendKind.GGUF, model, ctx_size, role=role, sampler=Sampler(temp=0.5, top_k=20), **more
+    )
 
 
 def stack(*tiers: Tier, settings: Settings | None = None) -> StackConfig:
@@ -37,7 +39,9 @@ FAST = gguf("code-fast", 131_072, Role.FAST, description="autocomplete, short ed
 AGENT = gguf("code-smart", 65_536, Role.AGENT, aliases=("agent",), description="multi-file edits")
 PLAN = gguf("plan", 131_072, Role.PLAN, max_output_tokens=16_384)
 NOFILTER = gguf("plan-uncensored", 131_072, Role.PLAN_UNCENSORED, aliases=("nofilter",))
-ULTRA = Tier("code-ultra", Backend.LITELLM, HostedModel("anthropic", "claude-opus"), 200_000, role=Role.ULTRA)
+ULTRA = Tier(
+    "code-ultra", BackendKind.LITELLM, HostedModel("anthropic", "claude-opus"), 200_000, role=Role.ULTRA
+)
 REFERENCE = stack(FAST, AGENT, PLAN, NOFILTER, ULTRA)
 
 
@@ -122,7 +126,7 @@ def test_an_answer_leaves_room_for_the_prompt(ctx_size: int, asked: int | None, 
 
 
 def test_a_model_behind_an_mcp_tool_calls_no_tools() -> None:
-    tier = Tier("far", Backend.MCP, McpModel(("serve",), "ask"), 32_768, role=Role.AGENT)
+    tier = Tier("far", BackendKind.MCP, McpModel(("serve",), "ask"), 32_768, role=Role.AGENT)
     assert models(stack(tier))["far"]["tool_call"] is False
 
 

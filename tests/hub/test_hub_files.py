@@ -12,7 +12,7 @@ from huggingface_hub import try_to_load_from_cache
 from support.hub import COMMIT, Fault
 from support.net import free_port
 
-from llmstack.download.retry import Limits
+from llmstack.download.retry import FetchLimits
 from llmstack.errors import LlmstackError
 from llmstack.hub.files import Hub
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from support.hub import Hub as Server
 
 CONTENT = os.urandom(300_000)
-QUICK = Limits(chunk_bytes=100_000, stall_s=0.5, tries=4, backoff_s=0.01)
+QUICK = FetchLimits(chunk_bytes=100_000, stall_s=0.5, tries=4, backoff_s=0.01)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from support.net import free_port, listener
 from support.waiting import wait_until
 
-from llmstack.config.model import Backend, EngineSettings, GgufModel, RopeScaling, Sampler, Tier
+from llmstack.config.model import BackendKind, EngineSettings, GgufModel, RopeScaling, Sampler, Tier
 from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_env, server_flags
 from llmstack.llama_cpp.tiny import write_echo, write_random
@@ -23,7 +23,7 @@ from llmstack.llama_cpp.tiny import write_echo, write_random
 pytestmark = pytest.mark.engine
 ENGINE = EngineBinary("bundled", Path(sys.executable))
 KEY = "the-key-of-this-start"
-TIER = Tier("a", Backend.GGUF, GgufModel(), 2048, engine=EngineSettings(threads=1, cache_ram_gb=0))
+TIER = Tier("a", BackendKind.GGUF, GgufModel(), 2048, engine=EngineSettings(threads=1, cache_ram_gb=0))
 EVERYTHING = replace(
     TIER,
     sampler=Sampler(temp=0.2, top_p=0.9, top_k=20, min_p=0.05, rep_pen=1.05),

@@ -4,16 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmstack.config.model import Backend, EngineSettings, GgufModel, RopeScaling, Sampler, Tier
+from llmstack.config.model import BackendKind, EngineSettings, GgufModel, RopeScaling, Sampler, Tier
 from llmstack.llama_cpp.command import server_env, server_flags
 
 if TYPE_CHECKING:
     from llmstack.config.model import Serves
 
-MINIMAL = Tier("plan", Backend.GGUF, GgufModel(path=Path("/m/plan.gguf")), 32_768)
+MINIMAL = Tier("plan", BackendKind.GGUF, GgufModel(path=Path("/m/plan.gguf")), 32_768)
 FULL = Tier(
     "code-fast",
-    Backend.GGUF,
+    BackendKind.GGUF,
     GgufModel(path=Path("/m/a b.gguf")),
     131_072,
     sampler=Sampler(temp=0.2, top_p=0.9, top_k=1_000_000, min_p=0.0123456789, rep_pen=1.05),
@@ -59,7 +59,7 @@ def test_flags_of_a_full_tier() -> None:
 def test_a_chat_template_is_a_name_a_file_or_written_out() -> None:
     def template(value: str) -> list[str]:
         engine = EngineSettings(chat_template=value)
-        tier = Tier("t", Backend.GGUF, GgufModel(path=Path("/m")), 1, engine=engine)
+        tier = Tier("t", BackendKind.GGUF, GgufModel(path=Path("/m")), 1, engine=engine)
         return list(server_flags(tier, Path("/m"), host="h", port=1)[-2:])
 
     assert template("chatml") == ["--chat-template", "chatml"]

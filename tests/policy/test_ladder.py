@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, StackConfig, Tier
+from llmstack.config.model import BackendKind, GgufModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.policy.decision import ContextOverflowError, Decision, NoTierError, StackState
 from llmstack.policy.facts import RequestFacts
 from llmstack.policy.ladder import auto_context, find_trigger, ladder
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def tier(name: str, role: Role | None, ctx_size: int = 200_000) -> Tier:
-    return Tier(name, Backend.GGUF, GgufModel(path=Path("x.gguf")), ctx_size, role=role)
+    return Tier(name, BackendKind.GGUF, GgufModel(path=Path("x.gguf")), ctx_size, role=role)
 
 
 NAMES = {

@@ -10,17 +10,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
-from llmstack.config.model import Backend, GgufModel, HostedModel, Role, Routing, Settings, StackConfig, Tier
+from llmstack.config.model import (
+    BackendKind,
+    GgufModel,
+    HostedModel,
+    Role,
+    Routing,
+    Settings,
+    StackConfig,
+    Tier,
+)
 from llmstack.policy.decision import ContextOverflowError, Decision, NoTierError, NotServedError, StackState
 from llmstack.policy.facts import RequestFacts
 from llmstack.policy.ladder import ladder
 from llmstack.policy.session_policy import Session, after, decide
 
 LOCAL = GgufModel(path=Path("x.gguf"))
-FAST = Tier("fast", Backend.GGUF, LOCAL, 131_072, role=Role.FAST)
-AGENT = Tier("agent", Backend.GGUF, LOCAL, 65_536, role=Role.AGENT)
-ULTRA = Tier("ultra", Backend.GGUF, LOCAL, 65_536, role=Role.ULTRA)
-HOSTED = replace(ULTRA, backend=Backend.LITELLM, model=HostedModel("anthropic", "x"), ctx_size=200_000)
+FAST = Tier("fast", BackendKind.GGUF, LOCAL, 131_072, role=Role.FAST)
+AGENT = Tier("agent", BackendKind.GGUF, LOCAL, 65_536, role=Role.AGENT)
+ULTRA = Tier("ultra", BackendKind.GGUF, LOCAL, 65_536, role=Role.ULTRA)
+HOSTED = replace(ULTRA, backend=BackendKind.LITELLM, model=HostedModel("anthropic", "x"), ctx_size=200_000)
 
 
 def stack(*tiers: Tier, sticky: bool = True) -> StackConfig:
@@ -181,7 +190,7 @@ def test_an_image_goes_to_a_tier_that_sees() -> None:
 
 
 def test_embeddings_go_to_what_is_made_for_them_and_to_nothing_else() -> None:
-    embeds = Tier("vectors", Backend.GGUF, LOCAL, 8_192, serves="embedding")
+    embeds = Tier("vectors", BackendKind.GGUF, LOCAL, 8_192, serves="embedding")
     decision = decide(said(100, task="embedding"), stack(FAST, AGENT, embeds), FREE)
     assert (decision.tier, decision.others) == ("vectors", ())
     with pytest.raises(NotServedError, match="no tier is declared for embedding"):

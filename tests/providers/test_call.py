@@ -139,8 +139,8 @@ def test_what_is_transient_is_tried_again(kind: str, *, streamed: bool, tmp_path
         ("error 400", providers.RejectedError, 400, 1),
         ("error 401", providers.RejectedError, 401, 1),
         ("error 404", providers.RejectedError, 404, 1),
-        ("error 500", providers.BrokenError, 500, 3),
-        ("error 501", providers.BrokenError, 501, 1),
+        ("error 500", providers.MalformedResponseError, 500, 3),
+        ("error 501", providers.MalformedResponseError, 501, 1),
     ],
 )
 def test_errors_that_stay(words: str, error: type[Any], status: int, tries: int, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_stream_that_breaks_is_an_error_after_what_came(
 ) -> None:
     with asked(name.partition("/")[0], name, tmp_path) as (model, fake):
         came: list[str] = []
-        with pytest.raises(providers.BrokenError, match=says):
+        with pytest.raises(providers.MalformedResponseError, match=says):
             came.extend(model.stream(words))
         assert came == ["You said: ", words, "."]
         assert len(fake.requests) == 1
@@ -177,7 +177,7 @@ def test_a_stream_that_breaks_is_an_error_after_what_came(
 def test_nothing_listens(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     model = providers.model("ollama/x", env={"LOCAL_LLM_BASE_URL": url}, config_dir=tmp_path)
-    with pytest.raises(providers.UnreachableError) as raised:
+    with pytest.raises(providers.ProviderUnreachableError) as raised:
         model.call("hello")
     assert raised.value.message == f"nothing answers at {url}/v1 (from LOCAL_LLM_BASE_URL)"
     assert raised.value.hint == "start Ollama there, or set LOCAL_LLM_BASE_URL to where it is"
@@ -208,14 +208,14 @@ def test_a_connection_that_breaks_is_tried_again(tmp_path: Path) -> None:
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         model = providers.model("vllm/x", base_url=url, env={}, config_dir=tmp_path, retries=AT_ONCE)
-        with pytest.raises(providers.BrokenError, match=r"the connection to .* broke"):
+        with pytest.raises(providers.MalformedResponseError, match=r"the connection to .* broke"):
             model.call("hello")
         thread.join()
     assert len(tries) == 3
 
 
 def test_waits_double_and_are_left_to_chance() -> None:
-    error = providers.BrokenError("x")
+    error = providers.MalformedResponseError("x")
     for jitter, waits in ((0.0, [0.25, 0.5, 1.0, 1.5]), (1.0, [0.5, 1.0, 2.0, 3.0])):
         retries = Retries(4, first_s=0.5, longest_s=3.0, jitter=partial(float, jitter))
         assert [retries.wait(error, tried) for tried in range(4)] == waits

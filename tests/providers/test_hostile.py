@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from support import provider_scripts as scripts
 from support.examples import sample
 
-from llmstack.providers.errors import BrokenError
-from llmstack.providers.limits import Limits
+from llmstack.providers.errors import MalformedResponseError
+from llmstack.providers.limits import ModelLimits
 from llmstack.providers.translation import CannotTranslateError, translate
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ JSON = st.recursive(
 
 
 def made(client: Dialect, server: Dialect, body: dict[str, Any]) -> Translated:
-    return translate(json.dumps(body).encode(), client, server, model="m", limits=Limits(), now=1)
+    return translate(json.dumps(body).encode(), client, server, model="m", limits=ModelLimits(), now=1)
 
 
 def request(client: Dialect) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def test_requests_of_any_shape(
 )
 def test_bodies_that_are_none(client: Dialect, server: Dialect, body: bytes) -> None:
     with pytest.raises(CannotTranslateError):
-        translate(body, client, server, model="m", limits=Limits(), now=1)
+        translate(body, client, server, model="m", limits=ModelLimits(), now=1)
 
 
 @pytest.mark.parametrize(("client", "server"), PAIRS)
@@ -79,10 +79,10 @@ def test_bodies_that_are_none(client: Dialect, server: Dialect, body: bytes) -> 
 @given(answer=JSON, event=JSON)
 def test_answers_of_any_shape(client: Dialect, server: Dialect, answer: Any, event: Any) -> None:
     sent = made(client, server, request(client))
-    with contextlib.suppress(BrokenError):
+    with contextlib.suppress(MalformedResponseError):
         json.loads(sent.answer(json.dumps(answer).encode()))
     stream = sent.stream()
-    with contextlib.suppress(BrokenError):
+    with contextlib.suppress(MalformedResponseError):
         stream.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
         stream.close()
 

@@ -13,7 +13,7 @@ import pytest
 
 from llmstack import providers
 from llmstack.llama_cpp.tiny import write_echo
-from llmstack.providers.limits import Limits
+from llmstack.providers.limits import ModelLimits
 from llmstack.providers.translation import translate
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def test_anthropic_at_a_real_server_in_both_ways(url: str, tmp_path: Path) -> No
     for stream in (False, True):
         asked = {**body, "stream": stream}
         native = httpx.post(f"{url}/v1/messages", json=asked, timeout=30)
-        sent = translate(json.dumps(asked).encode(), "messages", "chat", model="x", limits=Limits(), now=1)
+        sent = translate(
+            json.dumps(asked).encode(), "messages", "chat", model="x", limits=ModelLimits(), now=1
+        )
         answer = httpx.post(f"{url}/v1/chat/completions", content=sent.body, timeout=30)
         if not stream:
             theirs, mine = native.json(), json.loads(sent.answer(answer.content))

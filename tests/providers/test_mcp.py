@@ -50,7 +50,7 @@ async def test_a_tool_gets_what_it_takes() -> None:
 async def test_a_crash_is_told_with_its_last_words_and_the_next_call_starts_anew() -> None:
     tool = source("plain")
     before = (await tool.answer(Ask.of("a"))).output
-    with pytest.raises(providers.BrokenError) as raised:
+    with pytest.raises(providers.MalformedResponseError) as raised:
         await tool.answer(Ask.of("crash"))
     assert "the weights are gone, and my key is …" in raised.value.message
     assert KEY not in raised.value.message
@@ -74,12 +74,14 @@ async def test_failures_of_tool_time_and_start() -> None:
     with pytest.raises(providers.RejectedError, match="takes left, right: none of it is a prompt"):
         await odd.answer(Ask.of("a"))
     await odd.close()
-    with pytest.raises(providers.BrokenError, match=r"did not start:\nno such model"):
+    with pytest.raises(providers.MalformedResponseError, match=r"did not start:\nno such model"):
         await source("nothing").answer(Ask.of("a"))
     env = dict(os.environ)
     with pytest.raises(providers.RejectedError, match="has no tool `other`; it has complete"):
         await McpSource((sys.executable, SCRIPT, "plain"), "other", env=env).answer(Ask.of("a"))
-    with pytest.raises(providers.UnreachableError, match="cannot run the MCP server `/nonexistent/x y`"):
+    with pytest.raises(
+        providers.ProviderUnreachableError, match="cannot run the MCP server `/nonexistent/x y`"
+    ):
         await McpSource(("/nonexistent/x", "y"), "t", env=env).answer(Ask.of("a"))
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmstack.providers.errors import BrokenError
-from llmstack.providers.limits import Limits
+from llmstack.providers.errors import MalformedResponseError
+from llmstack.providers.limits import ModelLimits
 from llmstack.providers.translation import translate
-from llmstack.providers.translation.sse import Events
+from llmstack.providers.translation.sse import SseParser
 
 if TYPE_CHECKING:
     from llmstack.providers.catalog import Dialect
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 def made(client: Dialect, server: Dialect = "chat", **more: Any) -> Translated:
     said: Json = {"messages": [{"role": "user", "content": "hi"}], "input": "hi", "stream": True, **more}
-    return translate(json.dumps(said).encode(), client, server, model="m", limits=Limits(), now=1)
+    return translate(json.dumps(said).encode(), client, server, model="m", limits=ModelLimits(), now=1)
 
 
 def events(client: Dialect, *deltas: Json, finish: str = "tool_calls") -> list[Json]:
@@ -29,7 +29,7 @@ def events(client: Dialect, *deltas: Json, finish: str = "tool_calls") -> list[J
     choices = [*({"delta": delta} for delta in deltas), {"delta": {}, "finish_reason": finish}]
     chunks = b"".join(b"data: %b\n\n" % json.dumps({"choices": [c]}).encode() for c in choices)
     stream = made(client).stream()
-    return [json.loads(data) for data in Events().feed(stream.feed(chunks) + stream.close())]
+    return [json.loads(data) for data in SseParser().feed(stream.feed(chunks) + stream.close())]
 
 
 def call(index: int, **function: str) -> Json:
@@ -96,10 +96,10 @@ def test_an_answer_that_filled_the_window_is_not_complete() -> None:
 
 @pytest.mark.parametrize("client", ["messages", "responses"])
 def test_an_answer_that_ended_with_an_error_is_none(client: Dialect) -> None:
-    with pytest.raises(BrokenError, match="the model failed"):
+    with pytest.raises(MalformedResponseError, match="the model failed"):
         events(client, {"content": "half"}, finish="error")
     whole = {"choices": [{"message": {"content": "half"}, "finish_reason": "error"}]}
-    with pytest.raises(BrokenError, match="the model failed"):
+    with pytest.raises(MalformedResponseError, match="the model failed"):
         made(client).answer(json.dumps(whole).encode())
 
 
@@ -132,7 +132,7 @@ def test_what_a_model_said_after_a_call_does_not_part_it_from_its_result() -> No
 
 
 def test_a_model_that_must_answer_a_tool_before_the_user_speaks_has_done_so() -> None:
-    limits = Limits(after_tools="Done.")
+    limits = ModelLimits(after_tools="Done.")
     user, tool = {"role": "user", "content": "hi"}, {"role": "tool", "tool_call_id": "a", "content": "1"}
     said = {"role": "assistant", "content": "Done."}
     body = {"messages": [user, tool, tool, user, user, said, tool]}

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from llmstack.channel import CURRENT
-from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, StackConfig, Tier
+from llmstack.config.model import BackendKind, GgufModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.paths import Project
 from llmstack.router.admin.status_json import status
-from llmstack.router.app import App
-from llmstack.router.auth import Guard
-from llmstack.router.http.limits import Limits
+from llmstack.router.app import RouterApp
+from llmstack.router.auth import RequestGuard
+from llmstack.router.http.limits import HttpLimits
 from llmstack.router.http.server import Server
-from llmstack.router.keepalive import Waits
+from llmstack.router.keepalive import WaitTimeouts
 from llmstack.router.service import Service
-from llmstack.serving.base import NO_DEFAULTS, ModelState, SwapError
+from llmstack.serving.base import NO_DEFAULTS, ModelState, TierUnavailableError
 from llmstack.serving.memory.eviction import memory_plan
 from llmstack.serving.memory.preflight import Obstacle
 from llmstack.serving.memory.survey import Survey, TierSurvey
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 DEADLINE_S = 10.0
 ENGINE_KEY = "engine-key-5d41402a"
-FAST_WAITS = Waits(quiet_s=0.1, comment_s=0.05)
-PATIENT = Waits(quiet_s=60.0, comment_s=60.0)
+FAST_WAITS = WaitTimeouts(quiet_s=0.1, comment_s=0.05)
+PATIENT = WaitTimeouts(quiet_s=60.0, comment_s=60.0)
 
 
 def tier(name: str, role: Role | None, ctx_size: int = 64_000, *aliases: str) -> Tier:
     model = GgufModel(path=Path(f"/models/{name}.gguf"))
-    return Tier(name, Backend.GGUF, model, ctx_size, role=role, aliases=aliases)
+    return Tier(name, BackendKind.GGUF, model, ctx_size, role=role, aliases=aliases)
 
 
 FAST = tier("code-fast", Role.FAST, 131_072)
@@ -211,7 +211,7 @@ class FakeSwapper:
         self.url = url
         self.ready = asyncio.Event()
         self.ready.set()
-        self.refuses: SwapError | None = None
+        self.refuses: TierUnavailableError | None = None
         self.last_words: str | None = None
         self.explains: Callable[[int, bytes], str | None] = lambda _status, _body: None
         self.granted = self.held = self.waiting = 0
@@ -273,7 +273,7 @@ class Running:
     """A router that serves."""
 
     port: int
-    app: App
+    app: RouterApp
     server: Server
     swapper: FakeSwapper
 
@@ -297,9 +297,9 @@ class Running:
 class Setup:
     stack: StackConfig = field(default_factory=config)
     unavailable: Mapping[str, str] = field(default_factory=dict)
-    guard: Guard = Guard("127.0.0.1", (), "", "LLMSTACK_API_KEY")  # noqa: RUF009 - frozen
-    waits: Waits = PATIENT
-    limits: Limits = Limits()  # noqa: RUF009 - frozen
+    guard: RequestGuard = RequestGuard("127.0.0.1", (), "", "LLMSTACK_API_KEY")  # noqa: RUF009 - frozen
+    waits: WaitTimeouts = PATIENT
+    limits: HttpLimits = HttpLimits()  # noqa: RUF009 - frozen
 
 
 def _survey(setup: Setup) -> Survey:
@@ -328,7 +328,7 @@ async def router(swapper: FakeSwapper, setup: Setup | None = None) -> AsyncItera
             env={},
         )
 
-    app = App(make_service, setup.waits)
+    app = RouterApp(make_service, setup.waits)
     server = Server(app, setup.limits)
     listening = socket.create_server(("127.0.0.1", 0))
     task = asyncio.create_task(server.serve(listening))

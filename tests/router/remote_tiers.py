@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from router.harness import FakeSwapper, Running, Setup, config, router
 from support.providers import KEY
 
-from llmstack.config.model import Backend, HostedModel, Role, Tier
+from llmstack.config.model import BackendKind, HostedModel, Role, Tier
 from llmstack.paths import Project
 from llmstack.providers.model_aliases import bundled
 from llmstack.serving.remote.mcp import McpBackend
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def hosted(name: str, label: str, url: str, role: Role | None = None) -> Tier:
     prefix, _, model = label.partition("/")
-    return Tier(name, Backend.SERVER, HostedModel(prefix, model, f"{url}/v1"), 64_000, role=role)
+    return Tier(name, BackendKind.SERVER, HostedModel(prefix, model, f"{url}/v1"), 64_000, role=role)
 
 
 @contextlib.asynccontextmanager
@@ -33,8 +33,8 @@ async def serving(
     async with router(FakeSwapper(), Setup(stack)) as running:
         tools = McpBackend(Project.at(work_dir, {}), stack, {}, {**env, "PATH": "/usr/bin:/bin"})
         running.app.service.backends = {
-            Backend.SERVER: ServerBackend(stack, {}, env, bundled(), ["http://127.0.0.1:9"]),
-            Backend.MCP: tools,
+            BackendKind.SERVER: ServerBackend(stack, {}, env, bundled(), ["http://127.0.0.1:9"]),
+            BackendKind.MCP: tools,
         }
         try:
             yield running

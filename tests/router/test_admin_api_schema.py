@@ -8,7 +8,7 @@ import schemathesis
 from schemathesis.checks import not_a_server_error
 from support.examples import sample
 
-from llmstack.router.admin.admin_api import typed_routes
+from llmstack.router.admin.admin_api import admin_api
 
 if TYPE_CHECKING:
     from router.harness import Running
@@ -20,7 +20,7 @@ def _nobody() -> Service:
     raise AssertionError("the schema is read without a router")
 
 
-SCHEMA = schemathesis.openapi.from_dict(typed_routes(_nobody).app.openapi())
+SCHEMA = schemathesis.openapi.from_dict(admin_api(_nobody).app.openapi())
 
 
 @SCHEMA.parametrize()

@@ -11,7 +11,7 @@ from router.clients import asking, chat, raw_path, request, well_behaved
 from router.harness import FAST, PLAN, SMART, FakeSwapper, Setup, config, router, stack
 
 from llmstack.router.app import MAX_BODY
-from llmstack.serving.base import SwapError
+from llmstack.serving.base import TierUnavailableError
 
 TIERS = "code-fast, code-smart, code-ultra, plan"
 
@@ -98,7 +98,7 @@ async def test_load_and_unload() -> None:
             assert answer["error"]["message"] == f"no tier is called `{name}`; known are {TIERS}"
         status, answer = await post("/llmstack/load/plan")
         assert (status, answer["error"]["message"]) == (503, "plan cannot start: no file (mend it)")
-        swapper.refuses = SwapError("full", retry_after=9, hint="wait")
+        swapper.refuses = TierUnavailableError("full", retry_after=9, hint="wait")
         reply = await request(running, "POST", "/llmstack/load/code-fast")
         assert (reply.status, reply.headers["retry-after"]) == (503, "9")
         assert (reply.error["message"], reply.error["origin"]) == ("full (wait)", "swapper")

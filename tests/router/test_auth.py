@@ -7,9 +7,11 @@ from router.harness import FakeSwapper, Setup, config, router
 from llmstack.config.model import Settings, StackConfig
 from llmstack.config.network import is_loopback, router_key
 from llmstack.errors import LlmstackError
-from llmstack.router.auth import Guard
+from llmstack.router.auth import RequestGuard
 
-OPEN = Guard("127.0.0.1", ("host.docker.internal", "Tunnel.Example", "[fd00::5]"), "", "LLMSTACK_API_KEY")
+OPEN = RequestGuard(
+    "127.0.0.1", ("host.docker.internal", "Tunnel.Example", "[fd00::5]"), "", "LLMSTACK_API_KEY"
+)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +83,9 @@ def test_origins_on_loopback(origin: str, *, known: bool) -> None:
     assert (OPEN.refusal({"host": "localhost", "origin": origin}) is None) == known
 
 
-KEYED = Guard("127.0.0.1", (), "s3cret", "LLMSTACK_API_KEY")
-UNICODE = Guard("127.0.0.1", (), "schlüssel", "LLMSTACK_API_KEY")
-BYTES = Guard("127.0.0.1", (), b"k\xff".decode(errors="surrogateescape"), "LLMSTACK_API_KEY")
+KEYED = RequestGuard("127.0.0.1", (), "s3cret", "LLMSTACK_API_KEY")
+UNICODE = RequestGuard("127.0.0.1", (), "schlüssel", "LLMSTACK_API_KEY")
+BYTES = RequestGuard("127.0.0.1", (), b"k\xff".decode(errors="surrogateescape"), "LLMSTACK_API_KEY")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ BYTES = Guard("127.0.0.1", (), b"k\xff".decode(errors="surrogateescape"), "LLMST
         (BYTES, {"x-api-key": "k\xff"}, True),
     ],
 )
-def test_keys(guard: Guard, headers: dict[str, str], *, known: bool) -> None:
+def test_keys(guard: RequestGuard, headers: dict[str, str], *, known: bool) -> None:
     refusal = guard.refusal({"host": "localhost", **headers})
     assert (refusal is None) == known
     if refusal is not None:
@@ -118,7 +120,7 @@ def test_keys(guard: Guard, headers: dict[str, str], *, known: bool) -> None:
 
 
 def test_beyond_loopback_the_key_alone_decides() -> None:
-    guard = Guard("0.0.0.0", (), "s3cret", "K")  # noqa: S104 - nothing listens
+    guard = RequestGuard("0.0.0.0", (), "s3cret", "K")  # noqa: S104 - nothing listens
     assert guard.refusal({"host": "any.example", "origin": "null", "x-api-key": "s3cret"}) is None
     assert guard.refusal({"host": "localhost"}) is not None
 

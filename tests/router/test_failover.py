@@ -11,10 +11,10 @@ import pytest
 from router.clients import asking, chat, request, well_behaved
 from router.harness import FAST, PLAN, SMART, ULTRA, Asked, FakeSwapper, Setup, config, stack, until
 
-from llmstack.config.model import Backend, HostedModel, Routing
+from llmstack.config.model import BackendKind, HostedModel, Routing
 from llmstack.router.failover import Cooldowns, asked_pause, judge
-from llmstack.router.keepalive import Waits
-from llmstack.serving.base import SwapError
+from llmstack.router.keepalive import WaitTimeouts
+from llmstack.serving.base import TierUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -138,7 +138,7 @@ async def test_a_tier_that_cannot_start() -> None:
     class Swapper(FakeSwapper):
         async def acquire(self, tier: str, session: str = "", **about: Any) -> Any:
             if tier == "code-ultra":
-                raise SwapError("code-ultra cannot start: out of memory")
+                raise TierUnavailableError("code-ultra cannot start: out of memory")
             return await super().acquire(tier, session, **about)
 
     async with stack(well_behaved, swapper=Swapper()) as (running, _):
@@ -180,7 +180,7 @@ async def test_a_named_tier_is_replaced_only_where_it_says_by_whom() -> None:
 
 
 async def test_a_hosted_tier_never_stands_in_for_a_local_one() -> None:
-    hosted = replace(ULTRA, backend=Backend.LITELLM, model=HostedModel("anthropic", "opus"))
+    hosted = replace(ULTRA, backend=BackendKind.LITELLM, model=HostedModel("anthropic", "opus"))
     long = "word " * 12_000  # beyond the first ceiling: the agent's
     script = by_model(code_smart=failing("500 Oops"), code_fast=failing("500 Oops"))
     async with stack(script, Setup(config(hosted, SMART, FAST))) as (running, behind):
@@ -197,7 +197,7 @@ async def test_a_tier_that_loads_too_long_is_left_for_one_that_is_up() -> None:
 
     swapper = Slow()
     swapper.loaded = ["code-smart"]
-    setup = Setup(waits=Waits(60, 60, load_s=0.05))
+    setup = Setup(waits=WaitTimeouts(60, 60, load_s=0.05))
     async with stack(well_behaved, setup, swapper=swapper) as (running, _):
         status, tier, reason = await tier_and_reason(running, asking())
         assert (status, tier) == (200, "code-smart")

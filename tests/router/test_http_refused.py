@@ -13,7 +13,7 @@ from router.harness import FakeSwapper, Setup, router, stack, until
 from router.mutations import mutated, statuses
 from router.wire import CHAT, CHUNKED, HEALTH, connected, head, in_chunks, whole
 
-from llmstack.router.http.limits import Limits
+from llmstack.router.http.limits import HttpLimits
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ async def test_a_bad_request_in_pieces(pieces: int) -> None:
 
 
 async def test_a_body_over_the_limit_is_answered_before_it_has_come() -> None:
-    setup = Setup(limits=Limits(body=1000))
+    setup = Setup(limits=HttpLimits(body=1000))
     async with router(FakeSwapper(), setup) as running:
         for sent in (head("content-length: 1001"), head(CHUNKED) + b"3e9\r\n" + b"x" * 1001):
             async with connected(running) as wire:
@@ -128,7 +128,7 @@ async def test_a_body_over_the_limit_is_answered_before_it_has_come() -> None:
 
 
 async def test_one_connection_too_many() -> None:
-    setup = Setup(limits=Limits(connections=2))
+    setup = Setup(limits=HttpLimits(connections=2))
     async with router(FakeSwapper(), setup) as running:
         async with connected(running) as one, connected(running) as two:
             for wire in (one, two):
@@ -150,7 +150,7 @@ async def test_one_connection_too_many() -> None:
 async def test_a_sample_of_broken_requests(caplog: pytest.LogCaptureFixture) -> None:
     """A hundred thousand of them: tests/benchmarks/fuzz_http.py."""
     chance = random.Random(20)  # noqa: S311 - no secret
-    setup = Setup(limits=Limits(linger_s=1, head_s=1, body_s=1, sweep_s=0.1))
+    setup = Setup(limits=HttpLimits(linger_s=1, head_s=1, body_s=1, sweep_s=0.1))
     async with stack(well_behaved, setup) as (running, _):
         for _ in range(25):
             sent = [mutated(chance) for _ in range(20)]

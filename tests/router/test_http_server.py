@@ -17,7 +17,7 @@ from router.harness import Asked, FakeSwapper, Setup, router, stack, until
 from router.wire import CHAT, CHUNKED, HEALTH, QUICK, connected, head, in_chunks, whole
 
 from llmstack.router.http.exchange import Exchange
-from llmstack.router.http.limits import Limits
+from llmstack.router.http.limits import HttpLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -286,7 +286,7 @@ async def test_the_end_is_bounded() -> None:
     async def never(asked: Asked) -> None:
         await asked.until_hung_up()
 
-    setup = Setup(limits=Limits(drain_s=0.05, cut_s=0.05))
+    setup = Setup(limits=HttpLimits(drain_s=0.05, cut_s=0.05))
     async with stack(never, setup) as (running, _), connected(running) as wire, connected(running) as half:
         await half.say(HEALTH[:-2])
         await wire.say(whole())

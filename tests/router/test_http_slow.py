@@ -13,7 +13,7 @@ from router.clients import asking, event, well_behaved
 from router.harness import Asked, FakeSwapper, Setup, config, router, stack, until
 from router.wire import CHUNKED, HEALTH, QUICK, connected, head, whole
 
-from llmstack.router.http.limits import Limits
+from llmstack.router.http.limits import HttpLimits
 
 if TYPE_CHECKING:
     from router.harness import Running
@@ -75,7 +75,7 @@ async def test_a_client_that_reads_nothing_is_cut() -> None:
         while not asked.writer.is_closing():
             await asked.chunk(event("x" * 65_536))
 
-    setup = Setup(limits=Limits(stalled_s=0.1, sweep_s=0.02))
+    setup = Setup(limits=HttpLimits(stalled_s=0.1, sweep_s=0.02))
     async with stack(flood) as (patient, _), stack(flood, setup) as (running, behind):
         assert patient.server.limits.stalled_s > 60
         async with connected(running) as wire:

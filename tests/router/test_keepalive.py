@@ -12,10 +12,10 @@ import pytest
 from router.clients import COMPLETION, DONE, asking, chat, event, raw_client, request, well_behaved
 from router.harness import FAST_WAITS, Asked, FakeSwapper, Setup, router, stack, until
 
-from llmstack.router.app import App
+from llmstack.router.app import RouterApp
 from llmstack.router.http.server import Server
-from llmstack.router.keepalive import Waits
-from llmstack.serving.base import SwapError
+from llmstack.router.keepalive import WaitTimeouts
+from llmstack.serving.base import TierUnavailableError
 
 if TYPE_CHECKING:
     from llmstack.router.service import Service
@@ -25,11 +25,11 @@ SOON = Setup(waits=FAST_WAITS)
 
 
 def test_defaults_are_two_seconds_of_silence() -> None:
-    assert Waits() == Waits(quiet_s=2.0, comment_s=5.0)
+    assert WaitTimeouts() == WaitTimeouts(quiet_s=2.0, comment_s=5.0)
 
 
 async def test_a_streaming_client_hears_nothing_then_comments_then_the_answer() -> None:
-    async with stack(well_behaved, Setup(waits=Waits(0.3, 0.05))) as (running, _):
+    async with stack(well_behaved, Setup(waits=WaitTimeouts(0.3, 0.05))) as (running, _):
         running.swapper.ready.clear()
         async with raw_client(running, asking(stream=True)) as (reader, _writer):
             began = time.monotonic()
@@ -76,13 +76,13 @@ async def test_a_client_that_does_not_stream_just_waits() -> None:
 @pytest.mark.parametrize(
     ("error", "status", "code", "retry"),
     [
-        (SwapError("the queue is full", retry_after=10), 503, "model_busy", "10"),
-        (SwapError("it cannot start", hint="see the log"), 503, "model_unavailable", None),
+        (TierUnavailableError("the queue is full", retry_after=10), 503, "model_busy", "10"),
+        (TierUnavailableError("it cannot start", hint="see the log"), 503, "model_unavailable", None),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_swapper_that_refuses_at_once(
-    error: SwapError, status: int, code: str, retry: str | None, *, stream: bool
+    error: TierUnavailableError, status: int, code: str, retry: str | None, *, stream: bool
 ) -> None:
     async with stack(well_behaved) as (running, _):
         running.swapper.refuses = error
@@ -95,7 +95,7 @@ async def test_a_swapper_that_refuses_at_once(
 async def test_a_failure_after_comments_is_an_error_event() -> None:
     async with stack(well_behaved, SOON) as (running, _):
         running.swapper.ready.clear()
-        running.swapper.refuses = SwapError("it cannot start", hint="see the log")
+        running.swapper.refuses = TierUnavailableError("it cannot start", hint="see the log")
         async with raw_client(running, asking(stream=True)) as (reader, _writer):
             await asyncio.wait_for(reader.readuntil(DECISION), 5)
             running.swapper.ready.set()
@@ -255,7 +255,7 @@ async def test_a_router_that_cannot_start_does_not_serve() -> None:
     async def make_service() -> Service:
         raise RuntimeError("no state, no service")
 
-    server = Server(App(make_service))
+    server = Server(RouterApp(make_service))
     with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(RuntimeError, match="no state"):
         await server.serve(listening)
     assert not server.started

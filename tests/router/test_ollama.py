@@ -14,7 +14,7 @@ from router.remote_tiers import serving
 from support.providers import provider
 
 from llmstack import providers
-from llmstack.config.model import Backend, HostedModel, Tier
+from llmstack.config.model import BackendKind, HostedModel, Tier
 from llmstack.providers.errors import UnknownModelError
 from llmstack.providers.model_aliases import bundled
 from llmstack.providers.resolve import resolve
@@ -92,7 +92,7 @@ def theirs(server: FakeProvider) -> Iterator[ollama.Client]:
 @pytest.fixture(scope="module")
 def ours(server: FakeProvider) -> Iterator[openai.OpenAI]:
     """A client at a router whose one tier is served by Ollama, found by OLLAMA_HOST."""
-    tiers = [Tier(name, Backend.SERVER, HostedModel("ollama", name), 64_000) for name in ("x", "gone")]
+    tiers = [Tier(name, BackendKind.SERVER, HostedModel("ollama", name), 64_000) for name in ("x", "gone")]
     env = {"OLLAMA_HOST": server.url.removeprefix("http://")}
     with (
         in_thread(lambda: serving(*tiers, env=env)) as running,

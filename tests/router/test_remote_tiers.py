@@ -17,7 +17,7 @@ from router.harness import Running, in_thread, model_server
 from router.remote_tiers import hosted, serving
 from support.providers import KEY, provider
 
-from llmstack.config.model import Backend, HostedModel, McpModel, Role, Sampler, Tier
+from llmstack.config.model import BackendKind, HostedModel, McpModel, Role, Sampler, Tier
 from llmstack.router.admin.status_json import status
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def sampled(
     there = {f"{model.provider.upper()}_BASE_URL": far.url for far, model in served.values()}
     sampler = Sampler(temp=0.2, top_p=0.9, top_k=20, min_p=0.05, rep_pen=1.05)
     tiers = [
-        Tier(name, Backend.SERVER, model, 64_000, sampler=sampler) for name, (_, model) in served.items()
+        Tier(name, BackendKind.SERVER, model, 64_000, sampler=sampler) for name, (_, model) in served.items()
     ]
     with in_thread(lambda: serving(*tiers, env=there)) as made:
         yield made.url, {name: far for name, (far, _) in served.items()}
@@ -240,7 +240,7 @@ async def test_an_address_that_is_our_own() -> None:
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_tool_of_an_mcp_server(tmp_path: Path, path: str, *, stream: bool) -> None:
     command = (sys.executable, str(MCP_MODEL), "plain")
-    tool = Tier("tool", Backend.MCP, McpModel(command, "complete"), 64_000, role=Role.FAST)
+    tool = Tier("tool", BackendKind.MCP, McpModel(command, "complete"), 64_000, role=Role.FAST)
     async with serving(tool, work_dir=tmp_path) as running:
         body = asking("hello there", max_tokens=50, stream=stream)
         first = await request(running, "POST", path, body)

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack.router.http.limits import Limits
+from llmstack.router.http.limits import HttpLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -32,7 +32,7 @@ def whole(body: bytes = CHAT, *lines: str, version: str = "1.1") -> bytes:
 
 HEALTH = head(method="GET", path="/health")
 CHUNKED = "transfer-encoding: chunked"
-QUICK = Limits(head_s=0.05, body_s=0.05, body_rate=1e9, idle_s=0.05, linger_s=0.5, sweep_s=0.02)
+QUICK = HttpLimits(head_s=0.05, body_s=0.05, body_rate=1e9, idle_s=0.05, linger_s=0.5, sweep_s=0.02)
 
 
 def in_chunks(body: bytes, size: int) -> bytes:

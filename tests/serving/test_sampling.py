@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmstack.config.model import Backend, HostedModel, Sampler, Tier
+from llmstack.config.model import BackendKind, HostedModel, Sampler, Tier
 from llmstack.providers.model_aliases import bundled
 from llmstack.serving.sampling import defaults_of
 
@@ -32,7 +32,7 @@ def test_what_is_added(
 ) -> None:
     provider, _, model = label.partition("/")
     sampler = Sampler(temp=0.2, top_p=0.9, top_k=20, min_p=0.05, rep_pen=1.05)
-    tier = Tier("t", Backend.LITELLM, HostedModel(provider, model, base_url), 8_000, sampler=sampler)
+    tier = Tier("t", BackendKind.LITELLM, HostedModel(provider, model, base_url), 8_000, sampler=sampler)
     added = defaults_of(tier, bundled())
     assert added.values == {name: ALL[name] for name in takes}
     assert added.one_of == frozenset(one_of)

@@ -20,7 +20,7 @@ from support.waiting import wait_until
 
 from llmstack.commands.stop import stop
 from llmstack.process.child import GRACE_S
-from llmstack.router.http.limits import Limits
+from llmstack.router.http.limits import HttpLimits
 from llmstack.serving.kv.cache import LEAVE_S
 from llmstack.stack.lifecycle.stop import STOP_GRACE_S
 
@@ -64,7 +64,7 @@ def test_start_serves_and_stop_leaves_nothing(project: CliProject) -> None:
 
 
 def test_stop_waits_for_all_that_the_router_may_do_before_it_ends() -> None:
-    requests = Limits().drain_s + 2 * Limits().cut_s
+    requests = HttpLimits().drain_s + 2 * HttpLimits().cut_s
     assert requests + LEAVE_S + GRACE_S <= STOP_GRACE_S
     assert inspect.signature(stop).parameters["timeout"].default == STOP_GRACE_S
 

@@ -14,7 +14,7 @@ from llmstack.serving.memory.budget import budget_of
 from llmstack.serving.memory.eviction import memory_plan
 from llmstack.serving.memory.footprint import GB, MB, Footprint, footprint
 from llmstack.serving.memory.hardware import Gpu, Hardware
-from llmstack.stack.install.profile_choice import Proposal, proposal
+from llmstack.stack.install.profile_choice import ProfileChoice, proposal
 
 if TYPE_CHECKING:
     from llmstack.config import Tier
@@ -127,7 +127,7 @@ def test_each_machine_gets_the_profile_that_fits(machine: Hardware, expected: st
 
 def test_a_machine_too_small_for_any_is_told_so() -> None:
     small = Hardware(4 * GB, container=True)
-    assert proposal(budget_of(Settings(), [], small, gpu_engine=True)) == Proposal(
+    assert proposal(budget_of(Settings(), [], small, gpu_engine=True)) == ProfileChoice(
         "8gb",
         "models may have 3.0 GB here (75% of 4 GB of this container's memory),"
         " and the smallest profile wants 5.3 GB",

@@ -15,7 +15,7 @@ from support.net import free_port
 from llmstack.config import load
 from llmstack.paths import Project
 from llmstack.serving.memory.survey import survey
-from llmstack.serving.pool.backend import BuiltinSwapper
+from llmstack.serving.pool.backend import PoolBackend
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -65,7 +65,7 @@ class Talk:
 
     async def turn(
         self,
-        swapper: BuiltinSwapper,
+        swapper: PoolBackend,
         text: str,
         *,
         tier: str = "a",
@@ -136,12 +136,12 @@ def configured(
 @asynccontextmanager
 async def swapping(
     work_dir: Path, models: Path, kv_root: Path | None = None, **about: Any
-) -> AsyncIterator[BuiltinSwapper]:
+) -> AsyncIterator[PoolBackend]:
     """Run the built-in swapper until the block ends."""
     config = configured(work_dir, models, **about)
     env = dict(os.environ)
     project = Project.at(work_dir, {})
-    swapper = BuiltinSwapper(project, config, survey(config, env), env, kv_root or work_dir / "kv")
+    swapper = PoolBackend(project, config, survey(config, env), env, kv_root or work_dir / "kv")
     try:
         yield swapper
     finally:

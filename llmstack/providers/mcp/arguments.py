@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from llmstack.providers.base import Result, TokensUsed
-from llmstack.providers.errors import BrokenError, RejectedError
+from llmstack.providers.errors import MalformedResponseError, RejectedError
 from llmstack.providers.translation.base import texts
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def result(answer: Any, *, provider: str, model: str, tool: str) -> Result:
 
     Raises:
         RejectedError: the tool reports an error.
-        BrokenError: there is no text in it.
+        MalformedResponseError: there is no text in it.
     """
     parts = [block.text for block in answer.content if block.type == "text"]
     text = "\n".join(parts)
@@ -106,5 +106,5 @@ def result(answer: Any, *, provider: str, model: str, tool: str) -> Result:
     elif said is not None and not parts:
         text = json.dumps(said, ensure_ascii=False)
     if not text:
-        raise BrokenError(f"the tool `{tool}` returned no text", provider=provider)
+        raise MalformedResponseError(f"the tool `{tool}` returned no text", provider=provider)
     return Result(text, model, provider)

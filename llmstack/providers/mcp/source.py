@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from llmstack.providers.base import TIMEOUT_S, Result
 from llmstack.providers.errors import (
-    BrokenError,
+    MalformedResponseError,
     ProviderError,
+    ProviderUnreachableError,
     RejectedError,
     TimedOutError,
-    UnreachableError,
 )
 from llmstack.providers.mcp.arguments import arguments, result
 from llmstack.providers.translation.failures import without
@@ -186,8 +186,8 @@ class _Server:
             self.up = False
         return not self.up
 
-    def _gone(self) -> BrokenError:
-        return BrokenError(
+    def _gone(self) -> MalformedResponseError:
+        return MalformedResponseError(
             f"the MCP server `{shlex.join(self._command)}` ended{self._last()}", provider=self._provider
         )
 
@@ -197,7 +197,7 @@ class _Server:
             from mcp import Client, StdioServerParameters, stdio_client  # noqa: PLC0415 - as above
         except ImportError:
             ready.set_exception(
-                UnreachableError(
+                ProviderUnreachableError(
                     "the extra `mcp` is not installed",
                     provider=self._provider,
                     hint="pip install 'llmstack-local[mcp]'",
@@ -247,8 +247,10 @@ class _Server:
             return error
         what = f"the MCP server `{shlex.join(self._command)}`"
         if isinstance(error, OSError):
-            return UnreachableError(f"cannot run {what}: {error.strerror or error}", provider=self._provider)
-        return BrokenError(f"{what} did not start{self._last()}", provider=self._provider)
+            return ProviderUnreachableError(
+                f"cannot run {what}: {error.strerror or error}", provider=self._provider
+            )
+        return MalformedResponseError(f"{what} did not start{self._last()}", provider=self._provider)
 
     @property
     def _secrets(self) -> tuple[str, ...]:

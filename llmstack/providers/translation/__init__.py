@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack.providers.errors import BrokenError
+from llmstack.providers.errors import MalformedResponseError
 from llmstack.providers.translation.base import CannotTranslateError, Json, Rewriter
 from llmstack.providers.translation.chat_on_messages import answer as from_messages
 from llmstack.providers.translation.chat_on_messages import request as to_messages
@@ -18,13 +18,13 @@ from llmstack.providers.translation.messages_on_chat import request as from_mess
 from llmstack.providers.translation.responses_on_chat import answer as as_response
 from llmstack.providers.translation.responses_on_chat import request as from_responses_client
 from llmstack.providers.translation.responses_on_chat import stream as as_response_events
-from llmstack.providers.translation.sse import Events
+from llmstack.providers.translation.sse import SseParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from llmstack.providers.catalog import Dialect
-    from llmstack.providers.limits import Limits
+    from llmstack.providers.limits import ModelLimits
 
 __all__ = ["CannotTranslateError", "StreamTranslation", "Translated", "target", "translate"]
 
@@ -60,12 +60,12 @@ class Translated:
         """Translate a whole answer that was no error.
 
         Raises:
-            BrokenError: it is not an answer of the provider's API.
+            MalformedResponseError: it is not an answer of the provider's API.
         """
         try:
             return _json(self._answer(json.loads(body)))
         except _MISSHAPEN as error:
-            raise BrokenError(f"the provider's answer makes no sense: {_reason(error)}") from error
+            raise MalformedResponseError(f"the provider's answer makes no sense: {_reason(error)}") from error
 
     def stream(self) -> StreamTranslation:
         """Return what translates the events of the answer."""
@@ -78,13 +78,13 @@ class StreamTranslation:
     def __init__(self, rewriter: Rewriter, client: Dialect) -> None:
         self._rewriter = rewriter
         self._client = client
-        self._events = Events()
+        self._events = SseParser()
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what these bytes become; empty while an event is not whole.
 
         Raises:
-            BrokenError: they are not events of the provider's API.
+            MalformedResponseError: they are not events of the provider's API.
         """
         return self._rewritten(self._events.feed(chunk))
 
@@ -104,7 +104,9 @@ class StreamTranslation:
             try:
                 said = self._rewriter.end() if data == b"[DONE]" else self._rewriter.event(json.loads(data))
             except _MISSHAPEN as error:
-                raise BrokenError(f"the provider's stream makes no sense: {_reason(error)}") from error
+                raise MalformedResponseError(
+                    f"the provider's stream makes no sense: {_reason(error)}"
+                ) from error
             written += [self._event(event) for event in said]
             if self._client == "chat" and self._rewriter.complete and not self._rewriter.failed:
                 written.append(b"data: [DONE]\n\n")
@@ -121,7 +123,7 @@ def translate(
     server: Dialect,
     *,
     model: str,
-    limits: Limits,
+    limits: ModelLimits,
     now: int,
     max_tokens: int | None = None,
 ) -> Translated:

@@ -7,7 +7,7 @@ import re
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
-class Events:
+class SseParser:
     """Cuts a stream of bytes into the data of its events."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.forward import of_swapper
 from llmstack.router.routing import explain
-from llmstack.serving.base import SwapError
+from llmstack.serving.base import TierUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class TypedRoutes:
+class AdminApi:
     """The application of these routes, and the paths it serves besides `/llmstack/…`."""
 
     app: FastAPI
@@ -44,7 +44,7 @@ class RouteQuestion:
     session: str = ""
 
 
-def typed_routes(service: Callable[[], Service]) -> TypedRoutes:
+def admin_api(service: Callable[[], Service]) -> AdminApi:
     """Return the routes; `service` is asked at each request."""
     app = FastAPI(
         title="llmstack",
@@ -59,7 +59,7 @@ def typed_routes(service: Callable[[], Service]) -> TypedRoutes:
     app.add_exception_handler(404, _not_found)
     app.add_exception_handler(405, _wrong_method)
     app.add_exception_handler(500, _as_openai_error)
-    return TypedRoutes(app, frozenset({"/", "/health", "/metrics", "/models.ini", "/v1/models", "/models"}))
+    return AdminApi(app, frozenset({"/", "/health", "/metrics", "/models.ini", "/v1/models", "/models"}))
 
 
 def _add_reads(app: FastAPI, service: Callable[[], Service]) -> None:
@@ -108,7 +108,7 @@ def _add_commands(app: FastAPI, service: Callable[[], Service]) -> None:
         tier = _servable(service(), name)
         try:
             await service().swapper.load(tier.name)
-        except SwapError as error:
+        except TierUnavailableError as error:
             raise RequestFailedError(of_swapper(error)) from error
         return {"tier": tier.name, "state": service().state(tier).state}
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from llmstack.router.routed_request import Call
+    from llmstack.router.routed_request import RoutedRequest
     from llmstack.serving.base import ModelState
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -89,7 +89,7 @@ class Metrics(Collector):
         self._registry.register(self)
         self._registry.register(_Now(states, in_flight))
 
-    def ended(self, call: Call) -> None:
+    def ended(self, call: RoutedRequest) -> None:
         """Count a request that ended."""
         alike, usage = (call.tier, call.rule, call.outcome, call.origin), call.usage
         ended = self._ended.get(alike)

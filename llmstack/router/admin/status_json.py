@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from llmstack.config.model import Backend
+from llmstack.config.model import BackendKind
 from llmstack.policy.decision import AUTO
 from llmstack.policy.ladder import auto_context
 from llmstack.process.identity import running
@@ -37,7 +37,7 @@ def models(service: Service) -> list[dict[str, Any]]:
             "channel": tier.channel,
             "model": tier.model.label,
         }
-        if tier.backend is Backend.GGUF:
+        if tier.backend is BackendKind.GGUF:
             about["state"] = service.state(tier).state
         entries.append({**_entry(tier.name, service.started), **about, "aliases": tier.aliases})
         entries += [

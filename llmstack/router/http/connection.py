@@ -13,13 +13,13 @@ from llmstack.router.http.request_reader import RefusedError, RequestReader
 if TYPE_CHECKING:
     from llmstack.router.http.exchange import Exchange
     from llmstack.router.http.heads import Heads
-    from llmstack.router.http.limits import Limits
+    from llmstack.router.http.limits import HttpLimits
 
 
 class Host(Protocol):
     """What a connection needs of the server it belongs to."""
 
-    limits: Limits
+    limits: HttpLimits
     heads: Heads
 
     @property

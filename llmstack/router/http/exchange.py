@@ -16,7 +16,7 @@ from llmstack.router.http.request_body import BodyTooLargeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from llmstack.router.http.request_body import Incoming
+    from llmstack.router.http.request_body import RequestBody
 
 JOINED_BYTES = 16 * 1024  # up to here copying costs less than one more buffer to write
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -24,7 +24,7 @@ _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for st
 _BODILESS = frozenset((204, 304))
 
 
-class Wire(Protocol):
+class ConnectionWriter(Protocol):
     """The connection that an exchange is held on."""
 
     def send(self, *parts: bytes) -> None:
@@ -47,7 +47,7 @@ class Wire(Protocol):
         """Whether the connection stays open after this answer."""
 
 
-class Head(msgspec.Struct, frozen=True, eq=False):
+class RequestHead(msgspec.Struct, frozen=True, eq=False):
     """What a request says before its body.
 
     Attributes:
@@ -84,7 +84,7 @@ class Exchange:
     _chunked = False
     _gone: Callable[[Exchange], object] | None = None
 
-    def __init__(self, wire: Wire, head: Head, incoming: Incoming) -> None:
+    def __init__(self, wire: ConnectionWriter, head: RequestHead, incoming: RequestBody) -> None:
         self.head = head
         self.method = head.method
         self.target = head.target

@@ -8,7 +8,7 @@ from llmstack.heads import MOST_BYTES, seen
 
 if TYPE_CHECKING:
     from llmstack.heads import SeenHead
-    from llmstack.router.http.exchange import Head
+    from llmstack.router.http.exchange import RequestHead
 
 HEADS = 16  # that are kept: of each agent that asks at the moment, one or two
 
@@ -17,9 +17,9 @@ class Heads:
     """The heads that came last, on any connection: a client sends the same with every turn."""
 
     def __init__(self) -> None:
-        self._seen: list[SeenHead[Head]] = []  # the latest first
+        self._seen: list[SeenHead[RequestHead]] = []  # the latest first
 
-    def find(self, data: memoryview) -> tuple[Head, int, int] | None:
+    def find(self, data: memoryview) -> tuple[RequestHead, int, int] | None:
         """Return the head that `data` begins with, the length of the body, and where that begins."""
         start = bytes(data[:MOST_BYTES])
         for head in self._seen:
@@ -27,7 +27,7 @@ class Heads:
                 return head.said, *like
         return None
 
-    def keep(self, data: memoryview, head: Head) -> None:
+    def keep(self, data: memoryview, head: RequestHead) -> None:
         """Keep a head that `data` begins with, where it is one that comes again."""
         plain = head.method == "POST" and head.persistent and "transfer-encoding" not in head.headers
         if plain and (found := seen(bytes(data[:MOST_BYTES]), head)) is not None:

@@ -8,7 +8,7 @@ MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class HttpLimits:
     """Sizes in bytes, times in seconds.
 
     Attributes:

@@ -16,7 +16,7 @@ class ClientGoneError(Exception):
     """The client closed the connection before its request was complete."""
 
 
-class Incoming:
+class RequestBody:
     """The body of one request.
 
     Args:

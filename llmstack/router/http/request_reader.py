@@ -8,12 +8,12 @@ from urllib.parse import unquote
 
 import httptools
 
-from llmstack.router.http.exchange import Exchange, Head, Wire
-from llmstack.router.http.request_body import Incoming
+from llmstack.router.http.exchange import ConnectionWriter, Exchange, RequestHead
+from llmstack.router.http.request_body import RequestBody
 
 if TYPE_CHECKING:
     from llmstack.router.http.heads import Heads
-    from llmstack.router.http.limits import Limits
+    from llmstack.router.http.limits import HttpLimits
 
 FRAMING = 16  # bytes that may go into marking a chunk, for each byte of body: one-byte chunks take five
 _BAD_TARGET = re.compile(r"[^!-~]")
@@ -28,7 +28,7 @@ class RefusedError(Exception):
         self.status, self.code, self.text = status, code, text
 
 
-class Taker(Wire, Protocol):
+class Taker(ConnectionWriter, Protocol):
     """Whoever takes the requests."""
 
     def begun(self) -> None:
@@ -55,7 +55,7 @@ class RequestReader:
         in_head: a request has begun, and its headers have not ended.
     """
 
-    def __init__(self, taker: Taker, limits: Limits, unit: int, heads: Heads) -> None:
+    def __init__(self, taker: Taker, limits: HttpLimits, unit: int, heads: Heads) -> None:
         self._taker = taker
         self._limits = limits
         self._unit = unit
@@ -88,13 +88,15 @@ class RequestReader:
                 self._parse(data)
                 return
 
-    def _known(self, head: Head, length: int, start: int, data: memoryview) -> memoryview:
+    def _known(self, head: RequestHead, length: int, start: int, data: memoryview) -> memoryview:
         """Take a request whose head was read before; return what follows it."""
         end, limit = start + length, self._limits.body
         if end <= len(data) and length <= limit:
-            self._taker.arrived(Exchange(self._taker, head, Incoming(length, limit, bytes(data[start:end]))))
+            self._taker.arrived(
+                Exchange(self._taker, head, RequestBody(length, limit, bytes(data[start:end])))
+            )
             return data[end:]
-        self.reading, self._unparsed = Exchange(self._taker, head, Incoming(length, limit)), True
+        self.reading, self._unparsed = Exchange(self._taker, head, RequestBody(length, limit)), True
         self._taker.arrived(self.reading)
         return data[start:]
 
@@ -223,7 +225,7 @@ class RequestReader:
                 raise RefusedError(400, "invalid_http", "Content-Length is no number")
             length = int(declared)
         path = target.partition("?")[0]
-        head = Head(
+        head = RequestHead(
             method,
             target,
             unquote(path) if "%" in path else path,
@@ -231,7 +233,7 @@ class RequestReader:
             parser.get_http_version(),
             parser.should_keep_alive(),
         )
-        return Exchange(self._taker, head, Incoming(length, self._limits.body))
+        return Exchange(self._taker, head, RequestBody(length, self._limits.body))
 
     def _beyond_upgrade(self, data: memoryview) -> memoryview:
         """Take the body of a request that would upgrade to what is not spoken here; return what follows."""
@@ -257,7 +259,7 @@ class RequestReader:
             raise RefusedError(400, "invalid_http", "the chunks of the body are mostly not body")
 
 
-def _too_long_a_head(limits: Limits) -> RefusedError:
+def _too_long_a_head(limits: HttpLimits) -> RefusedError:
     text = f"the headers are longer than {limits.head} bytes or more than {limits.headers}"
     return RefusedError(431, "headers_too_large", text)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from llmstack.router.http.connection import Connection
 from llmstack.router.http.heads import Heads
-from llmstack.router.http.limits import Limits
+from llmstack.router.http.limits import HttpLimits
 
 if TYPE_CHECKING:
     import socket
@@ -55,9 +55,9 @@ class Server:
         stopping: no further request is taken.
     """
 
-    def __init__(self, app: Application, limits: Limits | None = None) -> None:
+    def __init__(self, app: Application, limits: HttpLimits | None = None) -> None:
         self._app = app
-        self.limits = limits or Limits()
+        self.limits = limits or HttpLimits()
         self.heads = Heads()
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._connections: set[Connection] = set()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from llmstack.serving.kv.files import KvFiles
     from llmstack.serving.kv.identity import KvPlace
-    from llmstack.serving.kv.llama_cpp_slots import EngineSlots
+    from llmstack.serving.kv.llama_cpp_slots import LlamaCppSlots
     from llmstack.serving.pool.slots import Slot, Slots
 
 _log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class ModelKv:
         files: all saved caches.
     """
 
-    def __init__(self, tier: str, engine: EngineSlots, place: KvPlace, files: KvFiles) -> None:
+    def __init__(self, tier: str, engine: LlamaCppSlots, place: KvPlace, files: KvFiles) -> None:
         self._tier = tier
         self._engine = engine
         self._place = place

@@ -51,7 +51,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CacheEntry:
     """One saved conversation. `used` is seconds since the epoch: when it was saved or restored last."""
 
     path: Path
@@ -175,14 +175,14 @@ class KvFiles:
         for gone in (path, _note_of(path)):
             gone.unlink(missing_ok=True)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CacheEntry]:
         """Return every saved conversation, the one used longest ago first."""
         found = []
         for path in self.root.glob("*/*.kv"):
             note = _read_note(path)
             with contextlib.suppress(OSError):  # another router may remove it meanwhile
                 if note is not None:
-                    found.append(Entry(path, note, path.stat().st_mtime))
+                    found.append(CacheEntry(path, note, path.stat().st_mtime))
         return sorted(found, key=lambda entry: entry.used)
 
     def total(self) -> int:

@@ -32,7 +32,7 @@ class SlotsError(LlmstackError):
     """The server did not do it."""
 
 
-class EngineSlots:
+class LlamaCppSlots:
     """The slots of one server.
 
     Args:

@@ -9,10 +9,10 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from llmstack.config.model import Backend as Kind
+from llmstack.config.model import BackendKind
 from llmstack.errors import LlmstackError
 from llmstack.process.leftovers import instance_of
-from llmstack.serving.base import ModelState, SwapError
+from llmstack.serving.base import ModelState, TierUnavailableError
 from llmstack.serving.litellm.process import LitellmProcess
 from llmstack.serving.litellm.program import environment, find_litellm, master_key, model_name
 from llmstack.serving.remote.lease import RemoteLease
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from llmstack.config.model import StackConfig, Tier
     from llmstack.paths import Project
-    from llmstack.providers.model_aliases import Known
+    from llmstack.providers.model_aliases import ModelAliases
 
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 60.0  # before it is started again
 STEADY_S = 60.0  # what ran as long is not taken for something that keeps failing
@@ -52,7 +52,7 @@ class LitellmBackend:
         config: StackConfig,
         unavailable: Mapping[str, str],
         env: Mapping[str, str],
-        known: Known,
+        known: ModelAliases,
         *,
         router_port: int,
     ) -> None:
@@ -75,13 +75,13 @@ class LitellmBackend:
         """Wait until the proxy is up.
 
         Raises:
-            SwapError: it cannot be started.
+            TierUnavailableError: it cannot be started.
         """
         await self._settled.wait()
         process = self._process
         if self._phase != "up" or process is None or tier not in self._tiers:
             again = None if self._phase == "off" else max(1, math.ceil(self._again_at - time.monotonic()))
-            raise SwapError(self._problem.message, retry_after=again, hint=self._problem.hint)
+            raise TierUnavailableError(self._problem.message, retry_after=again, hint=self._problem.hint)
         return RemoteLease(
             tier,
             model_name(self._tiers[tier]),
@@ -223,5 +223,5 @@ def _tiers(config: StackConfig, unavailable: Mapping[str, str]) -> dict[str, Tie
     return {
         name: tier
         for name, tier in config.tiers.items()
-        if tier.backend is Kind.LITELLM and name not in unavailable
+        if tier.backend is BackendKind.LITELLM and name not in unavailable
     }

@@ -19,7 +19,7 @@ from llmstack.config.model import Role
 from llmstack.errors import LlmstackError
 from llmstack.serving.llama_swap.process import shown
 from llmstack.serving.pool.pool import Pool
-from llmstack.serving.pool.pool_config import terms_of
+from llmstack.serving.pool.pool_config import pool_config_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llmstack.config.model import StackConfig
     from llmstack.serving.base import Lease, ModelState
     from llmstack.serving.kv.identity import KvPlace
-    from llmstack.serving.llama_swap.process import SwapProcess
+    from llmstack.serving.llama_swap.process import LlamaSwapProcess
     from llmstack.serving.memory.survey import Survey
 
 OK, BAD_GATEWAY = 200, 502
@@ -43,10 +43,10 @@ _SIGNS = (b"llama-swap", b"unspecific error", b"upstream command")  # of an erro
 _log = logging.getLogger(__name__)
 
 
-class SwappedServer:
+class LlamaSwapServer:
     """One tier's server, for one start, behind llama-swap. A `ModelServer`."""
 
-    def __init__(self, tier: str, swap: SwapProcess) -> None:
+    def __init__(self, tier: str, swap: LlamaSwapProcess) -> None:
         self._tier = tier
         self._swap = swap
         self._path = f"/upstream/{quote(tier, safe='')}"  # every path of the engine, decided by this name
@@ -125,7 +125,7 @@ class SwappedServer:
         return f"llama-swap could not reach the model server of {self._tier}" + (f": {said}" if said else "")
 
 
-class LlamaSwap:
+class LlamaSwapBackend:
     """The swapper over a llama-swap process. Made inside the event loop.
 
     Args:
@@ -136,14 +136,14 @@ class LlamaSwap:
 
     kind: Literal["llama-swap"] = "llama-swap"
 
-    def __init__(self, swap: SwapProcess, config: StackConfig, found: Survey) -> None:
+    def __init__(self, swap: LlamaSwapProcess, config: StackConfig, found: Survey) -> None:
         self._swap = swap
         self._preloaded = _preloaded(config, found)
-        self._pool = Pool(terms_of(self._server, config, found))
+        self._pool = Pool(pool_config_for(self._server, config, found))
         self._watching = asyncio.create_task(self._watch())
 
-    def _server(self, tier: str) -> SwappedServer:
-        return SwappedServer(tier, self._swap)
+    def _server(self, tier: str) -> LlamaSwapServer:
+        return LlamaSwapServer(tier, self._swap)
 
     async def _watch(self) -> None:
         """Keep llama-swap running, and the tier resident that is to be so from the start."""
@@ -213,7 +213,7 @@ class LlamaSwap:
         at, for a bounded time, and it is started anew; requests that come meanwhile wait.
         """
         async with self._swap.renewed():
-            self._pool.replace(terms_of(self._server, config, found), changed=[*self._pool.states()])
+            self._pool.replace(pool_config_for(self._server, config, found), changed=[*self._pool.states()])
             self._preloaded = _preloaded(config, found)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_S):

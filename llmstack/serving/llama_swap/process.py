@@ -42,7 +42,7 @@ _ITS_OWN = re.compile(
 _log = logging.getLogger(__name__)
 
 
-class SwapProcess:
+class LlamaSwapProcess:
     """llama-swap on its port, for this project.
 
     Args:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from llmstack.download.fetch import Wanted, fetch
-from llmstack.download.range_response import RefusedError
+from llmstack.download.fetch import FetchRequest, fetch
+from llmstack.download.range_response import DownloadRefusedError
 from llmstack.errors import LlmstackError
 from llmstack.files import exclusive, write_atomic
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmstack.download.fetch import Watcher
-    from llmstack.download.retry import Limits
+    from llmstack.download.retry import FetchLimits
 
 RELEASES = "https://github.com/mostlygeek/llama-swap"
 LARGEST = 500_000_000  # bytes; the binary has about 30 MB
@@ -46,7 +46,7 @@ _TAG = re.compile(r"/releases/tag/v(\d+)/?$")
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
+class InstalledRelease:
     """The binary, and its version where it was noted; `fetched` now, or there before."""
 
     path: Path
@@ -59,7 +59,7 @@ def binary(directory: Path) -> Path:
     return directory / ("llama-swap.exe" if sys.platform == "win32" else "llama-swap")
 
 
-def installed(directory: Path) -> Installed | None:
+def installed(directory: Path) -> InstalledRelease | None:
     """Return what is installed."""
     path = binary(directory)
     if not path.is_file():
@@ -68,7 +68,7 @@ def installed(directory: Path) -> Installed | None:
         version = str(json.loads(_note(directory).read_text(encoding="utf-8"))["version"])
     except (OSError, ValueError, KeyError, TypeError):
         version = None
-    return Installed(path, version, fetched=False)
+    return InstalledRelease(path, version, fetched=False)
 
 
 def asset(version: str, system: str, machine: str) -> str:
@@ -87,7 +87,7 @@ def asset(version: str, system: str, machine: str) -> str:
 class Releases:
     """Where releases are; `LLAMA_SWAP_RELEASES` names a mirror, `LLAMA_SWAP_VERSION` pins one."""
 
-    def __init__(self, env: Mapping[str, str], *, limits: Limits | None = None) -> None:
+    def __init__(self, env: Mapping[str, str], *, limits: FetchLimits | None = None) -> None:
         self._url = (env.get("LLAMA_SWAP_RELEASES") or RELEASES).rstrip("/")
         self._pinned = env.get("LLAMA_SWAP_VERSION") or None
         self._limits = limits
@@ -99,7 +99,7 @@ class Releases:
         force: bool = False,
         watcher: Watcher | None = None,
         tell: Callable[[str], None] = lambda _: None,
-    ) -> Installed:
+    ) -> InstalledRelease:
         """Install the pinned or the newest release; what is there stays unless `force`, or another is pinned.
 
         Raises:
@@ -126,7 +126,7 @@ class Releases:
 
     async def _install(
         self, directory: Path, pinned: str | None, watcher: Watcher | None, tell: Callable[[str], None]
-    ) -> Installed:
+    ) -> InstalledRelease:
         async with httpx.AsyncClient(timeout=ASK_S) as client:
             version = pinned or await self._newest(client)
             name = asset(version, platform.system(), platform.machine())
@@ -136,18 +136,18 @@ class Releases:
         archive = directory / name
         try:
             await fetch(
-                Wanted(f"{base}/{name}", archive, sha256=sha256), limits=self._limits, watcher=watcher
+                FetchRequest(f"{base}/{name}", archive, sha256=sha256), limits=self._limits, watcher=watcher
             )
             content = _binary_of(archive, binary(directory).name)
             write_atomic(binary(directory), content, mode=0o755)
-        except RefusedError as error:
+        except DownloadRefusedError as error:
             raise LlmstackError(error.message, hint=f"see {self._url}/releases; {OTHER_WAY}") from error
         finally:
             for left in (archive, archive.with_name(f"{name}.lock")):
                 with contextlib.suppress(OSError):
                     left.unlink(missing_ok=True)
         write_atomic(_note(directory), json.dumps({"version": version, "sha256": sha256}) + "\n")
-        return Installed(binary(directory), version, fetched=True)
+        return InstalledRelease(binary(directory), version, fetched=True)
 
     async def _newest(self, client: httpx.AsyncClient) -> str:
         """Return the newest version, from where `latest` redirects to: the API allows 60 calls an hour."""

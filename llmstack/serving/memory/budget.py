@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from llmstack.config.model import Backend
+from llmstack.config.model import BackendKind
 from llmstack.serving.memory.footprint import GB, MB
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def budget_of(settings: Settings, tiers: Iterable[Tier], hardware: Hardware, *, 
     if hardware.wired_limit is not None:
         origin = f"what macOS lets the GPU have of {hardware.ram / GB:.0f} GB"
         return Budget(hardware.wired_limit, "apple", origin, wired)
-    on_card = any(tier.backend is Backend.GGUF and tier.engine.n_gpu_layers != 0 for tier in tiers)
+    on_card = any(tier.backend is BackendKind.GGUF and tier.engine.n_gpu_layers != 0 for tier in tiers)
     if hardware.gpus and gpu_engine and on_card:
         names = " + ".join(gpu.name for gpu in hardware.gpus)
         origin = f"{GPU_SHARE:.0%} of {hardware.graphics_memory / GB:.0f} GB on {names}"

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack.config.model import Backend, HostedModel, McpModel
+from llmstack.config.model import BackendKind, HostedModel, McpModel
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.binary import find_engine
 from llmstack.llama_cpp.weights import find_weights
@@ -51,7 +51,7 @@ def find(
     tier: Tier, env: Mapping[str, str], no_engine: Obstacle | None
 ) -> tuple[Path | None, Obstacle | None]:
     """Return the file to load, and what is missing."""
-    if tier.backend is Backend.LITELLM and isinstance(tier.model, HostedModel):
+    if tier.backend is BackendKind.LITELLM and isinstance(tier.model, HostedModel):
         return None, _no_litellm(tier.model, env)
     if isinstance(tier.model, HostedModel):
         return None, _no_server(tier.model, env)
@@ -82,11 +82,11 @@ def _no_litellm(model: HostedModel, env: Mapping[str, str]) -> Obstacle | None:
 def _no_server(model: HostedModel, env: Mapping[str, str]) -> Obstacle | None:
     """Return why a server cannot be asked; whether it answers is seen by asking it."""
     from llmstack.providers.errors import ProviderError  # noqa: PLC0415 - most stacks have no such tier
-    from llmstack.providers.model_aliases import Known  # noqa: PLC0415
+    from llmstack.providers.model_aliases import ModelAliases  # noqa: PLC0415
     from llmstack.providers.resolve import resolve  # noqa: PLC0415
 
     try:
-        resolve(model.label, env, Known(), base_url=model.base_url)
+        resolve(model.label, env, ModelAliases(), base_url=model.base_url)
     except ProviderError as error:
         return Obstacle(error.message, error.hint or "correct `model` in models.ini")
     return None

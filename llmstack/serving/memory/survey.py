@@ -6,7 +6,7 @@ import platform
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from llmstack.config.model import Backend, Role
+from llmstack.config.model import BackendKind, Role
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.gguf_header import read_header
 from llmstack.llama_cpp.weights import shards
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class RemoteFile:
     """What is known of a tier's file or files that are not on this disk: their size, and their header."""
 
     size_bytes: int
@@ -82,7 +82,7 @@ def survey(
     env: Mapping[str, str],
     *,
     hardware: Hardware | None = None,
-    elsewhere: Mapping[str, Elsewhere] | None = None,
+    elsewhere: Mapping[str, RemoteFile] | None = None,
 ) -> Survey:
     """Look at this machine: the engine, the files and their headers, the memory.
 
@@ -122,9 +122,9 @@ def uses_graphics_card(engine: EngineBinary | None) -> bool:
 
 
 def _measure(
-    tier: Tier, weights: Path | None, obstacle: Obstacle | None, elsewhere: Elsewhere | None
+    tier: Tier, weights: Path | None, obstacle: Obstacle | None, elsewhere: RemoteFile | None
 ) -> TierSurvey:
-    if tier.backend is not Backend.GGUF:
+    if tier.backend is not BackendKind.GGUF:
         return TierSurvey(obstacle=obstacle)
     if weights is None:
         size, header = (elsewhere.size_bytes, elsewhere.header) if elsewhere else (0, None)

@@ -11,7 +11,7 @@ from llmstack.serving.kv.files import GB, KvFiles, budget_bytes
 from llmstack.serving.kv.identity import KvPlace, kv_identity
 from llmstack.serving.pool.model_server import HOST, LlamaServer, Ports
 from llmstack.serving.pool.pool import Pool
-from llmstack.serving.pool.pool_config import terms_of
+from llmstack.serving.pool.pool_config import pool_config_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from llmstack.llama_cpp.binary import EngineBinary
     from llmstack.paths import Project
     from llmstack.serving.memory.survey import Survey
-    from llmstack.serving.pool.pool_config import Terms
+    from llmstack.serving.pool.pool_config import PoolConfig
 
 ROOMY = 1.2  # a saved slot holds its tokens, too, beside what is counted
 
 
-class BuiltinSwapper(Pool):
+class PoolBackend(Pool):
     """Serves every gguf tier that can start, each by a llama.cpp server of its own.
 
     Args:
@@ -70,7 +70,7 @@ class BuiltinSwapper(Pool):
         self.replace(self._terms_of(config, found), changed=changed)
         return []
 
-    def _terms_of(self, config: StackConfig, found: Survey) -> Terms:
+    def _terms_of(self, config: StackConfig, found: Survey) -> PoolConfig:
         """Return what this pool serves."""
 
         def server(name: str) -> LlamaServer:
@@ -89,7 +89,7 @@ class BuiltinSwapper(Pool):
                 kv=lambda: self._place(tier, found, weights, engine),
             )
 
-        return terms_of(server, config, found)
+        return pool_config_for(server, config, found)
 
     def _place(self, tier: Tier, found: Survey, weights: Path, engine: EngineBinary) -> KvPlace | None:
         """Return where a tier's prompts are saved; models that answer no chat have none worth it."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from llmstack.serving.pool.loaded_model import Grant, Resident
+    from llmstack.serving.pool.loaded_model import Grant, LoadedModel
 
 
 class PoolLease:
@@ -37,7 +37,7 @@ class PoolLease:
 
     def __init__(
         self,
-        release: Callable[[str, Resident], None],
+        release: Callable[[str, LoadedModel], None],
         tier: str,
         session: str,
         granted: Grant,

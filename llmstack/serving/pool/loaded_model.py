@@ -19,7 +19,7 @@ _SHOWN_AS: dict[str, State] = {"starting": "loading", "ready": "resident", "stop
 
 
 @dataclass(slots=True)
-class Resident:
+class LoadedModel:
     """A model server and who uses it.
 
     Attributes:
@@ -88,4 +88,4 @@ class Resident:
         await self.server.stop()
 
 
-Grant: TypeAlias = "tuple[Resident, Slot]"
+Grant: TypeAlias = "tuple[LoadedModel, Slot]"

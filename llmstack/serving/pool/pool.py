@@ -13,12 +13,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 from llmstack.errors import LlmstackError
-from llmstack.serving.base import ModelState, SwapError
+from llmstack.serving.base import ModelState, TierUnavailableError
 from llmstack.serving.kv.cache import ModelKv
-from llmstack.serving.kv.llama_cpp_slots import EngineSlots
+from llmstack.serving.kv.llama_cpp_slots import LlamaCppSlots
 from llmstack.serving.pool.lease import PoolLease
-from llmstack.serving.pool.loaded_model import Resident
-from llmstack.serving.pool.pool_config import Limits, Terms
+from llmstack.serving.pool.loaded_model import LoadedModel
+from llmstack.serving.pool.pool_config import PoolConfig, PoolLimits
 from llmstack.serving.pool.queue import Queue, Request
 from llmstack.serving.pool.scheduler import schedule
 from llmstack.serving.pool.slots import Slots
@@ -49,17 +49,17 @@ class Pool:
 
     def __init__(
         self,
-        terms: Terms,
+        terms: PoolConfig,
         *,
-        limits: Limits | None = None,
+        limits: PoolLimits | None = None,
         kv_files: KvFiles | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._terms = self._target = terms
-        self._limits = limits or Limits()
+        self._limits = limits or PoolLimits()
         self._kv_files = kv_files
         self._clock = clock
-        self._models: dict[str, Resident] = {}
+        self._models: dict[str, LoadedModel] = {}
         self._resident: frozenset[str] = frozenset()  # of them: asked for with every request
         self._queue = Queue(self._limits.queue)
         self._failures: dict[str, str] = {}
@@ -73,9 +73,9 @@ class Pool:
     async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> PoolLease:
         """Wait until a tier is resident and has a free slot, and return the right to use it."""
         if self._closing:
-            raise SwapError("the router is stopping", retry_after=5)
+            raise TierUnavailableError("the router is stopping", retry_after=5)
         if tier not in self._target.plan.needs:
-            raise SwapError(f"{tier} has no model to load: it is served elsewhere")
+            raise TierUnavailableError(f"{tier} has no model to load: it is served elsewhere")
         if self.has_place(tier):
             granted = self._models[tier].grant(session)
         else:
@@ -108,12 +108,12 @@ class Pool:
             if self._queue.leave(number):
                 self._act()
         if not request.granted.done():
-            raise SwapError(
+            raise TierUnavailableError(
                 f"{request.tier} did not become free within {self._limits.wait_s:g} s", retry_after=30
             )
         return request.granted.result()
 
-    def _release(self, tier: str, model: Resident) -> None:
+    def _release(self, tier: str, model: LoadedModel) -> None:
         """Take a lease back."""
         model.leases -= 1
         model.last_used = self._clock()
@@ -163,7 +163,7 @@ class Pool:
         await model.gone.wait()
         return True
 
-    def replace(self, terms: Terms, *, changed: Collection[str]) -> None:
+    def replace(self, terms: PoolConfig, *, changed: Collection[str]) -> None:
         """Serve other tiers from now on, or the same ones otherwise; no request is dropped.
 
         Args:
@@ -197,7 +197,7 @@ class Pool:
         """Refuse what waits and stop every model at once."""
         self._closing = True
         self._wake_at(None)
-        self._queue.close(SwapError("the router is stopping", retry_after=5))
+        self._queue.close(TierUnavailableError("the router is stopping", retry_after=5))
         for tier, model in self._models.items():
             if model.state != "stopping":
                 self._stop(tier, model)
@@ -226,7 +226,7 @@ class Pool:
             self._stop(tier, self._models[tier])
         for tier in actions.starts:
             try:
-                model = Resident(self._terms.servers(tier), now, Slots(self._terms.slots[tier]))
+                model = LoadedModel(self._terms.servers(tier), now, Slots(self._terms.slots[tier]))
             except LlmstackError as error:
                 self._refuse(tier, error)
             else:
@@ -253,7 +253,7 @@ class Pool:
 
     # One model's life
 
-    async def _run(self, tier: str, model: Resident) -> None:
+    async def _run(self, tier: str, model: LoadedModel) -> None:
         """Start a model, keep it until its process ends, then forget it."""
         error: LlmstackError | None = None
         try:
@@ -271,14 +271,14 @@ class Pool:
             self._refuse(tier, error)
         self._forget(tier, model)
 
-    def _forget(self, tier: str, model: Resident) -> None:
+    def _forget(self, tier: str, model: LoadedModel) -> None:
         if not model.gone.is_set():
             model.gone.set()
             del self._models[tier]
             self._look()
             self._act()
 
-    async def _start(self, tier: str, model: Resident) -> None:
+    async def _start(self, tier: str, model: LoadedModel) -> None:
         plan = self._terms.plan
         if plan.exceeds(tier) and tier not in self._warned:
             self._warned.add(tier)
@@ -300,13 +300,13 @@ class Pool:
         _log.info("%s is resident after %.2f s (pid %s)", tier, model.load_s, model.server.pid)
         self._act()
 
-    def _stop(self, tier: str, model: Resident) -> None:
+    def _stop(self, tier: str, model: LoadedModel) -> None:
         """Begin to stop a model; its place is free once it is gone."""
         model.enter("stopping", self._clock())
         self._look()
         self._spawn(self._stopped(tier, model))
 
-    async def _stopped(self, tier: str, model: Resident) -> None:
+    async def _stopped(self, tier: str, model: LoadedModel) -> None:
         try:
             await model.stop()
         except Exception:  # noqa: BLE001 - a bug in stopping one must not keep the others from being stopped
@@ -317,7 +317,7 @@ class Pool:
     def _kv_of(self, tier: str, server: ModelServer) -> ModelKv | None:
         if self._kv_files is None or server.place is None:
             return None
-        return ModelKv(tier, EngineSlots(server.url, server.headers), server.place, self._kv_files)
+        return ModelKv(tier, LlamaCppSlots(server.url, server.headers), server.place, self._kv_files)
 
     def _refuse(self, tier: str, error: LlmstackError) -> None:
         """Answer everybody who waits for a tier that could not start; the next request tries again."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PoolLimits:
     """Bounds of a pool.
 
     Attributes:
@@ -32,7 +32,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PoolConfig:
     """What a pool serves.
 
     Attributes:
@@ -47,7 +47,7 @@ class Terms:
     ttls: Mapping[str, float]
     slots: Mapping[str, int]
 
-    def beside(self, old: Terms, *, gone: Collection[str], outdated: Collection[str]) -> Terms:
+    def beside(self, old: PoolConfig, *, gone: Collection[str], outdated: Collection[str]) -> PoolConfig:
         """Return these terms for as long as something of the old ones is left.
 
         Args:
@@ -63,7 +63,7 @@ class Terms:
         def servers(tier: str) -> ModelServer:
             return (old if tier in gone else self).servers(tier)
 
-        return Terms(
+        return PoolConfig(
             servers,
             replace(self.plan, needs=needs, costs={**self.plan.costs, **of_gone}),
             ttls={**self.ttls, **{tier: old.ttls[tier] for tier in gone}},
@@ -71,10 +71,10 @@ class Terms:
         )
 
 
-def terms_of(servers: Callable[[str], ModelServer], config: StackConfig, found: Survey) -> Terms:
+def pool_config_for(servers: Callable[[str], ModelServer], config: StackConfig, found: Survey) -> PoolConfig:
     """Return what a configuration says of the gguf tiers that this machine can serve."""
     tiers = [config.tiers[name] for name in found.plan.needs]
-    return Terms(
+    return PoolConfig(
         servers,
         found.plan,
         ttls={tier.name: tier.ttl for tier in tiers},

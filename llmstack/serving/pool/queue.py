@@ -8,14 +8,14 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmstack.serving.base import SwapError
+from llmstack.serving.base import TierUnavailableError
 from llmstack.serving.pool.scheduler import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.errors import LlmstackError
-    from llmstack.serving.pool.loaded_model import Grant, Resident
+    from llmstack.serving.pool.loaded_model import Grant, LoadedModel
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class Request:
     session: str = ""
     granted: asyncio.Future[Grant] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    def refuse(self, error: SwapError) -> None:
+    def refuse(self, error: TierUnavailableError) -> None:
         """Tell it why it cannot be served."""
         with contextlib.suppress(asyncio.InvalidStateError):
             self.granted.set_exception(error)
@@ -59,10 +59,12 @@ class Queue:
         """Take a request in; return its number.
 
         Raises:
-            SwapError: too many wait for its model.
+            TierUnavailableError: too many wait for its model.
         """
         if self.waiting(request.tier) >= self._most:
-            raise SwapError(f"{self._most} requests are waiting for {request.tier} already", retry_after=10)
+            raise TierUnavailableError(
+                f"{self._most} requests are waiting for {request.tier} already", retry_after=10
+            )
         number = next(self._numbers)
         self._requests[number] = request
         return number
@@ -71,7 +73,7 @@ class Queue:
         """Let a request go; return whether it was still in the queue."""
         return self._requests.pop(number, None) is not None
 
-    def grant(self, number: int, models: Mapping[str, Resident]) -> None:
+    def grant(self, number: int, models: Mapping[str, LoadedModel]) -> None:
         """Give a request a slot of its model."""
         request = self._requests.pop(number)
         request.granted.set_result(models[request.tier].grant(request.session))
@@ -80,9 +82,9 @@ class Queue:
         """Tell everybody who waits for a tier why it cannot be served."""
         for request in self._requests.values():
             if request.tier == tier:
-                request.refuse(SwapError(error.message, hint=error.hint))
+                request.refuse(TierUnavailableError(error.message, hint=error.hint))
 
-    def close(self, error: SwapError) -> None:
+    def close(self, error: TierUnavailableError) -> None:
         """Tell everybody why nothing is served any more."""
         for request in self._requests.values():
             request.refuse(error)

@@ -6,10 +6,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmstack.config.model import Backend as Kind
-from llmstack.config.model import McpModel
+from llmstack.config.model import BackendKind, McpModel
 from llmstack.providers.mcp.source import McpSource
-from llmstack.serving.base import ModelState, SwapError
+from llmstack.serving.base import ModelState, TierUnavailableError
 from llmstack.serving.remote.lease import RemoteLease
 
 if TYPE_CHECKING:
@@ -61,11 +60,11 @@ class McpBackend:
         """Return the right to call a tier's tool.
 
         Raises:
-            SwapError: the tier is gone.
+            TierUnavailableError: the tier is gone.
         """
         served = self._served.get(tier)
         if served is None:
-            raise SwapError(f"{tier} is not served any more", retry_after=1)
+            raise TierUnavailableError(f"{tier} is not served any more", retry_after=1)
         return McpLease(tier=tier, model=tier, url="", source=served.source)
 
     def state(self, tier: str) -> ModelState:
@@ -101,7 +100,7 @@ def _models(config: StackConfig, unavailable: Mapping[str, str]) -> dict[str, Mc
     return {
         name: tier.model
         for name, tier in config.tiers.items()
-        if tier.backend is Kind.MCP and name not in unavailable and isinstance(tier.model, McpModel)
+        if tier.backend is BackendKind.MCP and name not in unavailable and isinstance(tier.model, McpModel)
     }
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmstack.config.model import Backend as Kind
-from llmstack.config.model import HostedModel
+from llmstack.config.model import BackendKind, HostedModel
 from llmstack.providers.errors import ProviderError
 from llmstack.providers.resolve import resolve
-from llmstack.serving.base import ModelState, SwapError
+from llmstack.serving.base import ModelState, TierUnavailableError
 from llmstack.serving.remote.lease import RemoteLease
 from llmstack.serving.sampling import defaults_of
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from llmstack.config.model import StackConfig, Tier
-    from llmstack.providers.model_aliases import Known
+    from llmstack.providers.model_aliases import ModelAliases
     from llmstack.providers.resolve import Endpoint
 
 
@@ -50,7 +49,7 @@ class ServerBackend:
         config: StackConfig,
         unavailable: Mapping[str, str],
         env: Mapping[str, str],
-        known: Known,
+        known: ModelAliases,
         own: Collection[str],
     ) -> None:
         self._env = env
@@ -64,14 +63,14 @@ class ServerBackend:
         """Return the right to use a tier: there is nothing to wait for.
 
         Raises:
-            SwapError: its address cannot be used, or the tier is gone.
+            TierUnavailableError: its address cannot be used, or the tier is gone.
         """
         if tier in self._leases:
             return self._leases[tier]
         problem = self._problems.get(tier)
         if problem is None:
-            raise SwapError(f"{tier} is not served any more", retry_after=1)
-        raise SwapError(problem.message, hint=problem.hint)
+            raise TierUnavailableError(f"{tier} is not served any more", retry_after=1)
+        raise TierUnavailableError(problem.message, hint=problem.hint)
 
     def state(self, tier: str) -> ModelState:
         """Return what is known of a tier; nothing is probed."""
@@ -94,7 +93,7 @@ class ServerBackend:
         self._leases, self._problems = {}, {}
         for name, tier in config.tiers.items():
             if (
-                tier.backend is Kind.SERVER
+                tier.backend is BackendKind.SERVER
                 and name not in unavailable
                 and isinstance(tier.model, HostedModel)
             ):

@@ -17,7 +17,7 @@ from llmstack.hub.files import Hub
 from llmstack.llama_cpp.weights import hub_cache, shards
 from llmstack.process.child import rotating_log
 from llmstack.process.daemon import spawn_daemon
-from llmstack.stack.download.state import UNFINISHED, Downloads, Item, Place, mine, read
+from llmstack.stack.download.state import UNFINISHED, DownloadDir, Downloads, Item, mine, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +31,7 @@ POLL_S = 0.1
 LOG_EVERY = 0.05  # of a file: how often its log gets a line
 
 
-def start(planned: Planned, place: Place, env: Mapping[str, str]) -> Downloads:
+def start(planned: Planned, place: DownloadDir, env: Mapping[str, str]) -> Downloads:
     """Fetch in the background, and return the run once it is under way.
 
     Raises:
@@ -61,7 +61,7 @@ def start(planned: Planned, place: Place, env: Mapping[str, str]) -> Downloads:
         time.sleep(POLL_S / 10)
 
 
-def refuse_second(place: Place) -> None:
+def refuse_second(place: DownloadDir) -> None:
     """Raise where a download is running here already.
 
     Raises:
@@ -76,7 +76,7 @@ def refuse_second(place: Place) -> None:
         )
 
 
-def follow(place: Place, show: Callable[[Downloads], None]) -> None:
+def follow(place: DownloadDir, show: Callable[[Downloads], None]) -> None:
     """Show a run of another process until it ends; nothing where there is none."""
     while (now := read(place)) is not None and now.running:
         show(now)
@@ -87,7 +87,7 @@ def follow(place: Place, show: Callable[[Downloads], None]) -> None:
 
 def fetch_here(
     planned: Callable[[], Planned],
-    place: Place,
+    place: DownloadDir,
     env: Mapping[str, str],
     *,
     show: Callable[[Downloads], None],
@@ -121,7 +121,7 @@ def fetch_here(
 
 def run(
     items: list[Item],
-    place: Place,
+    place: DownloadDir,
     env: Mapping[str, str],
     show: Callable[[Downloads], None] = lambda _: None,
 ) -> Downloads:
@@ -146,7 +146,7 @@ class _Run:
     """One run over several files, one after the other: each uses the whole line."""
 
     def __init__(
-        self, items: list[Item], place: Place, env: Mapping[str, str], show: Callable[[Downloads], None]
+        self, items: list[Item], place: DownloadDir, env: Mapping[str, str], show: Callable[[Downloads], None]
     ) -> None:
         self.downloads = mine(items)
         self._place, self._show = place, show

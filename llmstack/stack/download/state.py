@@ -21,14 +21,14 @@ UNFINISHED = ("waiting", "fetching", "verifying")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DownloadDir:
     """Where downloads of a project, or of no project, are noted."""
 
     directory: Path
     logs: Path
 
     @classmethod
-    def of(cls, project: Project | None, user: UserDirs) -> Place:
+    def of(cls, project: Project | None, user: UserDirs) -> DownloadDir:
         """Return the project's own place, or the user's where there is no project."""
         if project is not None:
             return cls(project.state, project.logs)
@@ -99,7 +99,7 @@ class Downloads:
         """What could not be had."""
         return [item for item in self.items if item.state in {"failed", "interrupted"}]
 
-    def write(self, place: Place) -> None:
+    def write(self, place: DownloadDir) -> None:
         """Note it for other commands."""
         record = {**asdict(self.identity), "items": [asdict(item) for item in self.items]}
         write_atomic(place.state, json.dumps(record, indent=1) + "\n")
@@ -110,7 +110,7 @@ def mine(items: list[Item]) -> Downloads:
     return Downloads(Identity.of(os.getpid()) or Identity(os.getpid(), 0.0), items)
 
 
-def read(place: Place) -> Downloads | None:
+def read(place: DownloadDir) -> Downloads | None:
     """Return the last run; None where there is none, or its note cannot be read."""
     try:
         record = json.loads(place.state.read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from llmstack.errors import LlmstackError
 from llmstack.stack.download.download import run
-from llmstack.stack.download.state import Item, Place
+from llmstack.stack.download.state import DownloadDir, Item
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -25,7 +25,7 @@ def main() -> int:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, end)
-    place = Place(Path(sys.argv[1]), Path(sys.argv[2]))
+    place = DownloadDir(Path(sys.argv[1]), Path(sys.argv[2]))
     try:
         done = run([_item(line) for line in sys.argv[3:]], place, dict(os.environ))
     except LlmstackError as error:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from llmstack.channel import CURRENT, NEXT, Channel, external, read_marker, write_marker
 from llmstack.config import enable_hosted, load, parse, profile_text
-from llmstack.config.model import Backend, Role
+from llmstack.config.model import BackendKind, Role
 from llmstack.errors import LlmstackError, UsageError
 from llmstack.files import exclusive, write_atomic
 from llmstack.generators.opencode import agents_md, render
 from llmstack.serving.memory.preflight import missing
 from llmstack.serving.memory.survey import survey
 from llmstack.stack.demo.models import build_demo_models, demo_models_of
-from llmstack.stack.install.profile_choice import Proposal, propose_profile
+from llmstack.stack.install.profile_choice import ProfileChoice, propose_profile
 from llmstack.stack.lifecycle.generated_files import write_litellm
 from llmstack.stack.project import queued_tiers, router_address, running_router
 from llmstack.stack.remote.remote_router import fetch
@@ -51,7 +51,7 @@ class InstallOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
+class InstallResult:
     """What `install` did.
 
     Attributes:
@@ -67,7 +67,7 @@ class Installed:
     kept: list[Path]
     unavailable: dict[str, str]
     restart: bool
-    chosen: Proposal | None = None
+    chosen: ProfileChoice | None = None
 
 
 def install(
@@ -78,7 +78,7 @@ def install(
     *,
     consent: Callable[[list[str]], bool],
     hosted: Callable[[str], bool] = lambda _: False,
-) -> Installed:
+) -> InstallResult:
     """Write this project's files.
 
     Args:
@@ -113,7 +113,7 @@ def install(
     written += built
     trust_store.grant(project, user.trusted_projects)
     running_config = config.on(channel.runs)
-    return Installed(
+    return InstallResult(
         work_dir=project.work_dir,
         channel=channel,
         written=written,
@@ -132,7 +132,7 @@ def _install_thin_client(
     *,
     channel: Channel,
     consent: Callable[[list[str]], bool],
-) -> Installed:
+) -> InstallResult:
     """Write the files of a project that uses the router of another; its models are not copied.
 
     Raises:
@@ -150,7 +150,9 @@ def _install_thin_client(
         write_marker(project.default_channel, channel)
     trust_store.grant(project, user.trusted_projects)
     kept = [project.models_ini] if project.models_ini.exists() else []
-    return Installed(project.work_dir, channel, [*written, project.default_channel], kept, {}, restart=False)
+    return InstallResult(
+        project.work_dir, channel, [*written, project.default_channel], kept, {}, restart=False
+    )
 
 
 def refetch(project: Project, store: Path, env: Mapping[str, str], url: str) -> None:
@@ -216,7 +218,7 @@ def _models_ini(
     env: Mapping[str, str],
     options: InstallOptions,
     *,
-    chosen: Proposal | None,
+    chosen: ProfileChoice | None,
     hosted: Callable[[str], bool],
 ) -> tuple[str | None, StackConfig]:
     """Return the text to write as models.ini, None where the user's own stays, and what it says."""
@@ -251,7 +253,7 @@ def _ready_model(text: str, source: str, base: Path, env: Mapping[str, str]) -> 
     except LlmstackError:  # a profile without such a tier
         return None
     tier = could.by_role(Role.ULTRA)
-    if tier is None or tier.backend is not Backend.LITELLM or tier.name in missing(could, env):
+    if tier is None or tier.backend is not BackendKind.LITELLM or tier.name in missing(could, env):
         return None
     return tier.model.label
 

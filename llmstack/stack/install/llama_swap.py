@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.serving.llama_swap.release import Installed, Releases
+from llmstack.serving.llama_swap.release import InstalledRelease, Releases
 from llmstack.stack.project import refuse_thin_client
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def install(
     *,
     force: bool = False,
     tell: Callable[[str], None] = lambda _: None,
-) -> Installed:
+) -> InstalledRelease:
     """Install it unless it is there.
 
     Raises:

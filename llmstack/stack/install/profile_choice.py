@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class ProfileChoice:
     """A profile for this machine.
 
     Attributes:
@@ -34,7 +34,9 @@ class Proposal:
     fits: bool
 
 
-def propose_profile(user: UserDirs, env: Mapping[str, str], hardware: Hardware | None = None) -> Proposal:
+def propose_profile(
+    user: UserDirs, env: Mapping[str, str], hardware: Hardware | None = None
+) -> ProfileChoice:
     """Return the largest profile that this machine's memory for models holds, else the smallest."""
     try:
         engine = find_engine(env)
@@ -45,12 +47,12 @@ def propose_profile(user: UserDirs, env: Mapping[str, str], hardware: Hardware |
     return proposal(memory_budget(smallest, engine, env, hardware))
 
 
-def proposal(budget: Budget) -> Proposal:
+def proposal(budget: Budget) -> ProfileChoice:
     """Return the profile for a budget."""
     name = fitting_profile(budget.bytes / GB)
     there = f"models may have {budget.bytes / GB:.1f} GB here ({budget.origin})"
     if name is None:
-        return Proposal(
+        return ProfileChoice(
             SMALLEST, f"{there}, and the smallest profile wants {MACHINES[SMALLEST]:g} GB", fits=False
         )
-    return Proposal(name, f"{there}, and it wants {MACHINES[name]:g} GB", fits=True)
+    return ProfileChoice(name, f"{there}, and it wants {MACHINES[name]:g} GB", fits=True)

@@ -16,7 +16,7 @@ from llmstack.serving.llama_swap.release import installed
 from llmstack.shell.shells import SHELLS, shell_named
 from llmstack.stack.download.download import fetch_here, start
 from llmstack.stack.download.plan import declared, plan
-from llmstack.stack.download.state import Place, read
+from llmstack.stack.download.state import DownloadDir, read
 from llmstack.stack.install.llama_swap import install
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def models(
     tell: Callable[[str], None],
 ) -> Step:
     """Fetch the GGUFs that are not here, in the background unless `wait`."""
-    found, place = to_fetch(project, user, env), Place.of(project, user)
+    found, place = to_fetch(project, user, env), DownloadDir.of(project, user)
     if not found.items:
         return Step("models", "ok", f"{_files(len(found.present))} on disk, none missing")
     now = read(place)

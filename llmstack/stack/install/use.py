@@ -9,7 +9,7 @@ from llmstack import providers
 from llmstack.config import parse
 from llmstack.config.edit import switched_off, with_value
 from llmstack.config.ini import scan
-from llmstack.config.model import DIRECT_PROVIDERS, LOCAL_SERVERS, Backend, HostedModel
+from llmstack.config.model import DIRECT_PROVIDERS, LOCAL_SERVERS, BackendKind, HostedModel
 from llmstack.config.schema import COMMON, LIMITS, OF_BACKEND
 from llmstack.config.values import BadValueError, hosted
 from llmstack.errors import LlmstackError, UsageError
@@ -102,19 +102,19 @@ def pointed(text: str, tier: Tier, wanted: HostedModel) -> tuple[str, tuple[str,
     off = [key for key in keys if key not in fits or key == "model_next" or (key == "base_url" and other)]
     for key in off:
         text = switched_off(text, tier.name, key)
-    natural = Backend.SERVER if wanted.provider in LOCAL_SERVERS else Backend.LITELLM
+    natural = BackendKind.SERVER if wanted.provider in LOCAL_SERVERS else BackendKind.LITELLM
     if "backend" in keys or backend is not natural:
         text = with_value(text, tier.name, "backend", str(backend))
     return with_value(text, tier.name, "model", wanted.label), tuple(off)
 
 
-def _backend(tier: Tier, wanted: HostedModel) -> Backend:
+def _backend(tier: Tier, wanted: HostedModel) -> BackendKind:
     """Return how the new model is served: as the old one where that can be, else in the simplest way."""
     if wanted.provider in LOCAL_SERVERS:
-        return Backend.SERVER
-    if tier.backend is Backend.LITELLM or wanted.provider not in DIRECT_PROVIDERS:
-        return Backend.LITELLM
-    return Backend.SERVER
+        return BackendKind.SERVER
+    if tier.backend is BackendKind.LITELLM or wanted.provider not in DIRECT_PROVIDERS:
+        return BackendKind.LITELLM
+    return BackendKind.SERVER
 
 
 def _parsed(model: str) -> HostedModel:

@@ -7,7 +7,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from llmstack.config.model import Backend
+from llmstack.config.model import BackendKind
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
 from llmstack.generators import litellm, llama_swap
@@ -112,7 +112,7 @@ def _peer(project: Project, config: StackConfig, found: Survey) -> llama_swap.Pe
     tiers = [
         tier
         for tier in config.tiers.values()
-        if tier.backend is Backend.LITELLM and tier.name not in found.unavailable
+        if tier.backend is BackendKind.LITELLM and tier.name not in found.unavailable
     ]
     if not tiers:
         return None

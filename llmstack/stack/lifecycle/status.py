@@ -10,7 +10,7 @@ from llmstack.config.model import GgufModel
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.weights import find_weights
 from llmstack.serving.memory.preflight import missing
-from llmstack.stack.download.state import Item, Place, read
+from llmstack.stack.download.state import DownloadDir, Item, read
 from llmstack.stack.project import active_channel, client_of_own, local_config, running_router
 from llmstack.stack.remote.remote_router import fetch_status, remote_url
 
@@ -84,7 +84,7 @@ def status(project: Project, env: Mapping[str, str]) -> StackStatus:
 
 def downloads(project: Project, env: Mapping[str, str]) -> list[Item]:
     """Return the files of the last `download`; what is on disk by now is done, however it got there."""
-    last = read(Place(project.state, project.logs))
+    last = read(DownloadDir(project.state, project.logs))
     items = last.items if last is not None else []
     for item in items:
         if item.state in {"failed", "interrupted"} and find_weights(GgufModel(item.repo, item.file), env):

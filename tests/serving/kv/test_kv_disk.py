@@ -16,7 +16,7 @@ from support.kv import Talk, swapping
 from support.waiting import until
 
 from llmstack.llama_cpp.tiny import write_random
-from llmstack.serving.base import SwapError
+from llmstack.serving.base import TierUnavailableError
 
 pytestmark = pytest.mark.engine
 RULE = "You are a careful agent, and these are your rules. "
@@ -91,7 +91,7 @@ async def test_a_swap_that_saves_while_the_router_stops(models: Path, tmp_path: 
         swap = asyncio.create_task(swapper.load("b"))
         await until(lambda: kept(tmp_path, ".part", ".kv"))
         await swapper.close()
-        with pytest.raises(SwapError, match="the router is stopping"):
+        with pytest.raises(TierUnavailableError, match="the router is stopping"):
             await swap
     async with swapping(tmp_path, models, **KV) as swapper:
         assert (await conversation.turn(swapper, "two?")).kv.startswith("restored ")

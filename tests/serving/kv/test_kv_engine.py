@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from llmstack.serving.pool.backend import BuiltinSwapper
+    from llmstack.serving.pool.backend import PoolBackend
 
 pytestmark = pytest.mark.engine
 RULES = [{"role": "system", "content": "You are a careful agent, and these are your rules. " * 60}]
@@ -37,7 +37,7 @@ def talk(session: str) -> Talk:
     return Talk(session, [*RULES])
 
 
-async def evict(swapper: BuiltinSwapper) -> None:
+async def evict(swapper: PoolBackend) -> None:
     await swapper.load("b")
     assert swapper.states()["a"].state == "idle"
 
@@ -205,7 +205,7 @@ async def test_where_the_engine_chooses_the_slot_it_finds_what_was_restored(
 ) -> None:
     """`/v1/messages` takes no slot."""
 
-    async def ask(swapper: BuiltinSwapper, session: str, text: str) -> tuple[str, int]:
+    async def ask(swapper: PoolBackend, session: str, text: str) -> tuple[str, int]:
         async with await swapper.acquire("a", session, pinned=False) as lease:
             assert lease.slot is None
             body = {"system": RULES[0]["content"], "messages": [{"role": "user", "content": text}]}

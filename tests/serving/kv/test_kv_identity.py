@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmstack.config.model import Backend, EngineSettings, GgufModel, RopeScaling, Sampler, Tier
+from llmstack.config.model import BackendKind, EngineSettings, GgufModel, RopeScaling, Sampler, Tier
 from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.serving.kv.identity import HEADER_BYTES, kv_identity
 
@@ -27,7 +27,7 @@ class Setting:
         for path, size in ((self.weights, SIZE), (self.lora, 10), (self.binary, 10)):
             path.write_bytes(bytes(size))
         settings = EngineSettings(extra_args=(f"--lora={self.lora}:0.5",))
-        self.tier = Tier("a", Backend.GGUF, GgufModel(), 4096, engine=settings)
+        self.tier = Tier("a", BackendKind.GGUF, GgufModel(), 4096, engine=settings)
 
     def identity(self) -> str:
         return kv_identity(self.tier, self.weights, EngineBinary("native", self.binary))

@@ -17,15 +17,15 @@ from support.native import native_server
 from support.net import free_port, listener
 from support.waiting import until
 
-from llmstack.config.model import Backend, GgufModel, Role, Routing, Settings, StackConfig, Tier
+from llmstack.config.model import BackendKind, GgufModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_env
 from llmstack.llama_cpp.parent_watch import LIFELINE, PARENT_PID
 from llmstack.process.leftovers import instance_of, of_instance
-from llmstack.serving.base import SwapError
-from llmstack.serving.llama_swap.backend import LlamaSwap
-from llmstack.serving.llama_swap.process import SwapProcess, of_model_servers
+from llmstack.serving.base import TierUnavailableError
+from llmstack.serving.llama_swap.backend import LlamaSwapBackend
+from llmstack.serving.llama_swap.process import LlamaSwapProcess, of_model_servers
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.memory.survey import Survey, TierSurvey
 
@@ -58,8 +58,8 @@ def write(tmp_path: Path, **more: Any) -> Path:
     return path
 
 
-def process(tmp_path: Path, port: int | None = None, *, older: bool = False, **more: Any) -> SwapProcess:
-    return SwapProcess(
+def process(tmp_path: Path, port: int | None = None, *, older: bool = False, **more: Any) -> LlamaSwapProcess:
+    return LlamaSwapProcess(
         install(tmp_path / "bin", older=older),
         write(tmp_path, **more),
         port=port or free_port(),
@@ -73,7 +73,7 @@ def process(tmp_path: Path, port: int | None = None, *, older: bool = False, **m
 def stack(preloaded: str | None) -> tuple[StackConfig, Survey]:
     plan = MemoryPlan(1, dict.fromkeys(NAMES, 1), dict.fromkeys(NAMES, 1.0))
     tiers = {
-        name: Tier(name, Backend.GGUF, GgufModel(), 4096, role=Role.FAST if name == preloaded else None)
+        name: Tier(name, BackendKind.GGUF, GgufModel(), 4096, role=Role.FAST if name == preloaded else None)
         for name in NAMES
     }
     found = Survey(None, {name: TierSurvey() for name in NAMES}, plan)
@@ -81,8 +81,10 @@ def stack(preloaded: str | None) -> tuple[StackConfig, Survey]:
 
 
 @asynccontextmanager
-async def swapper(tmp_path: Path, *, preloaded: str | None = "a", **more: Any) -> AsyncIterator[LlamaSwap]:
-    swap = LlamaSwap(process(tmp_path, **more), *stack(preloaded))
+async def swapper(
+    tmp_path: Path, *, preloaded: str | None = "a", **more: Any
+) -> AsyncIterator[LlamaSwapBackend]:
+    swap = LlamaSwapBackend(process(tmp_path, **more), *stack(preloaded))
     try:
         yield swap
     finally:
@@ -134,7 +136,7 @@ async def test_many_at_once_wait_for_one_load(tmp_path: Path) -> None:
 
 async def test_a_model_that_fails_says_why(tmp_path: Path) -> None:
     async with swapper(tmp_path) as swap:
-        with pytest.raises(SwapError) as refused:
+        with pytest.raises(TierUnavailableError) as refused:
             await swap.acquire("bad")
         assert refused.value.message == "the model server of bad did not start\n  the weights are cursed"
         assert swap.states()["bad"].state == "down"
@@ -168,7 +170,7 @@ async def test_it_is_started_again_after_a_crash(tmp_path: Path) -> None:
 
 async def test_a_configuration_it_refuses_is_shown(tmp_path: Path) -> None:
     async with swapper(tmp_path, logLevel="${env.NOT_SET_ANYWHERE}") as swap:
-        with pytest.raises(SwapError) as refused:
+        with pytest.raises(TierUnavailableError) as refused:
             await swap.acquire("a")
         first, *lines = refused.value.message.split("\n  ")
         assert first == "llama-swap ended (exit code 1)"
@@ -180,7 +182,7 @@ async def test_a_port_that_somebody_has(tmp_path: Path) -> None:
     with listener() as taken:
         port = taken.getsockname()[1]
         async with swapper(tmp_path, port=port) as swap:
-            with pytest.raises(SwapError, match=f"port {port} for llama-swap is taken by"):
+            with pytest.raises(TierUnavailableError, match=f"port {port} for llama-swap is taken by"):
                 await swap.acquire("a")
 
 
@@ -197,7 +199,7 @@ async def test_closing_while_it_starts(tmp_path: Path) -> None:
         waiting = asyncio.create_task(swap.acquire("a"))
         await until((tmp_path / "llama-swap.pid").exists)
         await swap.close()
-        with pytest.raises(SwapError, match="the router is stopping"):
+        with pytest.raises(TierUnavailableError, match="the router is stopping"):
             await waiting
 
 

@@ -9,7 +9,7 @@ import pytest
 from support.net import free_port
 from support.releases import PROGRAM, running_releases, tar_gz
 
-from llmstack.download.retry import Limits
+from llmstack.download.retry import FetchLimits
 from llmstack.errors import LlmstackError
 from llmstack.serving.llama_swap.release import Releases, asset, installed
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from support.releases import Releases as Page
 
-    from llmstack.serving.llama_swap.release import Installed
+    from llmstack.serving.llama_swap.release import InstalledRelease
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def bin_dir(tmp_path: Path) -> Path:
     return tmp_path / "bin"
 
 
-def install(page: Page, bin_dir: Path, *, force: bool = False, **env: str) -> Installed:
-    limits = Limits(tries=2, backoff_s=0.01, stall_s=1)
+def install(page: Page, bin_dir: Path, *, force: bool = False, **env: str) -> InstalledRelease:
+    limits = FetchLimits(tries=2, backoff_s=0.01, stall_s=1)
     return Releases({"LLAMA_SWAP_RELEASES": page.url, **env}, limits=limits).install(bin_dir, force=force)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llmstack.config.model import Backend, EngineSettings, GgufModel, Tier
+from llmstack.config.model import BackendKind, EngineSettings, GgufModel, Tier
 from llmstack.llama_cpp.gguf_header import GgufHeader
 from llmstack.serving.memory.footprint import (
     GB,
@@ -35,7 +35,7 @@ QWEN_3B = GgufHeader(
 def tier(*, size_gb: float | None = None, ctx_size: int = 131_072, **engine: object) -> Tier:
     settings = EngineSettings(**engine)  # type: ignore[arg-type]
     model = GgufModel(path=Path("m.gguf"), size_gb=size_gb)
-    return Tier("code-fast", Backend.GGUF, model, ctx_size, engine=settings)
+    return Tier("code-fast", BackendKind.GGUF, model, ctx_size, engine=settings)
 
 
 @pytest.mark.parametrize(

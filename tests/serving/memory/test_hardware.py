@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmstack.config.model import Backend, EngineSettings, GgufModel, Settings, Tier
+from llmstack.config.model import BackendKind, EngineSettings, GgufModel, Settings, Tier
 from llmstack.serving.memory.budget import Budget, budget_of
 from llmstack.serving.memory.footprint import GB, MB
 from llmstack.serving.memory.hardware import (
@@ -122,7 +122,7 @@ def test_a_tool_that_fails_tells_nothing(tmp_path: Path) -> None:
 
 def tier(**engine: object) -> Tier:
     settings = EngineSettings(**engine)  # type: ignore[arg-type]
-    return Tier("a", Backend.GGUF, GgufModel(repo="org/a", file="a.gguf"), 1024, engine=settings)
+    return Tier("a", BackendKind.GGUF, GgufModel(repo="org/a", file="a.gguf"), 1024, engine=settings)
 
 
 def budget(hardware: Hardware, *, memory_gb: float | None = None, gpu_engine: bool = True) -> Budget:

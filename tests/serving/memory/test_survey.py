@@ -7,7 +7,7 @@ from support.gguf import gguf, llama
 from support.native import native_server
 
 from llmstack.config.model import (
-    Backend,
+    BackendKind,
     EngineSettings,
     GgufModel,
     HostedModel,
@@ -30,7 +30,7 @@ def config(*tiers: Tier) -> StackConfig:
 
 def tier(name: str, path: Path, **about: object) -> Tier:
     settings = EngineSettings(cache_ram_gb=0.5)
-    return Tier(name, Backend.GGUF, GgufModel(path=path), 1024, engine=settings, **about)  # type: ignore[arg-type]
+    return Tier(name, BackendKind.GGUF, GgufModel(path=path), 1024, engine=settings, **about)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def test_what_can_start_and_what_cannot(tmp_path: Path, env: dict[str, str]) -> 
     good, bad = tmp_path / "good.gguf", tmp_path / "bad.gguf"
     good.write_bytes(gguf(llama()) + bytes(1000))
     bad.write_bytes(b"GGUF")
-    hub = Tier("hub", Backend.GGUF, GgufModel(repo="org/name", file="m.gguf", size_gb=3.0), 1024)
-    hosted = Tier("hosted", Backend.LITELLM, HostedModel("anthropic", "opus"), 1024)
+    hub = Tier("hub", BackendKind.GGUF, GgufModel(repo="org/name", file="m.gguf", size_gb=3.0), 1024)
+    hosted = Tier("hosted", BackendKind.LITELLM, HostedModel("anthropic", "opus"), 1024)
     found = survey(
         config(
             tier("fast", good, role=Role.FAST),

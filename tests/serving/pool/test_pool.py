@@ -11,10 +11,10 @@ from support.models import FakeServer, Servers
 from support.waiting import until
 
 from llmstack.errors import LlmstackError
-from llmstack.serving.base import SwapError
+from llmstack.serving.base import TierUnavailableError
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.pool.pool import Pool
-from llmstack.serving.pool.pool_config import Limits, Terms
+from llmstack.serving.pool.pool_config import PoolConfig, PoolLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -36,8 +36,8 @@ async def pool_of(
     before = asyncio.all_tasks()
     plan = MemoryPlan(budget, dict.fromkeys(TIERS, 1), dict.fromkeys(TIERS, 1.0))
     idle = {**dict.fromkeys(TIERS, ttl), **ttls}
-    terms = Terms(servers, plan, ttls=idle, slots=dict.fromkeys(TIERS, slots))
-    pool = Pool(terms, limits=Limits(**limits))
+    terms = PoolConfig(servers, plan, ttls=idle, slots=dict.fromkeys(TIERS, slots))
+    pool = Pool(terms, limits=PoolLimits(**limits))
     try:
         yield pool
     finally:
@@ -117,7 +117,7 @@ async def test_a_full_queue_is_refused_with_a_time_to_come_back() -> None:
     async with pool_of(Servers(a={"load_s": None}), queue=2) as pool:
         waiting = [asyncio.create_task(pool.acquire("a")) for _ in range(2)]
         await until(lambda: pool.states()["a"].waiting == 2)
-        with pytest.raises(SwapError, match="2 requests are waiting for a already") as refused:
+        with pytest.raises(TierUnavailableError, match="2 requests are waiting for a already") as refused:
             await pool.acquire("a")
         assert refused.value.retry_after == 10
         async with await pool.acquire("b"):
@@ -129,7 +129,7 @@ async def test_a_full_queue_is_refused_with_a_time_to_come_back() -> None:
 
 async def test_waiting_is_bounded() -> None:
     async with pool_of(Servers(a={"load_s": None}), wait_s=0.05) as pool:
-        with pytest.raises(SwapError, match=r"a did not become free within 0\.05 s") as refused:
+        with pytest.raises(TierUnavailableError, match=r"a did not become free within 0\.05 s") as refused:
             await pool.acquire("a")
         assert refused.value.retry_after == 30
         assert pool.states()["a"].waiting == 0
@@ -137,7 +137,7 @@ async def test_waiting_is_bounded() -> None:
 
 async def test_a_tier_that_nobody_knows() -> None:
     async with pool_of(Servers()) as pool:
-        with pytest.raises(SwapError, match="x has no model to load: it is served elsewhere"):
+        with pytest.raises(TierUnavailableError, match="x has no model to load: it is served elsewhere"):
             await pool.acquire("x")
         assert await pool.unload("x") is False
 
@@ -188,7 +188,7 @@ async def test_a_grant_at_the_moment_of_the_timeout_is_used_or_given_back() -> N
             try:
                 async with await waiting:
                     assert pool.states()["a"].leases == 1
-            except SwapError:
+            except TierUnavailableError:
                 pass
             assert pool.states()["a"].leases == 0
 
@@ -220,7 +220,7 @@ async def test_a_server_that_cannot_be_made_fails_its_own_requests_only() -> Non
         await until(lambda: pool.states()["c"].waiting == 1)
         async with held:
             pass
-        with pytest.raises(SwapError, match="a has no file"):
+        with pytest.raises(TierUnavailableError, match="a has no file"):
             await first
         async with await second as lease:
             assert lease.tier == "c"
@@ -235,7 +235,7 @@ async def test_a_bug_in_a_server_does_not_leave_requests_hanging(
             raise bug
 
     async with pool_of(Buggy) as pool:
-        with pytest.raises(SwapError, match="internal error, see the router's log"):
+        with pytest.raises(TierUnavailableError, match="internal error, see the router's log"):
             await pool.acquire("a")
     assert str(bug) in caplog.text
 
@@ -347,7 +347,7 @@ async def test_close_stops_everything_and_refuses_who_waits(caplog: pytest.LogCa
         assert await unloading is True
         async with held:
             pass
-        with pytest.raises(SwapError, match="the router is stopping"):
+        with pytest.raises(TierUnavailableError, match="the router is stopping"):
             await pool.acquire("a")
         await pool.close()
     assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []

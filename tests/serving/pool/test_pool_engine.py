@@ -15,15 +15,15 @@ from support.native import native_server
 from support.net import free_port, listener
 from support.waiting import until, wait_until
 
-from llmstack.config.model import Backend, EngineSettings, GgufModel, Tier
+from llmstack.config.model import BackendKind, EngineSettings, GgufModel, Tier
 from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_env, server_flags
 from llmstack.llama_cpp.tiny import write_echo, write_random
-from llmstack.serving.base import SwapError
+from llmstack.serving.base import TierUnavailableError
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.pool.model_server import LlamaServer, Ports
 from llmstack.serving.pool.pool import Pool
-from llmstack.serving.pool.pool_config import Terms
+from llmstack.serving.pool.pool_config import PoolConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ def build(
 
     def server(name: str) -> LlamaServer:
         about = EngineSettings(threads=1, cache_ram_gb=0, parallel=1, extra_args=extra)
-        tier = Tier(name, Backend.GGUF, GgufModel(), 2048, engine=about)
+        tier = Tier(name, BackendKind.GGUF, GgufModel(), 2048, engine=about)
         return LlamaServer(
             name,
             lambda port: server_flags(tier, models / f"{name}.gguf", host="127.0.0.1", port=port),
@@ -70,7 +70,7 @@ def build(
 
     names = ("a", "b", "bad", "missing", "slow")
     plan = MemoryPlan(budget, dict.fromkeys(names, 1), dict.fromkeys(names, 1.0))
-    return Pool(Terms(server, plan, ttls=dict.fromkeys(names, 0.0), slots=dict.fromkeys(names, 1)))
+    return Pool(PoolConfig(server, plan, ttls=dict.fromkeys(names, 0.0), slots=dict.fromkeys(names, 1)))
 
 
 def pid_files(state: Path) -> list[str]:
@@ -130,7 +130,7 @@ async def test_a_model_that_cannot_start_answers_with_its_last_lines(
     async with pool_of(models, tmp_path) as pool:
         answers = await asyncio.gather(pool.acquire(name), pool.acquire(name), return_exceptions=True)
         for answer in answers:
-            assert isinstance(answer, SwapError)
+            assert isinstance(answer, TierUnavailableError)
             assert answer.message.startswith(f"the model server of {name} ended (exit code 1)\n  ")
             assert reason in answer.message
             assert answer.hint == f"see {tmp_path / 'logs' / name}.log"
@@ -158,7 +158,7 @@ async def test_a_native_server(models: Path, tmp_path: Path) -> None:
         async with await pool.acquire("a"):
             pass
     async with pool_of(models, tmp_path, **about, extra=("--fails",)) as pool:
-        with pytest.raises(SwapError, match="the weights are cursed"):
+        with pytest.raises(TierUnavailableError, match="the weights are cursed"):
             await pool.acquire("a")
 
 
@@ -167,7 +167,7 @@ async def test_closing_while_a_model_loads(models: Path, tmp_path: Path) -> None
         loading = asyncio.create_task(pool.acquire("a"))
         await until(lambda: pool.states()["a"].pid)
         await pool.close()
-        with pytest.raises(SwapError, match="the router is stopping"):
+        with pytest.raises(TierUnavailableError, match="the router is stopping"):
             await loading
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmstack.config.model import StackConfig
-    from llmstack.serving.pool.backend import BuiltinSwapper
+    from llmstack.serving.pool.backend import PoolBackend
 
 pytestmark = pytest.mark.engine
 
@@ -32,7 +32,7 @@ def models(tmp_path: Path) -> Path:
     return directory
 
 
-async def take_up(swapper: BuiltinSwapper, config: StackConfig) -> None:
+async def take_up(swapper: PoolBackend, config: StackConfig) -> None:
     await swapper.reload(config, survey(config, dict(os.environ)))
 
 

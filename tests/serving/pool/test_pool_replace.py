@@ -10,10 +10,10 @@ import pytest
 from support.models import Servers
 from support.waiting import until
 
-from llmstack.serving.base import SwapError
+from llmstack.serving.base import TierUnavailableError
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.pool.pool import Pool
-from llmstack.serving.pool.pool_config import Terms
+from llmstack.serving.pool.pool_config import PoolConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,8 +25,8 @@ def plan(budget: int = 3, **needs: int) -> MemoryPlan:
     return MemoryPlan(budget, needs, dict.fromkeys(needs, 1.0))
 
 
-def terms(servers: Servers, of: MemoryPlan) -> Terms:
-    return Terms(servers, of, ttls=dict.fromkeys(of.needs, 0), slots=dict.fromkeys(of.needs, 1))
+def terms(servers: Servers, of: MemoryPlan) -> PoolConfig:
+    return PoolConfig(servers, of, ttls=dict.fromkeys(of.needs, 0), slots=dict.fromkeys(of.needs, 1))
 
 
 def replace(pool: Pool, servers: Servers, new: MemoryPlan, *changed: str) -> None:
@@ -74,7 +74,7 @@ async def test_who_waits_for_a_tier_that_is_gone_is_served_and_nobody_after() ->
         waiting = asyncio.create_task(pool.acquire("b"))
         await until(lambda: pool.states()["b"].waiting == 1)
         replace(pool, new, plan(a=1), "b")
-        with pytest.raises(SwapError, match="b has no model to load"):
+        with pytest.raises(TierUnavailableError, match="b has no model to load"):
             await pool.acquire("b")
         async with lease:
             pass
