@@ -1,4 +1,4 @@
-"""The README against the code: its commands, options, keys and variables are those that there are."""
+"""The documentation against the code: its commands, options, keys and variables are those that exist."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from llmstack.cli import build
+from llmstack.cli import build_app
 from llmstack.config import parse, schema
 
 ROOT = Path(__file__).parents[1]
+PAGES = ("UPGRADING.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-GUIDE = README + (ROOT / "UPGRADING.md").read_text(encoding="utf-8")
-COMMANDS = getattr(typer.main.get_command(build()), "commands")  # noqa: B009 - click's, which is not imported
+DOCS = {
+    path.relative_to(ROOT / "docs").as_posix(): path.read_text(encoding="utf-8")
+    for path in ROOT.glob("docs/**/*.md")
+}
+GUIDE = "\n".join([README, *((ROOT / name).read_text(encoding="utf-8") for name in PAGES), *DOCS.values()])
+COMMANDS = getattr(typer.main.get_command(build_app()), "commands")  # noqa: B009 - click's, which is not imported
 
 # Set by the stack for what it starts itself, or by the shell hook.
 INTERNAL = {"LLMSTACK_HOOK", "LLMSTACK_INSTANCE", "LLMSTACK_LIFELINE", "LLMSTACK_SAVED_"}
-
-
-def section(title: str) -> str:
-    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
 def test_the_two_set_up_commands_are_where_ci_looks_for_them() -> None:
@@ -32,7 +33,9 @@ def test_the_two_set_up_commands_are_where_ci_looks_for_them() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_table_of_commands_has_every_option(command: str) -> None:
     row = next(
-        line for line in section("Commands").splitlines() if re.match(rf"\| `llmstack {command}[ `]", line)
+        line
+        for line in DOCS["reference/commands.md"].splitlines()
+        if re.match(rf"\| `llmstack {command}[ `]", line)
     )
     promised = set(re.findall(r"(?<=`)--[a-z-]+", row))
     options = {name for each in COMMANDS[command].params for name in each.opts if name.startswith("--")}
@@ -50,8 +53,7 @@ def test_what_is_shown_to_be_typed_can_be_typed() -> None:
 
 
 def test_every_key_of_models_ini_is_in_its_table() -> None:
-    reference = section("models.ini")
-    tables = re.findall(r"^\| (`.*?) \|", reference, re.MULTILINE)
+    tables = re.findall(r"^\| (`.*?) \|", DOCS["reference/models-ini.md"], re.MULTILINE)
     keys = [key for cell in tables for key in re.findall(r"`([a-z_]+)`", cell)]
     assert sorted(keys) == sorted({*schema.DEFAULT, *schema.ROUTING, *schema.TIER})
     shared = {key for cell in tables if "*" in cell for key in re.findall(r"`([a-z_]+)`", cell)}
@@ -59,9 +61,9 @@ def test_every_key_of_models_ini_is_in_its_table() -> None:
 
 
 def test_the_example_of_models_ini_is_right() -> None:
-    example = re.search(r"```ini\n(\[DEFAULT\].*?)```", README, re.DOTALL)
+    example = re.search(r"```ini\n(\[DEFAULT\].*?)```", DOCS["reference/models-ini.md"], re.DOTALL)
     assert example
-    assert list(parse(example[1], "README.md", base=ROOT).tiers) == ["code-fast", "code-smart", "plan"]
+    assert list(parse(example[1], "models-ini.md", base=ROOT).tiers) == ["code-fast", "code-smart", "plan"]
 
 
 def test_every_variable_that_is_read_is_in_the_table() -> None:
@@ -69,4 +71,6 @@ def test_every_variable_that_is_read_is_in_the_table() -> None:
     pattern = r'"((?:LLMSTACK|LLAMA_S|LITELLM_BIN|HF_(?!TOKENS)|LOCAL_LLM|LOG_LEVEL|NO_COLOR)[A-Z_]*)"'
     read = set(re.findall(pattern, sources))
     assert "LLMSTACK_WORK_DIR" in read
-    assert sorted(name for name in read - INTERNAL if f"`{name}`" not in section("Environment")) == []
+    assert (
+        sorted(name for name in read - INTERNAL if f"`{name}`" not in DOCS["reference/environment.md"]) == []
+    )
