@@ -17,35 +17,35 @@ def activate(
     shell: Annotated[
         str, typer.Argument(metavar="SHELL", help="zsh, bash, fish or powershell.", show_default=False)
     ],
-    remove: Annotated[bool, typer.Option("--remove", help="Remove the hook from this account.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the hook instead.")] = False,
 ) -> None:
-    """Write the shell hook, and print its line.
+    """Install the shell hook, and print its line.
 
-    With the hook, entering a trusted project wires the terminal up, and leaving it restores what was there.
-    `llmstack_deactivate` switches it off in one terminal.
+    With the hook, entering a trusted project activates the terminal for it, and leaving restores the previous
+    environment. `llmstack_deactivate` turns the hook off in one terminal.
 
     Example: llmstack activate zsh
     """
     from llmstack.console import escape
-    from llmstack.shell.activation import activate as write_hook
-    from llmstack.shell.activation import remove as remove_hook
     from llmstack.shell.base import HookValues
-    from llmstack.shell.shells import shell_named
+    from llmstack.shell.hook_file import remove_hook, write_hook
+    from llmstack.shell.shells import find_shell
 
-    app: CliContext = ctx.obj
-    console, chosen = app.console, shell_named(shell)
-    home = Path(app.env.get("HOME") or Path.home())
+    cli: CliContext = ctx.obj
+    console, target = cli.console, find_shell(shell)
+    home = Path(cli.env.get("HOME") or Path.home())
     if remove:
-        there = remove_hook(chosen, home)
-        console.say(
-            f"the hook is {'removed' if there else 'not there'}; running terminals: llmstack_deactivate"
+        removed = remove_hook(target, home)
+        console.info(
+            f"the hook {'is removed' if removed else 'was not installed'}; in open terminals, run"
+            " `llmstack_deactivate`"
         )
-        console.say(f"remove its line from {chosen.rc_file} as well: {escape(chosen.line_for_rc)}")
+        console.info(f"next: delete this line from {target.rc_file}: {escape(target.rc_line)}")
         return
-    done = write_hook(chosen, home, HookValues(Path(sys.executable), app.user.trusted_projects))
-    console.data(done.line)
-    if console.interactive:
-        console.say(
-            f"\nwrote {escape(str(done.path))}. To have it in every terminal, add to {done.rc_file}, last:"
+    hook = write_hook(target, home, HookValues(Path(sys.executable), cli.user.trusted_projects))
+    console.print(hook.source_line)
+    if console.is_interactive:
+        console.info(
+            f"\nwrote {escape(str(hook.path))}. To load it in every terminal, end {hook.rc_file} with:"
         )
-        console.say(f"\n  {escape(done.always)}")
+        console.info(f"\n  {escape(hook.rc_line)}")

@@ -1,1 +1,1 @@
-"""Terminals: the hook that wires one up on entering a project, and the subshell for one without it."""
+"""Shell integration: the hook that activates a terminal inside a project, and the subshell without it."""

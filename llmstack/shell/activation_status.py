@@ -1,6 +1,6 @@
-"""Where a project stands, for the prompt: active with what to export, or not and why.
+"""The activation status of a project: active with what to export, or inactive with the reason.
 
-The answer is data. The hook assigns it and never evaluates it. Imports the standard library alone.
+The shell hook assigns these values and never evaluates them. Standard library only: this runs at a prompt.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llmstack.channel import CURRENT, read_marker
 from llmstack.errors import LlmstackError
-from llmstack.shell.environment import variables
+from llmstack.shell.environment import exported_variables
 from llmstack.trust import store as trust_store
-from llmstack.trust.fingerprint import STATE_DIR, printable
+from llmstack.trust.fingerprint import STATE_DIR, escape_unprintable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,25 +21,26 @@ if TYPE_CHECKING:
 
 # xterm's 256 colours: SteelBlue, DarkOrange, MediumPurple
 COLORS = {"current": "67", "next": "208", "external": "104"}
-MARKERS = ("default-channel", "active-channel")
+MARKER_FILES = ("default-channel", "active-channel")
 
 
-class Place(NamedTuple):
-    """A project as `trust` looks at it, made without what paths.py imports."""
+class HookProject(NamedTuple):
+    """The paths of a project that `trust` checks; has none of the imports of paths.py."""
 
     work_dir: Path
     models_ini: Path
 
 
 class ActivationStatus(NamedTuple):
-    """What the hook is told.
+    """What the hook needs to know about a project.
 
     Attributes:
-        active: whether the terminal is to be wired up.
-        message: one line for the user, empty where there is nothing to say.
-        label: what the prompt shows, printable; `color` its number among xterm's 256, or empty.
-        markers: the first lines of the marker files as they were read, for the hook to notice a change.
-        exports: variables to export, by name and value.
+        active: whether to activate the terminal.
+        message: one line for the user; empty if there is nothing to report.
+        label: the prefix of the prompt, without control characters.
+        color: its number among xterm's 256 colours; empty for no colour.
+        markers: the first line of each of `MARKER_FILES`, so that the hook notices a change.
+        exports: variables to export, as pairs of name and value.
     """
 
     active: bool
@@ -50,55 +51,56 @@ class ActivationStatus(NamedTuple):
     exports: tuple[tuple[str, str], ...] = ()
 
     def fields(self) -> list[str]:
-        """Return everything in a flat order: what the hooks for bash, zsh and fish read."""
-        flat = [part for pair in self.exports for part in pair]
-        return ["on" if self.active else "off", self.message, self.label, self.color, *self.markers, *flat]
+        """Return everything as a flat list, in the order that the hooks read it."""
+        exports = [text for pair in self.exports for text in pair]
+        return ["on" if self.active else "off", self.message, self.label, self.color, *self.markers, *exports]
 
 
-def standing(place: Place, store: Path, env: Mapping[str, str]) -> ActivationStatus:
-    """Return where a project stands; what is wrong with it is a message, never an exception."""
-    state = place.work_dir / STATE_DIR
+def read_status(project: HookProject, trust_file: Path, env: Mapping[str, str]) -> ActivationStatus:
+    """Return the activation status of a project; an expected error becomes its message."""
+    state = project.work_dir / STATE_DIR
     try:
-        found = trust_store.check(place, store)
-        if found.verdict is not trust_store.Verdict.TRUSTED:
-            return ActivationStatus(active=False, message=_untrusted(_shown(place, env), found))
-        markers = tuple(_first_line(state / name) for name in MARKERS)
+        trust = trust_store.check(project, trust_file)
+        if trust.verdict is not trust_store.Verdict.TRUSTED:
+            message = _untrusted_message(_display_path(project, env), trust)
+            return ActivationStatus(active=False, message=message)
+        markers = tuple(_first_line(state / name) for name in MARKER_FILES)
         if not (state / "opencode.json").is_file():
-            message = f"{_shown(place, env)} is not installed: run `llmstack install` there"
+            message = f"{_display_path(project, env)} is not installed: run `llmstack install` there"
             return ActivationStatus(active=False, message=message)
         channel = read_marker(state / "active-channel") or read_marker(state / "default-channel") or CURRENT
     except LlmstackError as error:
         hint = f" ({error.hint})" if error.hint else ""
-        return ActivationStatus(active=False, message=printable(f"{error.message}{hint}"))
-    plain = bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb"
+        return ActivationStatus(active=False, message=escape_unprintable(f"{error.message}{hint}"))
+    has_color = not env.get("NO_COLOR") and env.get("TERM") != "dumb"
     return ActivationStatus(
         active=True,
-        label=label(place.work_dir, channel),
-        color="" if plain else COLORS[channel.kind],
+        label=prompt_label(project.work_dir, channel),
+        color=COLORS[channel.kind] if has_color else "",
         markers=markers,
-        exports=tuple(variables(place.work_dir, channel).items()),
+        exports=tuple(exported_variables(project.work_dir, channel).items()),
     )
 
 
-def label(work_dir: Path, channel: Channel) -> str:
-    """Return the prompt's prefix: the project, and beside it what is not channel `current`."""
-    beside = channel.url or ("" if channel == CURRENT else channel.kind)
-    name = printable(work_dir.name or str(work_dir))
-    return f"[llmstack:{name} {beside}]" if beside else f"[llmstack:{name}]"
+def prompt_label(work_dir: Path, channel: Channel) -> str:
+    """Return the prefix of the prompt: the project's name, and its channel unless that is `current`."""
+    suffix = channel.url or ("" if channel == CURRENT else channel.kind)
+    name = escape_unprintable(work_dir.name or str(work_dir))
+    return f"[llmstack:{name} {suffix}]" if suffix else f"[llmstack:{name}]"
 
 
-def _untrusted(name: str, found: trust_store.Trust) -> str:
-    how = "see what it would run: `llmstack trust`"
-    if found.verdict is trust_store.Verdict.UNKNOWN:
-        return f"{name} is not trusted; {how}"
-    changed = ", ".join(printable(each) for each in found.changed)
-    return f"{name} is off, {changed} changed since it was trusted; {how}"
+def _untrusted_message(name: str, trust: trust_store.Trust) -> str:
+    next_step = "see what it would run: `llmstack trust`"
+    if trust.verdict is trust_store.Verdict.UNKNOWN:
+        return f"{name} is not trusted; {next_step}"
+    changed = ", ".join(escape_unprintable(file) for file in trust.changed)
+    return f"{name} is off, {changed} changed since it was trusted; {next_step}"
 
 
-def _shown(place: Place, env: Mapping[str, str]) -> str:
-    """Return the project's directory as prompts show it, so that a message fits on one line."""
-    home, path = env.get("HOME", "").rstrip("/"), str(place.work_dir)
-    return printable(f"~{path.removeprefix(home)}" if home and path.startswith(f"{home}/") else path)
+def _display_path(project: HookProject, env: Mapping[str, str]) -> str:
+    """Return the project's directory with `~` for the home directory, so that messages fit on one line."""
+    home, path = env.get("HOME", "").rstrip("/"), str(project.work_dir)
+    return escape_unprintable(f"~{path.removeprefix(home)}" if home and path.startswith(f"{home}/") else path)
 
 
 def _first_line(path: Path) -> str:

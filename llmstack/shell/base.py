@@ -1,4 +1,4 @@
-"""What a shell must be able to say for llmstack to wire it up."""
+"""The interface of a shell, and helpers to render scripts for it."""
 
 from __future__ import annotations
 
@@ -8,45 +8,51 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from llmstack.shell.environment import NAMES
+from llmstack.shell.environment import EXPORTED_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_PLACEHOLDER = re.compile("@(PYTHON|ENTRY|STORE|NAMES)@")
+_PLACEHOLDER = re.compile("@(PYTHON|ENTRY|TRUST_FILE|NAMES)@")
 
 
 @dataclass(frozen=True, slots=True)
 class HookValues:
-    """What the text of a hook names.
+    """Paths that a hook script contains.
 
     Attributes:
         python: the interpreter that runs `entry.py`.
-        store: the list of trusted projects.
+        trust_file: the list of trusted projects.
     """
 
     python: Path
-    store: Path
+    trust_file: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Subshell:
-    """A shell to run as a child, wired up for one project.
+    """How to run a shell as an activated child process.
 
     Attributes:
-        arguments: behind the program's name.
-        env: set for it, beside what it inherits.
-        files: to be written first, by absolute path.
+        args: arguments after the program's name.
+        env: variables to add to the inherited environment.
+        files: files to write first, text by absolute path.
     """
 
-    arguments: tuple[str, ...]
+    args: tuple[str, ...]
     env: Mapping[str, str]
     files: Mapping[Path, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What a subshell exports, and what its prompt shows: a label and the number of its colour, or none."""
+class Activation:
+    """What an activated shell exports and what its prompt shows.
+
+    Attributes:
+        exports: variables by name.
+        label: the prefix of the prompt.
+        color: its number among xterm's 256 colours; empty for no colour.
+    """
 
     exports: Mapping[str, str]
     label: str
@@ -54,74 +60,77 @@ class Look:
 
 
 class Shell(Protocol):
-    """One shell: how it is hooked, and how it says a value."""
+    """A supported shell: its files, its syntax, its hook."""
 
     @property
     def name(self) -> str:
-        """As `activate` takes it."""
+        """Name of the shell, as `llmstack activate` accepts it."""
 
     @property
     def hook_name(self) -> str:
-        """Name of its hook's file, in the user's home."""
+        """Name of the hook file in the user's home directory."""
 
     @property
     def rc_file(self) -> str:
-        """Where a user puts a line that every new terminal runs."""
+        """The startup file that every new terminal runs, such as `~/.zshrc`."""
 
     @property
-    def line_for_rc(self) -> str:
-        """That line: it writes the hook anew, so that it fits this version, and reads it."""
+    def rc_line(self) -> str:
+        """The line for `rc_file`; it rewrites the hook for the installed version, then loads it."""
 
     def quote(self, text: str) -> str:
-        """Return source that means exactly this text."""
+        """Return source code for a literal string."""
 
-    def export(self, name: str, value: str) -> str:
+    def export_line(self, name: str, value: str) -> str:
         """Return the line that exports a variable."""
 
-    def unset(self, name: str) -> str:
+    def unset_line(self, name: str) -> str:
         """Return the line that removes a variable."""
 
-    def source(self, path: Path) -> str:
-        """Return the line that reads a file of this shell, and does nothing where it is gone."""
+    def source_line(self, path: Path) -> str:
+        """Return the line that runs a script in this shell; the line does nothing if the file is missing."""
 
-    def hook(self, values: HookValues) -> str:
+    def hook_script(self, values: HookValues) -> str:
         """Return the text of the hook."""
 
-    def subshell(self, state: Path, env: Mapping[str, str], look: Look) -> Subshell:
-        """Return how to run it as a child that reads the user's own files first.
+    def subshell(self, state: Path, env: Mapping[str, str], activation: Activation) -> Subshell:
+        """Return how to run an activated child shell, which reads the user's own startup files first.
 
         Args:
             state: `.llmstack/` of the project.
-            env: the child's environment, which the user's own files may change.
-            look: what it exports after them, and shows in its prompt.
+            env: the environment of the child.
+            activation: exported and shown after the user's startup files have run, which may change both.
         """
 
 
-def script(name: str) -> str:
-    """Return one of the scripts that come with the package."""
+def read_script(name: str) -> str:
+    """Return the text of a file in `scripts/`."""
     return resources.files("llmstack.shell").joinpath("scripts", name).read_text(encoding="utf-8")
 
 
-def fill(quote: Callable[[str], str], scripts: Sequence[str], values: HookValues, *, names: str) -> str:
-    """Return the hook of a shell with its values in place, each in that shell's own quoting.
+def render_hook(
+    quote: Callable[[str], str], scripts: Sequence[str], values: HookValues, *, names: str
+) -> str:
+    """Concatenate scripts and replace their placeholders.
 
     Args:
-        quote: as the shell does.
-        scripts: what it is made of, in this order.
-        values: to fill in.
-        names: the variables' names, as this shell writes a list of words.
+        quote: returns source code for a literal string in this shell.
+        scripts: names of files in `scripts/`.
+        values: paths to insert.
+        names: the names of the exported variables, as a list in this shell's syntax.
     """
-    filled = {
+    replacements = {
         "PYTHON": quote(str(values.python)),
         "ENTRY": quote(str(Path(__file__).with_name("entry.py"))),
-        "STORE": quote(str(values.store)),
+        "TRUST_FILE": quote(str(values.trust_file)),
         "NAMES": names,
     }
-    # In one pass: nothing in a value is taken for a placeholder.
-    return _PLACEHOLDER.sub(lambda found: filled[found[1]], "".join(map(script, scripts)))
+    # A single pass, so that a placeholder inside a value is not replaced.
+    return _PLACEHOLDER.sub(lambda match: replacements[match[1]], "".join(map(read_script, scripts)))
 
 
-def exports(shell: Shell, look: Look) -> str:
-    """Return the lines that export what a subshell has."""
-    gone = [shell.unset(name) for name in NAMES if name not in look.exports]
-    return "\n".join([shell.export(name, value) for name, value in look.exports.items()] + gone)
+def export_lines(shell: Shell, activation: Activation) -> str:
+    """Return the lines that export the variables of an activation and unset the other exported names."""
+    lines = [shell.export_line(name, value) for name, value in activation.exports.items()]
+    lines += [shell.unset_line(name) for name in EXPORTED_NAMES if name not in activation.exports]
+    return "\n".join(lines)

@@ -1,21 +1,21 @@
-"""bash, 3.2 (as macOS has it) and later."""
+"""bash 3.2 (which macOS ships) and later."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.shell.base import Subshell, exports, script
-from llmstack.shell.posix import Posix
+from llmstack.shell.base import Subshell, export_lines, read_script
+from llmstack.shell.posix import PosixShell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from llmstack.shell.base import Look
+    from llmstack.shell.base import Activation
 
-RC = """# Written by each `llmstack start` that opens a subshell. Your own file first.
+RC = """# `llmstack start` rewrites this file whenever it opens a subshell. The user's own file comes first.
 if [[ -f ~/.bashrc ]]; then . ~/.bashrc; fi
-if ! declare -F _llmstack_check >/dev/null; then # the hook does it all
+if ! declare -F _llmstack_check >/dev/null; then # skipped if the hook is loaded: it does all this
 {prompt}
 _llmstack_check() {{ :; }}
 {exports}
@@ -25,23 +25,23 @@ fi
 """
 
 
-class Bash(Posix):
+class Bash(PosixShell):
     """The GNU shell."""
 
     name = "bash"
     hook_name = ".bash_llmstack_hook"
     rc_file = "~/.bashrc"
-    line_for_rc = 'eval "$(llmstack activate bash)"'
+    rc_line = 'eval "$(llmstack activate bash)"'
     scripts = ("hook.bash", "prompt.bash", "hook.posix")
 
-    def subshell(self, state: Path, env: Mapping[str, str], look: Look) -> Subshell:
-        """Return how to run it with our rc file in place of the user's, which it reads first."""
+    def subshell(self, state: Path, env: Mapping[str, str], activation: Activation) -> Subshell:
+        """Return how to run it with our rc file, which reads the user's own first."""
         del env
         rc = state / "llmstack.bashrc"
         text = RC.format(
-            prompt=script("prompt.bash"),
-            exports=exports(self, look),
-            label=self.quote(look.label),
-            color=self.quote(look.color),
+            prompt=read_script("prompt.bash"),
+            exports=export_lines(self, activation),
+            label=self.quote(activation.label),
+            color=self.quote(activation.color),
         )
         return Subshell(("--rcfile", str(rc), "-i"), {}, {rc: text})

@@ -1,7 +1,7 @@
-"""What the hook runs when something changed: `python -I -S entry.py FORMAT STORE WORK_DIR`.
+"""The program that the shell hook runs on a change: `python -I -S entry.py FORMAT TRUST_FILE WORK_DIR`.
 
-`-I -S` keeps out whatever the environment and site-packages would bring in (a PYTHONPATH of `.` would import
-files of the project that is being looked at), and starts in half the time.
+`-I -S` ignores the environment and site-packages: a PYTHONPATH of `.` would import files of the very project
+that is being checked. It also halves the start-up time.
 """
 
 from __future__ import annotations
@@ -11,36 +11,39 @@ import sys
 from pathlib import Path
 
 
-def main(arguments: list[str]) -> None:
-    """Print where a project stands, in the form that the shell wants."""
-    from llmstack.shell.activation_status import Place, standing  # noqa: PLC0415 - likewise
-    from llmstack.trust.fingerprint import STATE_DIR  # noqa: PLC0415 - the path is set below
+def main(args: list[str]) -> None:
+    """Print the activation status of a project in the format that the shell reads."""
+    from llmstack.shell.activation_status import HookProject, read_status  # noqa: PLC0415 - as below
+    from llmstack.trust.fingerprint import STATE_DIR  # noqa: PLC0415 - sys.path is set below
 
-    form, store, work_dir = arguments
+    output_format, trust_file, work_dir = args
     env = dict(os.environ)
     override = env.get("LLMSTACK_MODELS_INI")
-    own = Path(work_dir) / STATE_DIR / "models.ini"
-    place = Place(Path(work_dir), Path(override).expanduser().absolute() if override else own)
-    fields = standing(place, Path(store), env).fields()
-    sys.stdout.buffer.write(encoded(fields, form))
+    default = Path(work_dir) / STATE_DIR / "models.ini"
+    models_ini = Path(override).expanduser().absolute() if override else default
+    status = read_status(HookProject(Path(work_dir), models_ini), Path(trust_file), env)
+    sys.stdout.buffer.write(encode(status.fields(), output_format))
 
 
-def encoded(fields: list[str], form: str) -> bytes:
-    """Return the fields in one of the forms that a shell can take apart without evaluating anything.
+def encode(fields: list[str], output_format: str) -> bytes:
+    """Encode fields so that a shell can split them without evaluating anything.
 
-    `nul`: each ends in NUL. `lines`: a line each, for `printf %b`. `json`: in ASCII, whatever the code page.
+    Args:
+        fields: the values, in order.
+        output_format: `nul` ends each field with NUL; `lines` writes a line per field, for `printf %b`;
+            `json` writes a JSON list in ASCII, which every code page preserves.
     """
-    if form == "json":
-        import json  # noqa: PLC0415 - 10 ms that only PowerShell needs
+    if output_format == "json":
+        import json  # noqa: PLC0415 - takes 10 ms and only PowerShell needs it
 
         return json.dumps(fields).encode("ascii")
     data = [field.encode("utf-8", "surrogateescape") for field in fields]
-    if form == "nul":
-        return b"".join(each + b"\0" for each in data)
-    return "".join(f"{''.join(map(_escaped, each))}\n" for each in data).encode("ascii")
+    if output_format == "nul":
+        return b"".join(field + b"\0" for field in data)
+    return "".join(f"{''.join(map(_escape_byte, field))}\n" for field in data).encode("ascii")
 
 
-def _escaped(byte: int) -> str:
+def _escape_byte(byte: int) -> str:
     char = chr(byte)
     return char if char.isascii() and (char.isalnum() or char in " ./:_-[]") else f"\\0{byte:o}"
 

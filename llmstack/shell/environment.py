@@ -1,4 +1,4 @@
-"""What an active terminal exports. Standard library alone: the shell hook needs it at a prompt."""
+"""The environment of an activated terminal. The shell hook imports this: standard library only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from llmstack.channel import Channel
 
-NAMES = (
+EXPORTED_NAMES = (
     "OPENCODE_CONFIG",
     "LLMSTACK_WORK_DIR",
     "LLMSTACK_CHANNEL",
@@ -20,35 +20,41 @@ NAMES = (
     "LLMSTACK_ROOT",
     "LLMSTACK_REMOTE_URL",
 )
-# What such a variable held before stands in one with this prefix; a variable that was unset has none. They
-# are exported too: a child shell that leaves the project must be able to restore what its parent found.
-SAVED = "LLMSTACK_SAVED_"
+# Prefix of the variables that hold the previous values, if there were any. They are exported as well, so that
+# a child shell that leaves the project can restore the values from before its parent was activated.
+SAVED_PREFIX = "LLMSTACK_SAVED_"
 
 
-def variables(work_dir: Path, channel: Channel) -> dict[str, str]:
-    """Return what a terminal in this project exports."""
-    found = {
+def exported_variables(work_dir: Path, channel: Channel) -> dict[str, str]:
+    """Return the variables that a terminal in this project exports."""
+    exports = {
         "OPENCODE_CONFIG": str(work_dir / STATE_DIR / "opencode.json"),
         "LLMSTACK_WORK_DIR": str(work_dir),
         "LLMSTACK_CHANNEL": channel.kind,
         "LLMSTACK_ACTIVE": "1",
         "LLMSTACK_ROOT": str(Path(__file__).resolve().parents[1]),
     }
-    return found | ({"LLMSTACK_REMOTE_URL": channel.url} if channel.url else {})
+    if channel.url:
+        exports["LLMSTACK_REMOTE_URL"] = channel.url
+    return exports
 
 
-def activated(env: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a terminal that is active, with what it had before kept beside it."""
-    before = deactivated(env)
-    saved = {f"{SAVED}{name}": before[name] for name in NAMES if name in before}
-    return {name: value for name, value in before.items() if name not in NAMES} | saved | dict(values)
+def activate_env(env: Mapping[str, str], exports: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of an activated terminal, which includes the previous values."""
+    before = deactivate_env(env)
+    saved = {f"{SAVED_PREFIX}{name}": before[name] for name in EXPORTED_NAMES if name in before}
+    others = {name: value for name, value in before.items() if name not in EXPORTED_NAMES}
+    return others | saved | dict(exports)
 
 
-def deactivated(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment as it was before the terminal became active; the same where it is not."""
+def deactivate_env(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment from before the terminal was activated; a plain copy if it is not active."""
     if "LLMSTACK_ACTIVE" not in env:
         return dict(env)
-    saved = {name: env[f"{SAVED}{name}"] for name in NAMES if f"{SAVED}{name}" in env}
-    return {
-        name: value for name, value in env.items() if name not in NAMES and not name.startswith(SAVED)
-    } | saved
+    others = {
+        name: value
+        for name, value in env.items()
+        if name not in EXPORTED_NAMES and not name.startswith(SAVED_PREFIX)
+    }
+    saved = {name: env[f"{SAVED_PREFIX}{name}"] for name in EXPORTED_NAMES if f"{SAVED_PREFIX}{name}" in env}
+    return others | saved

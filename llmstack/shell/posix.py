@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from llmstack.shell.base import fill
-from llmstack.shell.environment import NAMES
+from llmstack.shell.base import render_hook
+from llmstack.shell.environment import EXPORTED_NAMES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,32 +14,32 @@ if TYPE_CHECKING:
     from llmstack.shell.base import HookValues
 
 
-class Posix:
-    """Values and lines as POSIX shells write them.
+class PosixShell:
+    """Syntax of POSIX shells.
 
     Attributes:
-        scripts: what the hook is made of.
+        scripts: names of the files in `scripts/` that make up the hook.
     """
 
     scripts: tuple[str, ...] = ()
 
     def quote(self, text: str) -> str:
-        """Return source that means exactly this text."""
+        """Return source code for a literal string."""
         return shlex.quote(text)
 
-    def export(self, name: str, value: str) -> str:
+    def export_line(self, name: str, value: str) -> str:
         """Return the line that exports a variable."""
         return f"export {name}={self.quote(value)}"
 
-    def unset(self, name: str) -> str:
+    def unset_line(self, name: str) -> str:
         """Return the line that removes a variable."""
         return f"unset {name}"
 
-    def source(self, path: Path) -> str:
-        """Return the line that reads a file."""
+    def source_line(self, path: Path) -> str:
+        """Return the line that runs a script, if the file exists."""
         name = self.quote(str(path))
         return f"if [ -r {name} ]; then . {name}; fi"
 
-    def hook(self, values: HookValues) -> str:
+    def hook_script(self, values: HookValues) -> str:
         """Return the text of the hook."""
-        return fill(self.quote, self.scripts, values, names=" ".join(NAMES))
+        return render_hook(self.quote, self.scripts, values, names=" ".join(EXPORTED_NAMES))

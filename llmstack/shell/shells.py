@@ -1,4 +1,4 @@
-"""The shells llmstack knows, and which one is in use."""
+"""The supported shells, and detection of the one in use."""
 
 from __future__ import annotations
 
@@ -18,52 +18,52 @@ if TYPE_CHECKING:
     from llmstack.shell.base import Shell
 
 SHELLS: dict[str, Shell] = {shell.name: shell for shell in (Zsh(), Bash(), Fish(), PowerShell())}
-_ALSO = {"pwsh": "powershell"}
-NO_CMD = "cmd.exe has no activation: it has nothing that runs at a prompt"
-IN_POWERSHELL = "use PowerShell: `llmstack activate powershell`"
+_ALIASES = {"pwsh": "powershell"}
+CMD_UNSUPPORTED = "cmd.exe has no activation: it cannot run a hook at its prompt"
+CMD_HINT = "use PowerShell: `llmstack activate powershell`"
 
 
-def shell_named(name: str) -> Shell:
-    """Return a shell by its name.
+def find_shell(name: str) -> Shell:
+    """Return a shell by name or path.
 
     Raises:
-        UsageError: it is none that can be wired up.
+        UsageError: the shell is not supported.
     """
-    bare = bare_name(name)
-    if bare == "cmd":
-        raise UsageError(NO_CMD, hint=IN_POWERSHELL)
-    shell = SHELLS.get(_ALSO.get(bare, bare))
+    base_name = program_name(name)
+    if base_name == "cmd":
+        raise UsageError(CMD_UNSUPPORTED, hint=CMD_HINT)
+    shell = SHELLS.get(_ALIASES.get(base_name, base_name))
     if shell is None:
         raise UsageError(f"expected one of {', '.join(SHELLS)}, got `{name}`")
     return shell
 
 
-def bare_name(program: str) -> str:
+def program_name(program: str) -> str:
     """Return `zsh` for `/usr/bin/zsh`, `-zsh` and `zsh.exe`."""
     return PurePath(program.replace("\\", "/")).name.lower().removesuffix(".exe").removeprefix("-")
 
 
-def shell_here(env: Mapping[str, str], parents: Sequence[str]) -> tuple[Shell, str]:
-    """Return the shell to open, and its program.
+def detect_shell(env: Mapping[str, str], parents: Sequence[str]) -> tuple[Shell, str]:
+    """Return the shell to open, and the path of its program.
 
-    `LLMSTACK_SHELL`, else `SHELL`, else the nearest of the programs that started this one.
+    It is `LLMSTACK_SHELL`, else `SHELL`, else the nearest parent process that is a shell.
 
     Args:
         env: the environment.
-        parents: programs that started this one, the nearest first.
+        parents: names of the parent processes, nearest first.
 
     Raises:
-        LlmstackError: it is none that can be wired up, or is not installed.
+        LlmstackError: the shell is not supported or not installed.
     """
-    named = env.get("LLMSTACK_SHELL") or env.get("SHELL")
-    known = {*SHELLS, *_ALSO, "cmd"}
-    program = named or next((each for each in parents if bare_name(each) in known), "")
+    configured = env.get("LLMSTACK_SHELL") or env.get("SHELL")
+    shell_names = {*SHELLS, *_ALIASES, "cmd"}
+    program = configured or next((name for name in parents if program_name(name) in shell_names), "")
     try:
-        shell = shell_named(program)
+        shell = find_shell(program)
     except UsageError as error:
         hint = error.hint or "set LLMSTACK_SHELL to zsh, bash, fish or powershell"
         raise LlmstackError(f"no shell was opened: {error.message}", hint=hint) from error
-    found = shutil.which(program, path=env.get("PATH"))
-    if found is None:
+    executable = shutil.which(program, path=env.get("PATH"))
+    if executable is None:
         raise LlmstackError(f"no shell was opened: {program} is not installed", hint="set LLMSTACK_SHELL")
-    return shell, found
+    return shell, executable

@@ -1,30 +1,30 @@
-"""zsh, 5.3 and later."""
+"""zsh 5.3 and later."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.shell.base import Subshell, exports, script
-from llmstack.shell.posix import Posix
+from llmstack.shell.base import Subshell, export_lines, read_script
+from llmstack.shell.posix import PosixShell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from llmstack.shell.base import Look
+    from llmstack.shell.base import Activation
 
-ENV = """# Written by each `llmstack start` that opens a subshell. Your own file first.
-{before}
+ENV = """# `llmstack start` rewrites this file whenever it opens a subshell. The user's own file comes first.
+{restore_zdotdir}
 if [[ -f ${{ZDOTDIR:-$HOME}}/.zshenv ]]; then . ${{ZDOTDIR:-$HOME}}/.zshenv; fi
 typeset -g _llmstack_zdotdir=${{ZDOTDIR-}}
-ZDOTDIR={ours}
+ZDOTDIR={zdotdir}
 """
-RC = """# Written by each `llmstack start` that opens a subshell. Your own file first.
+RC = """# `llmstack start` rewrites this file whenever it opens a subshell. The user's own file comes first.
 if [[ -n $_llmstack_zdotdir ]]; then ZDOTDIR=$_llmstack_zdotdir; else unset ZDOTDIR; fi
-# macOS has put the history beside what it took for your files.
-if [[ ${{HISTFILE-}} == {ours}/* ]]; then HISTFILE=${{ZDOTDIR:-$HOME}}/${{HISTFILE:t}}; fi
+# On macOS, /etc/zshrc has put the history into ZDOTDIR, which was ours at that time.
+if [[ ${{HISTFILE-}} == {zdotdir}/* ]]; then HISTFILE=${{ZDOTDIR:-$HOME}}/${{HISTFILE:t}}; fi
 if [[ -f ${{ZDOTDIR:-$HOME}}/.zshrc ]]; then . ${{ZDOTDIR:-$HOME}}/.zshrc; fi
-if (( ! $+functions[_llmstack_check] )); then # the hook does it all
+if (( ! $+functions[_llmstack_check] )); then # skipped if the hook is loaded: it does all this
 {prompt}
 _llmstack_check() {{ : }}
 {exports}
@@ -34,30 +34,32 @@ fi
 """
 
 
-class Zsh(Posix):
+class Zsh(PosixShell):
     """The Z shell."""
 
     name = "zsh"
     hook_name = ".zsh_llmstack_hook"
     rc_file = "~/.zshrc"
-    line_for_rc = 'eval "$(llmstack activate zsh)"'
+    rc_line = 'eval "$(llmstack activate zsh)"'
     scripts = ("hook.zsh", "prompt.zsh", "hook.posix")
 
-    def subshell(self, state: Path, env: Mapping[str, str], look: Look) -> Subshell:
-        """Return how to run it with our directory in place of the user's, whose files it reads first."""
-        ours = state / "zdotdir"
-        user = env.get("ZDOTDIR")
+    def subshell(self, state: Path, env: Mapping[str, str], activation: Activation) -> Subshell:
+        """Return how to run it with a ZDOTDIR of our own, whose files read the user's own first."""
+        zdotdir = state / "zdotdir"
+        user_zdotdir = env.get("ZDOTDIR")
         files = {
-            ours / ".zshenv": ENV.format(
-                before=self.export("ZDOTDIR", user) if user else self.unset("ZDOTDIR"),
-                ours=self.quote(str(ours)),
+            zdotdir / ".zshenv": ENV.format(
+                restore_zdotdir=(
+                    self.export_line("ZDOTDIR", user_zdotdir) if user_zdotdir else self.unset_line("ZDOTDIR")
+                ),
+                zdotdir=self.quote(str(zdotdir)),
             ),
-            ours / ".zshrc": RC.format(
-                ours=self.quote(str(ours)),
-                prompt=script("prompt.zsh"),
-                exports=exports(self, look),
-                label=self.quote(look.label),
-                color=self.quote(look.color),
+            zdotdir / ".zshrc": RC.format(
+                zdotdir=self.quote(str(zdotdir)),
+                prompt=read_script("prompt.zsh"),
+                exports=export_lines(self, activation),
+                label=self.quote(activation.label),
+                color=self.quote(activation.color),
             ),
         }
-        return Subshell(("-i",), {"ZDOTDIR": str(ours)}, files)
+        return Subshell(("-i",), {"ZDOTDIR": str(zdotdir)}, files)

@@ -1,4 +1,4 @@
-"""PowerShell's hook against PowerShell's grammar; in PowerShell itself test_terminal.py runs it."""
+"""The PowerShell hook, parsed with PowerShell's grammar. test_terminal.py runs it in PowerShell itself."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from support.terminal import make_project
 
 import llmstack.shell.base
 from llmstack.paths import UserDirs
-from llmstack.shell.base import HookValues, Look, Shell
-from llmstack.shell.environment import NAMES
+from llmstack.shell.base import Activation, HookValues, Shell
+from llmstack.shell.environment import EXPORTED_NAMES
 from llmstack.shell.shells import SHELLS
 
 SHELL: Shell = SHELLS["powershell"]
@@ -28,44 +28,48 @@ def parse(text: str) -> tree_sitter.Node:
 
 
 def strings(node: tree_sitter.Node) -> list[str]:
-    """Return the literal strings of a script, as they are written."""
+    """Return the literal strings of a script, as written in the source."""
     if node.type == "verbatim_string_characters":
         return [(node.text or b"").decode()]
-    return [found for child in node.children for found in strings(child)]
+    return [text for child in node.children for text in strings(child)]
 
 
-def test_the_hook_is_powershell_and_its_values_are_literals() -> None:
-    text = SHELL.hook(HookValues(Path(f"/{NASTY}/python"), Path(f"/{NASTY}/store")))
+def test_the_hook_is_valid_powershell_and_quotes_its_values() -> None:
+    text = SHELL.hook_script(HookValues(Path(f"/{NASTY}/python"), Path(f"/{NASTY}/trust_file")))
     root = parse(text)
     assert not root.has_error
     quoted = SHELL.quote(f"/{NASTY}/python")
     assert quoted in strings(root)
-    assert SHELL.quote(f"/{NASTY}/store") in strings(root)
+    assert SHELL.quote(f"/{NASTY}/trust_file") in strings(root)
     assert "Invoke-Expression" not in text
     assert "@NAMES@" not in text
 
 
-def test_the_subshell_is_powershell() -> None:
-    shell = SHELL.subshell(Path("/p/.llmstack"), {}, Look({"OPENCODE_CONFIG": NASTY}, f"[{NASTY}]", "67"))
-    text = base64.b64decode(shell.arguments[-1]).decode("utf-16-le")
+def test_the_subshell_command_is_valid_powershell() -> None:
+    subshell = SHELL.subshell(
+        Path("/p/.llmstack"), {}, Activation({"OPENCODE_CONFIG": NASTY}, f"[{NASTY}]", "67")
+    )
+    text = base64.b64decode(subshell.args[-1]).decode("utf-16-le")
     root = parse(text)
     assert not root.has_error
     assert {SHELL.quote(NASTY), SHELL.quote(f"[{NASTY}]")} <= set(strings(root))
 
 
-def test_the_grammar_would_notice() -> None:
+def test_the_grammar_rejects_a_syntax_error() -> None:
     assert parse("function global:x { if ($a { 1 } }").has_error
 
 
-def test_what_it_reads_is_ascii_json(tmp_path: Path) -> None:
+def test_the_hook_reads_ascii_json(tmp_path: Path) -> None:
     project = make_project(tmp_path / "ünï")
     entry = Path(llmstack.shell.base.__file__).with_name("entry.py")
-    store = UserDirs.from_env({}).trusted_projects
-    answer = subprocess.run(
-        [sys.executable, "-I", "-S", str(entry), "json", str(store), str(project.work_dir)],
+    trust_file = UserDirs.from_env({}).trusted_projects
+    process = subprocess.run(
+        [sys.executable, "-I", "-S", str(entry), "json", str(trust_file), str(project.work_dir)],
         capture_output=True,
         check=True,
     )
-    fields = json.loads(answer.stdout.decode("ascii"))
+    fields = json.loads(process.stdout.decode("ascii"))
     assert fields[:6] == ["on", "", "[llmstack:ünï]", "67", "current", ""]
-    assert dict(zip(fields[6::2], fields[7::2], strict=True)).keys() == {*NAMES} - {"LLMSTACK_REMOTE_URL"}
+    assert dict(zip(fields[6::2], fields[7::2], strict=True)).keys() == {*EXPORTED_NAMES} - {
+        "LLMSTACK_REMOTE_URL"
+    }

@@ -15,7 +15,7 @@ from support.waiting import wait_until
 
 from llmstack.channel import CURRENT, NEXT, external, write_marker
 from llmstack.paths import UserDirs
-from llmstack.shell.environment import NAMES, SAVED
+from llmstack.shell.environment import EXPORTED_NAMES, SAVED_PREFIX
 from llmstack.trust.store import revoke
 
 PIPE_STATUS = {"bash": '"${PIPESTATUS[@]}"', "zsh": "$pipestatus", "fish": "$pipestatus"}
@@ -58,11 +58,14 @@ def unix_shell(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def ours(env: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if name in NAMES or name.startswith(SAVED)}
+def hook_variables(env: dict[str, str]) -> dict[str, str]:
+    """Return the variables that the hook exports or saves."""
+    return {
+        name: value for name, value in env.items() if name in EXPORTED_NAMES or name.startswith(SAVED_PREFIX)
+    }
 
 
-def test_every_way_in_and_out(shell: str, tmp_path: Path) -> None:
+def test_every_way_to_enter_and_leave_a_project(shell: str, tmp_path: Path) -> None:
     outer, inner, other = (tmp_path / name for name in ("outer", "outer/deep/inner", "other"))
     for directory in (outer, inner, other):
         make_project(directory)
@@ -81,12 +84,12 @@ def test_every_way_in_and_out(shell: str, tmp_path: Path) -> None:
             ("cd -", other),
         ]
         for line, expected in steps:
-            wanted = (f"[llmstack:{expected.name}] ", str(expected)) if expected else ("", None)
-            assert terminal.look(line) == wanted, line
+            look = (f"[llmstack:{expected.name}] ", str(expected)) if expected else ("", None)
+            assert terminal.look(line) == look, line
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a directory that is in use stays")
-def test_a_directory_that_is_deleted_or_moved_away(shell: str, tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="a directory in use cannot be deleted")
+def test_deleting_the_project_deactivates_the_terminal(shell: str, tmp_path: Path) -> None:
     make_project(tmp_path / "outer")
     inner = make_project(tmp_path / "outer" / "inner")
     with Terminal(shell, inner.work_dir) as terminal:
@@ -103,42 +106,42 @@ def test_a_directory_that_is_deleted_or_moved_away(shell: str, tmp_path: Path) -
 @pytest.mark.parametrize("before", ["unset", "empty", "set"])
 def test_leaving_restores_every_variable(shell: str, tmp_path: Path, before: str) -> None:
     make_project(tmp_path / "project", channel="external http://127.0.0.1:1")
-    had = (
+    previous = (
         {}
         if before == "unset"
-        else {name: "" if before == "empty" else f"mine: {name} $x '" for name in NAMES}
+        else {name: "" if before == "empty" else f"mine: {name} $x '" for name in EXPORTED_NAMES}
     )
-    had.pop("LLMSTACK_ACTIVE", None)  # says that a terminal is active already
+    previous.pop("LLMSTACK_ACTIVE", None)  # would mean that the terminal is active already
     if (shell, before) == ("powershell", "empty"):
-        had = {}  # an empty variable is none there before 7.5
-    with Terminal(shell, tmp_path, env=had) as terminal:
+        previous = {}  # before 7.5, PowerShell removes empty variables
+    with Terminal(shell, tmp_path, env=previous) as terminal:
         terminal.run("cd project")
         env = terminal.environment()
         assert env["LLMSTACK_REMOTE_URL"] == "http://127.0.0.1:1"
         assert env["LLMSTACK_CHANNEL"] == "external"
         assert (Path(env["LLMSTACK_ROOT"]) / "shell").is_dir()
         terminal.run("cd ..")
-        assert ours(terminal.environment()) == had
+        assert hook_variables(terminal.environment()) == previous
 
 
-def test_what_was_not_exported_is_not_afterwards(unix_shell: str, tmp_path: Path) -> None:
+def test_leaving_does_not_export_what_was_not_exported_before(unix_shell: str, tmp_path: Path) -> None:
     make_project(tmp_path / "project")
-    mine = "set -g OPENCODE_CONFIG mine" if unix_shell == "fish" else "OPENCODE_CONFIG=mine"
-    with Terminal(unix_shell, tmp_path, after=mine) as terminal:
+    assignment = "set -g OPENCODE_CONFIG mine" if unix_shell == "fish" else "OPENCODE_CONFIG=mine"
+    with Terminal(unix_shell, tmp_path, after=assignment) as terminal:
         terminal.run("cd project")
         assert terminal.environment()["OPENCODE_CONFIG"].startswith(str(tmp_path))
         terminal.run("cd ..")
-        assert ours(terminal.environment()) == {}
+        assert hook_variables(terminal.environment()) == {}
         assert "still mine\n" in terminal.run('echo "still $OPENCODE_CONFIG"')
         terminal.run("cd project")
         terminal.child.sendline(terminal.dialect.child)
         terminal.child.expect_exact(MARK)
         terminal.run("cd ..")
-        # As a child of a terminal that was never in the project.
-        assert ours(terminal.environment()) == {}
+        # The child shell looks like one of a terminal that was never in the project.
+        assert hook_variables(terminal.environment()) == {}
 
 
-def test_a_child_shell_shows_the_prefix_and_leaves_as_its_parent_would(shell: str, tmp_path: Path) -> None:
+def test_a_child_shell_shows_the_prefix_and_restores_the_variables(shell: str, tmp_path: Path) -> None:
     make_project(tmp_path / "project")
     with Terminal(shell, tmp_path, env={"OPENCODE_CONFIG": "mine"}) as terminal:
         terminal.run("cd project")
@@ -147,15 +150,15 @@ def test_a_child_shell_shows_the_prefix_and_leaves_as_its_parent_would(shell: st
         assert terminal.prompt() == "[llmstack:project] "
         terminal.run("cd ..")
         assert terminal.prompt() == ""
-        assert ours(terminal.environment()) == {"OPENCODE_CONFIG": "mine"}
+        assert hook_variables(terminal.environment()) == {"OPENCODE_CONFIG": "mine"}
         terminal.run("exit")
         assert terminal.prompt() == "[llmstack:project] "
         terminal.run("cd ..")
         assert terminal.prompt() == ""
-        assert ours(terminal.environment()) == {"OPENCODE_CONFIG": "mine"}
+        assert hook_variables(terminal.environment()) == {"OPENCODE_CONFIG": "mine"}
 
 
-def test_a_switched_channel_is_taken_up_at_the_next_prompt(shell: str, tmp_path: Path) -> None:
+def test_a_new_channel_takes_effect_at_the_next_prompt(shell: str, tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     with Terminal(shell, project.work_dir) as terminal:
         assert terminal.prompt() == "[llmstack:project] "
@@ -173,16 +176,16 @@ def test_a_switched_channel_is_taken_up_at_the_next_prompt(shell: str, tmp_path:
         assert "LLMSTACK_REMOTE_URL" not in terminal.environment()
 
 
-def test_the_prompt_gets_no_line_more(shell: str, tmp_path: Path) -> None:
+def test_the_prefix_adds_no_line_to_the_prompt(shell: str, tmp_path: Path) -> None:
     make_project(tmp_path / "project")
     with Terminal(shell, tmp_path) as terminal:
         terminal.run("cd project")
-        shown = terminal.run("true", "true")
-        assert "[llmstack:project] " in shown
-        assert "\n\n" not in shown
+        output = terminal.run("true", "true")
+        assert "[llmstack:project] " in output
+        assert "\n\n" not in output
 
 
-def test_colors(shell: str, tmp_path: Path) -> None:
+def test_the_prefix_has_the_colour_of_the_channel(shell: str, tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     with Terminal(shell, project.work_dir) as terminal:
         for marker, color in (("current", 67), ("next", 208)):
@@ -192,17 +195,17 @@ def test_colors(shell: str, tmp_path: Path) -> None:
             terminal.run("true")
 
 
-def test_trust_at_the_prompt(shell: str, tmp_path: Path) -> None:
+def test_only_a_trusted_project_activates_the_terminal(shell: str, tmp_path: Path) -> None:
     project = make_project(tmp_path / "cloned", trusted=False)
     (project.work_dir / "sub").mkdir()
     with Terminal(shell, tmp_path) as terminal:
-        entered = terminal.run("cd cloned", "cd sub", "true", "cd ..")
-        said = f"llmstack: {project.work_dir} is not trusted; see what it would run: `llmstack trust`"
-        assert messages(entered) == [said]
+        output = terminal.run("cd cloned", "cd sub", "true", "cd ..")
+        warning = f"llmstack: {project.work_dir} is not trusted; see what it would run: `llmstack trust`"
+        assert messages(output) == [warning]
         assert terminal.look() == ("", None)
-        make_project(tmp_path / "elsewhere")  # what others trust asks nothing here
+        make_project(tmp_path / "elsewhere")  # trusting another project prints no message here
         assert messages(terminal.run("true")) == []
-        assert messages(terminal.run("cd ..", "cd cloned")) == [said]  # once per entry
+        assert messages(terminal.run("cd ..", "cd cloned")) == [warning]  # once per entry
 
         trust(project)
         assert terminal.active() == str(project.work_dir)
@@ -216,11 +219,11 @@ def test_trust_at_the_prompt(shell: str, tmp_path: Path) -> None:
         trust(project)
         assert terminal.active() == str(project.work_dir)
         revoke(project.work_dir, UserDirs.from_env({}).trusted_projects)
-        assert messages(terminal.run("true")) == [said]
+        assert messages(terminal.run("true")) == [warning]
         assert terminal.active() is None
 
 
-def test_an_install_is_noticed_at_the_next_prompt(shell: str, tmp_path: Path) -> None:
+def test_an_installed_project_is_active_at_the_next_prompt(shell: str, tmp_path: Path) -> None:
     directory = tmp_path / "new"
     directory.mkdir()
     with Terminal(shell, directory) as terminal:
@@ -240,38 +243,38 @@ def test_an_install_is_noticed_at_the_next_prompt(shell: str, tmp_path: Path) ->
         "x" * 10**6,
     ],
 )
-def test_a_hostile_marker_changes_nothing(shell: str, tmp_path: Path, marker: str) -> None:
+def test_a_hostile_marker_runs_nothing(shell: str, tmp_path: Path, marker: str) -> None:
     project = make_project(tmp_path / "cloned", channel=marker, trusted=False)
     project.active_channel.write_text(marker)
     with Terminal(shell, tmp_path) as terminal:
         assert len(messages(terminal.run("cd cloned", "true"))) == 1
         assert terminal.active() is None
-        trust(project)  # a user who waves it through
+        trust(project)  # the user trusts it anyway
         terminal.run("true")
         assert MARK in terminal.run("true")
         assert terminal.environment().get("LLMSTACK_CHANNEL") in {None, "external"}
     assert not list(tmp_path.rglob("PWNED"))
 
 
-def test_hostile_names(shell: str, tmp_path: Path) -> None:
-    # PowerShell itself takes these for a separator and the end of a drive's name; Windows has no such names.
-    barred = ("\\:" if shell == "powershell" else "") + ('<>"|?*\n\x1b' if sys.platform == "win32" else "")
-    hostile = [name for name in HOSTILE if not set(name) & set(barred)]
+def test_hostile_directory_names_run_nothing(shell: str, tmp_path: Path) -> None:
+    # In PowerShell these are a path separator and the end of a drive name; Windows forbids the others.
+    forbidden = ("\\:" if shell == "powershell" else "") + ('<>"|?*\n\x1b' if sys.platform == "win32" else "")
+    hostile = [name for name in HOSTILE if not set(name) & set(forbidden)]
     names = {f"HOSTILE_{index}": name for index, name in enumerate(hostile)}
     for name in hostile:
         make_project(tmp_path / name)
     with Terminal(shell, tmp_path, env={**names, "BASE": str(tmp_path)}) as terminal:
         for variable, name in names.items():
             visible = "".join(char if char.isprintable() else repr(char)[1:-1] for char in name)
-            wanted = (f"[llmstack:{visible}] ", str(tmp_path / name))
-            assert terminal.look(terminal.dialect.enter.format(variable)) == wanted
+            look = (f"[llmstack:{visible}] ", str(tmp_path / name))
+            assert terminal.look(terminal.dialect.enter.format(variable)) == look
         terminal.run(f"cd {tmp_path}")
-        assert ours(terminal.environment()) == {}
+        assert hook_variables(terminal.environment()) == {}
     assert not list(tmp_path.rglob("PWNED"))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a path of such a length")
-def test_200_levels_deep(shell: str, tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="the path is too long")
+def test_a_project_200_levels_up_is_found(shell: str, tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     deep = project.work_dir.joinpath(*["d"] * 200)
     deep.mkdir(parents=True)
@@ -280,26 +283,26 @@ def test_200_levels_deep(shell: str, tmp_path: Path) -> None:
         assert terminal.active() == str(project.work_dir)
 
 
-def test_the_exit_codes_of_the_last_command_are_kept(shell: str, tmp_path: Path) -> None:
+def test_the_hook_keeps_the_exit_status_of_the_last_command(shell: str, tmp_path: Path) -> None:
     make_project(tmp_path / "project")
     with Terminal(shell, tmp_path) as terminal:
-        for line in ("cd project", "true", "cd .."):  # also where the hook has something to do
+        for line in ("cd project", "true", "cd .."):  # also when the hook has work to do
             terminal.run(line)
             dialect = terminal.dialect
             assert f"{dialect.failure}\n" in terminal.run(dialect.fail, dialect.status)
             if shell in PIPE_STATUS:
-                shown = terminal.run("false | true | false", f"echo codes {PIPE_STATUS[shell]}")
-                assert "codes 1 0 1\n" in shown
+                output = terminal.run("false | true | false", f"echo codes {PIPE_STATUS[shell]}")
+                assert "codes 1 0 1\n" in output
 
 
-def test_the_last_background_process_stays_the_last(tmp_path: Path) -> None:
+def test_the_hook_keeps_the_last_background_process(tmp_path: Path) -> None:
     make_project(tmp_path / "project")
     with Terminal("bash", tmp_path) as terminal:
         terminal.run("true &", "mine=$!")
         assert "same\n" in terminal.run("cd project", '[[ $! == "$mine" ]] && echo "sa"me')
 
 
-def test_what_a_user_has_at_the_prompt_is_kept(shell: str, tmp_path: Path) -> None:
+def test_the_hook_keeps_the_users_own_prompt_hooks(shell: str, tmp_path: Path) -> None:
     make_project(tmp_path / "project")
     before = {
         "bash": "PROMPT_COMMAND='mine=$((${mine-0} + 1)); last=$?'",
@@ -313,7 +316,7 @@ def test_what_a_user_has_at_the_prompt_is_kept(shell: str, tmp_path: Path) -> No
         "fish": "set -g after 1",
         "powershell": "",
     }
-    say = (
+    print_mine = (
         "if ($mine) { 'mine is' + ' set' }"
         if shell == "powershell"
         else 'test -n "$mine" && echo mine is" set"'
@@ -323,7 +326,7 @@ def test_what_a_user_has_at_the_prompt_is_kept(shell: str, tmp_path: Path) -> No
     ) as terminal:
         terminal.run("cd project", "true", "true")
         assert terminal.prompt() == "[llmstack:project] "
-        assert "mine is set" in terminal.run(say)
+        assert "mine is set" in terminal.run(print_mine)
 
 
 COUNT = {
@@ -334,7 +337,7 @@ COUNT = {
 }
 
 
-def test_a_hook_that_is_read_twice_is_one(shell: str, tmp_path: Path) -> None:
+def test_loading_the_hook_twice_installs_it_once(shell: str, tmp_path: Path) -> None:
     make_project(tmp_path / "project")
     with Terminal(shell, tmp_path / "project") as terminal:
         line = hook_line(shell)
@@ -350,7 +353,7 @@ STRICT = {
 
 
 @pytest.mark.parametrize("shell", [shell for shell in HERE if shell in STRICT])
-def test_a_strict_shell_survives(shell: str, tmp_path: Path) -> None:
+def test_the_hook_works_in_a_strict_shell(shell: str, tmp_path: Path) -> None:
     make_project(tmp_path / "project")
     make_project(tmp_path / "cloned", trusted=False)
     strict, failing = STRICT[shell]
@@ -370,12 +373,12 @@ def test_a_strict_shell_survives(shell: str, tmp_path: Path) -> None:
 
 REBUILD = {
     "bash": r"rebuild() { PS1='\n\w\n@@ '; }; PROMPT_COMMAND=${PROMPT_COMMAND:+$PROMPT_COMMAND; }rebuild",
-    # As starship does: what was in PROMPT_COMMAND is run from within.
+    # Like starship: runs the previous PROMPT_COMMAND from within its own.
     "bash-eval": r"""old=$PROMPT_COMMAND; PROMPT_COMMAND=rebuild
         rebuild() { eval "$old"; PS1='$(echo /)\n@@ '; }""",
-    # As powerlevel10k does.
+    # Like powerlevel10k.
     "zsh": r"""rebuild() { PROMPT=$'\n%~\n@@ ' RPROMPT=right; }; precmd_functions+=(rebuild)""",
-    # As starship does.
+    # Like starship.
     "zsh-subst": r"""setopt promptsubst; PROMPT=$'$(echo "/$PWD")\n@@ '; RPROMPT='$(echo right)'""",
     "fish": r"""function fish_prompt; printf '\n%s\n@@ ' (prompt_pwd); end
         function fish_right_prompt; echo right; end""",
@@ -385,32 +388,32 @@ ORDERS = [
     (framework, order)
     for framework in REBUILD
     for order in ("before", "after")
-    # What is defined after the hook in PowerShell replaces it: nothing else runs at a prompt there.
+    # In PowerShell a later prompt function replaces the hook, since nothing else runs at a prompt.
     if framework.partition("-")[0] in HERE and (framework, order) != ("powershell", "after")
 ]
 
 
 @pytest.mark.parametrize(("framework", "order"), ORDERS)
-def test_prompts_that_are_rebuilt(framework: str, order: str, tmp_path: Path) -> None:
+def test_the_prefix_survives_a_prompt_that_is_rebuilt(framework: str, order: str, tmp_path: Path) -> None:
     make_project(tmp_path / "project")
     shell = framework.partition("-")[0]
     before, after = (REBUILD[framework], "") if order == "before" else ("", REBUILD[framework])
     with Terminal(shell, tmp_path, before=before, after=after) as terminal:
         terminal.run("cd project")
         for _ in range(2):
-            shown = terminal.run("true")
-            assert shown.count("[llmstack:project] ") == len(prompts(shown)), shown
-        line = next(line for line in shown.splitlines() if "[llmstack:project]" in line)
+            output = terminal.run("true")
+            assert output.count("[llmstack:project] ") == len(prompts(output)), output
+        line = next(line for line in output.splitlines() if "[llmstack:project]" in line)
         assert line.startswith("[llmstack:project] ")
         assert line.removeprefix("[llmstack:project] ").startswith(("/", "~"))  # on the prompt's first line
         terminal.run("cd ..")
-        shown = terminal.run("true")
-        assert "[llmstack" not in shown
-        assert MARK in shown
+        output = terminal.run("true")
+        assert "[llmstack" not in output
+        assert MARK in output
 
 
-def test_tmux_inside_an_active_shell(unix_shell: str, tmp_path: Path) -> None:
-    """Its server passes on what it was started with, wherever a pane is."""
+def test_a_tmux_pane_outside_the_project_is_not_active(unix_shell: str, tmp_path: Path) -> None:
+    """The tmux server gives every pane the environment that it was started with."""
     make_project(tmp_path / "project")
     settings = tmp_path / "tmux.conf"
     settings.write_text(f"set -g default-command '{unix_shell} -i'\n")
@@ -434,26 +437,31 @@ def test_tmux_inside_an_active_shell(unix_shell: str, tmp_path: Path) -> None:
             subprocess.run([*tmux, "kill-server"], check=False)
 
 
-def test_deactivate_and_removal(shell: str, tmp_path: Path) -> None:
+def test_deactivating_restores_the_terminal_and_a_removed_hook_does_nothing(
+    shell: str, tmp_path: Path
+) -> None:
     make_project(tmp_path / "project")
     with Terminal(shell, tmp_path, env={"OPENCODE_CONFIG": "mine"}) as terminal:
         terminal.run("cd project")
         terminal.run("llmstack_deactivate")
         env = terminal.environment()
-        assert (terminal.prompt(), ours(env)) == ("", {"OPENCODE_CONFIG": "mine"})
+        assert (terminal.prompt(), hook_variables(env)) == ("", {"OPENCODE_CONFIG": "mine"})
         assert "LLMSTACK_HOOK" not in env
         terminal.run("cd ..", "cd project")
-        assert (terminal.prompt(), ours(terminal.environment())) == ("", {"OPENCODE_CONFIG": "mine"})
+        assert (terminal.prompt(), hook_variables(terminal.environment())) == (
+            "",
+            {"OPENCODE_CONFIG": "mine"},
+        )
         terminal.run(hook_line(shell))
         assert terminal.prompt() == "[llmstack:project] "
     line = hook_line(shell)
     next(Path.home().glob(f".{shell}_llmstack_hook*")).unlink()
     with Terminal(shell, tmp_path / "project", hook=False, before=line) as terminal:
-        assert terminal.prompt() == ""  # the line that stayed behind does nothing
+        assert terminal.prompt() == ""  # the line left in the rc file does nothing
         assert terminal.dialect.success in terminal.run("true", terminal.dialect.status)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="counts in /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads page faults from /proc")
 def test_an_unchanged_prompt_starts_no_process(shell: str, tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     make_project(tmp_path / "cloned", trusted=False)
@@ -461,16 +469,16 @@ def test_an_unchanged_prompt_starts_no_process(shell: str, tmp_path: Path) -> No
     deep.mkdir(parents=True)
 
     def faults() -> int:
-        """Page faults of every child that has ended: any child has some."""
+        """Return the page faults of all ended child processes; every process causes some."""
         return int(Path(f"/proc/{terminal.child.pid}/stat").read_text().rpartition(")")[2].split()[8])
 
     with Terminal(shell, tmp_path) as terminal:
         before = faults()
         terminal.run(f"cd {deep}")
         assert faults() > before
-        for place in (deep, tmp_path, tmp_path / "cloned"):
-            terminal.run(f"cd {place}")
+        for directory in (deep, tmp_path, tmp_path / "cloned"):
+            terminal.run(f"cd {directory}")
             wait_until(lambda: not psutil.Process(terminal.child.pid).children())
             before = faults()
             terminal.run(*["true"] * 5)
-            assert faults() == before, place
+            assert faults() == before, directory

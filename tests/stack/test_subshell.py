@@ -13,7 +13,7 @@ from support.dialects import MARK
 from support.project import CliProject
 from support.terminal import Terminal, make_project
 
-from llmstack.shell.environment import SAVED
+from llmstack.shell.environment import SAVED_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,7 @@ def test_start_ends_in_a_shell(up: CliProject, shell: str) -> None:
         assert terminal.look() == ("[llmstack:project] ", str(up.directory))
         inside = terminal.environment()
         assert inside["LLMSTACK_CHANNEL"] == "current"
-        assert inside[f"{SAVED}LLMSTACK_REMOTE_URL"] == "before"
+        assert inside[f"{SAVED_PREFIX}LLMSTACK_REMOTE_URL"] == "before"
         assert "LLMSTACK_REMOTE_URL" not in inside
         assert "ZDOTDIR" not in inside
         assert "code 3\n" in terminal.run(
@@ -52,7 +52,7 @@ def test_start_ends_in_a_shell(up: CliProject, shell: str) -> None:
         assert terminal.look() == ("[llmstack:project] ", str(up.directory))
         assert "was running already" in terminal.run(AGAIN)  # and no shell in the shell
         terminal.child.sendline("exit")
-        terminal.child.expect_exact("left the shell; the stack runs on")
+        terminal.child.expect_exact("left the shell; the stack keeps running")
         terminal.child.expect(pexpect.EOF)
     assert up.said("hello", model="code-fast")
 
@@ -106,4 +106,4 @@ def test_a_command_follows_the_directory_where_the_hook_is_a_prompt_behind(tmp_p
     command = f"cd {second.work_dir} && {' '.join(LLMSTACK)} trust --revoke"
     with Terminal("bash", first.work_dir) as terminal:
         assert terminal.active() == str(first.work_dir)
-        assert f"{second.work_dir} is not trusted any more" in terminal.run(command)
+        assert f"{second.work_dir} is no longer trusted" in terminal.run(command)

@@ -15,8 +15,8 @@ from pexpect.popen_spawn import PopenSpawn
 from support.dialects import DIALECTS, MARK, POWERSHELL
 
 from llmstack.paths import Project, UserDirs
-from llmstack.shell.activation import activate
 from llmstack.shell.base import HookValues
+from llmstack.shell.hook_file import write_hook
 from llmstack.shell.shells import SHELLS
 from llmstack.trust.fingerprint import STATE_DIR
 from llmstack.trust.store import grant
@@ -32,13 +32,13 @@ _FISH_NO_NEWLINE = re.compile("\u23ce +(?:\u23ce )?")
 
 
 def hook_line(shell: str) -> str:
-    """Write the hook of this shell for the tests' user, and return the line that reads it."""
-    store = UserDirs.from_env({}).trusted_projects
-    return activate(SHELLS[shell], Path.home(), HookValues(Path(sys.executable), store)).line
+    """Write the hook of this shell for the tests' user, and return the line that loads it."""
+    trust_file = UserDirs.from_env({}).trusted_projects
+    return write_hook(SHELLS[shell], Path.home(), HookValues(Path(sys.executable), trust_file)).source_line
 
 
 def make_project(directory: Path, *, channel: str = "current", trusted: bool = True) -> Project:
-    """Make the files that the hook looks at, as `install` would, without a models.ini."""
+    """Create the files that the hook reads, as `install` does, but no models.ini."""
     project = Project.at(directory, {})
     project.state.mkdir(parents=True, exist_ok=True)
     project.opencode_json.write_text("{}\n")
@@ -49,31 +49,33 @@ def make_project(directory: Path, *, channel: str = "current", trusted: bool = T
 
 
 def trust(project: Project) -> None:
-    """Trust it, as the command does."""
+    """Trust a project, as `llmstack trust` does."""
     grant(project, UserDirs.from_env({}).trusted_projects)
 
 
-def prompts(shown: str) -> list[str]:
-    """Return the prompts in what was shown, up to their marks."""
-    return [line.rpartition(MARK)[0] for line in shown.splitlines() if MARK in line]
+def prompts(output: str) -> list[str]:
+    """Return the prompts in the output, up to their marks."""
+    return [line.rpartition(MARK)[0] for line in output.splitlines() if MARK in line]
 
 
-def messages(shown: str) -> list[str]:
-    """Return what the hook said in what was shown."""
-    return [line for line in shown.splitlines() if line.startswith("llmstack: ")]
+def messages(output: str) -> list[str]:
+    """Return the messages of the hook in the output."""
+    return [line for line in output.splitlines() if line.startswith("llmstack: ")]
 
 
 @dataclass
 class Terminal:
-    """One shell with the hook, and a prompt that ends in `@@`.
+    """An interactive shell with the hook, and a prompt that ends in `@@`.
 
-    PowerShell has pipes in place of the pseudo-terminal: it shows its prompts there too, is the same on every
-    system, and asks nobody where the cursor is.
+    PowerShell uses pipes instead of a pseudo-terminal: it prints its prompts there too, behaves the same on
+    every system, and does not ask for the cursor's position.
 
     Attributes:
-        cwd: where it starts.
-        before: lines of its rc file that come before the hook; `after` those behind it.
-        hook: whether its rc file has the hook.
+        cwd: the directory in which it starts.
+        before: lines of the rc file before the hook.
+        after: lines of the rc file after the hook.
+        hook: whether the rc file loads the hook.
+        argv: the command line; empty for the shell itself.
     """
 
     shell: str
@@ -88,7 +90,7 @@ class Terminal:
         self.dialect = DIALECTS[self.shell]
         rc = Path.home() / self.dialect.rc
         rc.parent.mkdir(parents=True, exist_ok=True)
-        # Where that is missing fish reads every man page in the background first.
+        # If this directory is missing, fish first reads every man page in the background.
         (Path.home() / "data" / "fish" / "generated_completions").mkdir(parents=True, exist_ok=True)
         hook = hook_line(self.shell) if self.hook else ""
         rc.write_text(f"{self.dialect.prompt}\n{self.before}\n{hook}\n{self.after}\n")
@@ -116,52 +118,52 @@ class Terminal:
         read: Any = {"encoding": "utf-8", "codec_errors": "backslashreplace", "timeout": 10}
         if self.dialect is POWERSHELL:
             quiet = {"POWERSHELL_TELEMETRY_OPTOUT": "1", "POWERSHELL_UPDATECHECK": "Off"}
-            read["timeout"] = 30  # it takes its time to start
+            read["timeout"] = 30  # it starts slowly
             return PopenSpawn(argv, cwd=str(self.cwd), env={**env, **quiet}, **read)
         return pexpect.spawn(argv[0], argv[1:], cwd=str(self.cwd), env=env, dimensions=(50, 1000), **read)
 
     def run(self, *lines: str) -> str:
-        """Run lines, and return what was shown until the prompt behind them, without escape sequences."""
+        """Run lines, and return the output up to the next prompt, without escape sequences."""
         self.count += 1
-        shown = ""
+        output = ""
         for line in lines:
             self.child.sendline(line)
-            if isinstance(self.child, PopenSpawn):  # a shell that ends would take the next line with it
+            if isinstance(self.child, PopenSpawn):  # if the shell exits, the next line would be lost
                 self.child.expect_exact(MARK)
-                shown += f"{self.child.before}{MARK}"
+                output += f"{self.child.before}{MARK}"
         self.child.sendline(self.dialect.end.format(self.count))
         self.child.expect_exact(f"END{self.count}.")
-        shown += self.child.before
+        output += self.child.before
         if isinstance(self.child, PopenSpawn):
             self.child.expect_exact(MARK)
-        return _FISH_NO_NEWLINE.sub("", _CONTROL.sub("", shown))
+        return _FISH_NO_NEWLINE.sub("", _CONTROL.sub("", output))
 
     def prompt(self) -> str:
-        """Return the prompt as it is shown now, up to its mark."""
+        """Return the current prompt, up to its mark."""
         return self.look()[0]
 
     def active(self) -> str | None:
-        """Return the work dir that the shell is wired up for after another prompt."""
+        """Return the work dir of the active project after another prompt, None if there is none."""
         return self.look()[1]
 
     def environment(self) -> dict[str, str]:
-        """Return what the shell exports after another prompt."""
-        self.run("true", self.dialect.probe.format(self._probe))
-        return self._probed()
+        """Return the exported variables after another prompt."""
+        self.run("true", self.dialect.probe.format(self._env_file))
+        return self._read_env_file()
 
-    def _probed(self) -> dict[str, str]:
-        pairs = os.fsdecode(self._probe.read_bytes()).split("\0")
+    def _read_env_file(self) -> dict[str, str]:
+        pairs = os.fsdecode(self._env_file.read_bytes()).split("\0")
         return dict(pair.split("=", 1) for pair in pairs if pair)
 
     @property
-    def _probe(self) -> Path:
+    def _env_file(self) -> Path:
         return Path.home() / "environment"
 
     def look(self, *lines: str) -> tuple[str, str | None]:
-        """Run lines; return the prompt up to its mark, and the work dir that the shell is wired up for."""
-        shown = self.run(*lines, "true", self.dialect.probe.format(self._probe))
-        env = self._probed()
+        """Run lines; return the prompt up to its mark, and the work dir of the active project."""
+        output = self.run(*lines, "true", self.dialect.probe.format(self._env_file))
+        env = self._read_env_file()
         assert ("LLMSTACK_ACTIVE" in env) == ("LLMSTACK_WORK_DIR" in env)
         if "LLMSTACK_ACTIVE" in env:
             assert env["OPENCODE_CONFIG"] == str(Path(env["LLMSTACK_WORK_DIR"], STATE_DIR, "opencode.json"))
-        return prompts(shown)[-1], env.get("LLMSTACK_WORK_DIR")
+        return prompts(output)[-1], env.get("LLMSTACK_WORK_DIR")

@@ -1,29 +1,29 @@
-# llmstack's hook for bash: wires a terminal up inside a trusted project, and unwires it outside.
-# Written by `llmstack activate bash`. At a prompt where nothing changed it starts no process.
-# `llmstack_deactivate` switches it off in this terminal; without this file it is gone for good.
+# llmstack's hook for bash: activates a terminal inside a trusted project, deactivates it outside.
+# Written by `llmstack activate bash`. If nothing changed, it starts no process at a prompt.
+# `llmstack_deactivate` turns it off in this terminal; delete this file to remove it.
 _llmstack_python=@PYTHON@
 _llmstack_entry=@ENTRY@
-_llmstack_store=@STORE@
-_llmstack_here=${_llmstack_here-} _llmstack_found=${_llmstack_found-}
-_llmstack_seen=${_llmstack_seen-} _llmstack_said=${_llmstack_said-}
+_llmstack_trust_file=@TRUST_FILE@
+_llmstack_search_key=${_llmstack_search_key-} _llmstack_project=${_llmstack_project-}
+_llmstack_state_key=${_llmstack_state_key-} _llmstack_last_message=${_llmstack_last_message-}
 export LLMSTACK_HOOK=$$
 
-_llmstack_physical() { # fills `dir` with where this is, without links
+_llmstack_resolve_dir() { # sets `dir` to the working directory, symbolic links resolved
   dir=$(builtin pwd -P 2>/dev/null && printf x) || dir=$PWD$'\nx'
   dir=${dir%$'\nx'}
 }
 
-_llmstack_ask() {
+_llmstack_query() {
   local field fields
   fields=()
-  while IFS= read -r field; do # one in a line, as `printf %b` takes it; `< <()` would change the user's $!
+  while IFS= read -r field; do # a field per line, for `printf %b`; `< <()` would change the user's $!
     printf -v field %b "$field"
     fields+=("$field")
-  done <<<"$("$_llmstack_python" -I -S "$_llmstack_entry" lines "$_llmstack_store" "$_llmstack_found" </dev/null)"
-  _llmstack_told "${fields[@]}"
+  done <<<"$("$_llmstack_python" -I -S "$_llmstack_entry" lines "$_llmstack_trust_file" "$_llmstack_project" </dev/null)"
+  _llmstack_apply "${fields[@]}"
 }
 
-_llmstack_move() { # FROM TO: a variable, as it is: set or not, exported or not
+_llmstack_move_variable() { # FROM TO: keeps whether the variable is set and exported
   local shown
   unset "$2"
   [[ -n ${!1+set} ]] || return 0

@@ -1,77 +1,77 @@
-# llmstack's hook for fish: wires a terminal up inside a trusted project, and unwires it outside.
-# Written by `llmstack activate fish`. At a prompt where nothing changed it starts no process.
-# `llmstack_deactivate` switches it off in this terminal; without this file it is gone for good.
+# llmstack's hook for fish: activates a terminal inside a trusted project, deactivates it outside.
+# Written by `llmstack activate fish`. If nothing changed, it starts no process at a prompt.
+# `llmstack_deactivate` turns it off in this terminal; delete this file to remove it.
 set -g __llmstack_python @PYTHON@
 set -g __llmstack_entry @ENTRY@
-set -g __llmstack_store @STORE@
+set -g __llmstack_trust_file @TRUST_FILE@
 set -gx LLMSTACK_HOOK $fish_pid
-set -q __llmstack_found; or set -g __llmstack_found ''
+set -q __llmstack_project; or set -g __llmstack_project ''
 
 function __llmstack_check
     set -l stamp ''
-    set -l now ''
-    # Its first line changes with every `install` and `trust`.
-    test -f "$__llmstack_store"; and read -l stamp <$__llmstack_store
-    if test "$stamp:$PWD" != "$__llmstack_here"
-        set -g __llmstack_here "$stamp:$PWD"
-        __llmstack_find
-    else if test -n "$__llmstack_found"; and not test -d "$__llmstack_found/.llmstack"
-        __llmstack_find
+    set -l markers ''
+    # The first line of the file changes with every `install` and `trust`.
+    test -f "$__llmstack_trust_file"; and read -l stamp <$__llmstack_trust_file
+    if test "$stamp:$PWD" != "$__llmstack_search_key"
+        set -g __llmstack_search_key "$stamp:$PWD"
+        __llmstack_find_project
+    else if test -n "$__llmstack_project"; and not test -d "$__llmstack_project/.llmstack"
+        __llmstack_find_project
     end
-    if test -n "$LLMSTACK_ACTIVE"; and test -n "$__llmstack_found"
-        # What can change while the terminal stays active.
+    if test -n "$LLMSTACK_ACTIVE"; and test -n "$__llmstack_project"
+        # These can change while the terminal is active.
         for file in default-channel active-channel
             set -l line ''
-            if test -f "$__llmstack_found/.llmstack/$file"
-                read line <"$__llmstack_found/.llmstack/$file"
+            if test -f "$__llmstack_project/.llmstack/$file"
+                read line <"$__llmstack_project/.llmstack/$file"
             end
-            set now "$now$line;"
+            set markers "$markers$line;"
         end
-        __llmstack_edited; and set now "$now"edited
+        __llmstack_config_changed; and set markers "$markers"edited
     end
-    test "$__llmstack_found:$stamp:$now" = "$__llmstack_seen"; or __llmstack_change "$stamp"
+    test "$__llmstack_project:$stamp:$markers" = "$__llmstack_state_key"; or __llmstack_update "$stamp"
 end
 
-function __llmstack_edited
-    test "$__llmstack_found/.llmstack/opencode.json" -nt "$__llmstack_store"
+function __llmstack_config_changed
+    test "$__llmstack_project/.llmstack/opencode.json" -nt "$__llmstack_trust_file"
 end
 
-function __llmstack_find # the nearest directory upwards with .llmstack/
-    set -g __llmstack_found ''
+function __llmstack_find_project # the nearest directory upwards that contains .llmstack/
+    set -g __llmstack_project ''
     set -l dir (path resolve -Z -- "$PWD" | string split0)
     while not test -d "$dir/.llmstack"
         test "$dir" != /; or return 0
         set dir (path dirname -Z -- "$dir" | string split0)
     end
-    set -g __llmstack_found $dir
+    set -g __llmstack_project $dir
 end
 
-function __llmstack_change --argument-names stamp
+function __llmstack_update --argument-names stamp
     set -l fields off
     set -l edited ''
-    __llmstack_edited; and set edited edited
-    if test -n "$__llmstack_found"; and test -x "$__llmstack_python"
-        set fields ($__llmstack_python -I -S $__llmstack_entry nul $__llmstack_store $__llmstack_found </dev/null | string split0)
+    __llmstack_config_changed; and set edited edited
+    if test -n "$__llmstack_project"; and test -x "$__llmstack_python"
+        set fields ($__llmstack_python -I -S $__llmstack_entry nul $__llmstack_trust_file $__llmstack_project </dev/null | string split0)
     end
-    test -n "$fields[1]"; or return 0 # interrupted: asked again at the next prompt
-    set -g __llmstack_seen "$__llmstack_found:$stamp:"
+    test -n "$fields[1]"; or return 0 # interrupted: try again at the next prompt
+    set -g __llmstack_state_key "$__llmstack_project:$stamp:"
     if test "$fields[1]" = on
-        set -g __llmstack_seen "$__llmstack_seen$fields[5];$fields[6];$edited"
-        __llmstack_on $fields[7..]
+        set -g __llmstack_state_key "$__llmstack_state_key$fields[5];$fields[6];$edited"
+        __llmstack_activate $fields[7..]
     else if test -n "$LLMSTACK_ACTIVE"
-        __llmstack_off
+        __llmstack_restore
     end
     __llmstack_show "$fields[3]" "$fields[4]"
-    if test -n "$fields[2]"; and test "$__llmstack_found:$fields[2]" != "$__llmstack_said"
+    if test -n "$fields[2]"; and test "$__llmstack_project:$fields[2]" != "$__llmstack_last_message"
         printf 'llmstack: %s\n' "$fields[2]" >&2
     end
-    set -g __llmstack_said "$__llmstack_found:$fields[2]"
+    set -g __llmstack_last_message "$__llmstack_project:$fields[2]"
 end
 
-function __llmstack_on # NAME VALUE…
-    test -z "$LLMSTACK_ACTIVE"; or __llmstack_off
+function __llmstack_activate # NAME VALUE…
+    test -z "$LLMSTACK_ACTIVE"; or __llmstack_restore
     for name in @NAMES@
-        __llmstack_move $name LLMSTACK_SAVED_$name
+        __llmstack_move_variable $name LLMSTACK_SAVED_$name
     end
     while test (count $argv) -ge 2
         set -gx $argv[1] $argv[2]
@@ -79,14 +79,14 @@ function __llmstack_on # NAME VALUE…
     end
 end
 
-function __llmstack_off
+function __llmstack_restore
     for name in @NAMES@
-        __llmstack_move LLMSTACK_SAVED_$name $name
+        __llmstack_move_variable LLMSTACK_SAVED_$name $name
     end
 end
 
-# A variable, as it is: set or not, exported or not. A universal one stays, and shows again when ours is gone.
-function __llmstack_move --argument-names from to
+# Keeps whether the variable is set and exported. A universal one stays, and is visible again without ours.
+function __llmstack_move_variable --argument-names from to
     set -eg $to
     set -qg $from; or return 0
     if set -qgx $from
@@ -97,18 +97,18 @@ function __llmstack_move --argument-names from to
     set -eg $from
 end
 
-# `cd project; and opencode` is wired up too.
-function __llmstack_moved --on-variable PWD
+# Makes `cd project; and opencode` work too.
+function __llmstack_on_cd --on-variable PWD
     status is-command-substitution; or __llmstack_check
 end
 
 function llmstack_deactivate
-    test -z "$LLMSTACK_ACTIVE"; or __llmstack_off
+    test -z "$LLMSTACK_ACTIVE"; or __llmstack_restore
     __llmstack_show '' ''
     __llmstack_decorate
-    functions -e __llmstack_prompt __llmstack_moved
+    functions -e __llmstack_prompt __llmstack_on_cd
     set -eg LLMSTACK_HOOK
-    set -eg __llmstack_here
-    set -eg __llmstack_seen
-    set -eg __llmstack_said
+    set -eg __llmstack_search_key
+    set -eg __llmstack_state_key
+    set -eg __llmstack_last_message
 end

@@ -1,11 +1,11 @@
-# llmstack's hook for PowerShell 5.1 and 7: wires a terminal up inside a trusted project, and unwires it outside.
-# Written by `llmstack activate powershell`. At a prompt where nothing changed it starts no process.
-# `llmstack_deactivate` switches it off in this terminal; without this file it is gone for good.
+# llmstack's hook for PowerShell 5.1 and 7: activates a terminal inside a trusted project, deactivates it outside.
+# Written by `llmstack activate powershell`. If nothing changed, it starts no process at a prompt.
+# `llmstack_deactivate` turns it off in this terminal; delete this file to remove it.
 $global:__LlmstackPython = @PYTHON@
 $global:__LlmstackEntry = @ENTRY@
-$global:__LlmstackStore = @STORE@
-$global:__LlmstackSeen = $null
-$global:__LlmstackSaid = $null
+$global:__LlmstackTrustFile = @TRUST_FILE@
+$global:__LlmstackStateKey = $null
+$global:__LlmstackLastMessage = $null
 $env:LLMSTACK_HOOK = "$PID"
 
 function global:__LlmstackFirstLine([string]$Path) {
@@ -18,8 +18,8 @@ function global:__LlmstackFirstLine([string]$Path) {
     }
 }
 
-# The nearest directory upwards with .llmstack/; none outside the file system.
-function global:__LlmstackFind {
+# The nearest directory upwards that contains .llmstack/; empty outside the file system.
+function global:__LlmstackFindProject {
     if ($PWD.Provider.Name -ne 'FileSystem') { return '' }
     $directory = $PWD.ProviderPath
     while ($directory) {
@@ -29,76 +29,76 @@ function global:__LlmstackFind {
     return ''
 }
 
-# What can change while the terminal stays active.
-function global:__LlmstackMarkers([string]$Found) {
-    $state = [System.IO.Path]::Combine($Found, '.llmstack')
+# What can change while the terminal is active.
+function global:__LlmstackReadMarkers([string]$Project) {
+    $state = [System.IO.Path]::Combine($Project, '.llmstack')
     $config = [System.IO.Path]::Combine($state, 'opencode.json')
-    $edited = [System.IO.File]::GetLastWriteTimeUtc($config) -gt [System.IO.File]::GetLastWriteTimeUtc($global:__LlmstackStore)
+    $edited = [System.IO.File]::GetLastWriteTimeUtc($config) -gt [System.IO.File]::GetLastWriteTimeUtc($global:__LlmstackTrustFile)
     $pinned = __LlmstackFirstLine ([System.IO.Path]::Combine($state, 'default-channel'))
     $active = __LlmstackFirstLine ([System.IO.Path]::Combine($state, 'active-channel'))
     return "$pinned`n$active`n$edited"
 }
 
 function global:__LlmstackCheck {
-    # The first line of the store changes with every `install` and `trust`.
-    $stamp = __LlmstackFirstLine $global:__LlmstackStore
-    $found = __LlmstackFind
-    $now = ''
-    if ($env:LLMSTACK_ACTIVE -and $found) { $now = __LlmstackMarkers $found }
-    if ("${found}:${stamp}:$now" -cne $global:__LlmstackSeen) { __LlmstackChange $found $stamp }
+    # The first line of the file changes with every `install` and `trust`.
+    $stamp = __LlmstackFirstLine $global:__LlmstackTrustFile
+    $project = __LlmstackFindProject
+    $markers = ''
+    if ($env:LLMSTACK_ACTIVE -and $project) { $markers = __LlmstackReadMarkers $project }
+    if ("${project}:${stamp}:$markers" -cne $global:__LlmstackStateKey) { __LlmstackUpdate $project $stamp }
 }
 
-function global:__LlmstackChange([string]$Found, [string]$Stamp) {
+function global:__LlmstackUpdate([string]$Project, [string]$Stamp) {
     $fields = @('off', '', '', '', '', '')
-    $now = ''
-    if ($Found -and [System.IO.File]::Exists($global:__LlmstackPython)) {
-        $now = __LlmstackMarkers $Found
-        # Nothing can be started in a directory that is gone; and `Stop` makes an error of any exit code.
+    $markers = ''
+    if ($Project -and [System.IO.File]::Exists($global:__LlmstackPython)) {
+        $markers = __LlmstackReadMarkers $Project
+        # No process can start in a deleted directory, and under `Stop` any exit code is an error.
         try {
-            $answer = & $global:__LlmstackPython -I -S $global:__LlmstackEntry json $global:__LlmstackStore $Found
-        } catch { $answer = $null }
-        if (-not $answer) { return } # interrupted: asked again at the next prompt
-        $fields = @(ConvertFrom-Json "$answer" | ForEach-Object { $_ }) # 5.1 passes the list on as one
+            $output = & $global:__LlmstackPython -I -S $global:__LlmstackEntry json $global:__LlmstackTrustFile $Project
+        } catch { $output = $null }
+        if (-not $output) { return } # interrupted: try again at the next prompt
+        $fields = @(ConvertFrom-Json "$output" | ForEach-Object { $_ }) # 5.1 emits the list as one object
     }
-    $global:__LlmstackSeen = "${Found}:${Stamp}:"
+    $global:__LlmstackStateKey = "${Project}:${Stamp}:"
     if ($fields[0] -eq 'on') {
-        $global:__LlmstackSeen += $now
-        __LlmstackOn $fields
+        $global:__LlmstackStateKey += $markers
+        __LlmstackActivate $fields
     } elseif ($env:LLMSTACK_ACTIVE) {
-        __LlmstackOff
+        __LlmstackRestore
     }
     __LlmstackShow $fields[2] $fields[3]
-    if ($fields[1] -and "${Found}:$($fields[1])" -cne $global:__LlmstackSaid) {
+    if ($fields[1] -and "${Project}:$($fields[1])" -cne $global:__LlmstackLastMessage) {
         [Console]::Error.WriteLine("llmstack: $($fields[1])")
     }
-    $global:__LlmstackSaid = "${Found}:$($fields[1])"
+    $global:__LlmstackLastMessage = "${Project}:$($fields[1])"
 }
 
-function global:__LlmstackSet([string]$Name, $Value) {
-    # A plain `$null` arrives as an empty text, which since 7.5 does not remove the variable.
+function global:__LlmstackSetVariable([string]$Name, $Value) {
+    # A plain `$null` becomes an empty string, which does not remove the variable since 7.5.
     if ($null -eq $Value) { $Value = [NullString]::Value }
     [Environment]::SetEnvironmentVariable($Name, $Value)
 }
 
-function global:__LlmstackMove([string]$From, [string]$To) {
-    __LlmstackSet $To ([Environment]::GetEnvironmentVariable($From))
-    __LlmstackSet $From $null
+function global:__LlmstackMoveVariable([string]$From, [string]$To) {
+    __LlmstackSetVariable $To ([Environment]::GetEnvironmentVariable($From))
+    __LlmstackSetVariable $From $null
 }
 
-function global:__LlmstackOn([object[]]$Fields) {
-    if ($env:LLMSTACK_ACTIVE) { __LlmstackOff }
-    foreach ($name in @NAMES@) { __LlmstackMove $name "LLMSTACK_SAVED_$name" }
-    for ($at = 6; $at + 1 -lt $Fields.Count; $at += 2) { __LlmstackSet $Fields[$at] $Fields[$at + 1] }
+function global:__LlmstackActivate([object[]]$Fields) {
+    if ($env:LLMSTACK_ACTIVE) { __LlmstackRestore }
+    foreach ($name in @NAMES@) { __LlmstackMoveVariable $name "LLMSTACK_SAVED_$name" }
+    for ($index = 6; $index + 1 -lt $Fields.Count; $index += 2) { __LlmstackSetVariable $Fields[$index] $Fields[$index + 1] }
 }
 
-function global:__LlmstackOff {
-    foreach ($name in @NAMES@) { __LlmstackMove "LLMSTACK_SAVED_$name" $name }
+function global:__LlmstackRestore {
+    foreach ($name in @NAMES@) { __LlmstackMoveVariable "LLMSTACK_SAVED_$name" $name }
 }
 
 function global:llmstack_deactivate {
-    if ($env:LLMSTACK_ACTIVE) { __LlmstackOff }
+    if ($env:LLMSTACK_ACTIVE) { __LlmstackRestore }
     __LlmstackShow '' ''
-    __LlmstackSet LLMSTACK_HOOK $null
-    # Not put back: what came later may have wrapped our prompt, which from now on adds nothing.
+    __LlmstackSetVariable LLMSTACK_HOOK $null
+    # Our prompt function stays, since another one may have wrapped it; without a label it adds nothing.
     function global:__LlmstackCheck { }
 }

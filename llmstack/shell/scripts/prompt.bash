@@ -1,9 +1,9 @@
-# The prompt's prefix is a reference to variables, so that no name of a directory is ever expanded.
-_llmstack_prefix='\[${_llmstack_tint-}\]${_llmstack_label-}\[${_llmstack_plain-}\]'
+# The prefix of the prompt refers to variables, so that a directory's name is never expanded.
+_llmstack_prefix='\[${_llmstack_color_on-}\]${_llmstack_label-}\[${_llmstack_color_off-}\]'
 
-_llmstack_show() { # LABEL COLOR: what the prefix shows from now on
-  _llmstack_label=${1:+$1 } _llmstack_tint='' _llmstack_plain=''
-  [[ -z $2 ]] || _llmstack_tint=$'\e[38;5;'$2'm' _llmstack_plain=$'\e[39m'
+_llmstack_show() { # LABEL COLOR: sets what the prefix shows
+  _llmstack_label=${1:+$1 } _llmstack_color_on='' _llmstack_color_off=''
+  [[ -z $2 ]] || _llmstack_color_on=$'\e[38;5;'$2'm' _llmstack_color_off=$'\e[39m'
 }
 
 _llmstack_decorate() {
@@ -34,7 +34,7 @@ _llmstack_prompt() {
   return "$code"
 }
 
-# Last of all, for what comes later may set PS1; what was there stays.
+# Runs last, since other entries may set PS1; keeps the user's own entries.
 _llmstack_register() {
   local index=0 last
   for index in "${!PROMPT_COMMAND[@]}"; do :; done

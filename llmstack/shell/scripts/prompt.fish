@@ -1,11 +1,11 @@
-# The prompt's prefix is printed before whatever fish_prompt prints; the user's own is kept under another name.
+# Prints the prefix before the user's own prompt, which is kept under another name.
 function __llmstack_show --argument-names label color
     set -g __llmstack_label $label
-    set -g __llmstack_tint ''
-    set -g __llmstack_plain ''
+    set -g __llmstack_color_on ''
+    set -g __llmstack_color_off ''
     if test -n "$color"
-        set -g __llmstack_tint \e'[38;5;'$color'm'
-        set -g __llmstack_plain \e'[39m'
+        set -g __llmstack_color_on \e'[38;5;'$color'm'
+        set -g __llmstack_color_off \e'[39m'
     end
 end
 
@@ -18,13 +18,13 @@ function __llmstack_decorate
         end
         functions -c fish_prompt __llmstack_own_prompt
         function fish_prompt
-            # First of all, while $status and $pipestatus are the command's.
+            # Runs first, while $status and $pipestatus are still the command's.
             set -l shown (__llmstack_own_prompt | string collect --allow-empty)
             while string match -q \n'*' -- "$shown" # a prompt may begin with an empty line
                 echo
                 set shown (string sub --start 2 -- "$shown" | string collect --allow-empty)
             end
-            printf '%s%s%s %s' $__llmstack_tint "$__llmstack_label" $__llmstack_plain "$shown"
+            printf '%s%s%s %s' $__llmstack_color_on "$__llmstack_label" $__llmstack_color_off "$shown"
         end
     end
 end

@@ -1,4 +1,4 @@
-# The prompt's prefix is put before what the user's own prompt function returns.
+# Puts the prefix before what the user's own prompt function returns.
 $global:__LlmstackLabel = ''
 
 function global:__LlmstackShow([string]$Label, [string]$Color) {
@@ -16,11 +16,11 @@ if (-not (Test-Path -Path Function:__LlmstackOwnPrompt)) {
 
 function global:prompt {
     $succeeded = $?
-    # Where no program has run yet there is none, which is an error under Set-StrictMode.
+    # Unset until a program has run, and reading it would fail under Set-StrictMode.
     $code = Get-Variable -Name LASTEXITCODE -Scope Global -ValueOnly -ErrorAction Ignore
     __LlmstackCheck
     $global:LASTEXITCODE = $code
-    # A command that fails without a word sets `$?`: for the user's own prompt, and for what calls this one.
+    # A silent failure sets `$?` again, for the user's own prompt and for the caller of this one.
     if (-not $succeeded) { Write-Error '' -ErrorAction Ignore }
     $shown = "$(__LlmstackOwnPrompt)"
     $global:LASTEXITCODE = $code

@@ -1,11 +1,11 @@
-# The prompt's prefix refers to psvar, so that no name of a directory is ever expanded.
-_llmstack_show() { # LABEL COLOR: what the prefix shows from now on
-  typeset -g _llmstack_label=$1 _llmstack_wanted=''
-  [[ -z $1 ]] || _llmstack_wanted="${2:+%F{$2\}}%91v${2:+%f} "
+# The prefix of the prompt refers to psvar, so that a directory's name is never expanded.
+_llmstack_show() { # LABEL COLOR: sets what the prefix shows
+  typeset -g _llmstack_label=$1 _llmstack_new_prefix=''
+  [[ -z $1 ]] || _llmstack_new_prefix="${2:+%F{$2\}}%91v${2:+%f} "
 }
 
 _llmstack_decorate() {
-  local old=${_llmstack_prefix-} new=${_llmstack_wanted-} lead='' rest
+  local old=${_llmstack_prefix-} new=${_llmstack_new_prefix-} lead='' rest
   psvar[91]=${_llmstack_label-}
   if [[ -n $old && $old != $new && $PROMPT == *"$old"* ]]; then
     PROMPT=${PROMPT%%"$old"*}${PROMPT#*"$old"}
@@ -26,7 +26,7 @@ _llmstack_prompt() {
   _llmstack_register
 }
 
-# Last of all, for what comes later may set PROMPT.
+# Runs last, since other functions may set PROMPT.
 _llmstack_register() {
   emulate -L zsh
   [[ ${precmd_functions[-1]-} == _llmstack_prompt ]] && return
@@ -35,5 +35,5 @@ _llmstack_register() {
 
 _llmstack_unregister() {
   precmd_functions=(${precmd_functions:#_llmstack_prompt})
-  chpwd_functions=(${chpwd_functions:#_llmstack_moved})
+  chpwd_functions=(${chpwd_functions:#_llmstack_on_cd})
 }

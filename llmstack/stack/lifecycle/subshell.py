@@ -1,4 +1,4 @@
-"""The shell that `start` ends in where no hook wires the terminal up."""
+"""The shell that `start` opens on a terminal whose shell has no hook."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from llmstack.files import write_atomic
-from llmstack.shell.activation_status import COLORS, label
-from llmstack.shell.base import Look
-from llmstack.shell.environment import activated, variables
-from llmstack.shell.shells import shell_here
+from llmstack.shell.activation_status import COLORS, prompt_label
+from llmstack.shell.base import Activation
+from llmstack.shell.environment import activate_env, exported_variables
+from llmstack.shell.shells import detect_shell
 from llmstack.stack.project import active_channel
 
 if TYPE_CHECKING:
@@ -23,66 +23,66 @@ if TYPE_CHECKING:
     from llmstack.paths import Project
 
 
-def wired(env: Mapping[str, str]) -> bool:
-    """Return whether this terminal is active already, or has a hook that will see to it."""
+def is_activated(env: Mapping[str, str]) -> bool:
+    """Return whether this terminal is activated, or has a hook that will activate it."""
     if env.get("LLMSTACK_ACTIVE"):
         return True
-    hook = env.get("LLMSTACK_HOOK", "")
-    # Inherited also by shells without the hook, so it names the one that has it.
-    return hook.isdigit() and int(hook) in [pid for pid, _ in _parents()]
+    hook_pid = env.get("LLMSTACK_HOOK", "")
+    # The variable is inherited by shells without the hook, so it names the shell that has it.
+    return hook_pid.isdigit() and int(hook_pid) in [pid for pid, _ in _list_parents()]
 
 
-def subshell(project: Project, env: Mapping[str, str], cwd: Path) -> Callable[[], None]:
-    """Make a shell ready that is wired up for this project; call the result to run it until its user leaves.
+def prepare_subshell(project: Project, env: Mapping[str, str], cwd: Path) -> Callable[[], None]:
+    """Prepare a shell that is activated for this project; return a function that runs it until it exits.
 
     Args:
         project: an installed, trusted project.
-        env: of the shell, before what wires it up is added.
-        cwd: where it starts.
+        env: the shell's environment, before it is activated.
+        cwd: the shell's working directory.
 
     Raises:
-        LlmstackError: the user's shell is none that can be wired up.
+        LlmstackError: the user's shell is not supported.
     """
-    shell, program = shell_here(env, [name for _, name in _parents()])
+    shell, program = detect_shell(env, [name for _, name in _list_parents()])
     channel = active_channel(project)
-    values = variables(project.work_dir, channel)
-    plain = bool(env.get("NO_COLOR"))
-    look = Look(values, label(project.work_dir, channel), "" if plain else COLORS[channel.kind])
-    ready = shell.subshell(project.state, env, look)
-    for path, text in ready.files.items():
+    exports = exported_variables(project.work_dir, channel)
+    color = "" if env.get("NO_COLOR") else COLORS[channel.kind]
+    activation = Activation(exports, prompt_label(project.work_dir, channel), color)
+    subshell = shell.subshell(project.state, env, activation)
+    for path, text in subshell.files.items():
         write_atomic(path, text)
-    child_env = activated(env, values) | dict(ready.env)
-    command = [program, *ready.arguments]
+    child_env = activate_env(env, exports) | dict(subshell.env)
+    command = [program, *subshell.args]
 
     def run() -> None:
-        with _terminal_kept():
+        with _terminal_lent_to_child():
             subprocess.run(command, env=child_env, cwd=cwd, check=False)
 
     return run
 
 
 @contextlib.contextmanager
-def _terminal_kept() -> Iterator[None]:
-    """Leave Ctrl-C to the shell while the block runs, and take the terminal back behind it."""
-    # A function of ours, not SIG_IGN: the shell would inherit that.
-    before = signal.signal(signal.SIGINT, lambda *_: None)
+def _terminal_lent_to_child() -> Iterator[None]:
+    """Leave Ctrl-C to the child process during the block, and take the terminal back after it."""
+    # A handler, not SIG_IGN, because the child would inherit that.
+    interrupt_handler = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, interrupt_handler)
         if sys.platform != "win32":
-            stopped = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            output_handler = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
             with contextlib.suppress(OSError):
                 os.tcsetpgrp(sys.stdin.fileno(), os.getpgrp())
-            signal.signal(signal.SIGTTOU, stopped)
+            signal.signal(signal.SIGTTOU, output_handler)
 
 
-def _parents() -> list[tuple[int, str]]:
-    """Return what started this process, the nearest first: pid and program."""
-    import psutil  # noqa: PLC0415 - only where a person waits
+def _list_parents() -> list[tuple[int, str]]:
+    """Return pid and program of each ancestor of this process, the nearest first."""
+    import psutil  # noqa: PLC0415 - only needed on a terminal
 
-    found = []
+    parents = []
     with contextlib.suppress(psutil.Error):
         for parent in psutil.Process().parents():
-            found.append((parent.pid, parent.name()))  # noqa: PERF401 - keeps those before one that is gone
-    return found
+            parents.append((parent.pid, parent.name()))  # noqa: PERF401 - keeps those before a failure
+    return parents
