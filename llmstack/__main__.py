@@ -1,4 +1,4 @@
-"""`python -m llmstack`."""
+"""Entry point of `python -m llmstack`."""
 
 from llmstack.cli import main
 

@@ -1,4 +1,4 @@
-"""The command line: registers the commands, and is the one place where errors are caught."""
+"""The command line: registers the commands, and turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
-INTERRUPTED = 130
-ENDED_BY = ("SIGTERM", "SIGHUP")  # SIGHUP: the terminal was closed
-OUTPUT_LOST = {errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT}  # `llmstack … > file` on a full disk
+EXIT_INTERRUPTED = 130  # as shells report SIGINT
+EXIT_SIGNALS = ("SIGTERM", "SIGHUP")  # SIGHUP: the terminal was closed
+# Errors of `llmstack … > file` if the disk is full or broken.
+OUTPUT_ERRNOS = {errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT}
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo.demo,
     "setup": setup.setup,
@@ -72,8 +73,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "trust": trust.trust,
     "help": help_.help_,
 }
-# What follows the client's name is the client's own.
-PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+# `run` passes everything after the client's name to the client.
+PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
 def _version(value: bool) -> None:
@@ -91,16 +92,16 @@ def _root(
 ) -> None:
     """One local endpoint in front of every model you can reach, with `auto` to pick the right one.
 
-    First time? `llmstack demo` shows it all with tiny models; `llmstack install` sets a project up.
+    New here? `llmstack demo` shows everything with tiny models; `llmstack install` sets up a project.
     """
 
 
-def build() -> typer.Typer:
+def build_app() -> typer.Typer:
     """Return the Typer application."""
     app = typer.Typer(
         name="llmstack",
         no_args_is_help=True,
-        rich_markup_mode=None,  # plain help: rich would double the time that --help takes
+        rich_markup_mode=None,  # rich would double the time of --help
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -109,51 +110,51 @@ def build() -> typer.Typer:
         app.command(
             name,
             cls=install.InstallCommand if name == "install" else None,
-            context_settings=PASSED_ON if name == "run" else None,
+            context_settings=PASS_THROUGH if name == "run" else None,
         )(command)
     return app
 
 
-def run_command(arguments: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run one command and return its exit code; every expected error is printed here, with its hint."""
-    app, code = CliContext(env), 0
+def run_command(args: Sequence[str], env: Mapping[str, str]) -> int:
+    """Run one command and return its exit code; print expected errors with their hints."""
+    context, code = CliContext(env), 0
     try:
-        build()(list(arguments), obj=app, prog_name="llmstack", standalone_mode=True)
-    except SystemExit as ended:  # how Typer ends, with a number or with nothing
-        code = int(ended.code or 0)
+        build_app()(list(args), obj=context, prog_name="llmstack", standalone_mode=True)
+    except SystemExit as exit_:  # Typer always raises it
+        code = int(exit_.code or 0)
     except LlmstackError as error:
-        app.console.error(error)
+        context.console.error(error)
         code = error.exit_code
     except KeyboardInterrupt:
-        code = INTERRUPTED
-    if code == INTERRUPTED:
-        app.console.interrupted()
+        code = EXIT_INTERRUPTED
+    if code == EXIT_INTERRUPTED:
+        context.console.end_line()
     return code
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    """End as by Ctrl-C: what was started half is taken down."""
+def _exit_on_signal(number: int, _frame: FrameType | None) -> None:
+    """Raise SystemExit, so that a command that is interrupted cleans up as on Ctrl-C."""
     sys.exit(128 + number)
 
 
 def main() -> None:
     """Run the command line."""
     if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `llmstack logs | head` ends quietly
-    for name in ENDED_BY:
-        number = getattr(signal, name, None)  # not all of them are there on Windows
-        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it
-            signal.signal(number, _end)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `llmstack logs | head` exits quietly
+    for name in EXIT_SIGNALS:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
+            signal.signal(number, _exit_on_signal)
     env = dict(os.environ)
     try:
         code = run_command(sys.argv[1:], env)
-        if sys.stdout is not None:  # None: it was closed
+        if sys.stdout is not None:  # None if the parent closed it
             sys.stdout.flush()
     except OSError as error:
-        if error.errno not in OUTPUT_LOST or error.filename is not None:
+        if error.errno not in OUTPUT_ERRNOS or error.filename is not None:
             raise
         code = 1
         CliContext(env).console.error(LlmstackError(f"cannot write the output: {error.strerror}"))
-        # What is still held back would fail again while Python ends.
+        # What is still buffered would fail again when Python flushes it on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

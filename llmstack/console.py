@@ -1,4 +1,4 @@
-"""The only place that prints: data on stdout, messages on stderr; rich on a terminal, plain when piped."""
+"""Output of all commands: data on stdout, messages on stderr; styled on a terminal, plain when piped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console as RichConsole
-from rich.markup import escape as escape  # noqa: PLC0414 - those who show results need it too
+from rich.markup import escape as escape  # noqa: PLC0414 - reports import it from here
 from rich.table import Table
 
 from llmstack.errors import ConfigError, LlmstackError
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from llmstack.progress import Bar
 
-PIPED_WIDTH = 400  # a table that is piped is not to be cut at a terminal's width
+PIPED_WIDTH = 400  # columns; does not cut tables that are piped
 STYLES = {
-    "resident": "green",
+    "loaded": "green",
     "loading": "yellow",
     "idle": "dim",
     "down": "red",
@@ -37,32 +37,32 @@ class Console:
     """Standard output and standard error."""
 
     def __init__(self) -> None:
-        self._out = _rich(stderr=False)
-        self._err = _rich(stderr=True)
+        self._out = _rich_console(stderr=False)
+        self._err = _rich_console(stderr=True)
 
     @property
-    def interactive(self) -> bool:
-        """Whether a person sees what is printed and can answer."""
+    def is_interactive(self) -> bool:
+        """Whether both stdout and stderr are terminals."""
         return self._out.is_terminal and self._err.is_terminal
 
     def json(self, value: Any) -> None:
         """Print one JSON document."""
-        self._out.file.write(json.dumps(value, default=_plain, indent=2) + "\n")
+        self._out.file.write(json.dumps(value, default=_to_json, indent=2) + "\n")
 
-    def data(self, text: str) -> None:
-        """Print text as it is, on stdout."""
+    def print(self, text: str) -> None:
+        """Print plain text on stdout."""
         self._out.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def piece(self, text: str) -> None:
-        """Print a piece of a text that is still being written, at once."""
+    def write(self, text: str) -> None:
+        """Write text to stdout without a newline, and flush it, for an answer that arrives in pieces."""
         self._out.file.write(text)
         self._out.file.flush()
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-        """Print a table; a cell may hold rich markup.
+        """Print a table on stdout; cells may contain rich markup.
 
-        Columns whose name starts with `>` are figures, set to the right. Where the terminal is narrow, those
-        that end in `~` are wrapped and those that end in `…` are cut.
+        A column whose name starts with `>` is aligned right. On a narrow terminal, columns whose name ends
+        with `~` are wrapped, all others are cut; a name may end with `…` to say so.
         """
         if title:
             self._out.print(title, style="bold", soft_wrap=True)
@@ -76,23 +76,23 @@ class Console:
             )
         for row in rows:
             table.add_row(*row)
-        with self._out.capture() as shown:
+        with self._out.capture() as captured:
             self._out.print(table)
-        for line in shown.get().splitlines():
-            self._out.file.write(line.rstrip() + "\n")  # no blanks up to the edge
+        for line in captured.get().splitlines():
+            self._out.file.write(line.rstrip() + "\n")  # rich pads lines to the full width
 
-    def say(self, text: str) -> None:
-        """Print a message, with rich markup."""
+    def info(self, text: str) -> None:
+        """Print a message on stderr; it may contain rich markup."""
         self._err.print(text, highlight=False, soft_wrap=True)
 
     def warn(self, text: str, hint: str = "") -> None:
-        """Print a warning and how to mend it."""
+        """Print a warning, and a hint how to fix it."""
         self._labelled("warning", "yellow", text)
         if hint:
             self._labelled("hint", "cyan", hint)
 
     def error(self, error: LlmstackError) -> None:
-        """Print an expected failure and what to do next."""
+        """Print an expected error and its hint."""
         if isinstance(error, ConfigError):
             for problem, line in zip(error.problems, error.message.splitlines(), strict=True):
                 self._labelled("error", "red", line)
@@ -108,51 +108,52 @@ class Console:
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str], None]]:
-        """Show what is being waited for while the block runs: a spinner on a terminal, else lines."""
+        """Yield a function that shows what is being waited for: a spinner on a terminal, else lines."""
         if not self._err.is_terminal:
-            shown: list[str] = []
+            last: str | None = None
 
-            def line(text: str) -> None:
-                if shown[-1:] != [text]:
-                    shown.append(text)
+            def print_line(text: str) -> None:
+                nonlocal last
+                if text != last:
+                    last = text
                     self._err.print(text, markup=False, highlight=False, soft_wrap=True)
 
-            yield line
+            yield print_line
             return
         with self._err.status("") as spinner:
             yield lambda text: spinner.update(escape(text))
 
     @contextmanager
     def bars(self) -> Iterator[Callable[[Sequence[Bar]], None]]:
-        """Show the progress of files while the block runs: bars on a terminal, else lines."""
-        from llmstack.console_progress import PipedBars, TerminalBars  # noqa: PLC0415 - for downloads only
+        """Yield a function that shows the progress of files: bars on a terminal, else lines."""
+        from llmstack.console_progress import PipedBars, TerminalBars  # noqa: PLC0415 - only downloads need it
 
         if not self._err.is_terminal:
-            yield PipedBars(self.say).show
+            yield PipedBars(self.info).show
             return
-        shown = TerminalBars(self._err)
-        with shown.progress:
-            yield shown.show
+        bars = TerminalBars(self._err)
+        with bars.progress:
+            yield bars.show
 
     def watch(self, show: Callable[[], None], *, every_s: float) -> None:
-        """Show something again and again, until Ctrl-C; on a terminal each time in the place of the last."""
+        """Call `show` repeatedly until Ctrl-C; on a terminal, clear the screen each time."""
         while True:
-            with self._out.capture() as shown:
+            with self._out.capture() as captured:
                 show()
             if self._out.is_terminal:
                 self._out.clear()
-            self._out.file.write(shown.get())
+            self._out.file.write(captured.get())
             self._out.file.flush()
             time.sleep(every_s)
 
-    def interrupted(self) -> None:
-        """End the line in which a terminal shows `^C`: the shell's prompt would follow it there."""
+    def end_line(self) -> None:
+        """End the line in which the terminal shows `^C`, so that the shell's prompt starts on a new one."""
         if self._err.is_terminal:
             self._err.print()
 
     def confirm(self, question: str) -> bool:
-        """Ask a yes-or-no question; no is the default, and the answer where nobody can be asked."""
-        if not self.interactive:
+        """Ask a yes-or-no question; return False by default and if the console is not interactive."""
+        if not self.is_interactive:
             return False
         self._err.print(f"{escape(question)} [dim]\\[y/N][/] ", end="", highlight=False)
         try:
@@ -161,18 +162,18 @@ class Console:
             return False
 
 
-def _rich(*, stderr: bool) -> RichConsole:
+def _rich_console(*, stderr: bool) -> RichConsole:
     console = RichConsole(stderr=stderr)
     return console if console.is_terminal else RichConsole(stderr=stderr, width=PIPED_WIDTH)
 
 
-def styled(word: str) -> str:
-    """Return a word in the colour of what it says."""
+def colorize(word: str) -> str:
+    """Return markup that shows a state or an outcome in its colour."""
     style = STYLES.get(word)
     return f"[{style}]{escape(word)}[/]" if style else escape(word)
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     if isinstance(value, Path):

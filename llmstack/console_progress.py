@@ -1,4 +1,4 @@
-"""Progress of several files: bars on a terminal, lines now and then where the output is piped."""
+"""Progress of several files: bars on a terminal, occasional lines when piped."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.progress import Task
 
-LINE_EVERY = 10  # percent
-MOVING = "fetching"
-NO_TIME = 100 * 3600  # longer than that is no estimate
+LINE_STEP = 10  # percent
+FETCHING = "fetching"
+MAX_ESTIMATE_S = 100 * 3600  # longer estimates mean nothing
 
 
-def clock(seconds: float) -> str:
-    """Return a time span as `4:05` or `1:04:05`."""
+def format_clock(seconds: float) -> str:
+    """Return a duration as `4:05` or `1:04:05`."""
     hours, rest = divmod(round(seconds), 3600)
-    minutes, left = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class _Amounts(ProgressColumn):
+class _AmountColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         total = amount(task.total) if task.total is not None else "?"
         done = amount(task.completed)
@@ -36,63 +36,69 @@ class _Amounts(ProgressColumn):
         return Text(f"{done}/{total}", justify="right")
 
 
-class _Pace(ProgressColumn):
+class _SpeedColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         state = str(task.fields["state"])
-        if state != MOVING or not task.speed:
-            return Text("" if state == MOVING else state, style=STYLES.get(state, "dim"))
-        left = task.time_remaining
-        ends = f"  {clock(left)} left" if left is not None and left < NO_TIME else ""
-        return Text(f"{amount(task.speed)}/s{ends}")
+        if state != FETCHING or not task.speed:
+            return Text("" if state == FETCHING else state, style=STYLES.get(state, "dim"))
+        remaining = task.time_remaining
+        estimate = (
+            f"  {format_clock(remaining)} left"
+            if remaining is not None and remaining < MAX_ESTIMATE_S
+            else ""
+        )
+        return Text(f"{amount(task.speed)}/s{estimate}")
 
 
 class TerminalBars:
-    """A bar for each file and, where there are several, one for all."""
+    """A bar for each file, and one for the total if there are several."""
 
     def __init__(self, console: RichConsole) -> None:
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            _Amounts(),
-            _Pace(),
+            _AmountColumn(),
+            _SpeedColumn(),
             console=console,
             expand=True,
             speed_estimate_period=10,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._begun: set[str] = set()
+        self._started: set[str] = set()
 
     def show(self, bars: Sequence[Bar]) -> None:
-        """Bring the bars up to date."""
-        moving = any(bar.state == MOVING for bar in bars)
+        """Update the bars."""
+        fetching = any(bar.state == FETCHING for bar in bars)
         totals = [bar.total for bar in bars if bar.total is not None]
-        every = Bar("all", MOVING if moving else "", sum(bar.done for bar in bars), sum(totals) or None)
-        begun = {bar.name for bar in bars if bar.done}
-        for bar in [*bars, every] if len(bars) > 1 else bars:
+        all_files = Bar(
+            "all", FETCHING if fetching else "", sum(bar.done for bar in bars), sum(totals) or None
+        )
+        started = {bar.name for bar in bars if bar.done}
+        for bar in [*bars, all_files] if len(bars) > 1 else bars:
             if bar.name not in self._tasks:
                 self._tasks[bar.name] = self.progress.add_task(escape(bar.name), total=None, state="")
             task = self._tasks[bar.name]
-            # What an earlier run had fetched comes in one leap, which is no speed.
-            if (bar.name in begun or bar is every) and begun - self._begun:
+            # Bytes from an earlier run arrive all at once and must not count as speed.
+            if (bar.name in started or bar is all_files) and started - self._started:
                 self.progress.reset(task, completed=bar.done, total=bar.total, start=True)
             self.progress.update(task, completed=bar.done, total=bar.total, state=bar.state)
-        self._begun |= begun
+        self._started |= started
 
 
 class PipedBars:
-    """A line when something begins or ends, and at every tenth of a file."""
+    """A line whenever the state of a file changes, and for every tenth of it."""
 
-    def __init__(self, line: Callable[[str], None]) -> None:
-        self._line = line
-        self._shown: dict[str, tuple[str, int]] = {}
+    def __init__(self, print_line: Callable[[str], None]) -> None:
+        self._print_line = print_line
+        self._last_steps: dict[str, tuple[str, int]] = {}
 
     def show(self, bars: Sequence[Bar]) -> None:
-        """Print what is new."""
+        """Print a line for each file that has progressed."""
         for bar in bars:
-            share = 100 * bar.done // bar.total if bar.total else 0
-            step = (bar.state, share // LINE_EVERY if bar.state == MOVING else 0)
-            if self._shown.get(bar.name) == step or bar.state == "waiting":
+            percent = 100 * bar.done // bar.total if bar.total else 0
+            step = (bar.state, percent // LINE_STEP if bar.state == FETCHING else 0)
+            if self._last_steps.get(bar.name) == step or bar.state == "waiting":
                 continue
-            self._shown[bar.name] = step
-            of = f" of {amount(bar.total)}" if bar.total is not None else ""
-            self._line(escape(f"{bar.name}: {bar.state}, {share}%, {amount(bar.done)}{of}"))
+            self._last_steps[bar.name] = step
+            total = f" of {amount(bar.total)}" if bar.total is not None else ""
+            self._print_line(escape(f"{bar.name}: {bar.state}, {percent}%, {amount(bar.done)}{total}"))

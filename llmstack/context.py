@@ -1,4 +1,4 @@
-"""What every command gets from the entry point."""
+"""The context that the entry point passes to every command."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CliContext:
-    """What every command gets: environment and working directory, read once."""
+    """The environment of a command, and what follows from it: console, directories, project."""
 
     env: Mapping[str, str]
 
     @property
     def console(self) -> Console:
-        """Where to print."""
+        """The console on stdout and stderr."""
         from llmstack.console import Console
 
         return Console()
 
     @property
     def user(self) -> UserDirs:
-        """The user's own directories."""
+        """The user's config, cache and data directories."""
         from llmstack.paths import UserDirs
 
         return UserDirs.from_env(self.env)
@@ -40,21 +40,21 @@ class CliContext:
         """The working directory.
 
         Raises:
-            LlmstackError: it was deleted.
+            LlmstackError: it no longer exists.
         """
         try:
             return Path.cwd()
         except OSError as error:
-            raise LlmstackError("the current directory is gone", hint="cd to another one") from error
+            raise LlmstackError("the current directory no longer exists", hint="cd to another one") from error
 
     def find_project(self) -> Project | None:
-        """Return the project here, if there is one."""
+        """Return the project of the working directory, None if there is none."""
         from llmstack.paths import find_project
 
         return find_project(self.env, self.cwd)
 
-    def project(self) -> Project:
-        """Return the project here.
+    def require_project(self) -> Project:
+        """Return the project of the working directory.
 
         Raises:
             LlmstackError: there is none.
@@ -62,6 +62,6 @@ class CliContext:
         project = self.find_project()
         if project is None:
             raise LlmstackError(
-                f"no llmstack project in {self.cwd} or above", hint="make one: `llmstack install`"
+                f"no llmstack project in {self.cwd} or above", hint="create one with `llmstack install`"
             )
         return project

@@ -43,7 +43,7 @@ def test_the_table_of_commands_has_every_option(command: str) -> None:
 
 
 def test_what_is_shown_to_be_typed_can_be_typed() -> None:
-    typed = re.findall(r"(?:^\$ |`|[|&] )llmstack ([a-z][a-z-]+)([^`\n]*)", GUIDE, re.MULTILINE)
+    typed = re.findall(r"(?:^\$ |`|[|&] )llmstack ([a-z][a-z-]+)([^`\n&|;<]*)", GUIDE, re.MULTILINE)
     assert len(typed) > len(COMMANDS)
     for command, rest in typed:
         options = {name for each in COMMANDS[command].params for name in each.opts}

@@ -17,56 +17,63 @@ def ask(
     ctx: typer.Context,
     prompt: Annotated[
         str | None,
-        typer.Argument(metavar="PROMPT", help="What to ask; standard input without, or where it is -."),
+        typer.Argument(metavar="PROMPT", help="The prompt; if missing or -, read from stdin."),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", metavar="MODEL", help="A tier, or <provider>/<id>.")
+        str, typer.Option("--model", "-m", metavar="MODEL", help="A tier, an alias or <provider>/<id>.")
     ] = "auto",
     system: Annotated[
         str | None, typer.Option("--system", "-s", metavar="TEXT", help="The system prompt.")
     ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, metavar="TOKENS", help="Of the answer.")] = 4096,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, metavar="TOKENS", help="Maximum length of the answer.")
+    ] = 4096,
     temperature: Annotated[
-        float | None, typer.Option(min=0, metavar="NUMBER", help="The model's own without.")
+        float | None,
+        typer.Option(min=0, metavar="NUMBER", help="Sampling temperature; default: the model's own."),
     ] = None,
     effort: Annotated[
-        str | None, typer.Option(metavar="LEVEL", help="How hard to think: low, medium, high.")
+        str | None, typer.Option(metavar="LEVEL", help="Reasoning effort: low, medium or high.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send one prompt to a tier or a provider's model.
 
-    The answer is shown as it comes. What is piped in follows the prompt.
+    Prints the answer as it is generated. Text from a pipe is appended to the prompt.
 
     Example: llmstack ask -m ollama/qwen3 "why is the sky blue?"
     """
-    from llmstack.stack.ask import model_for
+    from llmstack.stack.ask import open_model
 
-    app: CliContext = ctx.obj
-    words = _words(prompt)
-    asked = model_for(model, app.find_project(), app.env, app.user)
-    pieces = asked.stream(
-        words, system=system, max_tokens=max_tokens, temperature=temperature, reasoning_effort=effort
+    cli: CliContext = ctx.obj
+    text = _read_prompt(prompt)
+    chat_model = open_model(model, cli.find_project(), cli.env, cli.user)
+    chunks = chat_model.stream(
+        text, system=system, max_tokens=max_tokens, temperature=temperature, reasoning_effort=effort
     )
-    console = app.console
-    for piece in pieces:
+    console = cli.console
+    for chunk in chunks:
         if not as_json:
-            console.piece(piece)
-    result = pieces.result
+            console.write(chunk)
+    result = chunks.result
     if as_json:
         console.json(result)
         return
-    console.piece("\n")
+    console.write("\n")
     if result is not None and result.stop_reason == "length":
-        console.warn(f"the answer was cut at {max_tokens} tokens", "ask for more with --max-tokens")
+        console.warn(f"the answer was cut off at {max_tokens} tokens", "raise the limit with --max-tokens")
 
 
-def _words(prompt: str | None) -> str:
-    """Return the prompt and what is piped in."""
+def _read_prompt(prompt: str | None) -> str:
+    """Return the prompt, followed by the text from a pipe.
+
+    Raises:
+        UsageError: both are empty.
+    """
     import sys
 
     piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
-    given = [text for text in ("" if prompt == "-" else prompt, piped.rstrip("\n")) if text]
-    if not given:
+    parts = [text for text in ("" if prompt == "-" else prompt, piped.rstrip("\n")) if text]
+    if not parts:
         raise UsageError("expected a prompt", hint='for example: llmstack ask "hello"')
-    return "\n\n".join(given)
+    return "\n\n".join(parts)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Action(StrEnum):
-    """What to do with them."""
+    """What to do with the saved prompt caches."""
 
     LIST = "list"
     CLEAR = "clear"
@@ -22,33 +22,33 @@ class Action(StrEnum):
 
 def cache(
     ctx: typer.Context,
-    action: Annotated[Action, typer.Argument(help="What to do with them.")] = Action.LIST,
+    action: Annotated[Action, typer.Argument(help="List them, or delete all of them.")] = Action.LIST,
     as_json: JsonOption = False,
 ) -> None:
     """List or clear saved prompt caches.
 
-    They were saved when models were swapped out: your conversations as the models have read them, of all
-    projects, within `kv_cache_gb`. Clearing them costs time only: prompts are read again.
+    When a model is unloaded, llmstack saves what it has read of your conversations, for all projects, up to
+    `kv_cache_gb`. Clearing the caches loses no data: models read the prompts again, which takes time.
 
     Example: llmstack cache clear
     """
-    from llmstack.config import load
-    from llmstack.report.figures import size
-    from llmstack.report.status import prompt_caches
-    from llmstack.stack.prompt_caches import clear, kept
+    from llmstack.report.format import format_size
+    from llmstack.report.status import show_prompt_caches
+    from llmstack.stack.project import load_config_if_present
+    from llmstack.stack.prompt_caches import clear_caches, list_caches
 
-    app: CliContext = ctx.obj
-    root = app.user.prompt_caches
+    cli: CliContext = ctx.obj
+    directory = cli.user.prompt_caches
     if action is Action.CLEAR:
-        freed = clear(root)
+        freed = clear_caches(directory)
         if as_json:
-            app.console.json({"freed_bytes": freed})
+            cli.console.json({"freed_bytes": freed})
         else:
-            app.console.say(f"freed {size(freed)}" if freed else "nothing was saved")
+            cli.console.info(f"freed {format_size(freed)}" if freed else "nothing was saved")
         return
-    project = app.find_project()
-    found = kept(root, load(project.models_ini) if project and project.models_ini.exists() else None)
+    project = cli.find_project()
+    caches = list_caches(directory, load_config_if_present(project))
     if as_json:
-        app.console.json(found)
+        cli.console.json(caches)
     else:
-        prompt_caches(app.console, found)
+        show_prompt_caches(cli.console, caches)

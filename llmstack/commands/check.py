@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 def check(
     ctx: typer.Context,
-    offline: Annotated[bool, typer.Option("--offline", help="Ask nothing of the model hub.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not contact the model hub.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare models.ini with this machine and the hub.
 
-    Looks at files on disk and at the hub, at memory, and at what runs now.
+    Checks the files on disk and at the hub, the memory of this machine, and the running stack.
 
-    Exit code 1 where a tier cannot start.
+    Exits with 1 if a tier cannot start.
 
     Example: llmstack check --json
     """
     from llmstack.report import check as report
     from llmstack.stack.check import check as check_stack
     from llmstack.stack.remote.remote_router import remote_url
-    from llmstack.stack.remote.thin_client import check as check_client
+    from llmstack.stack.remote.thin_client import check_thin_client
 
-    app: CliContext = ctx.obj
-    project = app.find_project()
+    cli: CliContext = ctx.obj
+    project = cli.find_project()
     if project is not None and (url := remote_url(project)) is not None:
-        found = check_client(project, app.env, url)
+        result = check_thin_client(project, cli.env, url)
     else:
-        found = check_stack(project, app.user, app.env, offline=offline)
+        result = check_stack(project, cli.user, cli.env, offline=offline)
     if as_json:
-        app.console.json(found)
+        cli.console.json(result)
     else:
-        report.checked(app.console, found)
-    raise typer.Exit(1 if any(problem.level == "error" for problem in found.problems) else 0)
+        report.show_check(cli.console, result)
+    raise typer.Exit(1 if any(problem.level == "error" for problem in result.problems) else 0)

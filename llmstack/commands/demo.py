@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 def demo(
     ctx: typer.Context,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the stack running afterwards, if all went well.")
+        bool, typer.Option("--keep", help="Keep the stack running if the demo succeeds.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the whole stack at work, with tiny models.
 
-    They are built on the spot, and a request goes down every routing path. No download, no network;
-    nothing is left running.
+    Builds the models, starts a stack in a temporary project, sends one request down every routing path, and
+    stops everything again. Needs no download and no network.
 
     Example: llmstack demo --keep
     """
     from llmstack.report import demo as report
     from llmstack.stack.demo.demo import demo as run_demo
 
-    app: CliContext = ctx.obj
-    console = app.console
+    cli: CliContext = ctx.obj
+    console = cli.console
     with console.progress() as tell:
-        shown = run_demo(app.user, app.env, keep=keep, tell=tell)
+        result = run_demo(cli.user, cli.env, keep=keep, tell=tell)
     if as_json:
         console.json(
-            {"ok": shown.ok, "requests": shown.requests, "swapper": shown.swapper, "engine": shown.engine}
+            {"ok": result.ok, "requests": result.requests, "swapper": result.swapper, "engine": result.engine}
         )
     else:
-        report.demonstrated(console, shown)
-    raise typer.Exit(0 if shown.ok else 1)
+        report.show_demo(console, result)
+    raise typer.Exit(0 if result.ok else 1)

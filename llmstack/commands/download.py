@@ -14,48 +14,51 @@ def download(
     ctx: typer.Context,
     tiers: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TIER", help="Tiers or aliases; all without any.", show_default=False),
+        typer.Argument(metavar="TIER", help="Tiers or aliases; default: all tiers.", show_default=False),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Stay, and show the progress.")] = False,
-    current: Annotated[bool, typer.Option("--current", help="Only what runs now.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", "-w", help="Wait for the end, and show the progress.")
+    ] = False,
+    current: Annotated[bool, typer.Option("--current", help="Only the current models.")] = False,
     next_: Annotated[bool, typer.Option("--next", help="Only queued upgrades.")] = False,
 ) -> None:
     """Fetch the GGUF files that models.ini names.
 
-    Current ones and queued upgrades, into the hub's cache that other tools share. In the background unless
-    told otherwise; an interrupted download goes on where it stopped, and what is there is not fetched again.
+    Fetches current models and queued upgrades in the background, into the Hugging Face cache, which other
+    tools share. Resumes interrupted downloads, and skips files that are on disk.
 
     Example: llmstack download code-fast --wait
     """
     from llmstack.report import downloads as report
     from llmstack.stack.download import download as downloads
-    from llmstack.stack.download.plan import LABELS, declared, plan
+    from llmstack.stack.download.plan import LABELS, load_declared_config, plan_downloads
     from llmstack.stack.download.state import DownloadDir
 
-    app: CliContext = ctx.obj
-    console, project = app.console, app.find_project()
-    config, place = declared(project, app.user), DownloadDir.of(project, app.user)
-    wanted = {"current": current, "next": next_}
-    labels = [label for label in LABELS if wanted[label] or not any(wanted.values())]
-    found = plan(config, app.env, tiers or (), labels)
-    report.planned(console, found)
-    if not found.items:
+    cli: CliContext = ctx.obj
+    console, project = cli.console, cli.find_project()
+    config, directory = load_declared_config(project, cli.user), DownloadDir.for_project(project, cli.user)
+    selected = {"current": current, "next": next_}
+    labels = [label for label in LABELS if selected[label] or not any(selected.values())]
+    plan = plan_downloads(config, cli.env, tiers or (), labels)
+    report.show_plan(console, plan)
+    if not plan.items:
         return
-    if project is None and not tiers and not report.wants_all(console, found):
+    if project is None and not tiers and not report.confirm_default_profile(console, plan):
         return
     if not wait:
-        report.started(console, found, downloads.start(found, place, app.env), place)
+        run = downloads.start_in_background(plan, directory, cli.env)
+        report.show_background(console, plan, run, directory)
         return
     with console.bars() as show:
-        done = downloads.fetch_here(
-            lambda: plan(config, app.env, tiers or (), labels),
-            place,
-            app.env,
-            show=report.bars(show),
-            tell=console.say,
+        result = downloads.download_and_wait(
+            lambda: plan_downloads(config, cli.env, tiers or (), labels),
+            directory,
+            cli.env,
+            show=report.as_bars(show),
+            notify=console.info,
         )
-    if done is None:
-        console.say("every file is here")
+    if result is None:
+        console.info("every file is on disk")
         return
-    report.ended(console, done)
-    raise typer.Exit(1 if done.failed else 0)
+    report.show_result(console, result)
+    raise typer.Exit(1 if result.failed_items else 0)

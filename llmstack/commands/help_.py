@@ -12,10 +12,11 @@ from llmstack.errors import UsageError
 def help_(
     ctx: typer.Context,
     command: Annotated[
-        str | None, typer.Argument(metavar="COMMAND", help="A command.", show_default=False)
+        str | None,
+        typer.Argument(metavar="COMMAND", help="The command; default: list all.", show_default=False),
     ] = None,
 ) -> None:
-    """Show help for a command, or for all.
+    """Show help for a command, or list all commands.
 
     Example: llmstack help start
     """
@@ -28,6 +29,6 @@ def help_(
     commands = getattr(parent.command, "commands", {})
     if command not in commands:
         raise UsageError(f"no command is called `{command}`", hint="`llmstack help` lists them")
-    found = commands[command]
-    with found.make_context(command, ["--help"], parent=parent, resilient_parsing=False):
+    match = commands[command]
+    with match.make_context(command, ["--help"], parent=parent, resilient_parsing=False):
         pass

@@ -16,50 +16,56 @@ if TYPE_CHECKING:
 
 
 class InstallCommand(TyperCommand):
-    """Takes `--external=URL` for `--external URL`: Typer has no option whose value may be left out."""
+    """Accepts `--external=URL` for `--external URL`, since Typer has no options with an optional value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command line."""
-        split = [arg.split("=", 1) if arg.startswith("--external=") else [arg] for arg in args]
-        return super().parse_args(ctx, [piece for pieces in split for piece in pieces])
+        """Split `--external=URL`, then parse as usual."""
+        parts = [arg.split("=", 1) if arg.startswith("--external=") else [arg] for arg in args]
+        return super().parse_args(ctx, [part for pair in parts for part in pair])
 
 
 def install(
     ctx: typer.Context,
-    current: Annotated[bool, typer.Option("--current", help="Pin channel `current`.")] = False,
-    next_: Annotated[bool, typer.Option("--next", help="Pin channel `next`: run queued upgrades.")] = False,
+    current: Annotated[
+        bool, typer.Option("--current", help="Run the current models (pins channel `current`).")
+    ] = False,
+    next_: Annotated[bool, typer.Option("--next", help="Run queued upgrades (pins channel `next`).")] = False,
     external: Annotated[
         bool, typer.Option("--external", help="Use the router of another project or host, at URL.")
     ] = False,
     profile: Annotated[
         str | None,
         typer.Option(
-            help="Start models.ini from this profile: 8gb, 16gb, 32gb, 64gb, default (the reference) or demo;"
-            " without it, from the one that fits this machine.",
+            help="Create models.ini from 8gb, 16gb, 32gb, 64gb, default (the reference) or demo; default:"
+            " the profile that fits this machine.",
             metavar="NAME",
         ),
     ] = None,
     hosted: Annotated[
         bool,
-        typer.Option("--hosted", help="Enable the hosted tier: short prompts leave the machine, at a cost."),
+        typer.Option(
+            "--hosted",
+            help="Enable the hosted tier; it gets short prompts, which leave this machine and cost money.",
+        ),
     ] = False,
     here: Annotated[
-        bool, typer.Option("--here", help="Make the current directory a project, also inside another one.")
+        bool, typer.Option("--here", help="Set up the current directory, even inside another project.")
     ] = False,
-    trust: Annotated[bool, typer.Option("--trust", help="Trust files that are there already.")] = False,
-    print_: Annotated[bool, typer.Option("--print", help="Print opencode.json, write nothing.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Trust the files that exist already.")] = False,
+    print_: Annotated[bool, typer.Option("--print", help="Print opencode.json and write nothing.")] = False,
     url: Annotated[
         str | None,
         typer.Argument(
             metavar="URL",
-            help="With --external: the router; else $LLMSTACK_REMOTE_URL, else http://127.0.0.1:10101.",
+            help="The router for --external; default: $LLMSTACK_REMOTE_URL, else http://127.0.0.1:10101.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Set a project up, or refresh its files.
+    """Set up a project, or refresh its files.
 
-    Writes models.ini from a profile (once, then it is yours), opencode.json and the pinned channel.
+    Creates models.ini from a profile, once: after that, the file is yours. Also writes opencode.json and pins
+    the channel.
 
     Example: llmstack install --profile demo
 
@@ -70,70 +76,73 @@ def install(
     from llmstack.stack.install.install import InstallOptions
     from llmstack.stack.install.install import install as install_project
 
-    app: CliContext = ctx.obj
-    console = app.console
-    channel = _channel(app, current=current, next_=next_, external_=external, url=url)
-    project = _project(app, here=here)
+    cli: CliContext = ctx.obj
+    console = cli.console
+    channel = _requested_channel(cli, current=current, next_=next_, is_external=external, url=url)
+    project = _target_project(cli, here=here)
     if print_:
-        console.data(_printed(app, project, channel).rstrip())
+        console.print(_render_opencode(cli, project, channel).rstrip())
         return
     options = InstallOptions(channel=channel, profile=profile, hosted=hosted, trust=trust)
 
-    def consent(shown: list[str]) -> bool:
-        console.say(
-            f"{escape(str(project.state))} has files that llmstack did not write here. They would use:"
+    def confirm_trust(uses: list[str]) -> bool:
+        console.info(
+            f"{escape(str(project.state))} contains files that llmstack did not write here. They would use:"
         )
-        for line in shown or ["nothing that runs a program or redirects traffic"]:
-            console.say(f"  {escape(line)}")
+        for line in uses or ["nothing that runs a program or redirects traffic"]:
+            console.info(f"  {escape(line)}")
         return console.confirm("Trust them?")
 
-    def ask_hosted(model: str) -> bool:
-        console.say(
-            f"LiteLLM is installed and the key for {escape(model)} is set. With it switched on, `auto` sends"
-            " it short prompts: they leave this machine and cost money."
+    def confirm_hosted(model: str) -> bool:
+        console.info(
+            f"LiteLLM is installed and the key for {escape(model)} is set. If enabled, `auto` sends"
+            " it short prompts, which leave this machine and cost money."
         )
-        return console.confirm(f"Switch {model} on?")
+        return console.confirm(f"Enable {model}?")
 
-    done = install_project(project, app.user, app.env, options, consent=consent, hosted=ask_hosted)
-    report.installed(console, done)
+    result = install_project(
+        project, cli.user, cli.env, options, consent=confirm_trust, hosted=confirm_hosted
+    )
+    report.show_install(console, result)
 
 
-def _channel(
-    app: CliContext, *, current: bool, next_: bool, external_: bool, url: str | None
+def _requested_channel(
+    cli: CliContext, *, current: bool, next_: bool, is_external: bool, url: str | None
 ) -> Channel | None:
-    """Return the channel that the options pin; None keeps what there is."""
+    """Return the channel that the options select; None keeps the present one."""
     from llmstack.channel import CURRENT, DEFAULT_REMOTE, NEXT, external
 
-    if current + next_ + external_ > 1:
-        names = (("--current", current), ("--next", next_), ("--external", external_))
-        given = [name for name, on in names if on]
-        raise UsageError(f"{' and '.join(given)} exclude each other")
-    if url is not None and not external_:
-        raise UsageError("a URL goes with --external", hint=f"llmstack install --external {url}")
-    if external_:
-        return external(url or app.env.get("LLMSTACK_REMOTE_URL") or DEFAULT_REMOTE)
+    if current + next_ + is_external > 1:
+        options = (("--current", current), ("--next", next_), ("--external", is_external))
+        names = [name for name, is_set in options if is_set]
+        raise UsageError(f"{' and '.join(names)} exclude each other")
+    if url is not None and not is_external:
+        raise UsageError("a URL requires --external", hint=f"llmstack install --external {url}")
+    if is_external:
+        return external(url or cli.env.get("LLMSTACK_REMOTE_URL") or DEFAULT_REMOTE)
     return CURRENT if current else NEXT if next_ else None
 
 
-def _printed(app: CliContext, project: Project, channel: Channel | None) -> str:
+def _render_opencode(cli: CliContext, project: Project, channel: Channel | None) -> str:
     from llmstack.stack.install.install import render_opencode, render_remote
-    from llmstack.stack.remote.remote_router import fetch, remote_url
-    from llmstack.stack.route import config_here
+    from llmstack.stack.remote.remote_router import fetch_router, remote_url
+    from llmstack.stack.route import load_active_config
 
     url = channel.url if channel is not None else remote_url(project)
     if url is not None:
-        return render_remote(project, fetch(url, app.env))
-    there = project if project.models_ini.exists() else None  # one that is gone is written anew
-    return render_opencode(project, config_here(there, app.user))
+        return render_remote(project, fetch_router(url, cli.env))
+    # `install` would write a missing models.ini from a profile, so its absence is no error.
+    existing = project if project.models_ini.exists() else None
+    return render_opencode(project, load_active_config(existing, cli.user))
 
 
-def _project(app: CliContext, *, here: bool) -> Project:
-    """Return the project to install: the one here, else the current directory becomes one."""
+def _target_project(cli: CliContext, *, here: bool) -> Project:
+    """Return the project around the working directory, else a new one in that directory."""
     from llmstack.paths import Project
 
-    found = None if here else app.find_project()
-    if found is not None:
-        return found
-    if not app.cwd.is_dir():
-        raise LlmstackError(f"{app.cwd} is no directory")
-    return Project.at(app.cwd, app.env)
+    project = None if here else cli.find_project()
+    if project is not None:
+        return project
+    if not cli.cwd.is_dir():
+        raise LlmstackError(f"{cli.cwd} is not a directory")
+    return Project.at(cli.cwd, cli.env)

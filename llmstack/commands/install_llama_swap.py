@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 def install_llama_swap(
     ctx: typer.Context,
-    force: Annotated[bool, typer.Option("--force", help="Fetch it again, also where it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch it even if it is installed.")] = False,
 ) -> None:
     """Fetch the llama-swap binary, for all projects.
 
-    The newest release for this machine, or the one that LLAMA_SWAP_VERSION names, its SHA-256 verified.
-    Without it the built-in pool swaps models.
+    Fetches the newest release for this machine, or version $LLAMA_SWAP_VERSION, and verifies its SHA-256. The
+    binary is optional: without it, the built-in pool swaps models.
 
     Example: llmstack install-llama-swap --force
     """
     from llmstack.report import downloads as report
-    from llmstack.stack.install.llama_swap import install
+    from llmstack.stack.install.llama_swap import install_llama_swap as install_release
 
-    app: CliContext = ctx.obj
-    with app.console.progress() as tell:
-        done = install(app.find_project(), app.user, app.env, force=force, tell=tell)
-    report.llama_swap(app.console, done)
+    cli: CliContext = ctx.obj
+    with cli.console.progress() as notify:
+        release = install_release(cli.find_project(), cli.user, cli.env, force=force, notify=notify)
+    report.show_llama_swap(cli.console, release)

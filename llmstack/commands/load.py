@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 def load(
     ctx: typer.Context,
-    tier: Annotated[str, typer.Argument(metavar="TIER", help="Tier or alias.", show_default=False)],
+    tier: Annotated[str, typer.Argument(metavar="TIER", help="A tier or an alias.", show_default=False)],
 ) -> None:
-    """Make a tier resident now.
+    """Load a tier into memory now.
 
-    Others are swapped out where memory wants it.
+    Unloads idle tiers if there is not enough memory.
 
     Example: llmstack load plan
     """
-    from llmstack.stack.lifecycle.load import load as load_tier
+    from llmstack.stack.lifecycle.load import load_tier
 
-    app: CliContext = ctx.obj
-    with app.console.progress() as tell:
-        name = load_tier(app.project(), app.env, tier, tell=tell)
-    app.console.say(f"{name} is resident")
+    cli: CliContext = ctx.obj
+    with cli.console.progress() as notify:
+        name = load_tier(cli.require_project(), cli.env, tier, notify=notify)
+    cli.console.info(f"{name} is loaded")

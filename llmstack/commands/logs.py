@@ -15,31 +15,32 @@ def logs(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME", help="router, or a tier; the list of logs without it.", show_default=False
+            metavar="NAME", help="`router` or a tier; default: list the logs.", show_default=False
         ),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print new lines as they are written.")
+    ] = False,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=1, metavar="N", help="How many of the last lines.")
+        int, typer.Option("--lines", "-n", min=1, metavar="N", help="Number of lines from the end.")
     ] = 50,
 ) -> None:
     """Show the log of the router or of a tier.
 
     Example: llmstack logs router -f
     """
-    from llmstack.stack.logs import available, tail
-    from llmstack.stack.logs import follow as follow_log
+    from llmstack.stack.logs import follow_log, list_logs, read_last_lines
 
-    app: CliContext = ctx.obj
-    project, console = app.project(), app.console
+    cli: CliContext = ctx.obj
+    project, console = cli.require_project(), cli.console
     if name is None:
         console.table(
             ("log", ">KB", "file"),
-            [(log.stem, f"{log.stat().st_size / 1024:.0f}", str(log)) for log in available(project)],
+            [(log.stem, f"{log.stat().st_size / 1024:.0f}", str(log)) for log in list_logs(project)],
         )
         return
-    for line in tail(project, name, lines):
-        console.data(line)
+    for line in read_last_lines(project, name, lines):
+        console.print(line)
     if follow:
         for line in follow_log(project, name):
-            console.data(line)
+            console.print(line)

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 def mcp(ctx: typer.Context) -> None:
     """Serve tiers and providers as an MCP server over stdio.
 
-    A tool for `auto` and each tier (tier_NAME; the stack must run), one for each provider (provider_NAME).
+    Offers a tool for `auto` and each tier (tier_NAME; the stack must run) and for each provider
+    (provider_NAME).
 
     Example: llmstack mcp
     """
     from llmstack.stack.mcp import serve
 
-    app: CliContext = ctx.obj
-    serve(app.find_project(), app.env, app.user)
+    cli: CliContext = ctx.obj
+    serve(cli.find_project(), cli.env, cli.user)

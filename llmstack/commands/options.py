@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-NextOption = Annotated[bool, typer.Option("--next", help="Run queued upgrades, without pinning them.")]
+NextOption = Annotated[
+    bool, typer.Option("--next", help="Run queued upgrades this time, without pinning channel `next`.")
+]
 DetachOption = Annotated[bool, typer.Option("--detach", "-d", help="Return as soon as the router answers.")]
 HostOption = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Listen here instead of `host` in models.ini.")

@@ -14,17 +14,21 @@ def promote(
     ctx: typer.Context,
     tiers: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TIER", help="Tiers or aliases; all queued ones without.", show_default=False),
+        typer.Argument(
+            metavar="TIER", help="Tiers or aliases; default: all queued upgrades.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Make queued upgrades permanent.
 
-    Edits models.ini in place; its comments stay.
+    Edits models.ini in place and keeps its comments.
 
     Example: llmstack promote plan
     """
     from llmstack.report import lifecycle as report
     from llmstack.stack.install.promote import promote as promote_tiers
 
-    app: CliContext = ctx.obj
-    report.promoted(app.console, promote_tiers(app.project(), app.user.trusted_projects, tiers or []))
+    cli: CliContext = ctx.obj
+    report.show_promote(
+        cli.console, promote_tiers(cli.require_project(), cli.user.trusted_projects, tiers or [])
+    )

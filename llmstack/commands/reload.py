@@ -11,25 +11,25 @@ if TYPE_CHECKING:
 
 
 def reload(ctx: typer.Context) -> None:
-    """Take up an edited models.ini.
+    """Apply an edited models.ini.
 
-    No request is dropped: tiers that changed finish what they are at, the others keep their process.
-    A file with a mistake changes nothing.
+    Drops no request: tiers that changed finish their requests first, the others keep running. If models.ini
+    has a mistake, nothing changes.
 
     Example: llmstack reload
     """
     from llmstack.report import lifecycle as report
     from llmstack.stack.install.install import refetch
-    from llmstack.stack.lifecycle.reload import reload as reload_stack
+    from llmstack.stack.lifecycle.reload import reload_stack
     from llmstack.stack.remote.remote_router import remote_url
 
-    app: CliContext = ctx.obj
-    project = app.project()
+    cli: CliContext = ctx.obj
+    project = cli.require_project()
     if (url := remote_url(project)) is not None:
-        refetch(project, app.user.trusted_projects, app.env, url)
-        report.refetched(app.console, url)
+        refetch(project, cli.user.trusted_projects, cli.env, url)
+        report.show_refetch(cli.console, url)
         return
-    with app.console.progress() as tell:
-        tell("reloading")
-        done = reload_stack(project, app.env, app.user.trusted_projects)
-    report.reloaded(app.console, done)
+    with cli.console.progress() as notify:
+        notify("reloading")
+        done = reload_stack(project, cli.env, cli.user.trusted_projects)
+    report.show_reload(cli.console, done)

@@ -21,22 +21,22 @@ def restart(
 ) -> None:
     """Stop the stack and start it again.
 
-    models.ini is read anew; while it is wrong, what runs goes on.
+    Reads models.ini again. If it has a mistake, the running stack is left alone.
 
     Example: llmstack restart --next
     """
     from llmstack.report import lifecycle as report
-    from llmstack.stack.lifecycle.restart import restart as restart_stack
-    from llmstack.stack.lifecycle.start import StartOptions
+    from llmstack.stack.lifecycle.restart import restart_stack
+    from llmstack.stack.lifecycle.start_plan import StartOptions
     from llmstack.stack.remote.remote_router import remote_url
-    from llmstack.stack.remote.thin_client import verify
+    from llmstack.stack.remote.thin_client import verify_router
 
-    app: CliContext = ctx.obj
+    cli: CliContext = ctx.obj
     options = StartOptions(next=next_, host=host, port=port, wait=not detach)
-    console, project = app.console, app.project()
+    console, project = cli.console, cli.require_project()
     if (url := remote_url(project)) is not None:
-        report.verified(console, verify(project, app.user.trusted_projects, app.env, url))
+        report.show_verify(console, verify_router(project, cli.user.trusted_projects, cli.env, url))
         return
-    with console.progress() as tell:
-        started = restart_stack(project, app.env, app.user.trusted_projects, options, tell=tell)
-    report.started(console, started)
+    with console.progress() as notify:
+        started = restart_stack(project, cli.env, cli.user.trusted_projects, options, notify=notify)
+    report.show_start(console, started)

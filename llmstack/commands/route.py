@@ -17,66 +17,69 @@ if TYPE_CHECKING:
 def route(
     ctx: typer.Context,
     text: Annotated[
-        str | None, typer.Argument(metavar="TEXT", help="What a user would write.", show_default=False)
+        str | None, typer.Argument(metavar="TEXT", help="The prompt of a user.", show_default=False)
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--file", "-f", metavar="FILE", help="The JSON body of a request; - for stdin."),
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="The JSON body of a request; - reads it from stdin."
+        ),
     ] = None,
     session: Annotated[
         str,
         typer.Option(
-            "--session", metavar="NAME", help="The conversation, as the client's x-session-id names it."
+            "--session", metavar="NAME", help="The conversation, as in the client's x-session-id header."
         ),
     ] = "",
-    explain: Annotated[bool, typer.Option("--explain", help="Show every rule that was tried.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show every rule that was considered.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say which tier a request would go to, and why.
+    """Show which tier a request would go to, and why.
 
-    Nothing is sent.
-
-    The running router is asked: it knows what is loaded, and which tier a conversation has.
-
-    With no stack running, every declared tier is taken as available.
+    Sends nothing to a model. Asks the running router, which knows what is loaded and which tier a
+    conversation uses. If the stack is not running, assumes that every declared tier is available.
 
     Example: llmstack route "[ultra] design a cache" --json
     """
-    from llmstack.stack.route import body_of
+    from llmstack.stack.route import chat_body
     from llmstack.stack.route import route as route_request
 
-    app: CliContext = ctx.obj
-    console = app.console
+    cli: CliContext = ctx.obj
+    console = cli.console
     if (text is None) == (file is None):
         raise UsageError("expected either TEXT or --file", hint='for example: llmstack route "hello"')
-    found = route_request(
-        body_of(text) if text is not None else _read(file), app.find_project(), app.user, app.env, session
+    result = route_request(
+        chat_body(text) if text is not None else _read_body(file),
+        cli.find_project(),
+        cli.user,
+        cli.env,
+        session,
     )
     if as_json:
         names = ("tier", "reason", "conversation_tokens", "context_tokens")
-        more = ("others", "considered", "running", "session_known") if explain else ()
-        console.json({name: getattr(found, name) for name in (*names, *more)})
+        details = ("others", "considered", "running", "session_known") if explain else ()
+        console.json({name: getattr(result, name) for name in (*names, *details)})
         return
-    console.data(f"{found.tier}  {found.reason}")
-    console.data(
-        f"about {found.conversation_tokens} tokens of conversation, {found.context_tokens} of context"
+    console.print(f"{result.tier}  {result.reason}")
+    console.print(
+        f"about {result.conversation_tokens} tokens of conversation, {result.context_tokens} of context"
     )
     if explain:
         from llmstack.console import escape
 
         console.table(
             ("rule", "tier", "why~"),
-            [(rule.rule, rule.tier, escape(rule.detail)) for rule in found.considered],
+            [(rule.rule, rule.tier, escape(rule.detail)) for rule in result.considered],
         )
-        console.data(f"in its place: {', '.join(found.others) or 'none'}")
-    if session and not found.session_known:
-        known = "the router does not know it" if found.running else "nothing runs here that could know it"
-        console.warn(f"conversation `{session}`: {known}; taken as a new one")
-    for name, why in found.assumed.items():
-        console.warn(f"nothing runs here; {name} was taken as available, but {why}")
+        console.print(f"alternatives: {', '.join(result.others) or 'none'}")
+    if session and not result.session_known:
+        reason = "the router does not know it" if result.running else "the stack is not running"
+        console.warn(f"conversation `{session}` is treated as a new one: {reason}")
+    for name, problem in result.assumed.items():
+        console.warn(f"the stack is not running; {name} is assumed to be available, but {problem}")
 
 
-def _read(file: Path | None) -> bytes:
+def _read_body(file: Path | None) -> bytes:
     import sys
 
     try:

@@ -22,16 +22,13 @@ def run(
     ],
     allow_plugins: Annotated[
         bool,
-        typer.Option(
-            "--allow-plugins", help="Let it run what the repository brings: plugins, hooks, MCP servers."
-        ),
+        typer.Option("--allow-plugins", help="Allow plugins, hooks and MCP servers from the repository."),
     ] = False,
 ) -> None:
     """Run a coding agent wired to this stack.
 
-    Starts the stack where needed.
-
-    What follows CLIENT is passed on to it. The repository's own configuration of it cannot redirect it.
+    Starts the stack if it is not running. Passes everything after CLIENT to the agent. Configuration in the
+    repository cannot redirect the agent to another server.
 
     Example: llmstack run opencode run "say hi"
 
@@ -39,18 +36,18 @@ def run(
 
     Example: llmstack run codex exec "say hi"
     """
-    from llmstack.stack.run import run as run_client
+    from llmstack.stack.run import prepare_client
 
-    app: CliContext = ctx.obj
-    with app.console.progress() as tell:
-        ready = run_client(
+    cli: CliContext = ctx.obj
+    with cli.console.progress() as notify:
+        run_client = prepare_client(
             client,
             ctx.args,
-            app.project(),
-            app.env,
-            app.user.trusted_projects,
-            cwd=app.cwd,
+            cli.require_project(),
+            cli.env,
+            cli.user.trusted_projects,
+            cwd=cli.cwd,
             allow_plugins=allow_plugins,
-            tell=tell,
+            notify=notify,
         )
-    raise typer.Exit(ready())
+    raise typer.Exit(run_client())

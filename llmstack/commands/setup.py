@@ -7,56 +7,62 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from llmstack.config import StackConfig
     from llmstack.context import CliContext
     from llmstack.stack.install.setup import Step
 
 
 def setup(
     ctx: typer.Context,
-    skip_download: Annotated[bool, typer.Option("--skip-download", help="Fetch no models.")] = False,
-    skip_wait: Annotated[
-        bool, typer.Option("--skip-wait", help="Fetch models in the background and go on.")
-    ] = False,
+    skip_download: Annotated[bool, typer.Option("--skip-download", help="Do not fetch models.")] = False,
+    skip_wait: Annotated[bool, typer.Option("--skip-wait", help="Fetch models in the background.")] = False,
 ) -> None:
     """Get this machine ready, step by step.
 
-    Looks at hardware and tools, fetches the models that models.ini names (or the default profile) and
-    llama-swap, and says how to go on. What is there already is left alone, so run it as often as you like.
+    Checks hardware and tools, fetches llama-swap and the models that models.ini (or the default profile)
+    names, and shows the next commands. Skips whatever is done already, so it is safe to run again.
 
     Example: llmstack setup --skip-download
     """
     from llmstack.report import downloads as report
+    from llmstack.stack.download.plan import load_declared_config
     from llmstack.stack.install import setup as steps
 
-    app: CliContext = ctx.obj
-    console, project = app.console, app.find_project()
-    steps.to_fetch(
-        project, app.user, app.env
-    )  # what is wrong with models.ini is said before anything is done
-    done = [report.step(console, steps.machine()), report.step(console, steps.engine(app.env))]
-    done.append(report.step(console, _models(app, skip=skip_download, wait=not skip_wait)))
-    console.say(f"  {steps.SWAPPERS}")
-    with console.progress() as tell:
-        swapper = steps.llama_swap(project, app.user, app.env, tell=tell)
-    done.append(report.step(console, swapper))
-    done.append(report.step(console, steps.hook(app.env)))
-    done.append(report.step(console, steps.opencode(app.env)))
-    report.set_up(console, done)
+    cli: CliContext = ctx.obj
+    console, project = cli.console, cli.find_project()
+    config = load_declared_config(project, cli.user)  # first, so that a mistake in models.ini stops it
+    done = [
+        report.show_step(console, steps.check_machine()),
+        report.show_step(console, steps.check_engine(cli.env)),
+    ]
+    done.append(report.show_step(console, _models(cli, config, skip=skip_download, wait=not skip_wait)))
+    console.info(f"  {steps.SWAPPER_NOTE}")
+    with console.progress() as notify:
+        swapper = steps.ensure_llama_swap(config, project, cli.user, cli.env, notify=notify)
+    done.append(report.show_step(console, swapper))
+    done.append(report.show_step(console, steps.check_hook(cli.env)))
+    done.append(report.show_step(console, steps.check_opencode(cli.env)))
+    report.show_setup(console, done)
     raise typer.Exit(1 if any(step.state == "failed" for step in done) else 0)
 
 
-def _models(app: CliContext, *, skip: bool, wait: bool) -> Step:
+def _models(cli: CliContext, config: StackConfig, *, skip: bool, wait: bool) -> Step:
     from llmstack.report import downloads as report
+    from llmstack.stack.download.plan import plan_downloads
     from llmstack.stack.install import setup as steps
 
-    console, project = app.console, app.find_project()
-    found = steps.to_fetch(project, app.user, app.env)
-    about = f"{len(found.items)} files to fetch" + (f", about {found.size_gb:g} GB" if found.size_gb else "")
-    if skip and found.items:
-        return steps.Step("models", "skipped", about, "llmstack download")
-    if found.items and console.interactive and not console.confirm(f"{about}. Begin?"):
-        return steps.Step("models", "skipped", "not now", "llmstack download TIER fetches the ones you want")
-    if not found.items or not wait:
-        return steps.models(project, app.user, app.env, wait=wait, show=lambda _: None, tell=console.say)
+    console, project = cli.console, cli.find_project()
+    plan = plan_downloads(config, cli.env)
+    summary = f"{len(plan.items)} files to fetch" + (f", about {plan.size_gb:g} GB" if plan.size_gb else "")
+    if skip and plan.items:
+        return steps.Step("models", "skipped", summary, "llmstack download")
+    if plan.items and console.is_interactive and not console.confirm(f"{summary}. Fetch them now?"):
+        return steps.Step("models", "skipped", "not now", "llmstack download TIER fetches only what you want")
+    if not plan.items or not wait:
+        return steps.fetch_models(
+            config, project, cli.user, cli.env, wait=wait, show=lambda _: None, notify=console.info
+        )
     with console.bars() as show:
-        return steps.models(project, app.user, app.env, wait=True, show=report.bars(show), tell=console.say)
+        return steps.fetch_models(
+            config, project, cli.user, cli.env, wait=True, show=report.as_bars(show), notify=console.info
+        )

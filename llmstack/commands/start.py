@@ -19,7 +19,8 @@ def start(
     ctx: typer.Context,
     detach: DetachOption = False,
     foreground: Annotated[
-        bool, typer.Option("--foreground", help="Stay, and log here: for systemd and containers.")
+        bool,
+        typer.Option("--foreground", help="Stay in the foreground and log here, for systemd and containers."),
     ] = False,
     next_: NextOption = False,
     host: HostOption = None,
@@ -27,54 +28,56 @@ def start(
 ) -> None:
     """Start the stack and wait until it is healthy.
 
-    Waits for the router and for the model of role fast. What can run is started; what cannot is listed
-    with the way to mend it. On a terminal without the shell hook it ends in a shell that is wired up.
+    Waits for the router and for the model of role `fast`. Lists the tiers that cannot start, each with a fix.
+    On a terminal without the shell hook, opens a shell that is wired up to the stack.
 
-    A project that uses another's router starts nothing: it verifies that the router answers.
+    In a project that uses another project's router, starts nothing and verifies that the router answers.
 
     Example: llmstack start --detach
     """
     from llmstack.report import lifecycle as report
-    from llmstack.stack.lifecycle.start import StartOptions, up
+    from llmstack.stack.lifecycle.start import start_stack
+    from llmstack.stack.lifecycle.start_plan import StartOptions
     from llmstack.stack.remote.remote_router import remote_url
-    from llmstack.stack.remote.thin_client import verify
+    from llmstack.stack.remote.thin_client import verify_router
 
-    app: CliContext = ctx.obj
+    cli: CliContext = ctx.obj
     if detach and foreground:
         raise UsageError("--detach and --foreground exclude each other")
     options = StartOptions(next=next_, host=host, port=port, wait=not detach)
-    console, project = app.console, app.project()
+    console, project = cli.console, cli.require_project()
     if foreground:
         from llmstack.stack.lifecycle.foreground import run_foreground
 
-        raise typer.Exit(run_foreground(project, app.env, app.user.trusted_projects, options))
+        raise typer.Exit(run_foreground(project, cli.env, cli.user.trusted_projects, options))
     if (url := remote_url(project)) is not None:
         if next_ or host or port:
-            raise UsageError(f"the router is another project's: {url}", hint="give these options there")
-        report.verified(console, verify(project, app.user.trusted_projects, app.env, url))
+            raise UsageError(f"the router is another project's: {url}", hint="use these options there")
+        report.show_verify(console, verify_router(project, cli.user.trusted_projects, cli.env, url))
     else:
-        with console.progress() as tell:
-            started = up(project, app.env, app.user.trusted_projects, options, tell=tell)
-        report.started(console, started)
-    if not detach and console.interactive and sys.stdin.isatty():
-        _open_shell(app, project)
+        with console.progress() as notify:
+            result = start_stack(project, cli.env, cli.user.trusted_projects, options, notify=notify)
+        report.show_start(console, result)
+    if not detach and console.is_interactive and sys.stdin.isatty():
+        _open_shell(cli, project)
 
 
-def _open_shell(app: CliContext, project: Project) -> None:
-    """End in a shell that is wired up, unless this one is."""
+def _open_shell(cli: CliContext, project: Project) -> None:
+    """Open a shell that is wired up, unless this terminal is or its hook will do it."""
     from llmstack.report import lifecycle as report
-    from llmstack.stack.lifecycle.subshell import subshell, wired
+    from llmstack.stack.lifecycle.subshell import is_activated, prepare_subshell
     from llmstack.stack.project import running_router
     from llmstack.stack.remote.remote_router import remote_url
 
-    if wired(app.env):
+    if is_activated(cli.env):
         return
-    console = app.console
+    console = cli.console
     try:
-        run = subshell(project, app.env, app.cwd)
+        run = prepare_subshell(project, cli.env, cli.cwd)
     except LlmstackError as error:
         console.warn(error.message, error.hint or "")
         return
-    report.entered(console)
+    report.show_subshell_start(console)
     run()
-    report.left(console, serves=remote_url(project) is not None or running_router(project) is not None)
+    is_running = remote_url(project) is not None or running_router(project) is not None
+    report.show_subshell_end(console, is_running=is_running)

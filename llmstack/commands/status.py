@@ -11,31 +11,33 @@ from llmstack.commands.options import JsonOption
 if TYPE_CHECKING:
     from llmstack.context import CliContext
 
-WATCH_S = 1.0
+WATCH_INTERVAL_S = 1.0
 
 
 def status(
     ctx: typer.Context,
     as_json: JsonOption = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again every second.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh every second.")] = False,
 ) -> None:
-    """Show what runs, and the last decisions.
+    """Show the router, the tiers and the last decisions.
 
-    Exit code 0 only where everything that should be up is up.
+    Exits with 0 only if everything is up that should be.
 
     Example: llmstack status --json
     """
     from llmstack.report import status as report
-    from llmstack.stack.lifecycle.status import status as stack_status
+    from llmstack.stack.lifecycle.status import read_status
 
-    app: CliContext = ctx.obj
-    project, console = app.project(), app.console
+    cli: CliContext = ctx.obj
+    project, console = cli.require_project(), cli.console
     if watch:
-        console.watch(lambda: report.status(console, stack_status(project, app.env)), every_s=WATCH_S)
+        console.watch(
+            lambda: report.show_status(console, read_status(project, cli.env)), every_s=WATCH_INTERVAL_S
+        )
         return
-    now = stack_status(project, app.env)
+    current = read_status(project, cli.env)
     if as_json:
-        console.json(now)
+        console.json(current)
     else:
-        report.status(console, now)
-    raise typer.Exit(0 if now.healthy else 1)
+        report.show_status(console, current)
+    raise typer.Exit(0 if current.healthy else 1)

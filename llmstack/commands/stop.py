@@ -15,24 +15,26 @@ def stop(
     timeout: Annotated[
         float,
         typer.Option(
-            min=0, metavar="SECONDS", help="Seconds before the router is killed; it may be saving prompts."
+            min=0,
+            metavar="SECONDS",
+            help="Kill the router after this time; it may still be saving prompt caches.",
         ),
     ] = 45.0,
 ) -> None:
     """Stop the router and models of this project.
 
-    Nothing that another project or person started is touched.
+    Leaves alone whatever another project or person started.
 
     Example: llmstack stop
     """
     from llmstack.report import lifecycle as report
-    from llmstack.stack.lifecycle.stop import down
+    from llmstack.stack.lifecycle.stop import stop_stack
     from llmstack.stack.remote.remote_router import remote_url
 
-    app: CliContext = ctx.obj
-    project = app.project()
-    done = down(project, timeout_s=timeout)
-    if (url := remote_url(project)) is not None and not done.was_running:
-        report.not_ours(app.console, url)
+    cli: CliContext = ctx.obj
+    project = cli.require_project()
+    result = stop_stack(project, timeout_s=timeout)
+    if (url := remote_url(project)) is not None and not result.was_running:
+        report.show_foreign_router(cli.console, url)
         return
-    report.stopped(app.console, done)
+    report.show_stop(cli.console, result)

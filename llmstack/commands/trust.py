@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 def trust(
     ctx: typer.Context,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    revoke: Annotated[bool, typer.Option("--revoke", help="Trust this project no longer.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Trust without asking.")] = False,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Stop trusting this project.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the trusted projects.")] = False,
     path: Annotated[
-        Path | None, typer.Argument(metavar="PATH", help="The project; the one here without it.")
+        Path | None, typer.Argument(metavar="PATH", help="The project; default: the current one.")
     ] = None,
 ) -> None:
-    """Trust this project to name programs to run.
+    """Allow a project to run programs on this machine.
 
-    Shows first what its files would run, and where they would send traffic.
+    First shows what its files would run and where they would send traffic.
 
     Example: llmstack trust --list
     """
@@ -34,50 +34,50 @@ def trust(
     from llmstack.paths import Project
     from llmstack.trust import store as trust_store
 
-    app: CliContext = ctx.obj
-    console, store = app.console, app.user.trusted_projects
+    cli: CliContext = ctx.obj
+    console, trust_file = cli.console, cli.user.trusted_projects
     if list_:
-        _list(app)
+        _list_projects(cli)
         return
-    project = Project.at(path.expanduser(), app.env) if path is not None else app.project()
+    project = Project.at(path.expanduser(), cli.env) if path is not None else cli.require_project()
     if revoke:
-        known = trust_store.revoke(project.work_dir, store)
-        console.say(
-            f"{escape(str(project.work_dir))} {'is not trusted any more' if known else 'was not trusted'}"
+        was_trusted = trust_store.revoke(project.work_dir, trust_file)
+        console.info(
+            f"{escape(str(project.work_dir))} {'is no longer trusted' if was_trusted else 'was not trusted'}"
         )
         return
-    _grant(console, project, store, yes=yes)
+    _grant(console, project, trust_file, yes=yes)
 
 
-def _grant(console: Console, project: Project, store: Path, *, yes: bool) -> None:
+def _grant(console: Console, project: Project, trust_file: Path, *, yes: bool) -> None:
     from llmstack.console import escape
     from llmstack.trust import store as trust_store
-    from llmstack.trust.disclosure import programs
+    from llmstack.trust.disclosure import describe
     from llmstack.trust.fingerprint import fingerprint
 
     if not project.state.is_dir():
         raise LlmstackError(f"{project.work_dir} has no .llmstack/", hint="install it: `llmstack install`")
     trust_store.refuse_unsafe_dir(project)
-    seen = fingerprint(project)
-    console.say(f"{escape(str(project.state))} would use:")
-    for line in programs(project) or ["nothing that runs a program or redirects traffic"]:
-        console.say(f"  {escape(line)}")
+    shown_files = fingerprint(project)
+    console.info(f"{escape(str(project.state))} would use:")
+    for line in describe(project) or ["nothing that runs a program or redirects traffic"]:
+        console.info(f"  {escape(line)}")
     if not yes and not console.confirm("Trust it?"):
-        raise LlmstackError("not trusted", hint="answer y, or give --yes after reading the above")
-    trust_store.grant(project, store, seen=seen)
-    console.say(f"{escape(str(project.work_dir))} is trusted")
+        raise LlmstackError("not trusted", hint="answer y, or use --yes after reading the above")
+    trust_store.grant(project, trust_file, expected=shown_files)
+    console.info(f"{escape(str(project.work_dir))} is trusted")
 
 
-def _list(app: CliContext) -> None:
-    from llmstack.console import escape, styled
+def _list_projects(cli: CliContext) -> None:
+    from llmstack.console import colorize, escape
     from llmstack.trust import store as trust_store
 
     rows = [
         (
             escape(record.path),
-            styled(str(verdict.verdict) if verdict is not None else "gone"),
+            colorize(str(trust.verdict) if trust is not None else "gone"),
             f"{record.trusted_at:%Y-%m-%d %H:%M}",
         )
-        for record, verdict in trust_store.entries(app.user.trusted_projects)
+        for record, trust in trust_store.list_trusted(cli.user.trusted_projects)
     ]
-    app.console.table(("project", "state", "since"), rows)
+    cli.console.table(("project", "state", "since"), rows)

@@ -14,19 +14,19 @@ def unload(
     ctx: typer.Context,
     tier: Annotated[
         str | None,
-        typer.Argument(metavar="TIER", help="Tier or alias; every tier without it.", show_default=False),
+        typer.Argument(metavar="TIER", help="A tier or an alias; default: every tier.", show_default=False),
     ] = None,
 ) -> None:
-    """Give a tier's memory back.
+    """Unload a tier, and free its memory.
 
-    Requests in flight end first.
+    Waits for requests in flight.
 
     Example: llmstack unload plan
     """
-    from llmstack.stack.lifecycle.load import unload as unload_tier
+    from llmstack.stack.lifecycle.load import unload_tiers
 
-    app: CliContext = ctx.obj
-    with app.console.progress() as tell:
-        tell("waiting for requests in flight")
-        names = unload_tier(app.project(), app.env, tier)
-    app.console.say(f"unloaded {', '.join(names)}" if names else "nothing was resident")
+    cli: CliContext = ctx.obj
+    with cli.console.progress() as notify:
+        notify("waiting for requests in flight")
+        names = unload_tiers(cli.require_project(), cli.env, tier)
+    cli.console.info(f"unloaded {', '.join(names)}" if names else "nothing was loaded")

@@ -14,26 +14,25 @@ def use(
     ctx: typer.Context,
     tier: Annotated[str, typer.Argument(metavar="TIER", help="A tier or an alias.")],
     model: Annotated[str, typer.Argument(metavar="MODEL", help="<provider>/<id>")],
-    force: Annotated[bool, typer.Option("--force", help="Even where the model does not answer.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Use the model even if it does not answer.")] = False,
 ) -> None:
     """Point a tier at another model.
 
-    The model is asked first; where it does not answer, the tier keeps the old one.
-
-    Edits models.ini in place; its comments stay, and what does not fit the new model becomes one.
+    Tests the model first; if it does not answer, the tier keeps the old one. Edits models.ini in place, keeps
+    its comments, and comments out settings that do not fit the new model.
 
     Example: llmstack use plan anthropic/sonnet
     """
     from llmstack.report import lifecycle as report
     from llmstack.stack.install.use import use as use_model
 
-    app: CliContext = ctx.obj
-    done = use_model(app.project(), app.user, app.env, tier, model, force=force)
-    console = app.console
-    if done.unproved is not None:
-        console.warn(f"{done.after} was asked, and {done.unproved}")
-    console.data(f"{done.tier}: {done.before} -> {done.after}")
-    if done.off:
-        console.data(f"made comments in models.ini: {', '.join(done.off)}")
-    if done.reloaded is not None:
-        report.reloaded(console, done.reloaded)
+    cli: CliContext = ctx.obj
+    result = use_model(cli.require_project(), cli.user, cli.env, tier, model, force=force)
+    console = cli.console
+    if result.unproved is not None:
+        console.warn(f"{result.after} was asked, and {result.unproved}")
+    console.print(f"{result.tier}: {result.before} -> {result.after}")
+    if result.off:
+        console.print(f"commented out in models.ini: {', '.join(result.off)}")
+    if result.reloaded is not None:
+        report.show_reload(console, result.reloaded)

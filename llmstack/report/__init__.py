@@ -1,1 +1,1 @@
-"""How results look to a person: one function for each."""
+"""Results as people read them: one function per result."""

@@ -1,4 +1,4 @@
-"""What the demo did."""
+"""The result of `demo`."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ if TYPE_CHECKING:
     from llmstack.stack.demo.demo import Demo
 
 
-def demonstrated(console: Console, shown: Demo) -> None:
-    """Show every request of the demo: tier, reason, speed, and what the model said."""
+def show_demo(console: Console, result: Demo) -> None:
+    """Show every request of the demo: tier, reason, speed and answer."""
     rows = [
         (
             escape(answer.request),
-            escape(answer.tier) if answer.ok else f"[red]{escape(answer.tier)}, wanted {answer.expected}[/]",
+            escape(answer.tier)
+            if answer.ok
+            else f"[red]{escape(answer.tier)}, expected {answer.expected}[/]",
             f"{answer.ttft_ms:.0f}",
             f"{answer.tokens_per_s:.0f}" if answer.tokens_per_s else "-",
             escape(answer.reason),
             escape(", ".join(answer.resident)),
         )
-        for answer in shown.requests
+        for answer in result.requests
     ]
-    console.table(("request", "tier", ">ttft ms", ">tok/s", "reason~", "resident then~"), rows)
-    console.data("")
-    answers = [(escape(answer.request), escape(answer.answer)) for answer in shown.requests]
+    console.table(("request", "tier", ">ttft ms", ">tok/s", "reason~", "loaded~"), rows)
+    console.print("")
+    answers = [(escape(answer.request), escape(answer.answer)) for answer in result.requests]
     console.table(("request", "answer…"), answers)
-    verdict = "every request was" if shown.ok else "NOT every request was"
-    console.data(f"\n{verdict} answered by the tier the policy names, in {shown.seconds:.1f} s")
-    console.data(
-        f"{shown.swaps} models swapped out on the way ({shown.swapper} swapper, {shown.engine} llama.cpp)"
-    )
-    if shown.kept:
-        _how_to_talk(console, shown)
+    verdict = "every request was" if result.ok else "NOT every request was"
+    console.print(f"\n{verdict} answered by the tier that the policy names, in {result.seconds:.1f} s")
+    console.print(f"{result.swaps} models swapped out ({result.swapper} swapper, {result.engine} llama.cpp)")
+    if result.kept:
+        _show_next_steps(console, result)
 
 
-def _how_to_talk(console: Console, shown: Demo) -> None:
+def _show_next_steps(console: Console, result: Demo) -> None:
     body = '{"messages": [{"role": "user", "content": "hello"}]}'
-    console.data(
-        f"\nThe stack runs at {shown.url}. Talk to it:\n\n"
-        f"  curl {shown.url}/v1/chat/completions -d '{body}'\n"
-        f"  cd {shown.work_dir} && llmstack run opencode\n\n"
-        f"Stop it:\n\n  cd {shown.work_dir} && llmstack stop"
+    console.print(
+        f"\nThe stack runs at {result.url}. Try it:\n\n"
+        f"  curl {result.url}/v1/chat/completions -d '{body}'\n"
+        f"  cd {result.work_dir} && llmstack run opencode\n\n"
+        f"Stop it:\n\n  cd {result.work_dir} && llmstack stop"
     )

@@ -1,4 +1,4 @@
-"""How downloads look to a person."""
+"""Results of `download`, `install-llama-swap` and `setup`."""
 
 from __future__ import annotations
 
@@ -12,99 +12,99 @@ if TYPE_CHECKING:
 
     from llmstack.console import Console
     from llmstack.serving.llama_swap.release import InstalledRelease
-    from llmstack.stack.download.plan import Planned
-    from llmstack.stack.download.state import DownloadDir, Downloads, Item
+    from llmstack.stack.download.plan import DownloadPlan
+    from llmstack.stack.download.state import DownloadDir, DownloadItem, DownloadRun
     from llmstack.stack.install.setup import Step
 
 
-def name(item: Item) -> str:
-    """Return what a file is called: its tier, and `next` where it is a queued upgrade."""
+def item_name(item: DownloadItem) -> str:
+    """Return the tier of a file, followed by `(next)` for a queued upgrade."""
     return item.tier if item.label == "current" else f"{item.tier} (next)"
 
 
-def bars(show: Callable[[Sequence[Bar]], None]) -> Callable[[Downloads], None]:
-    """Return what shows a run as bars."""
-    return lambda now: show([Bar(name(item), item.state, item.bytes, item.total) for item in now.items])
+def as_bars(show: Callable[[Sequence[Bar]], None]) -> Callable[[DownloadRun], None]:
+    """Return a function that shows the state of a download as bars."""
+    return lambda run: show([Bar(item_name(item), item.state, item.bytes, item.total) for item in run.items])
 
 
-def planned(console: Console, found: Planned) -> None:
-    """Show what is here already."""
-    for item in found.present:
-        console.say(escape(f"{name(item)}: {item.file} is on disk"))
-    if not found.items:
-        console.say("nothing to fetch: every file is on disk" if found.present else "nothing to fetch")
+def show_plan(console: Console, plan: DownloadPlan) -> None:
+    """Show the files that are on disk already."""
+    for item in plan.present:
+        console.info(escape(f"{item_name(item)}: {item.file} is on disk"))
+    if not plan.items:
+        console.info("nothing to fetch: every file is on disk" if plan.present else "nothing to fetch")
 
 
-def wants_all(console: Console, found: Planned) -> bool:
-    """Ask whoever stands in no project whether they mean the default profile: its models fill a disk."""
-    if not console.interactive or console.confirm(
-        f"There is no project here. Fetch the default profile: {_amount(found)}?"
+def confirm_default_profile(console: Console, plan: DownloadPlan) -> bool:
+    """Outside any project, ask before all models of the default profile are fetched: they may fill a disk."""
+    if not console.is_interactive or console.confirm(
+        f"There is no project here. Fetch the default profile: {_total(plan)}?"
     ):
         return True
-    console.say("nothing is fetched; `llmstack download TIER` fetches the ones you want")
+    console.info("nothing fetched; `llmstack download TIER` fetches only what you want")
     return False
 
 
-def started(console: Console, found: Planned, now: Downloads, place: DownloadDir) -> None:
-    """Show what a download in the background fetches, and where to look."""
-    console.say(f"fetching {_amount(found)} in the background (pid {now.identity.pid})")
-    for item in found.items:
-        console.say(escape(f"  {name(item)}: {item.file}, log {place.log(item.tier, item.label)}"))
-    console.say("see how far it is with `llmstack status`, wait for it with `llmstack download --wait`")
+def show_background(console: Console, plan: DownloadPlan, run: DownloadRun, directory: DownloadDir) -> None:
+    """Show what a background download fetches, and how to follow it."""
+    console.info(f"fetching {_total(plan)} in the background (pid {run.identity.pid})")
+    for item in plan.items:
+        console.info(escape(f"  {item_name(item)}: {item.file}, log {directory.log(item.tier, item.label)}"))
+    console.info("next: `llmstack status` shows the progress, `llmstack download --wait` waits for the end")
 
 
-def _amount(found: Planned) -> str:
-    about = f", about {found.size_gb:g} GB" if found.size_gb else ""
-    return f"{len(found.items)} file{'s' if len(found.items) > 1 else ''}{about}"
+def _total(plan: DownloadPlan) -> str:
+    size = f", about {plan.size_gb:g} GB" if plan.size_gb else ""
+    return f"{len(plan.items)} file{'s' if len(plan.items) > 1 else ''}{size}"
 
 
-def ended(console: Console, now: Downloads) -> None:
-    """Show what became of each file."""
-    for item in now.items:
+def show_result(console: Console, run: DownloadRun) -> None:
+    """Show the outcome of each file."""
+    for item in run.items:
         if item.state == "done":
-            console.say(escape(f"{name(item)}: {item.file} is here, {amount(item.bytes)}"))
+            console.info(escape(f"{item_name(item)}: {item.file} is on disk, {amount(item.bytes)}"))
         else:
-            console.warn(f"{name(item)}: {item.error or item.state}", item.hint)
+            console.warn(f"{item_name(item)}: {item.error or item.state}", item.hint)
 
 
-def llama_swap(console: Console, done: InstalledRelease) -> None:
-    """Show which llama-swap is there."""
-    version = f" v{done.version}" if done.version else ""
-    if done.fetched:
-        console.say(escape(f"llama-swap{version} is installed: {done.path}"))
+def show_llama_swap(console: Console, release: InstalledRelease) -> None:
+    """Show the installed version of llama-swap."""
+    version = f" v{release.version}" if release.version else ""
+    if release.is_new:
+        console.info(escape(f"llama-swap{version} is installed: {release.path}"))
     else:
-        console.say(escape(f"llama-swap{version} was there: {done.path}; `--force` fetches the newest"))
+        console.info(
+            escape(f"llama-swap{version} was already installed: {release.path}; `--force` fetches the newest")
+        )
 
 
-def step(console: Console, found: Step) -> Step:
+def show_step(console: Console, step: Step) -> Step:
     """Show one step of `setup`, and return it."""
-    style = {"ok": "green", "done": "bold green", "failed": "red", "missing": "yellow"}.get(
-        found.state, "dim"
-    )
-    console.say(f"[{style}]{found.state:8}[/] {found.name:11} {escape(found.detail)}")
-    if found.hint:
-        console.say(f"{'':20} {escape(found.hint)}")
-    return found
+    style = {"ok": "green", "done": "bold green", "failed": "red", "missing": "yellow"}.get(step.state, "dim")
+    console.info(f"[{style}]{step.state:8}[/] {step.name:11} {escape(step.detail)}")
+    if step.hint:
+        console.info(f"{'':20} {escape(step.hint)}")
+    return step
 
 
-def set_up(console: Console, steps: Sequence[Step]) -> None:
-    """Show how `setup` ended, and how to go on."""
-    if all(each.state == "ok" for each in steps):
-        console.say("nothing had to be done")
-    console.say("next, in a project: `llmstack install`, `llmstack start`, `llmstack run opencode`")
+def show_setup(console: Console, steps: Sequence[Step]) -> None:
+    """Show the next commands after `setup`."""
+    if all(step.state == "ok" for step in steps):
+        console.info("nothing to do: everything is set up")
+    console.info("next, in a project: `llmstack install`, `llmstack start`, `llmstack run opencode`")
 
 
-def table(console: Console, items: Sequence[Item]) -> None:
-    """Show a download within `status`; one that ended well is a line."""
+def show_downloads(console: Console, items: Sequence[DownloadItem]) -> None:
+    """Show a download within `status`, as a single line if all of it is done."""
     if not items:
         return
-    console.data("")
+    console.print("")
     if all(item.state == "done" for item in items):
-        console.data(f"downloads: {len(items)} of {len(items)} files done")
+        console.print(f"downloads: {len(items)} of {len(items)} files done")
         return
     rows = [
         (
-            escape(name(item)),
+            escape(item_name(item)),
             f"[{STYLES[item.state]}]{item.state}[/]" if item.state in STYLES else item.state,
             f"{item.bytes / item.total:.0%}" if item.total else "-",
             amount(item.total) if item.total is not None else "?",
@@ -114,4 +114,4 @@ def table(console: Console, items: Sequence[Item]) -> None:
     ]
     console.table(("download", "state", ">done", ">of", "file~"), rows)
     if any(item.state in {"failed", "interrupted"} for item in items):
-        console.say("go on with `llmstack download`: what was fetched is kept")
+        console.info("resume with `llmstack download`; what was fetched is kept")

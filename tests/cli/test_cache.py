@@ -1,3 +1,5 @@
+"""`llmstack cache`: list and clear saved prompt caches."""
+
 from __future__ import annotations
 
 import json
@@ -22,6 +24,7 @@ def here(tmp_path: Path) -> CliProject:
 
 
 def save(files: KvFiles, session: str, megabytes: int, used: float) -> Path:
+    """Write a cache file of this size, last used at this time."""
     files.prepare("model")
     path = files.file("model", session)
     files.part(path).write_bytes(bytes(megabytes * MB))
@@ -45,7 +48,10 @@ def test_saved_prompts_are_listed_and_cleared(here: CliProject) -> None:
     listed = json.loads(here.run("cache", "list", "--json").check().out)
     assert listed["directory"] == str(files.root)
     assert listed["total_bytes"] == files.total()
-    assert [(one["path"], one["tokens"]) for one in listed["saved"]] == [(str(new), 3000), (str(old), 1000)]
+    assert [(saved["path"], saved["tokens"]) for saved in listed["saved"]] == [
+        (str(new), 3000),
+        (str(old), 1000),
+    ]
     assert here.run("cache", "clear").check().err == "freed 4 MB\n"
     assert json.loads(here.run("cache", "--json").check().out)["saved"] == []
     assert json.loads(here.run("cache", "clear", "--json").check().out) == {"freed_bytes": 0}
