@@ -10,14 +10,16 @@ Nothing is preloaded by it: the router asks for the tier that is to be resident.
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import shlex
 import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import yaml
+from ruamel.yaml import YAML
 
 from llmstack.config.model import GgufModel
 from llmstack.errors import LlmstackError
@@ -37,6 +39,7 @@ HOST = "127.0.0.1"
 PORT = "${PORT}"  # llama-swap's macro: a port of its own for each model
 HEALTH_S = 900  # a large model from a slow disk; its default, 120, is short for 45 GB
 CONCURRENCY = 10_000  # its default, 10, answers 429 beyond; the router queues
+_HEADER = "# Written by `llmstack start` at each start: edit models.ini instead. It holds keys.\n"
 _NEEDS_NO_VAR = re.compile(r"[a-zA-Z0-9.-]{1,32}")
 
 
@@ -115,8 +118,11 @@ def render(
         patient = {"responseHeader": 0}
         peer = {"proxy": litellm.url, "apiKey": litellm.key, "models": list(litellm.models)}
         document["peers"] = {"litellm": {**peer, "timeouts": patient}}
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=float("inf"))
-    return f"# Written by `llmstack start` at each start: edit models.ini instead. It holds keys.\n{text}"
+    yaml = YAML()
+    yaml.width = sys.maxsize  # one line for each command
+    text = io.StringIO()
+    yaml.dump(document, text)
+    return _HEADER + text.getvalue()
 
 
 def servable(config: StackConfig, found: Survey) -> list[Tier]:

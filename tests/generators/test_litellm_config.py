@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
+from support.yaml_text import load_yaml
 
 from llmstack.config import parse
 from llmstack.errors import LlmstackError
@@ -43,7 +43,7 @@ def written(text: str, before: str | None = None) -> str:
 
 
 def entries(text: str) -> dict[str, dict[str, str]]:
-    return {each["model_name"]: each["litellm_params"] for each in yaml.safe_load(text)["model_list"]}
+    return {each["model_name"]: each["litellm_params"] for each in load_yaml(text)["model_list"]}
 
 
 def test_one_entry_for_each_tier_and_each_queued_upgrade() -> None:
@@ -58,7 +58,7 @@ def test_one_entry_for_each_tier_and_each_queued_upgrade() -> None:
             "api_key": "os.environ/OPENAI_API_KEY",
         },
     }
-    document = yaml.safe_load(text)
+    document = load_yaml(text)
     assert document["litellm_settings"]["drop_params"] is True
     assert document["router_settings"] == {"num_retries": 0, "disable_cooldowns": True}
     assert text.startswith("# LiteLLM's configuration.")

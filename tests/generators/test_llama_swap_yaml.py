@@ -10,11 +10,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_llama_swap import MATRIX, MODEL, TOP, Model, read_config, sets_of, split
 from support.net import free_port
+from support.yaml_text import dump_yaml, load_yaml
 
 from llmstack.config.model import (
     BackendKind,
@@ -101,7 +101,7 @@ def text_of(config: StackConfig, found: Survey | None = None, **more: Any) -> st
 
 
 def document(config: StackConfig, found: Survey | None = None) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(text_of(config, found))
+    loaded: dict[str, Any] = load_yaml(text_of(config, found))
     return loaded
 
 
@@ -170,7 +170,7 @@ def test_ids_that_the_matrix_cannot_hold_get_short_names() -> None:
 
 def test_litellm_is_a_peer_that_may_think_for_long() -> None:
     peer = Peer("http://127.0.0.1:10103", "its-key", ("code-ultra",))
-    written = yaml.safe_load(text_of(REFERENCE, litellm=peer))
+    written = load_yaml(text_of(REFERENCE, litellm=peer))
     assert written["peers"]["litellm"] == {
         "proxy": "http://127.0.0.1:10103",
         "apiKey": "its-key",
@@ -190,7 +190,7 @@ def test_words_survive_the_way_llama_swap_reads_them(words: list[str]) -> None:
     argv = ["/bin/program", *words, "${PORT}", "${PORT}x", "a ${PORT}", "#", "'${env.HOME}'", "\\", 'a"b', ""]
     line = command_line(argv, "plan")
     assert line.count("${") == argv.count("${PORT}")
-    there = yaml.safe_load(yaml.safe_dump({"cmd": line}))["cmd"].replace("${PORT}", "10001")
+    there = load_yaml(dump_yaml({"cmd": line}))["cmd"].replace("${PORT}", "10001")
     assert split(there) == ["10001" if word == "${PORT}" else word for word in argv]
 
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
-import yaml
 from support.fake_llama_swap import install
 from support.home import at_home
 from support.net import listener
 from support.project import CliProject
 from support.waiting import wait_until
+from support.yaml_text import load_yaml
 
 from llmstack.process.leftovers import instance_of, of_instance
 
@@ -67,7 +67,7 @@ def swap_port(project: CliProject) -> int:
 
 
 def written(project: CliProject) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load((project.state / "llama-swap.yaml").read_text())
+    document: dict[str, Any] = load_yaml((project.state / "llama-swap.yaml").read_text())
     return document
 
 
@@ -88,7 +88,7 @@ def llama_swap(project: CliProject) -> psutil.Process:
 def test_start_serves_and_stop_leaves_nothing(project: CliProject) -> None:
     project.install()
     started = project.run("start").check()
-    assert "  code-fast is resident" in started.err
+    assert "  code-fast is loaded" in started.err
     status = project.status()
     about = status["swapper"]
     assert (about["kind"], about["port"], about["pid"]) == (
@@ -199,7 +199,7 @@ def test_what_a_killed_llama_swap_left_is_stopped_at_the_next_start(project: Cli
 
 
 def test_load_unload_and_restart(swapped: CliProject) -> None:
-    assert swapped.run("load", "plan").check().err.endswith("plan is resident\n")
+    assert swapped.run("load", "plan").check().err.endswith("plan is loaded\n")
     assert states(swapped)["plan"] == "resident"
     assert swapped.run("unload", "plan").check().err.endswith("unloaded plan\n")
     assert states(swapped)["plan"] == "idle"

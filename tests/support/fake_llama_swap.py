@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import yaml
 from aiohttp import web
+from ruamel.yaml import YAML
 
 REAL = os.environ.get("LLAMA_SWAP_BIN")  # read before a test's environment is emptied
 TOP = {
@@ -39,7 +39,7 @@ _MACRO = re.compile(r"\$\{([^}]*)\}")
 def read_config(path: Path) -> dict[str, Any]:
     """Read a configuration as llama-swap does: variables, ports, macros; refuse what it would refuse."""
     text = _MACRO.sub(_from_environment, path.read_text(encoding="utf-8"))
-    document: dict[str, Any] = yaml.safe_load(text)
+    document: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
     _refuse(set(document) - TOP, "top level")
     if not all(document.get("apiKeys", [])):
         sys.exit("empty api key found in apiKeys")

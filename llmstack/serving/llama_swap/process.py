@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import psutil
-import yaml
 
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.parent_watch import LIFELINE, PIPE_ONLY
@@ -239,9 +238,12 @@ def shown(lines: list[str]) -> str:
 
 
 def _key_in(config_file: Path) -> str:
+    from ruamel.yaml import YAML  # noqa: PLC0415 - takes 50 ms, and only a stack with llama-swap needs it
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415 - as above
+
     try:
-        return str(yaml.safe_load(config_file.read_text(encoding="utf-8"))["apiKeys"][0])
-    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError) as error:
+        return str(YAML(typ="safe", pure=True).load(config_file.read_text(encoding="utf-8"))["apiKeys"][0])
+    except (OSError, YAMLError, KeyError, IndexError, TypeError) as error:
         raise LlmstackError(
             f"{config_file}: expected a configuration of llama-swap written by llmstack: {error}",
             hint="`llmstack restart` writes it anew",

@@ -19,12 +19,12 @@ import httpx2
 import openai
 import psutil
 import pytest
-import yaml
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from support.net import free_port
 from support.project import CliProject
 from support.waiting import wait_until
+from support.yaml_text import dump_yaml, load_yaml
 
 from llmstack.llama_cpp.tiny import write_echo
 
@@ -160,7 +160,7 @@ model = groq/x
 """
     project.install(tiers=("code-fast",), extra=extra)
     with (project.state / "litellm_config.yaml").open("a") as file:
-        yaml.safe_dump({"mcp_servers": {"some": MCP_SERVER}}, file)
+        file.write(dump_yaml({"mcp_servers": {"some": MCP_SERVER}}))
     project.run("trust", "--yes").check()
     project.start("--detach")
     try:
@@ -297,13 +297,13 @@ def test_models_and_status(stack: CliProject) -> None:
     shown = stack.run("status").out
     assert f"pid {pid}" in shown
     assert "/ui  " in shown
-    assert f"both want its key, /ui a database too: cat {stack.state / 'litellm.key'}" in shown
+    assert f"both require its key, and /ui a database: cat {stack.state / 'litellm.key'}" in shown
     tiers = {tier["name"]: tier for tier in stack.status()["tiers"]}
     assert tiers["code-ultra"]["state"] == "remote"
     why = "$GROQ_API_KEY is not set, which groq wants (export GROQ_API_KEY=… and `llmstack restart`)"
     assert (tiers["keyless"]["state"], tiers["keyless"]["detail"]) == ("down", why)
     assert why in stack.ask("hi", "keyless").json()["error"]["message"]
-    swap = yaml.safe_load((stack.state / "llama-swap.yaml").read_text())
+    swap = load_yaml((stack.state / "llama-swap.yaml").read_text())
     assert swap["peers"]["litellm"]["models"] == [
         "code-ultra",
         "llama",

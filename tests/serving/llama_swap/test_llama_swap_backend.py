@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import psutil
 import pytest
-import yaml
 from support.fake_llama_swap import install
 from support.native import native_server
 from support.net import free_port, listener
 from support.waiting import until
+from support.yaml_text import dump_yaml
 
 from llmstack.config.model import BackendKind, GgufModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.errors import LlmstackError
@@ -23,11 +23,12 @@ from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_env
 from llmstack.llama_cpp.parent_watch import LIFELINE, PARENT_PID
 from llmstack.process.leftovers import instance_of, of_instance
-from llmstack.serving.base import TierUnavailableError
+from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.llama_swap.backend import LlamaSwapBackend
 from llmstack.serving.llama_swap.process import LlamaSwapProcess, of_model_servers
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.memory.survey import Survey, TierSurvey
+from llmstack.upstream.client import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,7 +55,7 @@ def write(tmp_path: Path, **more: Any) -> Path:
     path = tmp_path / "llama-swap.yaml"
     first = free_port()
     document = {"apiKeys": [KEY], "startPort": first, "models": models, **more}
-    path.write_text(yaml.safe_dump(document))
+    path.write_text(dump_yaml(document))
     return path
 
 
@@ -84,7 +85,7 @@ def stack(preloaded: str | None) -> tuple[StackConfig, Survey]:
 async def swapper(
     tmp_path: Path, *, preloaded: str | None = "a", **more: Any
 ) -> AsyncIterator[LlamaSwapBackend]:
-    swap = LlamaSwapBackend(process(tmp_path, **more), *stack(preloaded))
+    swap = LlamaSwapBackend(process(tmp_path, **more), *stack(preloaded), Upstream())
     try:
         yield swap
     finally:
@@ -207,7 +208,7 @@ async def test_closing_while_a_reload_waits_for_a_request(tmp_path: Path) -> Non
     async with swapper(tmp_path, preloaded=None) as swap:
         lease = await swap.acquire("a")
         reloading = asyncio.create_task(swap.reload(*stack(preloaded=None)))
-        await until(lambda: not swap.has_place("a"))
+        await until(lambda: not swap.has_free_slot("a"))
         async with asyncio.timeout(20):  # not as long as it waits for requests
             await swap.close()
         await reloading
