@@ -10,6 +10,7 @@ from llmstack.config import values
 from llmstack.config.model import BackendKind, Role
 from llmstack.config.secrets import secret_problem
 from llmstack.errors import Problem
+from llmstack.kv_types import KV_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _PORT = partial(values.integer, low=1, high=65535)
 _GB = partial(values.decimal, low=0, high=1_000_000)
 _POSITIVE_GB = partial(values.decimal, low=0.001, high=1_000_000)
-_CACHE_TYPE = partial(values.choice, of=values.KV_TYPES)
+_CACHE_TYPE = partial(values.choice, of=KV_TYPES)
 _QUANT = partial(values.word, pattern=r"[A-Za-z0-9._-]+", expected="a quantisation such as `Q4_K_M`")
 _NAMES = partial(
     values.comma_list,
@@ -79,7 +80,7 @@ COMMON: dict[str, Parser] = {
 }
 """In any tier."""
 
-ENGINE_OF_TIER: dict[str, Parser] = {
+TIER_ENGINE: dict[str, Parser] = {
     "rope_scaling": values.rope_scaling,
     "chat_template": str,
     "extra_args": values.arguments,
@@ -105,8 +106,8 @@ MCP: dict[str, Parser] = {
     "tool": partial(values.word, pattern=r"[^\s\"']+", expected="the name of one of the server's tools"),
 }
 
-OF_BACKEND: dict[BackendKind, dict[str, Parser]] = {
-    BackendKind.GGUF: GGUF | ENGINE | ENGINE_OF_TIER,
+BACKEND_KEYS: dict[BackendKind, dict[str, Parser]] = {
+    BackendKind.GGUF: GGUF | ENGINE | TIER_ENGINE,
     BackendKind.LITELLM: HOSTED,
     BackendKind.SERVER: HOSTED,
     BackendKind.MCP: MCP,
@@ -124,7 +125,7 @@ ROUTING: dict[str, Parser] = {
 """Fields of `Routing`; in [ROUTING] only."""
 
 DEFAULT: dict[str, Parser] = SETTINGS | LIMITS | ENGINE
-TIER: dict[str, Parser] = LIMITS | COMMON | GGUF | ENGINE | ENGINE_OF_TIER | HOSTED | MCP
+TIER: dict[str, Parser] = LIMITS | COMMON | GGUF | ENGINE | TIER_ENGINE | HOSTED | MCP
 
 _PLACES = {"[DEFAULT]": DEFAULT, "[ROUTING]": ROUTING, "a tier": TIER}
 _SHOWN = 80

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     Parser = Callable[[str], Any]
     MemberT = TypeVar("MemberT", bound=StrEnum)
 
-KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
-"""KV cache types as llama.cpp names them."""
-
 MOST_TOKENS = 100 * 1024**2
 
 _SIZE = re.compile(r"([0-9]{1,12})([kKmM]?)")

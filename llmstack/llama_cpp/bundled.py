@@ -15,13 +15,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from llmstack.kv_types import KV_TYPES
 from llmstack.llama_cpp.command import NO_PAGE
 from llmstack.llama_cpp.parent_watch import hold_on, take_lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 
 
 def _parser() -> argparse.ArgumentParser:

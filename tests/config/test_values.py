@@ -7,6 +7,7 @@ import pytest
 
 from llmstack.config import schema, values
 from llmstack.config.model import BackendKind, HostedModel, Role, RopeScaling, Sampler
+from llmstack.kv_types import KV_TYPES
 
 if TYPE_CHECKING:
     from llmstack.config.values import Parser
@@ -70,7 +71,7 @@ EVERY_KEY: dict[str, Parser] = schema.DEFAULT | schema.ROUTING | schema.TIER
         ("model", "ollama/qwen3:30b", HostedModel("ollama", "qwen3:30b")),
         ("model", "bedrock/eu.anthropic/x", HostedModel("bedrock", "eu.anthropic/x")),
         ("base_url", "http://10.0.0.5:8000/v1/", "http://10.0.0.5:8000/v1"),
-        *(("cache_type_k", kind, kind) for kind in values.KV_TYPES),
+        *(("cache_type_k", kind, kind) for kind in KV_TYPES),
     ],
 )
 def test_values_that_parse(key: str, text: str, value: Any) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from llmstack.kv_types import BYTES_PER_VALUE
+
 if TYPE_CHECKING:
     from llmstack.config.model import EngineSettings, Tier
     from llmstack.llama_cpp.model_shape import GgufHeader
@@ -23,18 +25,6 @@ F32, F16 = 4, 2
 RESIDUALS = 5  # copies of the residual stream that a pass holds (fitted)
 CHECKPOINTS = 32  # llama.cpp's default for --ctx-checkpoints, for each slot
 
-# ggml block types: bytes per block of 32 values, / 32
-BYTES_PER_VALUE = {
-    "f32": 4.0,
-    "f16": 2.0,
-    "bf16": 2.0,
-    "q8_0": 34 / 32,
-    "q5_1": 24 / 32,
-    "q5_0": 22 / 32,
-    "q4_1": 20 / 32,
-    "q4_0": 18 / 32,
-    "iq4_nl": 18 / 32,
-}
 
 
 @dataclass(frozen=True, slots=True)
