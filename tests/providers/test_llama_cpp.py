@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.engine
-SERVER = Path(__file__).parents[1] / "engine" / "tiny_server.py"
+SERVER = Path(__file__).parents[1] / "llama_cpp" / "tiny_server.py"
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +72,12 @@ def test_anthropic_at_a_real_server_in_both_ways(url: str, tmp_path: Path) -> No
         )
         answer = httpx.post(f"{url}/v1/chat/completions", content=sent.body, timeout=30)
         if not stream:
-            theirs, mine = native.json(), json.loads(sent.answer(answer.content))
+            theirs, mine = native.json(), json.loads(sent.translate_response(answer.content))
             assert mine["content"] == theirs["content"]
             assert mine["stop_reason"] == theirs["stop_reason"]
             assert mine["usage"]["output_tokens"] == theirs["usage"]["output_tokens"]
             continue
-        translation = sent.stream()
+        translation = sent.start_stream()
         mine_events = _kinds(translation.feed(answer.content) + translation.close())
         assert mine_events == _kinds(native.content)
 

@@ -110,7 +110,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a llama.cpp server, which knows nothing of us."""
     model = tmp_path_factory.mktemp("llama") / "echo.gguf"
     write_echo(model, speaker="far-away")
-    tiny = Path(__file__).parents[1] / "engine" / "tiny_server.py"
+    tiny = Path(__file__).parents[1] / "llama_cpp" / "tiny_server.py"
     process = subprocess.Popen(
         [sys.executable, str(tiny), str(model), "f16"],
         stdout=subprocess.PIPE,
