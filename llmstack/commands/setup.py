@@ -31,22 +31,22 @@ def setup(
     cli: CliContext = ctx.obj
     console, project = cli.console, cli.find_project()
     config = load_declared_config(project, cli.user)  # first, so that a mistake in models.ini stops it
-    done = [
+    results = [
         report.show_step(console, steps.check_machine()),
         report.show_step(console, steps.check_engine(cli.env)),
     ]
-    done.append(report.show_step(console, _models(cli, config, skip=skip_download, wait=not skip_wait)))
+    results.append(report.show_step(console, _fetch_models(cli, config, skip=skip_download, wait=not skip_wait)))
     console.info(f"  {steps.SWAPPER_NOTE}")
     with console.progress() as notify:
         swapper = steps.ensure_llama_swap(config, project, cli.user, cli.env, notify=notify)
-    done.append(report.show_step(console, swapper))
-    done.append(report.show_step(console, steps.check_hook(cli.env)))
-    done.append(report.show_step(console, steps.check_opencode(cli.env)))
-    report.show_setup(console, done)
-    raise typer.Exit(1 if any(step.state == "failed" for step in done) else 0)
+    results.append(report.show_step(console, swapper))
+    results.append(report.show_step(console, steps.check_hook(cli.env)))
+    results.append(report.show_step(console, steps.check_opencode(cli.env)))
+    report.show_setup(console, results)
+    raise typer.Exit(1 if any(step.state == "failed" for step in results) else 0)
 
 
-def _models(cli: CliContext, config: StackConfig, *, skip: bool, wait: bool) -> Step:
+def _fetch_models(cli: CliContext, config: StackConfig, *, skip: bool, wait: bool) -> Step:
     from llmstack.report import downloads as report
     from llmstack.stack.download.plan import plan_downloads
     from llmstack.stack.install import setup as steps

@@ -1,4 +1,4 @@
-"""Fetching GGUFs: in a process of its own, or here and now."""
+"""Downloading GGUF files in a background process, or in this one."""
 
 from __future__ import annotations
 
@@ -10,194 +10,203 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmstack.download.fetch import Watcher
+from llmstack.download.request import FetchListener
 from llmstack.errors import LlmstackError
-from llmstack.files import LockedError, exclusive
+from llmstack.files import LockedError, exclusive_lock
 from llmstack.hub.files import Hub
 from llmstack.llama_cpp.weights import hub_cache, shards
 from llmstack.process.child import rotating_log
 from llmstack.process.daemon import spawn_daemon
-from llmstack.stack.download.state import UNFINISHED, DownloadDir, Downloads, Item, mine, read
+from llmstack.stack.download.state import DownloadRun, read_last_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from logging.handlers import RotatingFileHandler
 
     from llmstack.hub.files import HubFile
-    from llmstack.stack.download.plan import Planned
+    from llmstack.stack.download.plan import DownloadPlan
+    from llmstack.stack.download.state import DownloadDir, DownloadItem
 
-NOTE_S = 0.5  # how often the state file is written
+SAVE_INTERVAL_S = 0.5  # how often the state file is written
 POLL_S = 0.1
-LOG_EVERY = 0.05  # of a file: how often its log gets a line
+START_POLL_S = 0.01
+LOG_STEP = 0.05  # a file's log gets a line each time this share of it has arrived
 
 
-def start(planned: Planned, place: DownloadDir, env: Mapping[str, str]) -> Downloads:
-    """Fetch in the background, and return the run once it is under way.
+def start_in_background(plan: DownloadPlan, download_dir: DownloadDir, env: Mapping[str, str]) -> DownloadRun:
+    """Start a process that downloads, and return its run once it has written its state.
 
     Raises:
-        LlmstackError: another download is running here, or the process ended at once.
+        LlmstackError: another download runs here, or the process ended at once.
     """
-    refuse_second(place)
-    place.prepare()
-    output = place.logs / "downloads.log"  # of what should never happen: each file has a log of its own
-    output.unlink(missing_ok=True)
+    refuse_if_running(download_dir)
+    download_dir.create()
+    log = download_dir.logs / "downloads.log"  # for crashes only: each file has its own log
+    log.unlink(missing_ok=True)
     argv = [
         sys.executable,
         "-P",
         "-m",
         "llmstack.stack.download.worker",
-        str(place.directory),
-        str(place.logs),
+        str(download_dir.directory),
+        str(download_dir.logs),
     ]
-    argv += [f"{item.tier}\t{item.label}\t{item.repo}\t{item.file}" for item in planned.items]
-    process, identity = spawn_daemon(argv, env=env, cwd=place.directory, log=output)
+    argv += [f"{item.tier}\t{item.label}\t{item.repo}\t{item.file}" for item in plan.items]
+    process, identity = spawn_daemon(argv, env=env, cwd=download_dir.directory, log=log)
     while True:
-        now = read(place)
-        if now is not None and now.identity.pid == identity.pid:
-            return now
+        last_run = read_last_run(download_dir)
+        if last_run is not None and last_run.identity.pid == identity.pid:
+            return last_run
         if process.poll() is not None:
-            refuse_second(place)
-            raise LlmstackError("the download ended at once", hint=f"see {output}")
-        time.sleep(POLL_S / 10)
+            refuse_if_running(download_dir)
+            raise LlmstackError("the download process ended at once", hint=f"see {log}")
+        time.sleep(START_POLL_S)
 
 
-def refuse_second(place: DownloadDir) -> None:
-    """Raise where a download is running here already.
+def refuse_if_running(download_dir: DownloadDir) -> None:
+    """Verify that no download runs here.
 
     Raises:
-        LlmstackError: it is.
+        LlmstackError: one does.
     """
-    now = read(place)
-    if now is not None and now.running:
-        names = ", ".join(f"{item.tier} ({item.label})" for item in now.items)
+    last_run = read_last_run(download_dir)
+    if last_run is not None and last_run.is_running:
+        names = ", ".join(f"{item.tier} ({item.label})" for item in last_run.items)
         raise LlmstackError(
-            f"a download is running already (pid {now.identity.pid}): {names}",
+            f"a download is running already (pid {last_run.identity.pid}): {names}",
             hint="see it with `llmstack status`, or wait for it with `llmstack download --wait`",
         )
 
 
-def follow(place: DownloadDir, show: Callable[[Downloads], None]) -> None:
-    """Show a run of another process until it ends; nothing where there is none."""
-    while (now := read(place)) is not None and now.running:
-        show(now)
+def follow_run(download_dir: DownloadDir, show: Callable[[DownloadRun], None]) -> None:
+    """Show the run of another process until it ends; do nothing if there is none."""
+    while (last_run := read_last_run(download_dir)) is not None and last_run.is_running:
+        show(last_run)
         time.sleep(POLL_S)
-    if now is not None:
-        show(now)
+    if last_run is not None:
+        show(last_run)
 
 
-def fetch_here(
-    planned: Callable[[], Planned],
-    place: DownloadDir,
+def download_and_wait(
+    make_plan: Callable[[], DownloadPlan],
+    download_dir: DownloadDir,
     env: Mapping[str, str],
     *,
-    show: Callable[[Downloads], None],
-    tell: Callable[[str], None],
-) -> Downloads | None:
-    """Fetch and wait; a download that runs here already is waited for first, and shown.
+    show: Callable[[DownloadRun], None],
+    notify: Callable[[str], None],
+) -> DownloadRun | None:
+    """Download in this process, after waiting for a download that runs here already.
 
     Args:
-        planned: says what is to be fetched still; asked again after the wait.
-        place: where it is noted.
+        make_plan: returns what has to be downloaded; called again after the wait.
+        download_dir: for the state and the logs.
         env: for the hub.
-        show: called with how far it is.
-        tell: called with what is waited for.
+        show: called with the progress.
+        notify: called with a message if another download is waited for.
 
     Returns:
-        What was done; None where nothing had to be.
+        The finished run; None if nothing had to be downloaded.
     """
     while True:
-        now = read(place)
-        if now is not None and now.running:
-            tell(f"a download is running already (pid {now.identity.pid}): waiting for it")
-            follow(place, show)
-        items = planned().items
+        last_run = read_last_run(download_dir)
+        if last_run is not None and last_run.is_running:
+            notify(f"a download is running already (pid {last_run.identity.pid}): waiting for it")
+            follow_run(download_dir, show)
+        items = make_plan().items
         if not items:
             return None
         try:
-            return run(items, place, env, show)
+            return run_downloads(items, download_dir, env, show)
         except LockedError:
-            time.sleep(POLL_S)  # it has begun, and will have noted so in a moment
+            time.sleep(POLL_S)  # another run has just started, and is about to write its state
 
 
-def run(
-    items: list[Item],
-    place: DownloadDir,
+def run_downloads(
+    items: list[DownloadItem],
+    download_dir: DownloadDir,
     env: Mapping[str, str],
-    show: Callable[[Downloads], None] = lambda _: None,
-) -> Downloads:
-    """Fetch here and now; what failed is said in the items.
+    show: Callable[[DownloadRun], None] = lambda _: None,
+) -> DownloadRun:
+    """Download in this process; errors of single files are recorded in their items.
 
     Raises:
-        LlmstackError: another download is running here.
+        LockedError: another download runs here.
+        LlmstackError: the state or a log cannot be written.
     """
-    place.prepare()
-    with exclusive(place.lock, "download", wait_s=0):
-        run = _Run(items, place, env, show)
+    download_dir.create()
+    with exclusive_lock(download_dir.lock_file, "download", wait_s=0):
+        downloader = _Downloader(items, download_dir, env, show)
         try:
-            asyncio.run(run.all())
+            asyncio.run(downloader.download_all())
         finally:
-            for item in run.downloads.items:
-                item.state = "interrupted" if item.state in UNFINISHED else item.state
-            run.note(force=True)
-    return run.downloads
+            for item in downloader.run.items:
+                item.mark_interrupted()
+            downloader.report(save=True)
+    return downloader.run
 
 
-class _Run:
-    """One run over several files, one after the other: each uses the whole line."""
+class _Downloader:
+    """Downloads one model after the other, because each already uses the whole bandwidth."""
 
     def __init__(
-        self, items: list[Item], place: DownloadDir, env: Mapping[str, str], show: Callable[[Downloads], None]
+        self,
+        items: list[DownloadItem],
+        download_dir: DownloadDir,
+        env: Mapping[str, str],
+        show: Callable[[DownloadRun], None],
     ) -> None:
-        self.downloads = mine(items)
-        self._place, self._show = place, show
+        self.run = DownloadRun.for_this_process(items)
+        self._download_dir, self._show = download_dir, show
         self._hub = Hub(env, hub_cache(env))
-        self._noted_at = 0.0
+        self._saved_at = 0.0
 
-    def note(self, *, force: bool = False) -> None:
-        """Show how far it is, and now and then write it down."""
-        self._show(self.downloads)
-        if force or time.monotonic() - self._noted_at >= NOTE_S:
-            self._noted_at = time.monotonic()
-            self.downloads.write(self._place)
+    def report(self, *, save: bool = False) -> None:
+        """Show the progress, and save it from time to time, or now if `save`."""
+        self._show(self.run)
+        if save or time.monotonic() - self._saved_at >= SAVE_INTERVAL_S:
+            self._saved_at = time.monotonic()
+            self.run.save(self._download_dir)
 
-    async def all(self) -> None:
-        self.note(force=True)
-        found = await asyncio.gather(*(self._look_up(item) for item in self.downloads.items))
-        for item, files in zip(self.downloads.items, found, strict=True):
+    async def download_all(self) -> None:
+        self.report(save=True)
+        looked_up = await asyncio.gather(*(self._look_up(item) for item in self.run.items))
+        for item, files in zip(self.run.items, looked_up, strict=True):
             if files:
-                await self._fetch(item, files)
+                await self._download(item, files)
 
-    async def _look_up(self, item: Item) -> list[HubFile]:
-        """Ask for every part of a model at one revision, so that the totals are known before it begins."""
+    async def _look_up(self, item: DownloadItem) -> list[HubFile]:
+        """Return all parts of a model at one revision, so that the total is known; empty if that failed."""
         names = [part.as_posix() for part in shards(Path(item.file))]
         files: list[HubFile] = []
-        with self._reported(item):
+        with self._recording_errors(item):
             for name in names:
                 revision = files[0].commit if files else "main"
                 files.append(await self._hub.find(item.repo, name, revision=revision))
             item.total = sum(file.size for file in files)
-            self.note()
+            self.report()
             return files
         return []
 
-    async def _fetch(self, item: Item, files: list[HubFile]) -> None:
-        with self._reported(item) as log:
-            before = 0
+    async def _download(self, item: DownloadItem, files: list[HubFile]) -> None:
+        with self._recording_errors(item) as log:
+            offset = 0
             for file in files:
                 item.state = "fetching"
-                await self._hub.download(file, watcher=_Watcher(item, before, self.note, log))
-                before += file.size
+                await self._hub.download(file, listener=_PartListener(item, offset, self.report, log))
+                offset += file.size
             self._hub.publish(files)
-            item.state, item.bytes = "done", before
-            log(
-                f"done: {before} bytes, SHA-256 {'verified' if all(f.sha256 for f in files) else 'not known'}"
-            )
+            item.state, item.bytes = "done", offset
+            checksums = "verified" if all(file.sha256 for file in files) else "not known"
+            log(f"done: {offset} bytes, SHA-256 {checksums}")
 
     @contextlib.contextmanager
-    def _reported(self, item: Item) -> Iterator[Callable[[str], None]]:
-        """Give the block the item's log; an expected failure in it is the item's, not the run's."""
-        handler = rotating_log(self._place.log(item.tier, item.label))
-        log = _logger(handler)
+    def _recording_errors(self, item: DownloadItem) -> Iterator[Callable[[str], None]]:
+        """Yield a writer to the item's log; an LlmstackError in the block is recorded in the item."""
+        handler = rotating_log(self._download_dir.log_file(item.tier, item.label))
+
+        def log(text: str) -> None:
+            timestamp = time.strftime("%Y-%m-%d %H:%M:%S")
+            handler.emit(logging.makeLogRecord({"msg": f"{timestamp} {text}"}))
+
         try:
             yield log
         except LlmstackError as error:
@@ -207,36 +216,30 @@ class _Run:
                 log(f"hint: {error.hint}")
         finally:
             handler.close()
-            self.note(force=True)
+            self.report(save=True)
 
 
-class _Watcher(Watcher):
-    """Takes the progress of one part into its item."""
+class _PartListener(FetchListener):
+    """Adds the progress of one part, which begins at byte `offset` of the model, to the item."""
 
-    def __init__(self, item: Item, before: int, note: Callable[[], None], log: Callable[[str], None]) -> None:
-        self._item, self._before, self._note, self._log = item, before, note, log
-        self._logged = 0.0
+    def __init__(
+        self, item: DownloadItem, offset: int, report: Callable[[], None], log: Callable[[str], None]
+    ) -> None:
+        self._item, self._offset, self._report, self._log = item, offset, report, log
+        self._logged_share = 0.0
 
-    def tell(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         self._log(text)
 
-    def progress(self, done: int, total: int | None) -> None:  # noqa: ARG002 - the item knows its total
+    def on_progress(self, done_bytes: int, total_bytes: int | None) -> None:  # noqa: ARG002 - of one part only
         item = self._item
-        item.bytes = max(item.bytes, self._before + done)
+        item.bytes = max(item.bytes, self._offset + done_bytes)
         share = item.bytes / item.total if item.total else 0.0
-        if share - self._logged >= LOG_EVERY:
-            self._logged = share
-            self.tell(f"{share:.0%}, {item.bytes} of {item.total} bytes")
-        self._note()
+        if share - self._logged_share >= LOG_STEP:
+            self._logged_share = share
+            self._log(f"{share:.0%}, {item.bytes} of {item.total} bytes")
+        self._report()
 
-    def verifying(self) -> None:
+    def on_verify(self) -> None:
         self._item.state = "verifying"
-        self._note()
-
-
-def _logger(handler: RotatingFileHandler) -> Callable[[str], None]:
-    def log(text: str) -> None:
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        handler.emit(logging.makeLogRecord({"msg": f"{stamp} {text}"}))
-
-    return log
+        self._report()

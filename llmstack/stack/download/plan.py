@@ -1,16 +1,16 @@
-"""Which files there are to fetch."""
+"""Which files `llmstack download` has to fetch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import GgufModel
 from llmstack.errors import UsageError
 from llmstack.llama_cpp.weights import find_weights
-from llmstack.stack.download.state import Item
-from llmstack.stack.project import own_config, refuse_thin_client
-from llmstack.stack.route import config_here
+from llmstack.stack.download.state import DownloadItem
+from llmstack.stack.project import load_config_if_installed, refuse_thin_client
+from llmstack.stack.route import load_active_config
 from llmstack.trust.store import refuse_unsafe_dir
 
 if TYPE_CHECKING:
@@ -23,23 +23,22 @@ LABELS: tuple[LocalChannel, ...] = ("current", "next")
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """What there is to do.
+class DownloadPlan:
+    """The files to fetch, and those that are on disk.
 
     Attributes:
-        items: to fetch; `present` those that are on disk already.
-        other: tiers without a file at the hub, with the reason.
-        size_gb: of `items`, as far as models.ini says.
+        items: the files to fetch.
+        present: the files that are on disk already.
+        size_gb: of `items`, as far as models.ini gives sizes.
     """
 
-    items: list[Item]
-    present: list[Item]
-    other: dict[str, str] = field(default_factory=dict)
-    size_gb: float = 0.0
+    items: list[DownloadItem]
+    present: list[DownloadItem]
+    size_gb: float
 
 
-def declared(project: Project | None, user: UserDirs) -> StackConfig:
-    """Return models.ini as it stands, whatever the channel; the bundled default where there is no project.
+def load_declared_config(project: Project | None, user: UserDirs) -> StackConfig:
+    """Read models.ini as written, whatever the channel; the bundled default if there is no project.
 
     Raises:
         LlmstackError: it is wrong, or the project is a thin client.
@@ -47,54 +46,53 @@ def declared(project: Project | None, user: UserDirs) -> StackConfig:
     if project is not None:
         refuse_unsafe_dir(project)
         refuse_thin_client(project)
-    return own_config(project) or config_here(None, user)
+    return load_config_if_installed(project) or load_active_config(None, user)
 
 
-def plan(
+def plan_downloads(
     config: StackConfig,
     env: Mapping[str, str],
     names: Sequence[str] = (),
     labels: Sequence[LocalChannel] = LABELS,
-) -> Planned:
+) -> DownloadPlan:
     """Return which files to fetch.
 
     Args:
-        config: models.ini on channel current, so that it says both what is and what is queued.
+        config: models.ini on channel current, which has both current files and queued ones.
         env: for the hub's cache.
-        names: tiers or aliases; every tier without any.
+        names: tiers or aliases; if empty, every tier.
         labels: current files, queued ones, or both.
 
     Raises:
-        UsageError: a tier is not known.
+        UsageError: there is no such tier.
     """
-    planned = Planned([], [])
-    seen: set[tuple[str, str]] = set()
+    items: dict[tuple[str, str], DownloadItem] = {}
+    present: dict[tuple[str, str], DownloadItem] = {}
     size_gb = 0.0
-    for tier in _tiers(config, names):
+    for tier in _select_tiers(config, names):
         for label in labels:
-            model = tier.model if label == "current" else tier.queued
+            model = tier.model if label == "current" else tier.next_model
             if not isinstance(model, GgufModel) or model.repo is None or model.file is None:
-                if label == "current":
-                    local = isinstance(model, GgufModel)
-                    planned.other[tier.name] = "a local file" if local else f"backend {tier.backend}"
                 continue
-            if (model.repo, model.file) in seen:
+            key = (model.repo, model.file)
+            if key in items or key in present:
                 continue
-            seen.add((model.repo, model.file))
-            item = Item(tier.name, label, model.repo, model.file)
+            item = DownloadItem(tier.name, label, model.repo, model.file)
             if find_weights(model, env) is not None:
-                planned.present.append(item)
+                present[key] = item
             else:
-                planned.items.append(item)
+                items[key] = item
                 size_gb += model.size_gb or 0.0
-    return Planned(planned.items, planned.present, planned.other, size_gb)
+    return DownloadPlan([*items.values()], [*present.values()], size_gb)
 
 
-def _tiers(config: StackConfig, names: Sequence[str]) -> Iterable[Tier]:
+def _select_tiers(config: StackConfig, names: Sequence[str]) -> Iterable[Tier]:
     if not names:
         return list(config.tiers.values())
-    found = [(name, config.find(name)) for name in names]
-    for name, tier in found:
+    tiers = []
+    for name in names:
+        tier = config.find(name)
         if tier is None:
             raise UsageError(f"no tier is called `{name}`", hint=f"known are {', '.join(config.tiers)}")
-    return [tier for _, tier in found if tier is not None]
+        tiers.append(tier)
+    return tiers

@@ -1,4 +1,4 @@
-"""What a download has done so far, in a file that other commands read while it runs."""
+"""The state file of a download run, which other commands read while the run goes on."""
 
 from __future__ import annotations
 
@@ -22,53 +22,54 @@ UNFINISHED = ("waiting", "fetching", "verifying")
 
 @dataclass(frozen=True, slots=True)
 class DownloadDir:
-    """Where downloads of a project, or of no project, are noted."""
+    """The directories with the state and the logs of a project's downloads, or of the user's."""
 
     directory: Path
     logs: Path
 
     @classmethod
-    def of(cls, project: Project | None, user: UserDirs) -> DownloadDir:
-        """Return the project's own place, or the user's where there is no project."""
+    def for_project(cls, project: Project | None, user: UserDirs) -> DownloadDir:
+        """Return the project's directories; the user's if there is no project."""
         if project is not None:
             return cls(project.state, project.logs)
         return cls(user.state, user.state / "logs")
 
     @property
-    def state(self) -> Path:
-        """The state file."""
+    def state_file(self) -> Path:
+        """The file with the state of the last run."""
         return self.directory / "downloads.json"
 
     @property
-    def lock(self) -> Path:
-        """Held by the process that downloads, for as long as it does."""
+    def lock_file(self) -> Path:
+        """The lock that a run holds until it ends."""
         return self.directory / "downloads.lock"
 
-    def prepare(self) -> None:
-        """Make the directories.
+    def create(self) -> None:
+        """Create the directories.
 
         Raises:
-            LlmstackError: that is not possible.
+            LlmstackError: they cannot be created.
         """
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LlmstackError(f"cannot write {self.logs}: {error.strerror or error}") from error
 
-    def log(self, tier: str, label: str) -> Path:
+    def log_file(self, tier: str, label: str) -> Path:
         """Return the log of one tier's file."""
         return self.logs / f"dl-{tier}-{label}.log"
 
 
 @dataclass(slots=True)
-class Item:
-    """One GGUF of one tier; `bytes` and `total` are of all its parts.
+class DownloadItem:
+    """The GGUF of one tier, all its parts together.
 
     Attributes:
         label: `current` or `next`.
-        state: waiting, fetching, verifying, done, failed; `interrupted` where its process is gone.
-        total: None until the hub was asked.
-        error: why it failed; `hint` what to do.
+        state: waiting, fetching, verifying, done, failed, or `interrupted` if its process ended early.
+        bytes: downloaded so far.
+        total: size in bytes; None until the hub was queried.
+        error: why it failed; `hint` what to do. Both are empty otherwise.
     """
 
     tier: str
@@ -81,52 +82,57 @@ class Item:
     error: str = ""
     hint: str = ""
 
+    def mark_interrupted(self) -> None:
+        """Set the state to `interrupted` unless the download ended by itself."""
+        if self.state in UNFINISHED:
+            self.state = "interrupted"
+
 
 @dataclass(slots=True)
-class Downloads:
-    """One run: who does it, and how far each file is."""
+class DownloadRun:
+    """One run: the process that downloads, and the progress of each file."""
 
     identity: Identity
-    items: list[Item] = field(default_factory=list)
+    items: list[DownloadItem] = field(default_factory=list)
+
+    @classmethod
+    def for_this_process(cls, items: list[DownloadItem]) -> DownloadRun:
+        """Return a run of this process."""
+        return cls(Identity.of(os.getpid()) or Identity(os.getpid(), 0.0), items)
 
     @property
-    def running(self) -> bool:
-        """Whether its process still works on something."""
+    def is_running(self) -> bool:
+        """Whether a file is unfinished and the run's process is alive."""
         return any(item.state in UNFINISHED for item in self.items) and self.identity.alive
 
     @property
-    def failed(self) -> list[Item]:
-        """What could not be had."""
+    def failed_items(self) -> list[DownloadItem]:
+        """The files that could not be downloaded."""
         return [item for item in self.items if item.state in {"failed", "interrupted"}]
 
-    def write(self, place: DownloadDir) -> None:
-        """Note it for other commands."""
+    def save(self, download_dir: DownloadDir) -> None:
+        """Write the state file."""
         record = {**asdict(self.identity), "items": [asdict(item) for item in self.items]}
-        write_atomic(place.state, json.dumps(record, indent=1) + "\n")
+        write_atomic(download_dir.state_file, json.dumps(record, indent=1) + "\n")
 
 
-def mine(items: list[Item]) -> Downloads:
-    """Return a run that this process does."""
-    return Downloads(Identity.of(os.getpid()) or Identity(os.getpid(), 0.0), items)
-
-
-def read(place: DownloadDir) -> Downloads | None:
-    """Return the last run; None where there is none, or its note cannot be read."""
+def read_last_run(download_dir: DownloadDir) -> DownloadRun | None:
+    """Return the last run; None if there was none, or its state file cannot be read."""
     try:
-        record = json.loads(place.state.read_text(encoding="utf-8"))
-        downloads = Downloads(identity_from(record), [_item(entry) for entry in record["items"]])
+        record = json.loads(download_dir.state_file.read_text(encoding="utf-8"))
+        last_run = DownloadRun(identity_from(record), [_parse_item(entry) for entry in record["items"]])
     except (OSError, ArithmeticError, ValueError, KeyError, TypeError):
         return None
-    if not downloads.running:
-        for item in downloads.items:
-            item.state = "interrupted" if item.state in UNFINISHED else item.state
-    return downloads
+    if not last_run.is_running:
+        for item in last_run.items:
+            item.mark_interrupted()
+    return last_run
 
 
-def _item(entry: dict[str, Any]) -> Item:
-    """Return what the note says of a file; it may be a cloned project's, so nothing is taken on trust."""
+def _parse_item(entry: dict[str, Any]) -> DownloadItem:
+    """Parse one item of the state file, converting every value: a cloned project may contain anything."""
     total = entry["total"]
-    return Item(
+    return DownloadItem(
         tier=str(entry["tier"]),
         label="next" if entry["label"] == "next" else "current",
         repo=str(entry["repo"]),

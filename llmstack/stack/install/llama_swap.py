@@ -1,10 +1,10 @@
-"""Installing llama-swap for the user's projects."""
+"""Installing llama-swap for all projects of the user."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.serving.llama_swap.release import InstalledRelease, Releases
+from llmstack.serving.llama_swap.release import InstalledRelease, ReleaseInstaller
 from llmstack.stack.project import refuse_thin_client
 
 if TYPE_CHECKING:
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from llmstack.paths import Project, UserDirs
 
 
-def install(
+def install_llama_swap(
     project: Project | None,
     user: UserDirs,
     env: Mapping[str, str],
     *,
     force: bool = False,
-    tell: Callable[[str], None] = lambda _: None,
+    notify: Callable[[str], None] = lambda _: None,
 ) -> InstalledRelease:
-    """Install it unless it is there.
+    """Install llama-swap unless it is installed; `force` installs it in any case.
 
     Raises:
-        LlmstackError: it cannot be had, or the project is a thin client, which runs no models.
+        LlmstackError: the installation failed, or the project is a thin client, which runs no models.
     """
     if project is not None:
         refuse_thin_client(project)
-    return Releases(env).install(user.bin, force=force, tell=tell)
+    return ReleaseInstaller(env).install(user.bin, force=force, notify=notify)

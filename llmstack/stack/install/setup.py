@@ -1,4 +1,4 @@
-"""The first-time walkthrough, step by step; a step that finds its work done does nothing."""
+"""The steps of `llmstack setup`; a step whose work is already done changes nothing."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ import psutil
 
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.binary import find_engine
-from llmstack.serving.llama_swap.release import installed
-from llmstack.shell.shells import SHELLS, shell_named
-from llmstack.stack.download.download import fetch_here, start
-from llmstack.stack.download.plan import declared, plan
-from llmstack.stack.download.state import DownloadDir, read
-from llmstack.stack.install.llama_swap import install
+from llmstack.serving.llama_swap.release import find_installed
+from llmstack.serving.memory.footprint import GB
+from llmstack.shell.shells import SHELLS, find_shell
+from llmstack.stack.download.download import download_and_wait, start_in_background
+from llmstack.stack.download.plan import plan_downloads
+from llmstack.stack.download.state import DownloadDir, read_last_run
+from llmstack.stack.install.llama_swap import install_llama_swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from llmstack.config import StackConfig
     from llmstack.paths import Project, UserDirs
-    from llmstack.stack.download.plan import Planned
-    from llmstack.stack.download.state import Downloads
+    from llmstack.stack.download.state import DownloadRun
 
-GB = 1024**3
-SWAPPERS = (
-    "llama-swap keeps its own port, web page and log; the built-in pool needs no program and drops no request"
+SWAPPER_NOTE = (
+    "llama-swap has its own port, web page and log; the built-in pool needs no program and drops no request"
     " at a reload. Either keeps models within the same memory."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step found or did.
+    """The result of one step.
 
     Attributes:
-        state: `ok` where nothing was to do, `done` where it was done now, `skipped`, `missing` where somebody
-            else has to act, `failed`.
+        state: `ok` if there was nothing to do, `done` if it was done now, `missing` if the user has to act,
+            `skipped`, or `failed`.
     """
 
     name: str
@@ -48,106 +48,115 @@ class Step:
     hint: str = ""
 
 
-def machine() -> Step:
-    """Look at the hardware."""
+def check_machine() -> Step:
+    """Report the hardware."""
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     memory = psutil.virtual_memory()
     detail = f"{platform.system()} {platform.machine()}, {cores} cores, {memory.total / GB:.1f} GB of memory"
     return Step("machine", "ok", f"{detail}, {memory.available / GB:.1f} GB free")
 
 
-def engine(env: Mapping[str, str]) -> Step:
+def check_engine(env: Mapping[str, str]) -> Step:
     """Look for llama.cpp."""
     try:
-        found = find_engine(env)
+        engine = find_engine(env)
     except LlmstackError as error:
         return Step("engine", "missing", error.message, error.hint or "")
-    where = str(found.path) if found.kind == "native" else "bundled with the `engine` extra"
-    return Step("engine", "ok", f"llama.cpp, {where}")
+    source = str(engine.path) if engine.kind == "native" else "bundled with the `engine` extra"
+    return Step("engine", "ok", f"llama.cpp, {source}")
 
 
-def opencode(env: Mapping[str, str]) -> Step:
+def check_opencode(env: Mapping[str, str]) -> Step:
     """Look for the coding agent."""
-    found = shutil.which("opencode", path=env.get("PATH", ""))
-    if found is None:
-        return Step(
-            "opencode", "missing", "not on PATH", "npm install -g opencode-ai; any OpenAI client will do"
-        )
-    return Step("opencode", "ok", found)
+    path = shutil.which("opencode", path=env.get("PATH", ""))
+    if path is None:
+        hint = "npm install -g opencode-ai; any OpenAI client will do"
+        return Step("opencode", "missing", "not on PATH", hint)
+    return Step("opencode", "ok", path)
 
 
-def hook(env: Mapping[str, str]) -> Step:
-    """Look whether this terminal has the shell hook, and say which line gives it to every one."""
+def check_hook(env: Mapping[str, str]) -> Step:
+    """Report whether this terminal has the shell hook; if not, the hint is the line that installs it."""
     if env.get("LLMSTACK_HOOK"):
         return Step("hook", "ok", "on in this terminal")
     try:
-        shell = shell_named(env.get("SHELL") or ("powershell" if os.name == "nt" else ""))
+        shell = find_shell(env.get("SHELL") or ("powershell" if os.name == "nt" else ""))
     except LlmstackError:
-        known = ", ".join(SHELLS)
-        return Step("hook", "skipped", f"there is one for {known}", "llmstack activate SHELL")
-    detail = f"wires a terminal up when it enters a project; end {shell.rc_file} with the line below"
-    return Step("hook", "missing", detail, shell.line_for_rc)
+        return Step("hook", "skipped", f"there is one for {', '.join(SHELLS)}", "llmstack activate SHELL")
+    detail = (
+        f"connects a terminal when it enters a project; add the line below to {shell.rc_file}, at the end"
+    )
+    return Step("hook", "missing", detail, shell.rc_line)
 
 
-def to_fetch(project: Project | None, user: UserDirs, env: Mapping[str, str]) -> Planned:
-    """Return which GGUFs are here and which are not.
-
-    Raises:
-        LlmstackError: models.ini is wrong, or the project is a thin client.
-    """
-    return plan(declared(project, user), env)
-
-
-def models(
+def fetch_models(
+    config: StackConfig,
     project: Project | None,
     user: UserDirs,
     env: Mapping[str, str],
     *,
     wait: bool,
-    show: Callable[[Downloads], None],
-    tell: Callable[[str], None],
+    show: Callable[[DownloadRun], None],
+    notify: Callable[[str], None],
 ) -> Step:
-    """Fetch the GGUFs that are not here, in the background unless `wait`."""
-    found, place = to_fetch(project, user, env), DownloadDir.of(project, user)
-    if not found.items:
-        return Step("models", "ok", f"{_files(len(found.present))} on disk, none missing")
-    now = read(place)
+    """Download the GGUF files that are not on disk.
+
+    Args:
+        config: models.ini.
+        project: for the state of the download; None for the user's own.
+        user: as above.
+        env: for the hub and its cache.
+        wait: download in this process instead of in the background.
+        show: called with the progress if `wait`.
+        notify: called with a message if another download is waited for.
+    """
+    plan, download_dir = plan_downloads(config, env), DownloadDir.for_project(project, user)
+    if not plan.items:
+        return Step("models", "ok", f"{_file_count(len(plan.present))} on disk, none missing")
     if not wait:
-        if now is not None and now.running:
-            return Step(
-                "models", "ok", f"a download is under way (pid {now.identity.pid}): `llmstack status`"
-            )
-        started = start(found, place, env)
-        detail = f"fetching {_files(len(found.items))} in the background (pid {started.identity.pid})"
-        return Step("models", "done", detail, "see how far it is with `llmstack status`")
-    done = fetch_here(lambda: to_fetch(project, user, env), place, env, show=show, tell=tell)
-    failed = done.failed if done is not None else []
-    if failed:
-        first, rest = failed[0], len(failed) - 1
-        why = f"{first.tier} ({first.label}): {first.error}" + (
-            f"; {_files(rest)} more failed" if rest else ""
-        )
-        return Step("models", "failed", why, failed[0].hint)
-    return Step("models", "done", f"{_files(len(found.items) + len(found.present))} on disk, none missing")
+        last_run = read_last_run(download_dir)
+        if last_run is not None and last_run.is_running:
+            detail = f"a download is running (pid {last_run.identity.pid}): `llmstack status`"
+            return Step("models", "ok", detail)
+        started = start_in_background(plan, download_dir, env)
+        detail = f"fetching {_file_count(len(plan.items))} in the background (pid {started.identity.pid})"
+        return Step("models", "done", detail, "see the progress with `llmstack status`")
+    run = download_and_wait(lambda: plan_downloads(config, env), download_dir, env, show=show, notify=notify)
+    if run is not None and run.failed_items:
+        first, *others = run.failed_items
+        detail = f"{first.tier} ({first.label}): {first.error}"
+        if others:
+            detail += f"; {_file_count(len(others))} more failed"
+        return Step("models", "failed", detail, first.hint)
+    count = len(plan.items) + len(plan.present)
+    return Step("models", "done", f"{_file_count(count)} on disk, none missing")
 
 
-def llama_swap(
-    project: Project | None, user: UserDirs, env: Mapping[str, str], *, tell: Callable[[str], None]
+def ensure_llama_swap(
+    config: StackConfig,
+    project: Project | None,
+    user: UserDirs,
+    env: Mapping[str, str],
+    *,
+    notify: Callable[[str], None],
 ) -> Step:
-    """Install llama-swap; where it cannot be had the built-in pool serves, so that is no failure."""
-    there = installed(user.bin)
-    if there is not None:
-        return Step("llama-swap", "ok", f"{there.path}{f', v{there.version}' if there.version else ''}")
-    if declared(project, user).settings.swapper == "builtin":
+    """Install llama-swap unless it is installed or not needed.
+
+    A failure is `missing`, not `failed`, because the built-in pool serves without llama-swap.
+    """
+    release = find_installed(user.bin)
+    if release is not None:
+        version = f", v{release.version}" if release.version else ""
+        return Step("llama-swap", "ok", f"{release.path}{version}")
+    if config.settings.swapper == "builtin":
         return Step("llama-swap", "skipped", "models.ini says `swapper = builtin`")
     try:
-        done = install(project, user, env, tell=tell)
+        release = install_llama_swap(project, user, env, notify=notify)
     except LlmstackError as error:
-        return Step(
-            "llama-swap", "missing", error.message, error.hint or "the built-in pool serves without it"
-        )
-    return Step("llama-swap", "done", f"v{done.version} installed: {done.path}")
+        hint = error.hint or "the built-in pool serves without it"
+        return Step("llama-swap", "missing", error.message, hint)
+    return Step("llama-swap", "done", f"v{release.version} installed: {release.path}")
 
 
-def _files(count: int) -> str:
+def _file_count(count: int) -> str:
     return f"{count} file{'s' if count != 1 else ''}"

@@ -1,4 +1,4 @@
-"""What runs, and how it is."""
+"""What runs, and in which state."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from llmstack.config.model import GgufModel
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.weights import find_weights
+from llmstack.serving.memory.footprint import MB
 from llmstack.serving.memory.preflight import missing
-from llmstack.stack.download.state import DownloadDir, Item, read
-from llmstack.stack.project import active_channel, client_of_own, local_config, running_router
+from llmstack.stack.download.state import DownloadDir, DownloadItem, read_last_run
+from llmstack.stack.project import active_channel, load_config, make_client, running_router
 from llmstack.stack.remote.remote_router import fetch_status, remote_url
 
 if TYPE_CHECKING:
@@ -21,12 +22,32 @@ if TYPE_CHECKING:
     from llmstack.paths import Project
     from llmstack.process.identity import Daemon
 
-MB = 1024**2
+# Fields of a tier in `/llmstack/status` that are shown as they are.
+TIER_FIELDS = (
+    "name",
+    "role",
+    "backend",
+    "model",
+    "ctx_size",
+    "channel",
+    "state",
+    "pid",
+    "leases",
+    "waiting",
+    "detail",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class RouterStatus:
-    """The router: `problem` says why it is not healthy."""
+    """The router.
+
+    Attributes:
+        pid: None if it does not run, or runs for another project.
+        uptime_s: seconds since its start.
+        rss_mb: resident memory of its process.
+        problem: why it is not healthy.
+    """
 
     url: str
     pid: int | None
@@ -38,7 +59,14 @@ class RouterStatus:
 
 @dataclass(frozen=True, slots=True)
 class TierStatus:
-    """One tier; `state` is one of resident, loading, idle, down, remote."""
+    """One tier.
+
+    Attributes:
+        state: `resident` (loaded), `loading`, `idle`, `down` or `remote`.
+        rss_mb: resident memory of its model server.
+        leases: requests in progress; `waiting` those that wait for the model.
+        detail: why it is down.
+    """
 
     name: str
     role: str | None
@@ -60,9 +88,9 @@ class StackStatus:
 
     Attributes:
         swapper: its kind, engine and memory budget.
-        litellm: its state, pid, memory, addresses, where its key is; empty where nothing is served by it.
+        litellm: its state, pid, memory, addresses and key file; empty if no tier uses it.
         recent: the last decisions, oldest first.
-        healthy: all that should be up is up: the router, and every model that was asked for could start.
+        healthy: the router is up, and so is every model that was requested and can start.
         downloads: the files of the last `download`, running or ended.
     """
 
@@ -74,36 +102,62 @@ class StackStatus:
     litellm: dict[str, Any] = field(default_factory=dict)
     recent: list[dict[str, Any]] = field(default_factory=list)
     healthy: bool = False
-    downloads: list[Item] = field(default_factory=list)
+    downloads: list[DownloadItem] = field(default_factory=list)
 
 
-def status(project: Project, env: Mapping[str, str]) -> StackStatus:
-    """Return the status of a project's stack, and of its downloads."""
-    return replace(_stack(project, env), downloads=downloads(project, env))
+def read_status(project: Project, env: Mapping[str, str]) -> StackStatus:
+    """Return the status of a project's stack and of its downloads.
+
+    Raises:
+        LlmstackError: models.ini is wrong.
+    """
+    url = remote_url(project)
+    status = _own_status(project, env) if url is None else _remote_status(project, env, url)
+    return replace(status, downloads=_read_downloads(project, env))
 
 
-def downloads(project: Project, env: Mapping[str, str]) -> list[Item]:
-    """Return the files of the last `download`; what is on disk by now is done, however it got there."""
-    last = read(DownloadDir(project.state, project.logs))
-    items = last.items if last is not None else []
-    for item in items:
-        if item.state in {"failed", "interrupted"} and find_weights(GgufModel(item.repo, item.file), env):
-            item.state, item.error, item.hint = "done", "", ""
-    return items
-
-
-def _elsewhere(project: Project, env: Mapping[str, str], url: str) -> StackStatus:
-    """Return what a thin client sees: the router's own view, without what is true on its machine only."""
-    router = RouterStatus(url, pid=None, healthy=False)
-    seen = StackStatus(str(project.work_dir), f"external {url}", router, {}, [])
+def _own_status(project: Project, env: Mapping[str, str]) -> StackStatus:
+    """Return the status of the project's own stack, without its downloads."""
+    channel = active_channel(project)
+    config = load_config(project).for_channel(channel.local_channel)
+    daemon = running_router(project)
+    client = make_client(daemon, config, env)
+    if daemon is None:
+        router = RouterStatus(client.url, pid=None, healthy=False, problem="not running")
+        return StackStatus(str(project.work_dir), str(channel), router, {}, _stopped_tiers(config, env))
     try:
-        live = fetch_status(url, env)
-        tiers = [replace(_tier({**entry, "pid": None}), pid=None) for entry in live["tiers"]]
-        uptime = round(time.time() - live["started"], 1)
+        fields = client.status()
+    except LlmstackError as error:
+        router = _router_status(client.url, daemon, error.message)
+        return StackStatus(str(project.work_dir), str(channel), router, {}, _stopped_tiers(config, env))
+    litellm = fields["backends"].get("litellm", {})
+    if litellm:
+        litellm = {**litellm, "rss_mb": _rss_mb(litellm["pid"], children=True)}
+    failed = [tier for tier in fields["tiers"] if tier["state"] == "down" and tier["can_start"]]
+    return StackStatus(
+        work_dir=fields["work_dir"],
+        channel=fields["channel"],
+        router=_router_status(client.url, daemon, None),
+        swapper=fields["swapper"],
+        tiers=[_tier_status(tier, rss_mb=_rss_mb(tier["pid"], children=True)) for tier in fields["tiers"]],
+        litellm=litellm,
+        recent=fields["recent"],
+        healthy=not failed,
+    )
+
+
+def _remote_status(project: Project, env: Mapping[str, str], url: str) -> StackStatus:
+    """Return what a thin client sees: the router's status, without pids, which mean nothing here."""
+    router = RouterStatus(url, pid=None, healthy=False)
+    unreachable = StackStatus(str(project.work_dir), f"external {url}", router, {}, [])
+    try:
+        fields = fetch_status(url, env)
+        tiers = [_tier_status({**tier, "pid": None}, rss_mb=None) for tier in fields["tiers"]]
+        uptime_s = round(time.time() - fields["started"], 1)
         return replace(
-            seen,
-            router=replace(router, healthy=True, uptime_s=uptime),
-            swapper=dict(live["swapper"]),
+            unreachable,
+            router=replace(router, healthy=True, uptime_s=uptime_s),
+            swapper=dict(fields["swapper"]),
             tiers=tiers,
             healthy=True,
         )
@@ -111,64 +165,28 @@ def _elsewhere(project: Project, env: Mapping[str, str], url: str) -> StackStatu
         problem = error.message
     except (KeyError, TypeError, ValueError):
         problem = f"{url} answers, but is no llmstack router"
-    return replace(seen, router=replace(router, problem=problem))
+    return replace(unreachable, router=replace(router, problem=problem))
 
 
-def _stack(project: Project, env: Mapping[str, str]) -> StackStatus:
-    url = remote_url(project)
-    if url is not None:
-        return _elsewhere(project, env, url)
-    declared = local_config(project)
-    channel = active_channel(project)
-    config = declared.on(channel.runs)
-    daemon = running_router(project)
-    client = client_of_own(daemon, config, env)
-    if daemon is None:
-        return _stopped(project, config, client.url, env)
-    try:
-        live = client.status()
-    except LlmstackError as error:
-        router = _router(client.url, daemon, error.message)
-        return StackStatus(str(project.work_dir), str(channel), router, {}, _declared(config, env))
-    litellm = live["backends"].get("litellm", {})
-    if litellm:
-        pid = litellm["pid"]
-        litellm = {**litellm, "rss_mb": _rss_mb(pid, children=True) if pid is not None else None}
-    failed = [entry for entry in live["tiers"] if entry["state"] == "down" and entry["can_start"]]
-    return StackStatus(
-        work_dir=live["work_dir"],
-        channel=live["channel"],
-        router=_router(client.url, daemon, None),
-        swapper=live["swapper"],
-        tiers=[_tier(entry) for entry in live["tiers"]],
-        litellm=litellm,
-        recent=live["recent"],
-        healthy=not failed,
-    )
-
-
-def _router(url: str, daemon: Daemon, problem: str | None) -> RouterStatus:
+def _router_status(url: str, daemon: Daemon, problem: str | None) -> RouterStatus:
     process = daemon.identity.process()
     started = process.create_time() if process is not None else daemon.identity.started
     return RouterStatus(
         url=url,
         pid=daemon.identity.pid,
         healthy=problem is None,
-        uptime_s=round(time.time() - started, 1),  # by the clock of today, corrected or not
+        uptime_s=round(time.time() - started, 1),  # both times follow later corrections of the clock
         rss_mb=_rss_mb(daemon.identity.pid, children=False),
         problem=problem,
     )
 
 
-def _stopped(project: Project, config: StackConfig, url: str, env: Mapping[str, str]) -> StackStatus:
-    router = RouterStatus(url, pid=None, healthy=False, problem="not running")
-    return StackStatus(
-        str(project.work_dir), str(active_channel(project)), router, {}, _declared(config, env)
-    )
+def _tier_status(fields: dict[str, Any], *, rss_mb: float | None) -> TierStatus:
+    return TierStatus(**{name: fields[name] for name in TIER_FIELDS}, rss_mb=rss_mb)
 
 
-def _declared(config: StackConfig, env: Mapping[str, str]) -> list[TierStatus]:
-    """Return the tiers as far as they are known without a router."""
+def _stopped_tiers(config: StackConfig, env: Mapping[str, str]) -> list[TierStatus]:
+    """Return what is known about the tiers without asking a router."""
     unavailable = missing(config, env)
     return [
         TierStatus(
@@ -185,30 +203,21 @@ def _declared(config: StackConfig, env: Mapping[str, str]) -> list[TierStatus]:
     ]
 
 
-def _tier(entry: dict[str, Any]) -> TierStatus:
-    pid = entry["pid"]
-    names = (
-        "name",
-        "role",
-        "backend",
-        "model",
-        "ctx_size",
-        "channel",
-        "state",
-        "pid",
-        "leases",
-        "waiting",
-        "detail",
-    )
-    return TierStatus(
-        **{name: entry[name] for name in names},
-        rss_mb=_rss_mb(pid, children=True) if pid is not None else None,
-    )
+def _read_downloads(project: Project, env: Mapping[str, str]) -> list[DownloadItem]:
+    """Return the files of the last `download`; a file that is on disk is done, however it got there."""
+    last_run = read_last_run(DownloadDir(project.state, project.logs))
+    items = last_run.items if last_run is not None else []
+    for item in items:
+        if item.state in {"failed", "interrupted"} and find_weights(GgufModel(item.repo, item.file), env):
+            item.state, item.error, item.hint = "done", "", ""
+    return items
 
 
-def _rss_mb(pid: int, *, children: bool) -> float | None:
-    """Return resident memory in MB; a native llama-server is the child of its launcher."""
-    import psutil  # noqa: PLC0415 - not needed where nothing runs
+def _rss_mb(pid: int | None, *, children: bool) -> float | None:
+    """Return resident memory in MB, also of child processes: llama-server is a child of its launcher."""
+    if pid is None:
+        return None
+    import psutil  # noqa: PLC0415 - not needed if nothing runs
 
     try:
         process = psutil.Process(pid)
