@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
 
     from pluggy import Result
-    from support.hub import Hub
+    from support.hub import FakeHub
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -86,7 +86,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 
 @pytest.fixture
-def hub_server() -> Iterator[Hub]:
+def hub_server() -> Iterator[FakeHub]:
     """A model hub and its storage host, both on loopback."""
     with running_hub() as hub:
         yield hub

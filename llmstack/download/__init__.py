@@ -1,1 +1,1 @@
-"""Fetching large files so that nothing is lost and nothing wrong is kept: GGUFs, the llama-swap release."""
+"""Resumable, verified downloads of large files: GGUF models and the llama-swap release."""

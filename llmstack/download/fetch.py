@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it stopped, several ranges at once, verified, named only when whole."""
+"""Download one file over HTTP: resumable, in parallel ranges, verified, and renamed only once complete."""
 
 from __future__ import annotations
 
@@ -9,300 +9,274 @@ import itertools
 import shutil
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from llmstack.download.partial_file import Partial
+from llmstack.download.partial_file import PartialFile
 from llmstack.download.range_response import (
-    ChangedError,
+    FileChangedError,
     TransientError,
-    content_range,
-    describe,
-    length,
-    refuse,
-    strong_etag,
+    content_length,
+    describe_error,
+    is_strong_etag,
+    parse_content_range,
+    raise_for_status,
 )
-from llmstack.download.retry import FetchLimits, Patience
+from llmstack.download.request import FetchListener
+from llmstack.download.retry import Backoff, FetchLimits
 from llmstack.errors import LlmstackError
-from llmstack.files import LockedError, exclusive
+from llmstack.files import LockedError, exclusive_lock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
 
-PARTIAL, WHOLE = 206, 200
-EMPTY_RANGE = 416
-SMALLEST_CHUNK = 4 * 1024**2
-HASH_BYTES = 32 * 1024**2
+    from llmstack.download.request import FetchRequest
+
+MIN_CHUNK_BYTES = 4 * 1024**2
+HASH_BLOCK_BYTES = 32 * 1024**2
 LOCK_POLL_S = 0.2
-FEW_BYTES = 4096  # fewer than that in `stall_s` counts as nothing
-
-
-@dataclass(frozen=True, slots=True)
-class FetchRequest:
-    """A file to fetch.
-
-    Attributes:
-        headers: for the first server only where they are credentials: no other host gets them.
-        size: in bytes, where it is known beforehand; likewise `sha256`.
-        lock: lock file; beside the target unless another one is shared with other programs.
-        label: what messages call it, where its name on this disk says nothing.
-    """
-
-    url: str
-    target: Path
-    size: int | None = None
-    sha256: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    lock: Path | None = None
-    label: str = ""
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return self.label or self.target.name
-
-
-class Watcher:
-    """Hears how a fetch goes; this one does not care."""
-
-    def progress(self, done: int, total: int | None) -> None:
-        """So many bytes are here; never fewer than before."""
-
-    def verifying(self) -> None:
-        """All bytes are here and their checksum is computed."""
-
-    def tell(self, text: str) -> None:
-        """Something worth a line in a log: a retry, a wait."""
+MIN_BYTES_PER_STALL = 4096  # fewer bytes than this in `stall_s` count as a dead connection
 
 
 async def fetch(
-    wanted: FetchRequest, *, limits: FetchLimits | None = None, watcher: Watcher | None = None
+    request: FetchRequest, *, limits: FetchLimits | None = None, listener: FetchListener | None = None
 ) -> None:
-    """Fetch a file unless it is there; what an interrupted run left is taken up.
+    """Download a file unless it exists, resuming an interrupted download.
 
     Raises:
-        LlmstackError: it cannot be had, or is not what was expected; nothing that looks complete is left.
+        LlmstackError: the file cannot be downloaded, or has the wrong size or checksum; the target does not
+            exist then.
     """
-    limits, watcher = limits or FetchLimits(), watcher or Watcher()
-    lock = wanted.lock or wanted.target.with_name(f"{wanted.target.name}.lock")
-    async with _locked(lock, watcher):
-        if wanted.target.is_file() and wanted.size in {None, wanted.target.stat().st_size}:
+    limits, listener = limits or FetchLimits(), listener or FetchListener()
+    lock = request.lock or request.target.with_name(f"{request.target.name}.lock")
+    async with _locked(lock, listener):
+        if request.target.is_file() and request.size in {None, request.target.stat().st_size}:
             return
         timeout = httpx.Timeout(limits.connect_s, read=limits.stall_s)
         async with httpx.AsyncClient(follow_redirects=True, timeout=timeout) as client:
-            await _Fetch(wanted, limits, watcher, client).run()
+            await _Fetch(request, limits, listener, client).run()
 
 
 @contextlib.asynccontextmanager
-async def _locked(lock: Path, watcher: Watcher) -> AsyncIterator[None]:
-    """Hold the file's lock; somebody else's download of the same file is waited for."""
+async def _locked(lock: Path, listener: FetchListener) -> AsyncIterator[None]:
+    """Hold the file's lock, waiting for another process that downloads the same file."""
     with contextlib.ExitStack() as stack:
-        for turn in itertools.count():
+        for attempt in itertools.count():
             try:
-                stack.enter_context(exclusive(lock, "download", wait_s=0))
+                stack.enter_context(exclusive_lock(lock, "download", wait_s=0))
                 break
-            except LockedError as held:
-                if turn == 1:  # who it is stands beside the lock a moment after it was taken
-                    watcher.tell(f"waiting: {held.message}")
+            except LockedError as error:
+                if attempt == 1:  # the holder writes its name a moment after it takes the lock
+                    listener.notify(f"waiting: {error.message}")
                 await asyncio.sleep(LOCK_POLL_S)
         yield
 
 
 @dataclass(slots=True)
 class _Chunk:
-    """A stretch to fetch: `start` moves on as its bytes arrive."""
+    """A range to fetch; `start` advances as its bytes arrive."""
 
     start: int
     end: int
 
 
 class _Fetch:
-    """One run. A round asks what the file is and fetches what is missing of it, until nothing is."""
+    """One download. Each round asks for the file's size and version, then fetches the missing ranges."""
 
     def __init__(
-        self, wanted: FetchRequest, limits: FetchLimits, watcher: Watcher, client: httpx.AsyncClient
+        self, request: FetchRequest, limits: FetchLimits, listener: FetchListener, client: httpx.AsyncClient
     ) -> None:
-        self._wanted, self._limits, self._watcher, self._client = wanted, limits, watcher, client
-        self._partial = Partial(wanted.target, size=wanted.size, sha256=wanted.sha256)
-        self._resumed = bool(self._partial.spans.done)
+        self._request, self._limits, self._listener, self._client = request, limits, listener, client
+        self._partial = PartialFile(request.target, size=request.size, sha256=request.sha256)
+        self._resumed = bool(self._partial.ranges.ranges)
         self._chunks: deque[_Chunk] = deque()
-        self._shown = 0
-        self._patience = Patience(limits, wanted.name, watcher.tell)
+        self._reported_bytes = 0
+        self._backoff = Backoff(limits, request.name, listener.notify)
 
     async def run(self) -> None:
+        """Download the file and rename it to its target."""
         try:
-            await self._until_right()
+            await self._fetch_and_verify()
         finally:
-            if self._partial.spans.done and not self._wanted.target.is_file():
+            if self._partial.ranges.ranges and not self._request.target.is_file():
                 self._partial.save()
             self._partial.close()
 
-    async def _until_right(self) -> None:
+    async def _fetch_and_verify(self) -> None:
+        """Fetch the file; if a resumed download has the wrong checksum, fetch it again from the start."""
         while True:
-            # What an earlier run had fetched whole needs no server where a checksum can tell.
-            if not (self._partial.complete and self._wanted.sha256):
-                await self._until_whole()
-            if await self._right():
-                self._partial.finish(self._wanted.target)
+            # A complete file from an earlier run needs no server if a checksum can verify it.
+            if not (self._partial.is_complete and self._request.sha256):
+                await self._fetch_missing()
+            if await self._has_expected_checksum():
+                self._partial.finish(self._request.target)
                 return
             self._partial.reset()
             if not self._resumed:
                 raise LlmstackError(
-                    f"{self._wanted.name}: the SHA-256 of what was fetched is not {self._wanted.sha256}",
+                    f"{self._request.name}: the SHA-256 of the downloaded file is not {self._request.sha256}",
                     hint="the file was removed; try again later, or from another network",
                 )
             self._resumed = False
-            self._watcher.tell("the checksum is wrong after a resumed download: once more from the start")
+            self._listener.notify("the resumed download has the wrong checksum: starting again")
 
-    async def _until_whole(self) -> None:
+    async def _fetch_missing(self) -> None:
+        """Repeat rounds until the file is complete."""
         while True:
             try:
-                await self._round()
-            except ChangedError as change:
+                await self._run_round()
+            except FileChangedError as error:
                 self._partial.reset()
-                await self._patience.after(TransientError(str(change)))
-            except TransientError as failure:
-                await self._patience.after(failure)
+                await self._backoff.wait_after(TransientError(str(error)))
+            except TransientError as error:
+                await self._backoff.wait_after(error)
             else:
                 return
 
-    async def _round(self) -> None:
-        async with self._open(0, 0, only_if=None) as response:
-            if response.status_code == WHOLE:
-                await self._stream(response)
+    async def _run_round(self) -> None:
+        async with self._open(0, 0, if_range=None) as response:
+            if response.status_code == HTTPStatus.OK:
+                await self._fetch_whole(response)
                 return
-            size = 0 if response.status_code == EMPTY_RANGE else content_range(response, start=0)[1]
-            self._take(size=size, etag=response.headers.get("etag"))
+            is_empty = response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+            size = 0 if is_empty else parse_content_range(response, start=0)[1]
+            self._set_version(size=size, etag=response.headers.get("etag"))
         size, limits = self._partial.size or 0, self._limits
-        share = max(SMALLEST_CHUNK, -(-size // limits.connections))  # so that every connection has work
-        missing = self._partial.spans.missing(size, min(limits.chunk_bytes, share))
+        share = max(MIN_CHUNK_BYTES, -(-size // limits.connections))  # so that every connection has work
+        missing = self._partial.ranges.missing(size, min(limits.chunk_bytes, share))
         self._chunks = deque(_Chunk(start, end) for start, end in missing)
-        self._report()
+        self._report_progress()
         count = min(limits.connections, len(self._chunks))
-        await _all([self._worker() for _ in range(count)])
+        await _run_all([self._fetch_chunks() for _ in range(count)])
         if self._partial.size == 0:
             self._partial.write(0, b"")
 
-    def _take(self, *, size: int, etag: str | None) -> None:
-        """Note what the server has now; what is here of something else is dropped."""
-        if self._wanted.size not in {None, size}:
+    def _set_version(self, *, size: int, etag: str | None) -> None:
+        """Record which version the server has, and drop the bytes of another one."""
+        if self._request.size not in {None, size}:
             raise LlmstackError(
-                f"{self._wanted.name}: expected {self._wanted.size} bytes, the server has {size}",
+                f"{self._request.name}: expected {self._request.size} bytes, the server has {size}",
                 hint="the file may have been replaced; try again later",
             )
-        known = self._partial
-        if known.spans.done and (known.size != size or known.etag != etag):
-            self._watcher.tell("the file has changed on the server: starting again")
-            known.reset()
-        self._check_disk(size - known.spans.count)
-        known.describe(size=size, etag=etag)
+        partial = self._partial
+        if partial.ranges.ranges and (partial.size != size or partial.etag != etag):
+            self._listener.notify("the file has changed on the server: starting again")
+            partial.reset()
+        self._check_disk_space(size - partial.ranges.total_bytes)
+        partial.set_version(size=size, etag=etag)
 
-    def _check_disk(self, need: int) -> None:
-        place = self._wanted.target.parent
-        place.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(place).free
-        if need > free:
-            has = f"{place} has {free / 1e9:.1f} GB free"
+    def _check_disk_space(self, required: int) -> None:
+        directory = self._request.target.parent
+        directory.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(directory).free
+        if required > free:
             raise LlmstackError(
-                f"{self._wanted.name} needs {need / 1e9:.1f} GB more, and {has}",
+                f"{self._request.name} needs {required / 1e9:.1f} GB more,"
+                f" and {directory} has {free / 1e9:.1f} GB free",
                 hint="free some disk space, or set HF_HOME to a larger disk",
             )
 
-    async def _worker(self) -> None:
-        """Fetch one chunk after the other over one connection."""
+    async def _fetch_chunks(self) -> None:
+        """Fetch chunks over one connection until there are none left."""
         while self._chunks:
             chunk = self._chunks.popleft()
             try:
-                await self._range(chunk)
-            except TransientError as failure:
+                await self._fetch_chunk(chunk)
+            except TransientError as error:
                 self._chunks.appendleft(chunk)
-                await self._patience.after(failure)
+                await self._backoff.wait_after(error)
 
-    async def _range(self, chunk: _Chunk) -> None:
-        async with self._open(chunk.start, chunk.end - 1, only_if=self._partial.etag) as response:
+    async def _fetch_chunk(self, chunk: _Chunk) -> None:
+        async with self._open(chunk.start, chunk.end - 1, if_range=self._partial.etag) as response:
             etag = response.headers.get("etag")
-            if response.status_code != PARTIAL or etag != self._partial.etag:
-                raise ChangedError("the file changed on the server meanwhile: starting again")
-            if content_range(response, start=chunk.start)[1] != self._partial.size:
-                raise ChangedError("the file's size changed on the server meanwhile: starting again")
-            async for piece in self._pieces(response):
+            if response.status_code != HTTPStatus.PARTIAL_CONTENT or etag != self._partial.etag:
+                raise FileChangedError("the file changed on the server during the download: starting again")
+            if parse_content_range(response, start=chunk.start)[1] != self._partial.size:
+                raise FileChangedError("the file's size changed during the download: starting again")
+            async for piece in self._body(response):
                 data = piece[: chunk.end - chunk.start]
                 self._partial.write(chunk.start, data)
                 chunk.start += len(data)
-                self._report()
+                self._report_progress()
         if chunk.start < chunk.end:
-            raise TransientError(f"the connection was cut with {chunk.end - chunk.start} bytes to come")
+            raise TransientError(f"the connection was cut with {chunk.end - chunk.start} bytes missing")
 
-    async def _stream(self, response: httpx.Response) -> None:
-        """Take the whole file from a server that knows no ranges."""
+    async def _fetch_whole(self, response: httpx.Response) -> None:
+        """Read the whole file from a server that does not support ranges."""
         self._partial.reset()
-        size = length(response)
+        size = content_length(response)
         if size is not None:
-            self._take(size=size, etag=None)
+            self._set_version(size=size, etag=None)
         position = 0
-        async for piece in self._pieces(response):
+        async for piece in self._body(response):
             self._partial.write(position, piece)
             position += len(piece)
-            self._report()
-        if size is None and self._wanted.size is None:
-            self._partial.describe(size=position, etag=None)  # its end is where the stream ended whole
-        if not self._partial.complete:
+            self._report_progress()
+        if size is None and self._request.size is None:
+            self._partial.set_version(size=position, etag=None)  # the file ends with the stream
+        if not self._partial.is_complete:
             raise TransientError(
-                f"the connection was cut after {position} bytes, and the server knows no ranges"
+                f"the connection was cut after {position} bytes, and the server does not support ranges"
             )
 
     @contextlib.asynccontextmanager
-    async def _open(self, first: int, last: int, *, only_if: str | None) -> AsyncIterator[httpx.Response]:
-        """Ask for a range; failures that pass are TransientError, also while the answer is read."""
-        headers = {"Accept-Encoding": "identity", **self._wanted.headers, "Range": f"bytes={first}-{last}"}
-        if only_if is not None and strong_etag(only_if):
-            headers["If-Range"] = only_if
+    async def _open(self, first: int, last: int, *, if_range: str | None) -> AsyncIterator[httpx.Response]:
+        """Request a range, both ends inclusive; `if_range` is the ETag that the file must still have.
+
+        Raises:
+            TransientError: the connection failed, here or while the block reads the body.
+            LlmstackError: the server refuses the file, or its redirects lead nowhere.
+        """
+        headers = {"Accept-Encoding": "identity", **self._request.headers, "Range": f"bytes={first}-{last}"}
+        if if_range is not None and is_strong_etag(if_range):
+            headers["If-Range"] = if_range
         try:
-            async with self._client.stream("GET", self._wanted.url, headers=headers) as response:
-                refuse(response, self._wanted.name)
+            async with self._client.stream("GET", self._request.url, headers=headers) as response:
+                raise_for_status(response, self._request.name)
                 yield response
         except httpx.TransportError as error:
-            raise TransientError(describe(error, stall_s=self._limits.stall_s)) from error
+            raise TransientError(describe_error(error, stall_s=self._limits.stall_s)) from error
         except (httpx.TooManyRedirects, httpx.InvalidURL) as error:
-            raise LlmstackError(f"{self._wanted.name}: {error}") from error
+            raise LlmstackError(f"{self._request.name}: {error}") from error
 
-    async def _pieces(self, response: httpx.Response) -> AsyncIterator[bytes]:
-        """Yield what arrives; a connection that only trickles is taken for a dead one."""
-        since, few = time.monotonic(), 0
+    async def _body(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives; raise TransientError if it arrives too slowly."""
+        since, received = time.monotonic(), 0
         async for piece in response.aiter_raw():
             yield piece
-            few += len(piece)
+            received += len(piece)
             if (now := time.monotonic()) - since > self._limits.stall_s:
-                if few < FEW_BYTES:
-                    raise TransientError(f"only {few} bytes came in {self._limits.stall_s:g} s")
-                since, few = now, 0
+                if received < MIN_BYTES_PER_STALL:
+                    raise TransientError(f"received only {received} bytes in {self._limits.stall_s:g} s")
+                since, received = now, 0
 
-    def _report(self) -> None:
-        done = self._partial.spans.count
-        if done > self._shown:
-            self._shown = done
-            self._patience.progressed()
-        self._watcher.progress(self._shown, self._partial.size)
+    def _report_progress(self) -> None:
+        done_bytes = self._partial.ranges.total_bytes
+        if done_bytes > self._reported_bytes:
+            self._reported_bytes = done_bytes
+            self._backoff.reset()
+        self._listener.on_progress(self._reported_bytes, self._partial.size)
 
-    async def _right(self) -> bool:
-        """Compare the SHA-256, where one is expected."""
-        if self._wanted.sha256 is None:
+    async def _has_expected_checksum(self) -> bool:
+        """Compare the SHA-256; without an expected one, return True."""
+        if self._request.sha256 is None:
             return True
-        self._watcher.verifying()
+        self._listener.on_verify()
         digest = hashlib.sha256()
         with self._partial.path.open("rb") as file:
-            # Piece by piece, so that Ctrl-C need not wait for 45 GB
-            while piece := await asyncio.to_thread(file.read, HASH_BYTES):
-                await asyncio.to_thread(digest.update, piece)
-        return digest.hexdigest() == self._wanted.sha256.lower()
+            # In blocks, so that Ctrl-C does not wait until a whole model is hashed.
+            while block := await asyncio.to_thread(file.read, HASH_BLOCK_BYTES):
+                await asyncio.to_thread(digest.update, block)
+        return digest.hexdigest() == self._request.sha256.lower()
 
 
-async def _all(work: list[Coroutine[Any, Any, None]]) -> None:
-    """Run them at once; the first failure ends the others and is raised."""
-    tasks = [asyncio.ensure_future(each) for each in work]
+async def _run_all(coroutines: list[Coroutine[Any, Any, None]]) -> None:
+    """Run coroutines concurrently; the first failure cancels the others and is raised."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         for task in asyncio.as_completed(tasks):
             await task

@@ -1,4 +1,4 @@
-"""A file that is half here: its bytes in `<name>.part`, what is known of it in `<name>.part.json`."""
+"""An unfinished download: its bytes in `<name>.part`, its progress in `<name>.part.json`."""
 
 from __future__ import annotations
 
@@ -14,161 +14,163 @@ if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
 
-SAVE_BYTES = 64 * 1024  # progress is noted after so many bytes
-PAGE = 4096
-Span = tuple[int, int]
+SAVE_INTERVAL_BYTES = 64 * 1024
+PAGE_BYTES = 4096
+ByteRange = tuple[int, int]
 
 
 @dataclass(slots=True)
-class Spans:
-    """Which bytes are here: spans `[start, end)`, sorted and apart from each other."""
+class ByteRanges:
+    """A set of bytes, as half-open ranges `[start, end)` that are sorted and do not touch."""
 
-    done: list[Span] = field(default_factory=list)
+    ranges: list[ByteRange] = field(default_factory=list)
 
     def add(self, start: int, end: int) -> None:
-        """Add a span, joining it with those it touches."""
-        apart = [span for span in self.done if span[1] < start or span[0] > end]
-        touched = [span for span in self.done if not (span[1] < start or span[0] > end)]
-        joined = (min([start, *(span[0] for span in touched)]), max([end, *(span[1] for span in touched)]))
-        self.done = sorted([*apart, joined])
+        """Add a range, and merge it with the ranges it touches."""
+        separate = [item for item in self.ranges if item[1] < start or item[0] > end]
+        touching = [item for item in self.ranges if not (item[1] < start or item[0] > end)]
+        merged = (min([start, *(item[0] for item in touching)]), max([end, *(item[1] for item in touching)]))
+        self.ranges = sorted([*separate, merged])
 
-    def missing(self, size: int, chunk: int) -> list[Span]:
-        """Return what is not here yet, in pieces of at most `chunk` bytes, in order."""
+    def missing(self, size: int, chunk_bytes: int) -> list[ByteRange]:
+        """Return the gaps in a file of `size` bytes, in order, in pieces of at most `chunk_bytes`."""
         gaps, position = [], 0
-        for start, end in [*self.done, (size, size)]:
-            gaps += [(at, min(at + chunk, start)) for at in range(position, start, chunk)]
+        for start, end in [*self.ranges, (size, size)]:
+            gaps += [
+                (offset, min(offset + chunk_bytes, start)) for offset in range(position, start, chunk_bytes)
+            ]
             position = end
         return gaps
 
     @property
-    def count(self) -> int:
-        """How many bytes are here."""
-        return sum(end - start for start, end in self.done)
+    def total_bytes(self) -> int:
+        """The number of bytes in all ranges."""
+        return sum(end - start for start, end in self.ranges)
 
 
-class Partial:
-    """The partial file of one download; only the holder of the file's lock may touch it.
+class PartialFile:
+    """The unfinished file of one download; only the holder of the download's lock may use it.
 
-    Progress is noted after the bytes it counts were written, so that a note never promises too much.
+    Progress is saved after the bytes it counts were written, so it never counts bytes that are not there.
     """
 
     def __init__(self, target: Path, *, size: int | None, sha256: str | None) -> None:
         self.path = target.with_name(f"{target.name}.part")
-        self.note = target.with_name(f"{target.name}.part.json")
         self.size: int | None = size
         self.etag: str | None = None
-        self.sha256 = sha256
-        self.spans = Spans()
+        self.ranges = ByteRanges()
+        self._sha256 = sha256
         self._expected_size = size
         self._file: FileIO | None = None
-        self._note_file: FileIO | None = None
-        self._note_bytes = PAGE
-        self._unsaved = 0
+        self._state_path = target.with_name(f"{target.name}.part.json")
+        self._state_file: FileIO | None = None
+        self._state_bytes = PAGE_BYTES
+        self._unsaved_bytes = 0
         self._load()
 
     def _load(self) -> None:
-        """Take up what an earlier run left, where it is of the same file."""
+        """Resume from what an earlier run saved, if that is for the same file; else start from nothing."""
         try:
-            text = self.note.read_bytes()
-            note = json.loads(text)
-            spans = [(int(start), int(end)) for start, end in note["done"]]
+            text = self._state_path.read_bytes()
+            state = json.loads(text)
+            ranges = [(int(start), int(end)) for start, end in state["done"]]
             length = self.path.stat().st_size
         except (OSError, ValueError, KeyError, TypeError):
             self.reset()
             return
-        same = note.get("sha256") == self.sha256 and self.size in {None, note.get("size")}
-        if not same or any(not 0 <= start < end <= length for start, end in spans):
+        same_file = state.get("sha256") == self._sha256 and self.size in {None, state.get("size")}
+        if not same_file or any(not 0 <= start < end <= length for start, end in ranges):
             self.reset()
             return
-        self.size, self.etag, self._note_bytes = note.get("size"), note.get("etag"), len(text)
-        for start, end in spans:
-            self.spans.add(start, end)
+        self.size, self.etag, self._state_bytes = state.get("size"), state.get("etag"), len(text)
+        for start, end in ranges:
+            self.ranges.add(start, end)
 
     @property
-    def complete(self) -> bool:
-        """Whether every byte is here; whether they are right is for the checksum to say."""
-        return self.size is not None and self.spans.count == self.size and self.path.is_file()
+    def is_complete(self) -> bool:
+        """Whether every byte was written; only a checksum can say whether they are right."""
+        return self.size is not None and self.ranges.total_bytes == self.size and self.path.is_file()
 
-    def describe(self, *, size: int, etag: str | None) -> None:
-        """Note what the server says of the file."""
+    def set_version(self, *, size: int, etag: str | None) -> None:
+        """Record which version of the file the server has."""
         self.size, self.etag = size, etag
         self.save()
 
     def write(self, offset: int, data: bytes) -> None:
-        """Write bytes where they belong.
+        """Write bytes at an offset.
 
         Raises:
             LlmstackError: the disk is full, or cannot be written.
         """
         try:
-            self._file = self._file or _open(self.path)
+            self._file = self._file or _open_for_update(self.path)
             self._file.seek(offset)
-            left = memoryview(data)
-            while left:
-                written = self._file.write(left)
-                self.spans.add(offset, offset + written)
-                offset, left = offset + written, left[written:]
+            remaining = memoryview(data)
+            while remaining:
+                written = self._file.write(remaining)
+                self.ranges.add(offset, offset + written)
+                offset, remaining = offset + written, remaining[written:]
         except OSError as error:
             raise _disk_error(self.path, error) from error
-        self._unsaved += len(data)
-        if self._unsaved >= SAVE_BYTES:
+        self._unsaved_bytes += len(data)
+        if self._unsaved_bytes >= SAVE_INTERVAL_BYTES:
             self.save()
 
     def save(self) -> None:
-        """Note the progress; where the disk is too full for that, the last note stays.
+        """Save the progress; if the disk is full, the progress saved before stays.
 
-        One write of whole pages in place: a kill cannot tear it, a disk that was filled since has room for
-        it, and it costs microseconds where a rename would cost milliseconds. After a power cut the checksum
-        decides.
+        One write of whole pages in place: a killed process cannot leave half of it, it needs no new disk
+        space, and it takes microseconds instead of the milliseconds of a rename. After a power failure the
+        checksum decides.
         """
-        note: dict[str, Any] = {
+        state: dict[str, Any] = {
             "size": self.size,
             "etag": self.etag,
-            "sha256": self.sha256,
-            "done": self.spans.done,
+            "sha256": self._sha256,
+            "done": self.ranges.ranges,
         }
-        text = json.dumps(note).encode()
+        text = json.dumps(state).encode()
         with contextlib.suppress(OSError):
-            self._note_file = self._note_file or _open(self.note)
-            self._note_file.seek(0)
-            # Never shorter than before, or the end of the last note would follow this one.
-            self._note_bytes = max(self._note_bytes, -(-len(text) // PAGE) * PAGE)
-            self._note_file.write(text.ljust(self._note_bytes))
-        self._unsaved = 0
+            self._state_file = self._state_file or _open_for_update(self._state_path)
+            self._state_file.seek(0)
+            # Never shorter than before, or the end of the old text would follow the new one.
+            self._state_bytes = max(self._state_bytes, -(-len(text) // PAGE_BYTES) * PAGE_BYTES)
+            self._state_file.write(text.ljust(self._state_bytes))
+        self._unsaved_bytes = 0
 
     def reset(self) -> None:
-        """Forget everything that was fetched."""
+        """Delete everything that was downloaded."""
         self.close()
-        for path in (self.note, self.path):
+        for path in (self._state_path, self.path):
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
-        self.spans, self.size, self.etag = Spans(), self._expected_size, None
+        self.ranges, self.size, self.etag = ByteRanges(), self._expected_size, None
 
     def close(self) -> None:
         """Close both files."""
-        for file in (self._file, self._note_file):
+        for file in (self._file, self._state_file):
             if file is not None:
                 file.close()
-        self._file = self._note_file = None
+        self._file = self._state_file = None
 
     def finish(self, target: Path) -> None:
-        """Give the whole file its name.
+        """Flush the complete file to disk and rename it to `target`.
 
         Raises:
-            LlmstackError: that failed.
+            LlmstackError: the disk is full, or cannot be written.
         """
         self.close()
         try:
             with self.path.open("r+b") as file:
                 os.fsync(file.fileno())
             self.path.replace(target)
-            self.note.unlink(missing_ok=True)
+            self._state_path.unlink(missing_ok=True)
         except OSError as error:
             raise _disk_error(target, error) from error
 
 
-def _open(path: Path) -> FileIO:
-    """Open a file to write anywhere in it, keeping what it holds."""
+def _open_for_update(path: Path) -> FileIO:
+    """Open a file for writing at any offset, without truncating it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
     return os.fdopen(descriptor, "r+b", buffering=0)
@@ -178,5 +180,5 @@ def _disk_error(path: Path, error: OSError) -> LlmstackError:
     return LlmstackError(
         f"cannot write {path}: {error.strerror or error}",
         hint="free some disk space or check the permissions, then run the same command again:"
-        " what was fetched is kept",
+        " downloaded bytes are kept",
     )

@@ -1,4 +1,4 @@
-"""How long to keep trying: backoff with jitter, the server's own wish, and an end."""
+"""How long a download keeps trying: backoff with jitter, Retry-After, and a limit."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ if TYPE_CHECKING:
 
     from llmstack.download.range_response import TransientError
 
-JITTER = (
-    0.5  # a wait is this share of itself shorter, at most, so that many clients do not come back together
-)
+JITTER = 0.5  # a delay is shortened by up to this share, so that clients do not all return at once
 
 
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """How to fetch.
+    """Limits of one download. Every duration is in seconds.
 
     Attributes:
-        connections: ranges at once.
-        chunk_bytes: the longest range asked for. Each asks the first server anew, so that the signed address
-            it redirects to never gets old.
-        stall_s: nothing for that long, and the connection is given up.
-        tries: failures in a row without a new byte until the whole is given up.
-        backoff_s: the first pause; it doubles up to `longest_s`.
-        patience_s: the longest wait a server may ask for.
+        connections: ranges fetched in parallel.
+        chunk_bytes: the largest range of one request. Each request goes to the first server again, so that
+            the signed address it redirects to never expires.
+        stall_s: a connection without data for this long is dropped.
+        connect_s: timeout for opening a connection.
+        tries: consecutive failures without a new byte after which the download fails.
+        backoff_s: the first delay; it doubles up to `max_backoff_s`.
+        max_retry_after_s: the longest wait that a server may ask for.
     """
 
     connections: int = 4
@@ -40,50 +39,50 @@ class FetchLimits:
     connect_s: float = 15.0
     tries: int = 15
     backoff_s: float = 0.5
-    longest_s: float = 30.0
-    patience_s: float = 600.0
+    max_backoff_s: float = 30.0
+    max_retry_after_s: float = 600.0
 
 
-class Patience:
-    """Counts the failures of one fetch since its last progress."""
+class Backoff:
+    """Counts the failures of one download since its last progress, and waits between tries."""
 
-    def __init__(self, limits: FetchLimits, name: str, tell: Callable[[str], None]) -> None:
-        self._limits, self._name, self._tell = limits, name, tell
+    def __init__(self, limits: FetchLimits, name: str, notify: Callable[[str], None]) -> None:
+        self._limits, self._name, self._notify = limits, name, notify
         self._failures = 0
-        self._pausing_until = 0.0
+        self._waiting_until = 0.0
 
-    def progressed(self) -> None:
-        """Bytes came that were never here before."""
+    def reset(self) -> None:
+        """Forget the failures, because new bytes arrived."""
         self._failures = 0
 
-    async def after(self, failure: TransientError) -> None:
-        """Wait before the next try.
+    async def wait_after(self, error: TransientError) -> None:
+        """Count a failure and wait before the next try.
 
         Raises:
-            LlmstackError: there were too many, or the server asks for too long a wait.
+            LlmstackError: there were too many failures, or the server asks for too long a wait.
         """
-        if (left := self._pausing_until - time.monotonic()) > 0:
-            await asyncio.sleep(left)  # several connections that fail together are one failure
+        if (remaining := self._waiting_until - time.monotonic()) > 0:
+            await asyncio.sleep(remaining)  # connections that fail together count as one failure
             return
         self._failures += 1
         if self._failures >= self._limits.tries:
             raise LlmstackError(
-                f"{self._name}: {failure} ({self._failures} tries)",
-                hint="run the same command again to go on: what was fetched is kept",
-            ) from failure
-        wait_s = self.pause()
-        if failure.wait_s is not None:
-            if failure.wait_s > self._limits.patience_s:
+                f"{self._name}: {error} ({self._failures} tries)",
+                hint="run the same command again to resume: downloaded bytes are kept",
+            ) from error
+        wait_s = self._delay()
+        if error.wait_s is not None:
+            if error.wait_s > self._limits.max_retry_after_s:
                 raise LlmstackError(
-                    f"{self._name}: {failure}, and asks to wait {failure.wait_s / 60:.0f} min",
-                    hint="run the same command again then: what was fetched is kept",
-                ) from failure
-            wait_s = max(failure.wait_s, wait_s)
-        self._tell(f"{failure}; trying again in {wait_s:.1f} s")
-        self._pausing_until = time.monotonic() + wait_s
+                    f"{self._name}: {error}, and asks to wait {error.wait_s / 60:.0f} min",
+                    hint="run the same command again after that: downloaded bytes are kept",
+                ) from error
+            wait_s = max(error.wait_s, wait_s)
+        self._notify(f"{error}; trying again in {wait_s:.1f} s")
+        self._waiting_until = time.monotonic() + wait_s
         await asyncio.sleep(wait_s)
 
-    def pause(self) -> float:
-        """Return the backoff after this many failures, with jitter."""
-        backoff = min(self._limits.longest_s, self._limits.backoff_s * 2.0 ** (self._failures - 1))
-        return backoff * (1 - JITTER * random.random())  # noqa: S311 - no secret hangs on it
+    def _delay(self) -> float:
+        """Return the delay after this many failures, with jitter."""
+        backoff = min(self._limits.max_backoff_s, self._limits.backoff_s * 2.0 ** (self._failures - 1))
+        return backoff * (1 - JITTER * random.random())  # noqa: S311 - not used for anything secret

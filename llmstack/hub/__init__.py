@@ -1,1 +1,1 @@
-"""The model hub: reaching it, its files' metadata, fetching them, comparing them with models.ini."""
+"""The model hub: access, file metadata, downloads, and the comparison with models.ini."""

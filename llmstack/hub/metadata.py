@@ -1,4 +1,4 @@
-"""What the model hub says of a file: whether it is there, its size, its date, its header. Nothing is kept."""
+"""Looking up files at the model hub: existence, size, date and GGUF header. Nothing is cached."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -23,22 +24,24 @@ if TYPE_CHECKING:
     from llmstack.llama_cpp.gguf_header import GgufHeader
 
 TIMEOUT = httpx.Timeout(5.0, connect=3.0)
-AT_ONCE = 4
-NOT_FOUND, REFUSED = {404, 410}, {401, 403}
-SHOWN_FILES = 2
+MAX_CONCURRENT = 4
+MAX_REDIRECTS = 4
+MAX_SUGGESTIONS = 2
+NOT_FOUND = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
+ACCESS_DENIED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
 
 @dataclass(frozen=True, slots=True)
-class HubAnswer:
-    """What the hub says of one model's file, or files.
+class HubEntry:
+    """What the hub has for one model, which may consist of several files.
 
     Attributes:
-        page: where a person reads about it.
-        size_bytes: of all its parts; None where it is not there.
+        page: the web page of its repository.
+        size_bytes: of all its files; None if the hub does not have it.
         date: when the repository last changed, ISO 8601.
-        etag: of its first part: the SHA-256 of a large file.
-        header: the model's shape, where it was asked for.
-        problem: why it cannot be had; `hint` what to do.
+        etag: of its first file; the SHA-256 of a large one.
+        header: its GGUF header, if the query asked for it and it could be read.
+        problem: why it cannot be downloaded; None if it can. `hint` says what to do.
     """
 
     page: str
@@ -52,156 +55,157 @@ class HubAnswer:
 
 @dataclass(frozen=True, slots=True)
 class FileQuery:
-    """A file to ask about; `shape` asks for its header too."""
+    """A file to look up; `with_header` to read its GGUF header as well."""
 
     repo: str
     file: str
-    shape: bool = False
+    with_header: bool = False
 
 
 class HubUnreachableError(LlmstackError):
     """The hub did not answer."""
 
 
-def look_up(wanted: Collection[FileQuery], access: HubAccess) -> dict[FileQuery, HubAnswer]:
-    """Ask the hub about files, a few at a time.
+def look_up(queries: Collection[FileQuery], access: HubAccess) -> dict[FileQuery, HubEntry]:
+    """Look up files at the hub, a few in parallel.
 
     Raises:
-        HubUnreachableError: it did not answer; nothing is known then.
+        HubUnreachableError: the hub did not answer one of the queries.
     """
-    if not wanted:
+    if not queries:
         return {}
     token = access.token()
     headers = {"user-agent": "llmstack", **({"authorization": f"Bearer {token}"} if token else {})}
     try:
         with (
             httpx.Client(timeout=TIMEOUT, headers=headers) as client,
-            ThreadPoolExecutor(AT_ONCE) as pool,
+            ThreadPoolExecutor(MAX_CONCURRENT) as pool,
         ):
-            hub = _Hub(client, access)
-            return dict(zip(wanted, pool.map(hub.ask, wanted), strict=True))
+            hub = _HubClient(client, access)
+            return dict(zip(queries, pool.map(hub.look_up, queries), strict=True))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error) or type(error).__name__
         raise HubUnreachableError(
             f"{access.endpoint} could not be reached: {reason}",
-            hint="files and memory below are as far as this machine knows them",
+            hint="the figures for files and memory come from this machine only",
         ) from error
 
 
-class _Hub:
+class _HubClient:
+    """Looks up files with one HTTP client, from several threads."""
+
     def __init__(self, client: httpx.Client, access: HubAccess) -> None:
         self._client = client
-        self._endpoint = access.endpoint
-        self._page = access.page
+        self._access = access
 
-    def ask(self, wanted: FileQuery) -> HubAnswer:
-        page = self._page(wanted.repo)
-        names = [part.as_posix() for part in shards(Path(wanted.file))]
-        answers = [self._head(wanted.repo, name) for name in names]
-        for name, answer in zip(names, answers, strict=True):
-            if answer.status_code >= httpx.codes.BAD_REQUEST:
-                return self._absent(wanted.repo, name, answer, page)
-        sizes = [_size(answer) for answer in answers]
-        size = sum(filter(None, sizes)) if all(sizes) else None
-        return HubAnswer(
-            page=page,
-            size_bytes=size,
-            date=self._date(wanted.repo),
-            etag=_etag(answers[0]),
-            header=self._header(wanted, sizes[0]) if wanted.shape and sizes[0] else None,
+    def look_up(self, query: FileQuery) -> HubEntry:
+        names = [part.as_posix() for part in shards(Path(query.file))]
+        responses = [self._head(query.repo, name) for name in names]
+        for name, response in zip(names, responses, strict=True):
+            if response.status_code >= HTTPStatus.BAD_REQUEST:
+                return self._unavailable(query.repo, name, response)
+        sizes = [_size(response) for response in responses]
+        return HubEntry(
+            page=self._access.repo_url(query.repo),
+            size_bytes=sum(filter(None, sizes)) if all(sizes) else None,
+            date=self._date(query.repo),
+            etag=_etag(responses[0]),
+            header=self._header(query, sizes[0]) if query.with_header and sizes[0] else None,
         )
 
-    def _url(self, repo: str, name: str) -> str:
-        return f"{self._endpoint}/{repo}/resolve/main/{name}"
+    def _file_url(self, repo: str, name: str) -> str:
+        return f"{self._access.endpoint}/{repo}/resolve/main/{name}"
 
     def _head(self, repo: str, name: str) -> httpx.Response:
-        """Ask for a file without it. The hub redirects to a storage host, and says all before that.
+        """Request a file's headers.
 
-        A redirect inside the hub is a repository that was renamed.
+        The hub's redirect to a storage host carries all metadata, and is not followed. A redirect within the
+        hub means that the repository was renamed, and is followed.
         """
-        url = httpx.URL(self._url(repo, name))
-        for _ in range(4):
-            answer = self._client.head(url)
-            following = url.join(answer.headers.get("location", ""))
-            if not answer.is_redirect or following.host != url.host or "x-linked-size" in answer.headers:
-                return answer
-            url = following
-        return answer
+        url = httpx.URL(self._file_url(repo, name))
+        for _ in range(MAX_REDIRECTS):
+            response = self._client.head(url)
+            location = url.join(response.headers.get("location", ""))
+            if not response.is_redirect or location.host != url.host or "x-linked-size" in response.headers:
+                return response
+            url = location
+        return response
 
-    def _about(self, repo: str) -> dict[str, Any]:
-        answer = self._client.get(f"{self._endpoint}/api/models/{repo}", follow_redirects=True)
+    def _repo_info(self, repo: str) -> dict[str, Any]:
+        """Return the hub's JSON description of a repository; empty if there is none."""
+        response = self._client.get(f"{self._access.endpoint}/api/models/{repo}", follow_redirects=True)
         try:
-            about = answer.json() if answer.is_success else {}
+            info = response.json() if response.is_success else {}
         except ValueError:
-            about = {}
-        return about if isinstance(about, dict) else {}
+            info = {}
+        return info if isinstance(info, dict) else {}
 
     def _date(self, repo: str) -> str | None:
-        said = self._about(repo).get("lastModified")
+        text = self._repo_info(repo).get("lastModified")
         try:
-            return datetime.fromisoformat(said).isoformat() if isinstance(said, str) else None
+            return datetime.fromisoformat(text).isoformat() if isinstance(text, str) else None
         except ValueError:
             return None
 
-    def _absent(self, repo: str, name: str, answer: httpx.Response, page: str) -> HubAnswer:
-        """Say why a file cannot be had: the wrong name, the wrong repository, or a closed door."""
-        said, status = answer.headers.get("x-error-code", ""), answer.status_code
-        if said == "GatedRepo":
+    def _unavailable(self, repo: str, name: str, response: httpx.Response) -> HubEntry:
+        """Return an entry with the reason why a file cannot be downloaded."""
+        page = self._access.repo_url(repo)
+        code, status = response.headers.get("x-error-code", ""), response.status_code
+        if code == "GatedRepo":
             hint = f"ask for access at {page}, then set HF_TOKEN"
-            return HubAnswer(page, problem=f"{repo} is gated: access has to be granted", hint=hint)
-        if said == "RepoNotFound" or (not said and status in REFUSED):
+            return HubEntry(page, problem=f"{repo} is gated: access has to be granted", hint=hint)
+        if code == "RepoNotFound" or (not code and status in ACCESS_DENIED):
             hint = f"look at {page}; a private one needs HF_TOKEN"
-            return HubAnswer(page, problem=f"the hub has no repository {repo}", hint=hint)
-        if said == "EntryNotFound" or status in NOT_FOUND:
-            known = self._files(repo)
-            if known is None:
-                return HubAnswer(page, problem=f"the hub has no repository {repo}", hint=f"look at {page}")
-            near = _alike(name, known)
-            there = f"there is {', '.join(f'`{file}`' for file in near)}; " if near else ""
-            hint = f"{there}all of them: {page}/tree/main"
-            return HubAnswer(page, problem=f"{repo} has no file {name}", hint=hint)
-        return HubAnswer(page, problem=f"the hub answers {status} for {repo}/{name}", hint=f"look at {page}")
+            return HubEntry(page, problem=f"the hub has no repository {repo}", hint=hint)
+        if code == "EntryNotFound" or status in NOT_FOUND:
+            files = self._gguf_files(repo)
+            if files is None:
+                return HubEntry(page, problem=f"the hub has no repository {repo}", hint=f"look at {page}")
+            suggestions = ", ".join(f"`{file}`" for file in _closest_names(name, files))
+            hint = f"{f'there is {suggestions}; ' if suggestions else ''}all of them: {page}/tree/main"
+            return HubEntry(page, problem=f"{repo} has no file {name}", hint=hint)
+        return HubEntry(page, problem=f"the hub answers {status} for {repo}/{name}", hint=f"look at {page}")
 
-    def _files(self, repo: str) -> list[str] | None:
-        """Return the GGUF files of a repository, None where there is no such repository."""
-        siblings = self._about(repo).get("siblings")
+    def _gguf_files(self, repo: str) -> list[str] | None:
+        """Return the GGUF files of a repository; None if there is no such repository."""
+        siblings = self._repo_info(repo).get("siblings")
         if not isinstance(siblings, list):
             return None
-        names = [each.get("rfilename") for each in siblings if isinstance(each, dict)]
+        names = [item.get("rfilename") for item in siblings if isinstance(item, dict)]
         return [name for name in names if isinstance(name, str) and name.endswith(".gguf")]
 
-    def _header(self, wanted: FileQuery, size: int) -> GgufHeader | None:
-        """Read the header from afar; a file that is no GGUF shows when it is fetched."""
-        url = self._url(wanted.repo, shards(Path(wanted.file))[0].as_posix())
+    def _header(self, query: FileQuery, size: int) -> GgufHeader | None:
+        """Read the header with range requests; None if that fails, which the download will report."""
+        url = self._file_url(query.repo, shards(Path(query.file))[0].as_posix())
 
         def fetch(first: int, last: int) -> bytes:
-            asked = {"range": f"bytes={first}-{last}", "accept-encoding": "identity"}
-            with self._client.stream("GET", url, headers=asked, follow_redirects=True) as answer:
-                if answer.status_code != httpx.codes.PARTIAL_CONTENT:
-                    raise ValueError(f"the hub answers {answer.status_code} to a range")
-                return answer.read()
+            headers = {"range": f"bytes={first}-{last}", "accept-encoding": "identity"}
+            with self._client.stream("GET", url, headers=headers, follow_redirects=True) as response:
+                if response.status_code != HTTPStatus.PARTIAL_CONTENT:
+                    raise ValueError(f"the hub answers {response.status_code} to a range")
+                return response.read()
 
         file = cast("BinaryIO", RangeFile(fetch, size))
         try:
-            return read_header_from(file, size, wanted.file, brief=True)
+            return read_header_from(file, size, query.file, stop_at_vocabulary=True)
         except (LlmstackError, httpx.HTTPError):
             return None
 
 
-def _alike(name: str, known: list[str]) -> list[str]:
-    """Return the names most like the one asked for, whatever their case."""
-    by_case = {file.lower(): file for file in known}
-    near = difflib.get_close_matches(name.lower(), by_case, n=SHOWN_FILES)
-    return [by_case[file] for file in near]
+def _closest_names(name: str, candidates: list[str]) -> list[str]:
+    """Return the candidates most similar to a name, ignoring case."""
+    by_lower_case = {candidate.lower(): candidate for candidate in candidates}
+    matches = difflib.get_close_matches(name.lower(), by_lower_case, n=MAX_SUGGESTIONS)
+    return [by_lower_case[match] for match in matches]
 
 
-def _size(answer: httpx.Response) -> int | None:
-    text = answer.headers.get("x-linked-size") or (
-        answer.headers.get("content-length", "") if not answer.is_redirect else ""
+def _size(response: httpx.Response) -> int | None:
+    text = response.headers.get("x-linked-size") or (
+        response.headers.get("content-length", "") if not response.is_redirect else ""
     )
     return int(text) if text.isdecimal() else None
 
 
-def _etag(answer: httpx.Response) -> str | None:
-    text = answer.headers.get("x-linked-etag") or answer.headers.get("etag") or ""
+def _etag(response: httpx.Response) -> str | None:
+    text = response.headers.get("x-linked-etag") or response.headers.get("etag") or ""
     return text.removeprefix("W/").strip('"') or None

@@ -1,4 +1,4 @@
-"""Configured against actual: this machine, the model hub, and what runs now."""
+"""Compare the configuration with this machine, the model hub, and the running stack."""
 
 from __future__ import annotations
 
@@ -8,23 +8,29 @@ from typing import TYPE_CHECKING
 from llmstack.config import parse
 from llmstack.config.model import BackendKind, GgufModel
 from llmstack.errors import LlmstackError
-from llmstack.hub.audit import Finding, ask_hub
+from llmstack.hub.audit import CheckProblem, query_hub
 from llmstack.llama_cpp.weights import find_weights
 from llmstack.serving.memory.footprint import GB
-from llmstack.serving.memory.survey import survey
-from llmstack.stack.project import active_channel, client_of_own, running_router
-from llmstack.stack.route import config_here
+from llmstack.serving.memory.survey import survey as survey_machine
+from llmstack.stack.project import active_channel, make_client, running_router
+from llmstack.stack.route import load_active_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.config.model import Model, StackConfig, Tier
-    from llmstack.hub.audit import AtHub
+    from llmstack.hub.audit import HubSummary
     from llmstack.paths import Project, UserDirs
     from llmstack.serving.memory.footprint import Footprint
     from llmstack.serving.memory.survey import Survey
 
-GROWTH_WORTH_SAYING = GB
+CHECKPOINT_WARNING_BYTES = GB
+OPENCODE_OVERRIDES = (
+    "opencode.json",
+    "opencode.jsonc",
+    ".opencode/opencode.json",
+    ".opencode/opencode.jsonc",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +38,16 @@ class TierCheck:
     """One tier.
 
     Attributes:
-        file: what it loads or asks for.
-        on_disk: None for a tier that needs no file.
-        size_bytes: on disk, else at the hub.
-        need: memory once resident; None where it is not known.
-        kv_known: whether `need` has the KV cache: it takes the file's header, here or at the hub.
-        drift: how the running stack differs from models.ini; None where it does not.
-        next: the queued upgrade; `next_on_disk` whether it is here.
-        fits: alone in the memory budget; None where its size is not known.
-        hub: what the hub has under that name; None where nobody was asked.
+        file: the file it loads, or the model it requests.
+        on_disk: whether that file is on disk; None for a tier that needs no file.
+        size_bytes: of the file on disk, otherwise of the one at the hub.
+        need: memory when loaded; None if unknown.
+        kv_known: whether `need` includes the KV cache, which takes the file's header, from disk or the hub.
+        drift: how the running stack differs from models.ini; None if it does not.
+        next: the queued upgrade.
+        next_on_disk: whether the queued upgrade is on disk.
+        fits: whether it fits into the memory budget by itself; None if its size is unknown.
+        hub: what the hub has under that name; None if the hub was not asked.
     """
 
     name: str
@@ -54,12 +61,12 @@ class TierCheck:
     next: str | None
     next_on_disk: bool | None
     fits: bool | None
-    hub: AtHub | None
+    hub: HubSummary | None
 
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """Tiers that may be resident together, and the bytes they need."""
+    """Tiers that may be loaded together, and the bytes they need."""
 
     tiers: tuple[str, ...]
     need_bytes: int
@@ -67,8 +74,16 @@ class Combination:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What `check` found."""
+class CheckResult:
+    """The result of `check`.
+
+    Attributes:
+        source: the file, URL or profile that was checked.
+        engine: path of llama-server, or the kind of the bundled engine; None if there is no engine.
+        budget_bytes: memory for models; `budget_origin` says what it is based on.
+        combinations: tiers that may be loaded together.
+        problems: errors and warnings.
+    """
 
     source: str
     engine: str | None
@@ -76,140 +91,155 @@ class Checked:
     budget_origin: str
     tiers: list[TierCheck]
     combinations: list[Combination]
-    problems: list[Finding]
+    problems: list[CheckProblem]
 
 
 def check(
     project: Project | None, user: UserDirs, env: Mapping[str, str], *, offline: bool = False
-) -> Checked:
-    """Compare the configuration with this machine, and with the hub unless `offline`."""
-    config = config_here(project, user)
-    hub = ask_hub(config, env, offline=offline)
-    found = survey(config, env, elsewhere=hub.elsewhere(config))
-    edited = _edited_since_start(project, config, env)
+) -> CheckResult:
+    """Compare the configuration with this machine, and with the hub unless `offline`.
+
+    Args:
+        project: the project; None checks the bundled default profile.
+        user: the user's directories.
+        env: where files, the hub and the router's key are looked up.
+        offline: do not query the hub.
+
+    Raises:
+        LlmstackError: models.ini is wrong.
+    """
+    config = load_active_config(project, user)
+    hub = query_hub(config, env, offline=offline)
+    survey = survey_machine(config, env, elsewhere=hub.remote_files(config))
+    drift = _find_drift(project, config, env)
     problems = [
-        Finding(name, tier.obstacle.reason, tier.obstacle.hint)
-        for name, tier in found.tiers.items()
+        CheckProblem(name, tier.obstacle.reason, tier.obstacle.hint)
+        for name, tier in survey.tiers.items()
         if tier.obstacle is not None
     ]
-    problems += hub.findings(config, found, env)
-    problems += _memory_findings(found)
-    problems += _override_findings(project)
-    return Checked(
+    problems += hub.problems(config, survey, env)
+    problems += _memory_problems(survey)
+    problems += _override_problems(project)
+    return CheckResult(
         source=config.source,
-        engine=str(found.engine.path) if found.engine and found.engine.kind == "native" else _kind(found),
-        budget_bytes=found.plan.budget,
-        budget_origin=found.budget.origin if found.budget else "",
+        engine=_engine_name(survey),
+        budget_bytes=survey.plan.budget,
+        budget_origin=survey.budget.origin if survey.budget else "",
         tiers=[
-            _tier(tier, found, edited, next_on_disk=_on_disk(tier.queued, env), hub=hub.seen(tier))
+            _check_tier(
+                tier,
+                survey,
+                drift=drift.get(tier.name),
+                next_on_disk=_is_on_disk(tier.next_model, env),
+                hub=hub.summary(tier),
+            )
             for tier in config.tiers.values()
         ],
         combinations=[
-            Combination(names, sum(found.plan.needs[name] for name in names), found.plan.fits(names))
-            for names in found.plan.sets()
+            Combination(names, sum(survey.plan.needs[name] for name in names), survey.plan.fits(names))
+            for names in survey.plan.sets()
         ],
         problems=problems,
     )
 
 
-def _kind(found: Survey) -> str | None:
-    return found.engine.kind if found.engine else None
+def _engine_name(survey: Survey) -> str | None:
+    if survey.engine is None:
+        return None
+    return str(survey.engine.path) if survey.engine.kind == "native" else survey.engine.kind
 
 
-def _on_disk(model: Model | None, env: Mapping[str, str]) -> bool | None:
+def _is_on_disk(model: Model | None, env: Mapping[str, str]) -> bool | None:
     return find_weights(model, env) is not None if isinstance(model, GgufModel) else None
 
 
-def _tier(
-    tier: Tier, found: Survey, edited: Mapping[str, str], *, next_on_disk: bool | None, hub: AtHub | None
+def _check_tier(
+    tier: Tier, survey: Survey, *, drift: str | None, next_on_disk: bool | None, hub: HubSummary | None
 ) -> TierCheck:
-    seen = found.tiers[tier.name]
-    local = tier.backend is BackendKind.GGUF
-    fits = not found.plan.exceeds(tier.name) if tier.name in found.plan.needs else None
-    if seen.header is None and fits:
-        fits = None  # the KV cache comes on top, and how large it is stands in the file
-    queued = tier.queued is not None and tier.channel == "current"
+    tier_survey = survey.tiers[tier.name]
+    fits = not survey.plan.exceeds(tier.name) if tier.name in survey.plan.needs else None
+    if tier_survey.header is None and fits:
+        fits = None  # the KV cache comes on top, and only the header says how large it is
+    next_model = tier.next_model if tier.channel == "current" else None
     return TierCheck(
         name=tier.name,
         backend=tier.backend,
         file=tier.model.label,
-        on_disk=seen.weights is not None if local else None,
-        size_bytes=seen.size_bytes or None,
-        need=seen.need,
-        kv_known=seen.header is not None,
-        drift=edited.get(tier.name),
-        next=tier.queued.label if queued and tier.queued is not None else None,
-        next_on_disk=next_on_disk if queued else None,
+        on_disk=tier_survey.weights is not None if tier.backend is BackendKind.GGUF else None,
+        size_bytes=tier_survey.size_bytes or None,
+        need=tier_survey.need,
+        kv_known=tier_survey.header is not None,
+        drift=drift,
+        next=next_model.label if next_model is not None else None,
+        next_on_disk=next_on_disk if next_model is not None else None,
         fits=fits,
         hub=hub,
     )
 
 
-def _memory_findings(found: Survey) -> list[Finding]:
-    """Warn of a tier that no budget holds, and of one that grows far beyond it."""
+def _memory_problems(survey: Survey) -> list[CheckProblem]:
+    """Warn about tiers larger than the budget, and about those that may grow far beyond it."""
     too_large = [
-        Finding(
+        CheckProblem(
             name,
-            f"needs {need / GB:.1f} GB of a budget of {found.plan.budget / GB:.1f} GB: loaded by itself",
-            found.plan.advice.get(name, ""),
+            f"needs {need / GB:.1f} GB of a budget of {survey.plan.budget / GB:.1f} GB: loaded by itself",
+            survey.plan.advice.get(name, ""),
             "warning",
         )
-        for name, need in found.plan.needs.items()
-        if found.plan.exceeds(name)
+        for name, need in survey.plan.needs.items()
+        if survey.plan.exceeds(name)
     ]
     growing = [
-        Finding(
+        CheckProblem(
             name,
-            f"long conversations may take {seen.need.checkpoints / GB:.1f} GB of RAM more: llama.cpp copies"
+            f"long conversations may take another {tier.need.checkpoints / GB:.1f} GB of RAM: llama.cpp copies"
             " what this kind of model cannot rewind, up to 32 times for each slot",
-            "`extra_args = --ctx-checkpoints 8` keeps fewer",
+            "`extra_args = --ctx-checkpoints 8` keeps fewer copies",
             "warning",
         )
-        for name, seen in found.tiers.items()
-        if seen.need is not None and seen.need.checkpoints > GROWTH_WORTH_SAYING
+        for name, tier in survey.tiers.items()
+        if tier.need is not None and tier.need.checkpoints > CHECKPOINT_WARNING_BYTES
     ]
     return too_large + growing
 
 
-def _override_findings(project: Project | None) -> list[Finding]:
-    """Warn of an opencode.json of the project's own: opencode lets it win over ours."""
+def _override_problems(project: Project | None) -> list[CheckProblem]:
+    """Warn about an opencode.json of the repository, which overrides the generated one in opencode."""
     if project is None:
         return []
-    names = ("opencode.json", "opencode.jsonc", ".opencode/opencode.json", ".opencode/opencode.jsonc")
+    paths = (project.work_dir / name for name in OPENCODE_OVERRIDES)
     return [
-        Finding(
+        CheckProblem(
             None,
-            f"{path} overrides what llmstack wires for opencode",
-            "`llmstack run opencode` pins it",
+            f"{path} overrides what llmstack configures for opencode",
+            "`llmstack run opencode` ignores it",
             "warning",
         )
-        for name in names
-        if (path := project.work_dir / name).is_file()
+        for path in paths
+        if path.is_file()
     ]
 
 
-def _edited_since_start(
-    project: Project | None, config: StackConfig, env: Mapping[str, str]
-) -> dict[str, str]:
-    """Return the tiers that differ from what the running router serves."""
+def _find_drift(project: Project | None, config: StackConfig, env: Mapping[str, str]) -> dict[str, str]:
+    """Return, by tier, how models.ini differs from what the running router serves."""
     daemon = running_router(project) if project is not None else None
     if project is None or daemon is None:
         return {}
-    client = client_of_own(daemon, config, env)
+    client = make_client(daemon, config, env)
     try:
         served = parse(client.models_ini(), client.url, base=project.models_ini.parent)
     except LlmstackError as error:
         return dict.fromkeys(config.tiers, f"unknown: {error.message}")
-    served = served.on(active_channel(project).runs)
+    served = served.for_channel(active_channel(project).local_channel)
     drift = {}
     for name, tier in config.tiers.items():
         running = served.tiers.get(name)
         if running is None:
             drift[name] = "not in the running stack"
         elif changed := [
-            each.name
-            for each in fields(tier)
-            if each.name != "line" and getattr(tier, each.name) != getattr(running, each.name)
+            field.name
+            for field in fields(tier)
+            if field.name != "line" and getattr(tier, field.name) != getattr(running, field.name)
         ]:
             drift[name] = f"edited since the start: {', '.join(changed)}"
     return drift

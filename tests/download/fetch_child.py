@@ -1,4 +1,4 @@
-"""Fetch one file in a process that a test can kill: URL, target, SHA-256, and a limit to files' size."""
+"""Fetch one file in a process that a test can kill: `URL TARGET SHA256 [--limit MAX_FILE_BYTES]`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import resource
 import sys
 from pathlib import Path
 
-from llmstack.download.fetch import FetchRequest, Watcher, fetch
+from llmstack.download.fetch import fetch
+from llmstack.download.request import FetchListener, FetchRequest
 from llmstack.download.retry import FetchLimits
 from llmstack.errors import LlmstackError
 
 
-class Teller(Watcher):
-    def tell(self, text: str) -> None:
+class PrintingListener(FetchListener):
+    def notify(self, text: str) -> None:
         print(text, flush=True)
 
 
@@ -23,7 +24,9 @@ if __name__ == "__main__":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[5]), int(sys.argv[5])))
     limits = FetchLimits(chunk_bytes=4_000_000, tries=4, backoff_s=0.05)
     try:
-        asyncio.run(fetch(FetchRequest(url, Path(target), sha256=sha256), limits=limits, watcher=Teller()))
+        asyncio.run(
+            fetch(FetchRequest(url, Path(target), sha256=sha256), limits=limits, listener=PrintingListener())
+        )
     except LlmstackError as error:
         print(f"error: {error.message}")
         sys.exit(1)

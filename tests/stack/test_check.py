@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.gguf import gguf, llama, tokens
-from support.hub_pages import DATE, Hub, running_hub
+from support.hub_api import DATE, FakeHubApi, running_hub_api
 from support.net import free_port
 from support.project import CliProject
 
@@ -21,13 +21,13 @@ HEADER = gguf(llama(tokenizer__ggml__tokens=tokens(100_000)))
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
-    with running_hub() as hub:
+def hub() -> Iterator[FakeHubApi]:
+    with running_hub_api() as hub:
         yield hub
 
 
 @pytest.fixture
-def here(tmp_path: Path, hub: Hub) -> CliProject:
+def here(tmp_path: Path, hub: FakeHubApi) -> CliProject:
     project = CliProject(tmp_path / "project")
     project.state.mkdir(parents=True)
     project.env |= {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "cache")}
@@ -58,7 +58,9 @@ def cached(project: CliProject, file: str, content: bytes, etag: str) -> Path:
     return blob
 
 
-def test_a_file_that_is_not_here_is_measured_from_its_header_at_the_hub(here: CliProject, hub: Hub) -> None:
+def test_a_file_that_is_not_here_is_measured_from_its_header_at_the_hub(
+    here: CliProject, hub: FakeHubApi
+) -> None:
     hub.add(REPO, "model-Q4_K_M.gguf", HEADER, size=3 * GB)
     tiers(here, f"[a]\nrole = fast\nhf_repo = {REPO}\nhf_file = model-Q4_K_M.gguf\nctx_size = 4k\n")
     found = checked(here)
@@ -72,14 +74,14 @@ def test_a_file_that_is_not_here_is_measured_from_its_header_at_the_hub(here: Cl
         "date": DATE.replace(".000Z", "+00:00"),
     }
     assert found["budget_bytes"] == 8 * GB
-    ranges = [asked for _, path, asked in hub.asked if path.startswith("/storage/")]
+    ranges = [asked for _, path, asked in hub.request_log if path.startswith("/storage/")]
     assert ranges == ["bytes=0-262143"]  # the vocabulary, 2 MB, was left alone
     shown = here.run_process("check").out
     assert "budget   8.0 GB: `memory_gb`" in shown
     assert "at the hub: 3.0 GB, changed 2026-03-04" in shown
 
 
-def test_wrong_names_are_obvious(here: CliProject, hub: Hub) -> None:
+def test_wrong_names_are_obvious(here: CliProject, hub: FakeHubApi) -> None:
     hub.add(REPO, "model-Q4_K_M.gguf", HEADER)
     hub.add("Closed/Model", "m.gguf", HEADER)
     hub.gated.add("Closed/Model")
@@ -113,7 +115,7 @@ def test_wrong_names_are_obvious(here: CliProject, hub: Hub) -> None:
     assert found["tiers"][3]["hub"]["size_bytes"] == len(HEADER)
 
 
-def test_files_on_disk_are_compared_with_the_hub(here: CliProject, hub: Hub) -> None:
+def test_files_on_disk_are_compared_with_the_hub(here: CliProject, hub: FakeHubApi) -> None:
     same, cut, old = (HEADER + bytes(number) for number in (10, 20, 30))
     for name, content in {"same": same, "cut": cut, "old": old}.items():
         etag = hub.add(REPO, f"{name}.gguf", content)
@@ -140,10 +142,10 @@ def test_files_on_disk_are_compared_with_the_hub(here: CliProject, hub: Hub) -> 
         "cut": f"cut.gguf has {len(cut) - 5} bytes on disk and {len(cut)} at the hub",
         "old": "the hub has another version of old.gguf",
     }
-    assert not [path for _, path, _ in hub.asked if path.startswith("/storage/")]  # headers are here
+    assert not [path for _, path, _ in hub.request_log if path.startswith("/storage/")]  # headers are here
 
 
-def test_all_shards_count(here: CliProject, hub: Hub) -> None:
+def test_all_shards_count(here: CliProject, hub: FakeHubApi) -> None:
     names = [f"big-0000{number}-of-00002.gguf" for number in (1, 2)]
     for name in names:
         hub.add(REPO, name, HEADER, size=2 * GB)
@@ -151,7 +153,7 @@ def test_all_shards_count(here: CliProject, hub: Hub) -> None:
     assert checked(here)["tiers"][0]["size_bytes"] == 4 * GB
 
 
-def test_a_damaged_file_and_a_model_larger_than_the_budget(here: CliProject, hub: Hub) -> None:
+def test_a_damaged_file_and_a_model_larger_than_the_budget(here: CliProject, hub: FakeHubApi) -> None:
     (here.directory / "bad.gguf").write_bytes(HEADER[:100])
     hub.add(REPO, "big.gguf", HEADER, size=9 * GB)
     tiers(
@@ -170,7 +172,7 @@ def test_a_damaged_file_and_a_model_larger_than_the_budget(here: CliProject, hub
     ]
 
 
-def test_without_the_hub_it_goes_on_with_what_it_knows(here: CliProject, hub: Hub) -> None:
+def test_without_the_hub_it_goes_on_with_what_it_knows(here: CliProject, hub: FakeHubApi) -> None:
     named = f"hf_repo = {REPO}\nhf_file = a.gguf\nctx_size = 4k\n"
     tiers(here, f"[a]\n{named}size_gb = 2\n[b]\n{named}")
 
@@ -183,9 +185,9 @@ def test_without_the_hub_it_goes_on_with_what_it_knows(here: CliProject, hub: Hu
 
     assert about_the_hub("--offline") == []
     here.env["HF_HUB_OFFLINE"] = "1"
-    assert about_the_hub() == ["HF_HUB_OFFLINE is set: nothing was asked of the hub"]
+    assert about_the_hub() == ["HF_HUB_OFFLINE is set: the hub was not queried"]
     here.env["HF_HUB_OFFLINE"] = "0"
     here.env["HF_ENDPOINT"] = f"http://127.0.0.1:{free_port()}"
     (said,) = about_the_hub()
     assert said.startswith(f"{here.env['HF_ENDPOINT']} could not be reached: ")
-    assert not hub.asked
+    assert not hub.request_log

@@ -1,4 +1,4 @@
-"""The model hub on loopback, made up for tests: redirects to a second host, and misbehaves as it is told."""
+"""A fake model hub on loopback, which redirects downloads to a second host and fails on request."""
 
 from __future__ import annotations
 
@@ -23,67 +23,83 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one answer: `cut` or `stall` after so many bytes, or a status instead of bytes."""
+    """How one response fails.
 
-    cut: int | None = None
-    stall: int | None = None
+    Attributes:
+        cut_after: close the connection after so many bytes.
+        stall_after: send nothing more after so many bytes.
+        status: send this status instead of the file.
+        retry_after: the Retry-After header of that response.
+    """
+
+    cut_after: int | None = None
+    stall_after: int | None = None
     status: int | None = None
     retry_after: str | None = None
 
 
 @dataclass
-class Hub:
-    """What the two servers have and do, and what they saw.
+class FakeHub:
+    """The state of both servers, and a log of their requests.
 
-    `hub` answers /owner/name/resolve/revision/file with a redirect to `cdn`, which is another host.
+    The server `hub` redirects /owner/name/resolve/revision/file to the server `cdn`, which is another host.
+
+    Attributes:
+        files: content by `owner/name/file`.
+        faults: each request for bytes takes one; without any left it succeeds.
+        busy_responses: how many requests to `hub` are answered with 429.
+        gated: whether `hub` requires `token`.
+        bytes_per_s: speed of each connection.
+        sent_bytes: bytes of content that `cdn` sent.
+        request_log: server, method, path and headers of every request.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
-    faults: deque[Fault] = field(default_factory=deque)  # one for each request for bytes; none left is well
-    busy: int = 0  # so many questions to the hub are answered with 429
+    faults: deque[Fault] = field(default_factory=deque)
+    busy_responses: int = 0
     gated: bool = False
     token: str | None = None
-    ranges: bool = True
-    wrong: bool = False
+    supports_ranges: bool = True
+    corrupts_content: bool = False
     etag: str | None = None
-    rate: float | None = None  # bytes per second of each connection
-    length: bool = True
-    sent: int = 0
-    asked: list[tuple[str, str, str, dict[str, str]]] = field(default_factory=list)
+    bytes_per_s: float | None = None
+    sends_length: bool = True
+    sent_bytes: int = 0
+    request_log: list[tuple[str, str, str, dict[str, str]]] = field(default_factory=list)
     hub_port: int = 0
     cdn_port: int = 0
-    released: threading.Event = field(default_factory=threading.Event)
+    shutting_down: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.hub_port}"
 
-    def cdn(self, name: str) -> str:
+    def cdn_url(self, name: str) -> str:
         return f"http://localhost:{self.cdn_port}/{name}"
 
-    def requests(self, server: str, method: str = "GET") -> list[dict[str, str]]:
-        return [headers for where, how, _, headers in self.asked if (where, how) == (server, method)]
+    def request_headers(self, server: str, method: str = "GET") -> list[dict[str, str]]:
+        return [headers for role, verb, _, headers in self.request_log if (role, verb) == (server, method)]
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     role: str
-    hub: Hub
+    hub: FakeHub
 
     def log_message(self, *_: object) -> None:
         pass
 
     def handle(self) -> None:
-        with suppress(OSError):  # clients that are killed
+        with suppress(OSError):  # a test killed the client
             super().handle()
 
-    def _saw(self) -> None:
+    def _log_request(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         with self.hub.lock:
-            self.hub.asked.append((self.role, self.command, self.path, headers))
+            self.hub.request_log.append((self.role, self.command, self.path, headers))
 
-    def _answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+    def _respond(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
@@ -95,63 +111,65 @@ class _HubHandler(_Handler):
     role = "hub"
 
     def do_HEAD(self) -> None:
-        self._saw()
-        if self.hub.busy:
-            self.hub.busy -= 1
-            self._answer(429, {"Retry-After": "0"})
+        self._log_request()
+        if self.hub.busy_responses:
+            self.hub.busy_responses -= 1
+            self._respond(429, {"Retry-After": "0"})
             return
-        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", unquote(self.path))
+        match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", unquote(self.path))
         if self.hub.gated and self.headers.get("authorization") != f"Bearer {self.hub.token}":
-            self._answer(403 if self.hub.token else 401, {"X-Error-Code": "GatedRepo"})
+            self._respond(403 if self.hub.token else 401, {"X-Error-Code": "GatedRepo"})
             return
-        name = f"{found[1]}/{found[3]}" if found else ""
+        name = f"{match[1]}/{match[3]}" if match else ""
         if name not in self.hub.files:
-            self._answer(404, {"X-Error-Code": "EntryNotFound"})
+            self._respond(404, {"X-Error-Code": "EntryNotFound"})
             return
         content = self.hub.files[name]
-        self._answer(
+        self._respond(
             302,
             {
-                "Location": self.hub.cdn(name),
+                "Location": self.hub.cdn_url(name),
                 "X-Repo-Commit": COMMIT,
                 "X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"',
                 "X-Linked-Size": str(len(content)),
             },
         )
 
-    do_GET = do_HEAD  # noqa: N815 - the library's name
+    do_GET = do_HEAD  # noqa: N815 - http.server's name
 
 
 class _CdnHandler(_Handler):
     role = "cdn"
 
     def do_GET(self) -> None:
-        self._saw()
+        self._log_request()
         name = unquote(self.path.lstrip("/"))
         if name not in self.hub.files:
-            self._answer(404, {})
+            self._respond(404, {})
             return
         content = self.hub.files[name]
-        etag = self.hub.etag or f'"{hashlib.md5(content).hexdigest()}"'  # noqa: S324 - as storage hosts do
-        asked = _RANGE.fullmatch(self.headers.get("range", "")) if self.hub.ranges else None
+        etag = self.hub.etag or f'"{hashlib.md5(content).hexdigest()}"'  # noqa: S324 - storage hosts use MD5
+        requested = _RANGE.fullmatch(self.headers.get("range", "")) if self.hub.supports_ranges else None
         if self.headers.get("if-range", etag) != etag:
-            asked = None
+            requested = None
         first, last = (
-            (int(asked[1]), min(int(asked[2]), len(content) - 1)) if asked else (0, len(content) - 1)
+            (int(requested[1]), min(int(requested[2]), len(content) - 1))
+            if requested
+            else (0, len(content) - 1)
         )
-        probe = asked is not None and first == last == 0
-        if asked and first >= len(content):
-            self._answer(416, {"Content-Range": f"bytes */{len(content)}"})
+        is_probe = requested is not None and first == last == 0
+        if requested and first >= len(content):
+            self._respond(416, {"Content-Range": f"bytes */{len(content)}"})
             return
-        fault = self.hub.faults.popleft() if self.hub.faults and not probe else Fault()
+        fault = self.hub.faults.popleft() if self.hub.faults and not is_probe else Fault()
         if fault.status is not None:
-            self._answer(fault.status, {"Retry-After": fault.retry_after} if fault.retry_after else {})
+            self._respond(fault.status, {"Retry-After": fault.retry_after} if fault.retry_after else {})
             return
-        self.send_response(206 if asked else 200)
+        self.send_response(206 if requested else 200)
         self.send_header("ETag", etag)
-        if asked:
+        if requested:
             self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
-        if self.hub.length:
+        if self.hub.sends_length:
             self.send_header("Content-Length", str(last - first + 1))
         else:
             self.close_connection = True
@@ -159,21 +177,21 @@ class _CdnHandler(_Handler):
         self._send(content[first : last + 1], fault)
 
     def _send(self, body: bytes, fault: Fault) -> None:
-        if self.hub.wrong and body:
+        if self.hub.corrupts_content and body:
             body = bytes([body[0] ^ 1]) + body[1:]
-        for at in range(0, len(body), PIECE):
-            piece = body[at : at + PIECE]
-            stop = fault.cut if fault.cut is not None else fault.stall
-            if stop is not None and at + len(piece) > stop:
-                self._write(piece[: max(0, stop - at)])
-                if fault.stall is not None:
-                    self.hub.released.wait(30)
+        for offset in range(0, len(body), PIECE):
+            piece = body[offset : offset + PIECE]
+            stop = fault.cut_after if fault.cut_after is not None else fault.stall_after
+            if stop is not None and offset + len(piece) > stop:
+                self._write(piece[: max(0, stop - offset)])
+                if fault.stall_after is not None:
+                    self.hub.shutting_down.wait(30)
                 self.close_connection = True
                 return
             if not self._write(piece):
                 return
-            if self.hub.rate:
-                time.sleep(len(piece) / self.hub.rate)  # the line's speed, no readiness
+            if self.hub.bytes_per_s:
+                time.sleep(len(piece) / self.hub.bytes_per_s)  # limits the speed; nothing waits for it
 
     def _write(self, piece: bytes) -> bool:
         try:
@@ -182,14 +200,14 @@ class _CdnHandler(_Handler):
             self.close_connection = True
             return False
         with self.hub.lock:
-            self.hub.sent += len(piece)
+            self.hub.sent_bytes += len(piece)
         return True
 
 
 @contextmanager
-def running_hub() -> Iterator[Hub]:
-    """Run both servers while the block does."""
-    hub = Hub()
+def running_hub() -> Iterator[FakeHub]:
+    """Run both servers for the duration of the block."""
+    hub = FakeHub()
     servers = []
     for handler in (_HubHandler, _CdnHandler):
         server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), {"hub": hub}))
@@ -200,7 +218,7 @@ def running_hub() -> Iterator[Hub]:
     try:
         yield hub
     finally:
-        hub.released.set()
+        hub.shutting_down.set()
         for server in servers:
             server.shutdown()
             server.server_close()

@@ -1,4 +1,4 @@
-"""The llama-swap binary: the release for this machine, its checksum verified, put into place whole."""
+"""Installing a llama-swap release: choose the asset for this machine, verify it, extract the program."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from llmstack.download.fetch import FetchRequest, fetch
+from llmstack.download.fetch import fetch
 from llmstack.download.range_response import DownloadRefusedError
+from llmstack.download.request import FetchRequest
 from llmstack.errors import LlmstackError
-from llmstack.files import exclusive, write_atomic
+from llmstack.files import exclusive_lock, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from llmstack.download.fetch import Watcher
     from llmstack.download.retry import FetchLimits
 
 RELEASES = "https://github.com/mostlygeek/llama-swap"
-LARGEST = 500_000_000  # bytes; the binary has about 30 MB
-ASK_S = 20.0
-OTHER_WAY = "the built-in pool serves without it (`swapper = auto` or `builtin` in models.ini)"
+MAX_BINARY_BYTES = 500_000_000  # about 16 times the size of the program
+REQUEST_TIMEOUT_S = 20.0
+FALLBACK_HINT = "the built-in pool serves without it (`swapper = auto` or `builtin` in models.ini)"
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 ASSETS = {
     ("linux", "amd64"),
@@ -47,49 +47,60 @@ _TAG = re.compile(r"/releases/tag/v(\d+)/?$")
 
 @dataclass(frozen=True, slots=True)
 class InstalledRelease:
-    """The binary, and its version where it was noted; `fetched` now, or there before."""
+    """An installed llama-swap.
+
+    Attributes:
+        path: the program.
+        version: its version number; None if it was not recorded.
+        is_new: True if it was installed by this call, False if it was there before.
+    """
 
     path: Path
     version: str | None
-    fetched: bool
+    is_new: bool
 
 
-def binary(directory: Path) -> Path:
-    """Return where the binary is, or would be."""
+def binary_path(directory: Path) -> Path:
+    """Return the path of the program in a directory, whether it exists or not."""
     return directory / ("llama-swap.exe" if sys.platform == "win32" else "llama-swap")
 
 
-def installed(directory: Path) -> InstalledRelease | None:
-    """Return what is installed."""
-    path = binary(directory)
+def find_installed(directory: Path) -> InstalledRelease | None:
+    """Return the llama-swap installed in a directory; None if there is none."""
+    path = binary_path(directory)
     if not path.is_file():
         return None
     try:
-        version = str(json.loads(_note(directory).read_text(encoding="utf-8"))["version"])
+        version = str(json.loads(_version_file(directory).read_text(encoding="utf-8"))["version"])
     except (OSError, ValueError, KeyError, TypeError):
         version = None
-    return InstalledRelease(path, version, fetched=False)
+    return InstalledRelease(path, version, is_new=False)
 
 
-def asset(version: str, system: str, machine: str) -> str:
-    """Return the archive's name for an OS and a CPU.
+def asset_name(version: str, system: str, machine: str) -> str:
+    """Return the name of the release archive for an operating system and a CPU.
 
     Raises:
-        LlmstackError: there is none.
+        LlmstackError: there is no release for them.
     """
     arch = ARCHITECTURES.get(machine.lower(), machine.lower())
     if (system.lower(), arch) not in ASSETS:
-        raise LlmstackError(f"llama-swap has no release for {system} on {machine}", hint=OTHER_WAY)
+        raise LlmstackError(f"llama-swap has no release for {system} on {machine}", hint=FALLBACK_HINT)
     suffix = "zip" if system.lower() == "windows" else "tar.gz"
     return f"llama-swap_{version}_{system.lower()}_{arch}.{suffix}"
 
 
-class Releases:
-    """Where releases are; `LLAMA_SWAP_RELEASES` names a mirror, `LLAMA_SWAP_VERSION` pins one."""
+class ReleaseInstaller:
+    """Installs releases of llama-swap.
+
+    Args:
+        env: `LLAMA_SWAP_RELEASES` is the URL of a mirror, `LLAMA_SWAP_VERSION` pins a version.
+        limits: for the download.
+    """
 
     def __init__(self, env: Mapping[str, str], *, limits: FetchLimits | None = None) -> None:
         self._url = (env.get("LLAMA_SWAP_RELEASES") or RELEASES).rstrip("/")
-        self._pinned = env.get("LLAMA_SWAP_VERSION") or None
+        self._pin = env.get("LLAMA_SWAP_VERSION") or None
         self._limits = limits
 
     def install(
@@ -97,121 +108,128 @@ class Releases:
         directory: Path,
         *,
         force: bool = False,
-        watcher: Watcher | None = None,
-        tell: Callable[[str], None] = lambda _: None,
+        notify: Callable[[str], None] = lambda _: None,
     ) -> InstalledRelease:
-        """Install the pinned or the newest release; what is there stays unless `force`, or another is pinned.
+        """Install the pinned or the latest release.
+
+        Args:
+            directory: for the program.
+            force: replace an installed release of the same version.
+            notify: receives a message before the download.
+
+        Returns:
+            The new release, or the installed one if there is one and neither `force` nor a pin replaces it.
 
         Raises:
-            LlmstackError: there is none for this machine, it cannot be had, or it is not what it should be.
+            LlmstackError: there is no release for this machine, the download failed, or the checksum differs.
         """
-        pinned = self._pin()
-        with exclusive(directory / "llama-swap.lock", "install-llama-swap"):
-            there = installed(directory)
-            if there is not None and not force and pinned in {None, there.version}:
-                return there
-            asset("0", platform.system(), platform.machine())  # before anything is asked for
-            return asyncio.run(self._install(directory, pinned, watcher, tell))
+        pinned = self._pinned_version()
+        with exclusive_lock(directory / "llama-swap.lock", "install-llama-swap"):
+            current = find_installed(directory)
+            if current is not None and not force and pinned in {None, current.version}:
+                return current
+            asset_name("0", platform.system(), platform.machine())  # fails before any request is made
+            return asyncio.run(self._install(directory, pinned, notify))
 
-    def _pin(self) -> str | None:
-        if self._pinned is None:
+    def _pinned_version(self) -> str | None:
+        if self._pin is None:
             return None
-        found = _VERSION.fullmatch(self._pinned)
-        if found is None:
+        match = _VERSION.fullmatch(self._pin)
+        if match is None:
             raise LlmstackError(
-                f"LLAMA_SWAP_VERSION: expected a version like v250, got `{self._pinned}`",
-                hint="unset it to take the newest release",
+                f"LLAMA_SWAP_VERSION: expected a version like v250, got `{self._pin}`",
+                hint="unset it to install the latest release",
             )
-        return found[1]
+        return match[1]
 
     async def _install(
-        self, directory: Path, pinned: str | None, watcher: Watcher | None, tell: Callable[[str], None]
+        self, directory: Path, pinned: str | None, notify: Callable[[str], None]
     ) -> InstalledRelease:
-        async with httpx.AsyncClient(timeout=ASK_S) as client:
-            version = pinned or await self._newest(client)
-            name = asset(version, platform.system(), platform.machine())
+        async with httpx.AsyncClient(timeout=REQUEST_TIMEOUT_S) as client:
+            version = pinned or await self._latest_version(client)
+            name = asset_name(version, platform.system(), platform.machine())
             base = f"{self._url}/releases/download/v{version}"
             sha256 = await self._checksum(client, f"{base}/llama-swap_{version}_checksums.txt", name)
-        tell(f"fetching llama-swap v{version}")
-        archive = directory / name
+        notify(f"downloading llama-swap v{version}")
+        archive, program = directory / name, binary_path(directory)
         try:
-            await fetch(
-                FetchRequest(f"{base}/{name}", archive, sha256=sha256), limits=self._limits, watcher=watcher
-            )
-            content = _binary_of(archive, binary(directory).name)
-            write_atomic(binary(directory), content, mode=0o755)
+            await fetch(FetchRequest(f"{base}/{name}", archive, sha256=sha256), limits=self._limits)
+            write_atomic(program, _extract_binary(archive, program.name), mode=0o755)
         except DownloadRefusedError as error:
-            raise LlmstackError(error.message, hint=f"see {self._url}/releases; {OTHER_WAY}") from error
+            raise LlmstackError(error.message, hint=f"see {self._url}/releases; {FALLBACK_HINT}") from error
         finally:
-            for left in (archive, archive.with_name(f"{name}.lock")):
+            for path in (archive, archive.with_name(f"{name}.lock")):
                 with contextlib.suppress(OSError):
-                    left.unlink(missing_ok=True)
-        write_atomic(_note(directory), json.dumps({"version": version, "sha256": sha256}) + "\n")
-        return InstalledRelease(binary(directory), version, fetched=True)
+                    path.unlink(missing_ok=True)
+        write_atomic(_version_file(directory), json.dumps({"version": version, "sha256": sha256}) + "\n")
+        return InstalledRelease(program, version, is_new=True)
 
-    async def _newest(self, client: httpx.AsyncClient) -> str:
-        """Return the newest version, from where `latest` redirects to: the API allows 60 calls an hour."""
-        answer = await self._get(client, f"{self._url}/releases/latest", follow=False)
-        found = _TAG.search(answer.headers.get("location", ""))
-        if found is None:
+    async def _latest_version(self, client: httpx.AsyncClient) -> str:
+        """Return the version that `latest` redirects to; GitHub's API allows only 60 calls an hour."""
+        response = await self._get(client, f"{self._url}/releases/latest", follow_redirects=False)
+        match = _TAG.search(response.headers.get("location", ""))
+        if match is None:
             raise LlmstackError(
-                f"{self._url}/releases/latest names no release ({answer.status_code})",
-                hint=f"name one with LLAMA_SWAP_VERSION; {OTHER_WAY}",
+                f"{self._url}/releases/latest names no release ({response.status_code})",
+                hint=f"set LLAMA_SWAP_VERSION to a release; {FALLBACK_HINT}",
             )
-        return found[1]
+        return match[1]
 
     async def _checksum(self, client: httpx.AsyncClient, url: str, name: str) -> str:
-        answer = await self._get(client, url, follow=True)
-        for line in answer.text.splitlines() if answer.is_success else ():
+        """Return an asset's SHA-256 from the release's list of checksums."""
+        response = await self._get(client, url, follow_redirects=True)
+        for line in response.text.splitlines() if response.is_success else ():
             match line.split():
                 case [digest, file] if file.lstrip("*") == name and _SHA256.fullmatch(digest):
                     return digest.lower()
         raise LlmstackError(
-            f"{url} has no SHA-256 of {name} ({answer.status_code}): nothing was installed",
-            hint=f"see {self._url}/releases, and name another with LLAMA_SWAP_VERSION; {OTHER_WAY}",
+            f"{url} has no SHA-256 of {name} ({response.status_code}): nothing was installed",
+            hint=f"see {self._url}/releases, and set LLAMA_SWAP_VERSION to another release; {FALLBACK_HINT}",
         )
 
-    async def _get(self, client: httpx.AsyncClient, url: str, *, follow: bool) -> httpx.Response:
+    async def _get(self, client: httpx.AsyncClient, url: str, *, follow_redirects: bool) -> httpx.Response:
         try:
-            return await client.get(url, follow_redirects=follow)
+            return await client.get(url, follow_redirects=follow_redirects)
         except httpx.HTTPError as error:
             raise LlmstackError(
                 f"{self._url} cannot be reached: {error or type(error).__name__}",
-                hint=f"try again later; {OTHER_WAY}",
+                hint=f"try again later; {FALLBACK_HINT}",
             ) from error
 
 
-def _note(directory: Path) -> Path:
+def _version_file(directory: Path) -> Path:
     return directory / "llama-swap.json"
 
 
-def _binary_of(archive: Path, name: str) -> bytes:
-    """Return the one file of an archive that is wanted; nothing else of it is ever written.
+def _extract_binary(archive: Path, name: str) -> bytes:
+    """Return the content of one file at the top level of an archive; the others are never written to disk.
 
     Raises:
-        LlmstackError: it is not a regular file at the top, or the archive is damaged.
+        LlmstackError: the archive has no such regular file, or is damaged.
     """
     try:
-        content = _from_zip(archive, name) if archive.suffix == ".zip" else _from_tar(archive, name)
+        content = _read_zip(archive, name) if archive.suffix == ".zip" else _read_tar(archive, name)
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise LlmstackError(f"{archive.name} cannot be read: {error}", hint=OTHER_WAY) from error
+        raise LlmstackError(f"{archive.name} cannot be read: {error}", hint=FALLBACK_HINT) from error
     if content is None:
-        raise LlmstackError(f"{archive.name} holds no program called {name} at its top", hint=OTHER_WAY)
+        raise LlmstackError(
+            f"{archive.name} has no program called {name} at its top level", hint=FALLBACK_HINT
+        )
     return content
 
 
-def _from_tar(archive: Path, name: str) -> bytes | None:
+def _read_tar(archive: Path, name: str) -> bytes | None:
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
-            if member.name.removeprefix("./") == name and member.isreg() and member.size <= LARGEST:
+            if member.name.removeprefix("./") == name and member.isreg() and member.size <= MAX_BINARY_BYTES:
                 file = tar.extractfile(member)
                 return file.read() if file is not None else None
     return None
 
 
-def _from_zip(archive: Path, name: str) -> bytes | None:
-    with zipfile.ZipFile(archive) as opened:
-        for member in opened.infolist():
-            if member.filename == name and member.file_size <= LARGEST:
-                return opened.read(member)
+def _read_zip(archive: Path, name: str) -> bytes | None:
+    with zipfile.ZipFile(archive) as zip_file:
+        for member in zip_file.infolist():
+            if member.filename == name and member.file_size <= MAX_BINARY_BYTES:
+                return zip_file.read(member)
     return None

@@ -1,4 +1,4 @@
-"""The commands of a project that uses the router of another: verified and asked, never started or kept."""
+"""The commands of a project that uses another project's router: nothing is started or cached."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
-from llmstack.hub.audit import Finding
-from llmstack.stack.check import Checked, TierCheck
+from llmstack.hub.audit import CheckProblem
+from llmstack.stack.check import CheckResult, TierCheck
 from llmstack.stack.install.install import render_remote
-from llmstack.stack.remote.remote_router import fetch
+from llmstack.stack.remote.remote_router import fetch_router
 from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
@@ -21,46 +21,50 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifyResult:
     """A router that answers: its address and the names of its tiers."""
 
     url: str
     tiers: tuple[str, ...]
 
 
-def verify(project: Project, store: Path, env: Mapping[str, str], url: str) -> Verified:
-    """Return what the router serves; the project must be trusted, as it says where requests go.
+def verify_router(project: Project, trust_file: Path, env: Mapping[str, str], url: str) -> VerifyResult:
+    """Verify that the router answers; the project must be trusted, because it decides where requests go.
 
     Raises:
         LlmstackError: the project is not trusted, or the router cannot be used.
     """
-    trust_store.require(project, store)
-    return Verified(url, tuple(fetch(url, env).config.tiers))
+    trust_store.require(project, trust_file)
+    return VerifyResult(url, tuple(fetch_router(url, env).config.tiers))
 
 
-def check(project: Project, env: Mapping[str, str], url: str) -> Checked:
-    """Return the router's view, and whether this project's opencode.json still fits it."""
-    remote = fetch(url, env)
-    problems = []
+def check_thin_client(project: Project, env: Mapping[str, str], url: str) -> CheckResult:
+    """Return what the router serves, and whether this project's opencode.json is up to date with it.
+
+    Raises:
+        LlmstackError: the router cannot be used, or opencode.json cannot be read.
+    """
+    remote = fetch_router(url, env)
     try:
-        fits = project.opencode_json.read_text(encoding="utf-8") == render_remote(project, remote)
+        text = project.opencode_json.read_text(encoding="utf-8")
     except OSError as error:
         raise LlmstackError(f"cannot read {project.opencode_json}: {error.strerror or error}") from error
-    if not fits:
-        message = f"opencode.json is not what {url} serves now"
-        problems.append(Finding(None, message, "fetch it again: `llmstack reload`", "warning"))
-    return Checked(
+    problems = []
+    if text != render_remote(project, remote):
+        message = f"opencode.json differs from what {url} serves now"
+        problems.append(CheckProblem(None, message, "fetch it again: `llmstack reload`", "warning"))
+    return CheckResult(
         source=f"{url}/models.ini",
         engine=None,
         budget_bytes=0,
         budget_origin="",
-        tiers=_tiers(remote.config),
+        tiers=_check_tiers(remote.config),
         combinations=[],
         problems=problems,
     )
 
 
-def _tiers(config: StackConfig) -> list[TierCheck]:
+def _check_tiers(config: StackConfig) -> list[TierCheck]:
     return [
         TierCheck(
             name=tier.name,
@@ -71,7 +75,7 @@ def _tiers(config: StackConfig) -> list[TierCheck]:
             need=None,
             kv_known=False,
             drift=None,
-            next=tier.queued.label if tier.queued is not None else None,
+            next=tier.next_model.label if tier.next_model is not None else None,
             next_on_disk=None,
             fits=None,
             hub=None,
