@@ -32,7 +32,7 @@ MARK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 # What says nothing to a reader and is different each time a program prints to a pipe.
-PROGRESS = re.compile(r"^(?:waiting for |loading |reloading$|building ).*\n?", re.MULTILINE)
+PROGRESS = re.compile(r"^(?:waiting for |loading |reloading$|stopping$|building ).*\n?", re.MULTILINE)
 
 
 @dataclass(slots=True)

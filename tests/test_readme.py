@@ -74,3 +74,18 @@ def test_every_variable_that_is_read_is_in_the_table() -> None:
     assert (
         sorted(name for name in read - INTERNAL if f"`{name}`" not in DOCS["reference/environment.md"]) == []
     )
+
+
+def test_architecture_names_files_and_objects_that_exist() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"`([\w/]+\.(?:py|toml|md))`", text))
+    roots = (ROOT / "llmstack", ROOT)
+    assert [path for path in paths if not any((root / path).is_file() for root in roots)] == []
+    named = re.findall(r"`([\w/]+\.py)`\s*(?:,|\()\s*`(\w+(?:\.\w+)?)`((?:, `\w+`)*)\)", text)
+    assert named
+    for path, name, more in named:
+        source = (ROOT / "llmstack" / path).read_text(encoding="utf-8")
+        for each in [name.rpartition(".")[2], *re.findall(r"\w+", more)]:
+            assert re.search(
+                rf"^\s*(?:async )?(?:def|class) {each}\b|^\s*{each}\b.*=", source, re.MULTILINE
+            ), (path, each)
