@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from llmstack.errors import LlmstackError
-from llmstack.trust.fingerprint import read_plain
+from llmstack.trust.fingerprint import read_plain_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ class Channel(NamedTuple):
     url: str | None = None
 
     @property
-    def runs(self) -> Literal["current", "next"]:
+    def local_channel(self) -> Literal["current", "next"]:
         """Which models run on this machine."""
         return "next" if self.kind == "next" else "current"
 
@@ -60,7 +60,7 @@ def read_marker(path: Path) -> Channel | None:
     Raises:
         LlmstackError: the file says something else than a channel.
     """
-    data = read_plain(path)
+    data = read_plain_file(path)
     if data is None:
         return None
     text = data.decode("utf-8", "replace")

@@ -70,7 +70,7 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, command: str, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+def exclusive_lock(path: Path, command: str, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
     """Hold the lock file at `path` while the block runs.
 
     Args:

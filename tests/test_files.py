@@ -9,7 +9,7 @@ import pytest
 from support.waiting import wait_until
 
 from llmstack.errors import LlmstackError
-from llmstack.files import exclusive, write_atomic
+from llmstack.files import exclusive_lock, write_atomic
 
 
 def test_a_whole_file_with_its_mode(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
 
 HOLDER = """
 import pathlib, sys
-from llmstack.files import exclusive
-with exclusive(pathlib.Path(sys.argv[1]), "start"):
+from llmstack.files import exclusive_lock
+with exclusive_lock(pathlib.Path(sys.argv[1]), "start"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -72,14 +72,14 @@ def test_one_command_at_a_time_and_the_other_is_told_which(tmp_path: Path) -> No
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(LlmstackError) as refused, exclusive(lock, "stop", wait_s=0.1):
+        with pytest.raises(LlmstackError) as refused, exclusive_lock(lock, "stop", wait_s=0.1):
             pass
         assert (
             refused.value.message == f"another llmstack command is at work here: `start` (pid {holder.pid})"
         )
         assert holder.stdin is not None
         holder.stdin.close()
-        with exclusive(lock, "stop", wait_s=10):
+        with exclusive_lock(lock, "stop", wait_s=10):
             assert f'"pid": {os.getpid()}' in (lock.parent / "lock.holder").read_text()
     assert not (lock.parent / "lock.holder").exists()
 
@@ -89,14 +89,14 @@ def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdin=subprocess.PIPE) as holder:
         wait_until((tmp_path / "lock.holder").exists)
         holder.kill()
-    with exclusive(lock, "stop", wait_s=1):
+    with exclusive_lock(lock, "stop", wait_s=1):
         pass
 
 
 def test_a_failure_inside_lets_go(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     for _ in range(2):
-        with pytest.raises(ValueError, match="inside"), exclusive(lock, "start", wait_s=0.1):
+        with pytest.raises(ValueError, match="inside"), exclusive_lock(lock, "start", wait_s=0.1):
             raise ValueError("inside")
 
 
@@ -104,7 +104,7 @@ def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(LlmstackError, match="cannot lock"),
-        exclusive(Path(tmp_path / "file" / "lock"), "start"),
+        exclusive_lock(Path(tmp_path / "file" / "lock"), "start"),
     ):
         pass
 
@@ -114,8 +114,8 @@ def test_the_lock_is_held_also_where_its_holder_cannot_be_noted(tmp_path: Path) 
     lock = tmp_path / "lock"
     (tmp_path / "lock.holder").mkdir()
     with (
-        exclusive(lock, "stop"),
+        exclusive_lock(lock, "stop"),
         pytest.raises(LlmstackError, match="its name could not be read"),
-        exclusive(lock, "start", wait_s=0),
+        exclusive_lock(lock, "start", wait_s=0),
     ):
         pass

@@ -1,8 +1,8 @@
 """models.ini, read into frozen values."""
 
 from llmstack.config.bundled import (
-    MACHINES,
-    SMALLEST,
+    PROFILE_MEMORY_GB,
+    SMALLEST_PROFILE,
     enable_hosted,
     fitting_profile,
     profile_names,
@@ -32,8 +32,8 @@ from llmstack.config.parse import load, parse
 __all__ = [
     "DIRECT_PROVIDERS",
     "LOCAL_SERVERS",
-    "MACHINES",
-    "SMALLEST",
+    "PROFILE_MEMORY_GB",
+    "SMALLEST_PROFILE",
     "BackendKind",
     "EngineSettings",
     "GgufModel",

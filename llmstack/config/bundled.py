@@ -22,13 +22,13 @@ _SWITCHED_OFF = re.compile(r"^;(?=\S)")
 # each tier fits in it, and the fast and the agent tier together. They are a little less than what machines
 # of that size have left: a Mac gives its GPU two thirds of 8, 16 or 32 GB, three quarters of 64; a 24 GB
 # card has 21.6 GB to give; a computer "with 64 GB" has 62.
-MACHINES = {"default": 57.0, "64gb": 46.5, "32gb": 21.3, "16gb": 10.6, "8gb": 5.3}
-SMALLEST = "8gb"
+PROFILE_MEMORY_GB = {"default": 57.0, "64gb": 46.5, "32gb": 21.3, "16gb": 10.6, "8gb": 5.3}
+SMALLEST_PROFILE = "8gb"
 
 
 def fitting_profile(budget_gb: float) -> str | None:
     """Return the largest profile that so much memory for models holds, None where it holds none."""
-    return next((name for name, least in MACHINES.items() if budget_gb >= least), None)
+    return next((name for name, least in PROFILE_MEMORY_GB.items() if budget_gb >= least), None)
 
 
 def profile_names() -> list[str]:

@@ -6,7 +6,7 @@ from llmstack.config.ini import Section, scan
 from llmstack.errors import LlmstackError
 
 
-def with_value(text: str, section: str, key: str, value: str) -> str:
+def set_value(text: str, section: str, key: str, value: str) -> str:
     """Return the text with one value changed, or added below the section's header.
 
     Raises:
@@ -24,7 +24,7 @@ def with_value(text: str, section: str, key: str, value: str) -> str:
     return "\n".join(lines)
 
 
-def without_key(text: str, section: str, key: str) -> str:
+def remove_key(text: str, section: str, key: str) -> str:
     """Return the text without the line of a key; unchanged where it is not there.
 
     Raises:
@@ -38,7 +38,7 @@ def without_key(text: str, section: str, key: str) -> str:
     return "\n".join(lines)
 
 
-def switched_off(text: str, section: str, key: str) -> str:
+def comment_out(text: str, section: str, key: str) -> str:
     """Return the text with a key's line made a comment, `;key = value`; unchanged where it is not there.
 
     Raises:

@@ -154,7 +154,7 @@ class Tier:
     ctx_size: int
     kind: Literal["code", "chat"] = "chat"
     role: Role | None = None
-    queued: Model | None = None
+    next_model: Model | None = None
     aliases: tuple[str, ...] = ()
     max_output_tokens: int | None = None
     sampler: Sampler = Sampler()
@@ -264,12 +264,12 @@ class StackConfig:
             return self.tiers[name]
         return next((tier for tier in self.tiers.values() if name in tier.aliases), None)
 
-    def on(self, channel: LocalChannel) -> StackConfig:
+    def for_channel(self, channel: LocalChannel) -> StackConfig:
         """Return the configuration as this channel runs it: `next` takes every queued upgrade."""
         if channel == "current":
             return self
         flipped = {
-            name: replace(tier, model=tier.queued, channel="next") if tier.queued else tier
+            name: replace(tier, model=tier.next_model, channel="next") if tier.next_model else tier
             for name, tier in self.tiers.items()
         }
         return replace(self, tiers=flipped)

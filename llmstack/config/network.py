@@ -26,7 +26,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def api_key(env: Mapping[str, str], name: str) -> str:
+def read_api_key(env: Mapping[str, str], name: str) -> str:
     """Return the key that clients of a router send; empty where none is set.
 
     Raises:
@@ -41,13 +41,13 @@ def api_key(env: Mapping[str, str], name: str) -> str:
     return key
 
 
-def router_key(host: str, settings: Settings, env: Mapping[str, str]) -> str:
+def require_router_key(host: str, settings: Settings, env: Mapping[str, str]) -> str:
     """Return the key that a router at this address wants from its clients; empty for none.
 
     Raises:
         LlmstackError: it would be open to the network.
     """
-    key = api_key(env, settings.api_key_env)
+    key = read_api_key(env, settings.api_key_env)
     if not key and not is_loopback(host):
         raise LlmstackError(
             f"host {host} is reachable from the network, and ${settings.api_key_env} is not set",

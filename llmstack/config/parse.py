@@ -11,7 +11,7 @@ from llmstack.config.model import BackendKind, Role, Routing, Settings, StackCon
 from llmstack.config.schema import Values, read
 from llmstack.config.values import nearest
 from llmstack.errors import ConfigError, LlmstackError, Problem
-from llmstack.trust.fingerprint import read_plain
+from llmstack.trust.fingerprint import read_plain_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +28,7 @@ def load(path: Path) -> StackConfig:
         LlmstackError: there is no such file, or it is no text, or not plainly a file (a pipe, a huge one).
         ConfigError: it has mistakes.
     """
-    data = read_plain(path)
+    data = read_plain_file(path)
     if data is None:
         raise LlmstackError(f"{path}: no such file", hint="write one with `llmstack install`")
     try:

@@ -17,7 +17,7 @@ from llmstack.config.model import (
     Model,
     Tier,
 )
-from llmstack.config.schema import COMMON, ENGINE, ENGINE_OF_TIER, LIMITS, OF_BACKEND, TIER
+from llmstack.config.schema import COMMON, ENGINE, TIER_ENGINE, LIMITS, BACKEND_KEYS, TIER
 from llmstack.config.values import one_of
 from llmstack.errors import Problem
 
@@ -86,9 +86,9 @@ def _check_window(tier: Values) -> Iterator[Problem]:
 
 def _check_foreign_keys(tier: Values, backend: BackendKind) -> Iterator[Problem]:
     for entry in tier.section.entries:
-        if entry.key not in TIER or entry.key in COMMON | LIMITS | OF_BACKEND[backend]:
+        if entry.key not in TIER or entry.key in COMMON | LIMITS | BACKEND_KEYS[backend]:
             continue
-        owners = one_of(owner for owner in BackendKind if entry.key in OF_BACKEND[owner])
+        owners = one_of(owner for owner in BackendKind if entry.key in BACKEND_KEYS[owner])
         yield tier.problem(
             entry.key,
             f"is for {owners} tiers, and this is a `{backend}` tier",
@@ -182,9 +182,9 @@ def build(tier: Values, base: Path, names: Mapping[str, str]) -> Tier:
         given["fallback"] = tuple(names[name] for name in given["fallback"])
     given["backend"] = backend
     if backend is BackendKind.GGUF:
-        given["engine"] = EngineSettings(**tier.pick(ENGINE), **tier.pick(ENGINE_OF_TIER))
+        given["engine"] = EngineSettings(**tier.pick(ENGINE), **tier.pick(TIER_ENGINE))
     model, queued = _models(tier, backend, base)
-    return Tier(name=tier.name, model=model, queued=queued, line=tier.section.line, **given)
+    return Tier(name=tier.name, model=model, next_model=queued, line=tier.section.line, **given)
 
 
 def _models(tier: Values, backend: BackendKind, base: Path) -> tuple[Model, Model | None]:

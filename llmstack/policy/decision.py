@@ -22,7 +22,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Considered:
+class RuleResult:
     """One rule that was tried: the tier it chose, empty where it does not apply, and why."""
 
     rule: str
@@ -43,7 +43,7 @@ class Decision(msgspec.Struct, frozen=True):
     reason: str
     others: tuple[str, ...] = ()
     asked: bool = False
-    considered: tuple[Considered, ...] = ()
+    considered: tuple[RuleResult, ...] = ()
 
 
 class StackState(msgspec.Struct, frozen=True):
@@ -52,14 +52,14 @@ class StackState(msgspec.Struct, frozen=True):
     Attributes:
         unavailable: cannot start, with the reason.
         cooling: failed lately, with the reason.
-        resident: loaded now.
+        loaded: loaded now.
         evicting: cannot be loaded without unloading another one.
         factors: measured tokens per estimated token.
     """
 
     unavailable: Mapping[str, str] = _NOTHING
     cooling: Mapping[str, str] = _NOTHING
-    resident: frozenset[str] = frozenset()
+    loaded: frozenset[str] = frozenset()
     evicting: frozenset[str] = frozenset()
     factors: Mapping[str, float] = _NOTHING
 

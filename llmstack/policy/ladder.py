@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from llmstack.config.model import Role
-from llmstack.policy.decision import Considered, Decision, NoTierError, NotServedError, StackState
+from llmstack.policy.decision import RuleResult, Decision, NoTierError, NotServedError, StackState
 from llmstack.policy.eligibility import able, passed_over, stand_ins
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ class Climb(msgspec.Struct, frozen=True):
     reason: str
     row: _Row
 
-    def considered(self, facts: RequestFacts, routing: Routing) -> tuple[Considered, ...]:
+    def considered(self, facts: RequestFacts, routing: Routing) -> tuple[RuleResult, ...]:
         """Return every row that was tried."""
-        chosen = Considered(f"ladder: {self.row.name}", self.fitting[0].name, self.reason)
+        chosen = RuleResult(f"ladder: {self.row.name}", self.fitting[0].name, self.reason)
         return (*_missed(self.row, facts, routing), chosen)
 
 
-def ladder(facts: RequestFacts, config: StackConfig, state: StackState, *, explain: bool = False) -> Decision:
+def decide_by_ladder(facts: RequestFacts, config: StackConfig, state: StackState, *, explain: bool = False) -> Decision:
     """Choose the tier for a request to `auto`.
 
     Args:
@@ -145,7 +145,7 @@ def _row(facts: RequestFacts, routing: Routing, trigger: str | None) -> _Row:
     return _Row("long", _BOTTOM, long)
 
 
-def _missed(row: _Row, facts: RequestFacts, routing: Routing) -> Iterator[Considered]:
+def _missed(row: _Row, facts: RequestFacts, routing: Routing) -> Iterator[RuleResult]:
     """Say why each row above the one that matched did not."""
     if row.name == "infill":
         return
@@ -159,7 +159,7 @@ def _missed(row: _Row, facts: RequestFacts, routing: Routing) -> Iterator[Consid
     ):
         if name == row.name:
             return
-        yield Considered(f"ladder: {name}", "", why)
+        yield RuleResult(f"ladder: {name}", "", why)
 
 
 def find_trigger(words: str, routing: Routing) -> str | None:
@@ -194,7 +194,7 @@ def _made_for(facts: RequestFacts, config: StackConfig, state: StackState) -> De
         )
     fitting = able(usable, facts, config, state)
     reason = f"{facts.task}: made for it"
-    considered = (Considered(facts.task, fitting[0].name, reason),)
+    considered = (RuleResult(facts.task, fitting[0].name, reason),)
     # Vectors of one model mean nothing to another: only what `fallback` names may serve in its place.
     others = stand_ins(fitting[0], (), facts, config, state)
     return Decision(fitting[0].name, reason, others, considered=considered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.policy.decision import Considered, Decision
+from llmstack.policy.decision import RuleResult, Decision
 from llmstack.policy.eligibility import stand_ins
 
 if TYPE_CHECKING:
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from llmstack.policy.facts import RequestFacts
 
 
-def named(model: str, tier: Tier, facts: RequestFacts, config: StackConfig, state: StackState) -> Decision:
+def decide_named(model: str, tier: Tier, facts: RequestFacts, config: StackConfig, state: StackState) -> Decision:
     """Return the named tier; only what its `fallback` lists may serve in its place."""
     reason = "named" if model == tier.name else f"named: alias {model}"
     others = stand_ins(tier, (), facts, config, state)
-    return Decision(tier.name, reason, others, considered=(Considered("named", tier.name, reason),))
+    return Decision(tier.name, reason, others, considered=(RuleResult("named", tier.name, reason),))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from llmstack.config.model import Role
-from llmstack.policy.decision import Considered, Decision
+from llmstack.policy.decision import RuleResult, Decision
 from llmstack.policy.eligibility import passed_over, stand_ins
-from llmstack.policy.ladder import climb, find_trigger, ladder
+from llmstack.policy.ladder import climb, decide_by_ladder, find_trigger
 
 if TYPE_CHECKING:
     from llmstack.config.model import StackConfig, Tier
@@ -29,7 +29,7 @@ class Session(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         tier: that served it last.
-        at: seconds, of its last request, on the caller's clock.
+        last_request_at: seconds, of its last request, on the caller's clock.
         size: estimated tokens of the conversation at its largest since the tier was chosen.
         turns: of a human, so far.
         back: where it returns after the turn that asked for ultra, empty where it came from nowhere; None
@@ -37,7 +37,7 @@ class Session(msgspec.Struct, frozen=True, gc=False):
     """
 
     tier: str
-    at: float
+    last_request_at: float
     size: int
     turns: int = 0
     back: str | None = None
@@ -92,7 +92,7 @@ def decide(
         ContextOverflowError: no available tier holds the request.
     """
     if not config.routing.sticky or facts.task != "chat":
-        return ladder(facts, config, state, explain=explain)
+        return decide_by_ladder(facts, config, state, explain=explain)
     trigger = find_trigger(facts.last_words, config.routing)
     found = climb(facts, config, state, trigger)
     if session is None:
@@ -107,7 +107,7 @@ def decide(
     for name, rule in _RULES:
         chosen, why = rule(case)
         if explain:
-            tried.append(Considered(name, chosen.name if chosen else "", why))
+            tried.append(RuleResult(name, chosen.name if chosen else "", why))
         if chosen is not None:
             reason = found.reason if chosen is able[0] and why == _AS_LADDER else f"{name}: {why}"
             others = stand_ins(chosen, able, facts, config, state)
@@ -115,7 +115,7 @@ def decide(
     raise AssertionError("the last rule always chooses")
 
 
-def after(session: Session | None, facts: RequestFacts, decision: Decision, now: float) -> Session:
+def next_session(session: Session | None, facts: RequestFacts, decision: Decision, now: float) -> Session:
     """Return the conversation as it is once a request is served as was decided."""
     tier, size, back = decision.tier, facts.conversation_tokens, None
     same = session is not None and session.tier == tier
@@ -131,12 +131,12 @@ def after(session: Session | None, facts: RequestFacts, decision: Decision, now:
     return Session(tier, now, size, facts.user_turns, back)
 
 
-def moved(session: Session, tier: str) -> Session:
+def move_session(session: Session, tier: str) -> Session:
     """Return the conversation as it is where another tier served in the end."""
     return msgspec.structs.replace(session, tier=tier)
 
 
-def continues(session: Session, facts: RequestFacts) -> bool:
+def may_continue(session: Session, facts: RequestFacts) -> bool:
     """Return whether a request may be the next of a conversation, though its opening has changed.
 
     Some clients put the date or the state of a repository into the system prompt. Titles come without tools,
@@ -159,7 +159,7 @@ def _fresh(case: _Case) -> tuple[Tier, str]:
     wanted = case.wanted
     if wanted.name in case.state.evicting:
         least = _strength(wanted)
-        loaded = [t for t in case.able if t.name in case.state.resident and _strength(t) >= least]
+        loaded = [t for t in case.able if t.name in case.state.loaded and _strength(t) >= least]
         if loaded:
             strongest = max(loaded, key=_strength)
             return strongest, f"{wanted.name} would unload {strongest.name}, which serves as well"
@@ -215,7 +215,7 @@ def _rises(case: _Case) -> tuple[Tier | None, str]:
 
 def _cold(case: _Case) -> tuple[Tier | None, str]:
     """Reopen the choice where the prompt is to be read again wherever it goes."""
-    kept, idle = case.kept, case.now - case.session.at
+    kept, idle = case.kept, case.now - case.session.last_request_at
     size, largest = case.facts.conversation_tokens, case.session.size
     rewritten = size < REWRITTEN * largest
     lapsed = idle >= IDLE_S or (kept is not None and kept.hosted and idle >= HOSTED_CACHE_S)

@@ -1,1 +1,1 @@
-"""Which projects may run something, and what makes their files ask again."""
+"""Which projects may run programs, and which edits of their files require trust again."""

@@ -1,6 +1,6 @@
-"""What a project's files would run, and where they would send traffic, in lines for a person to read.
+"""Describe what a project's files would run and where they would send traffic, in lines for a person.
 
-What is not known to be harmless is shown, so something new shows up instead of slipping through.
+Everything that is not known to be harmless is shown, so that a new kind of setting cannot slip through.
 """
 
 from __future__ import annotations
@@ -9,26 +9,32 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from llmstack.trust.fingerprint import STATE_DIR, beside, printable, read_plain, settings_that_count
+from llmstack.trust.fingerprint import (
+    STATE_DIR,
+    escape_unprintable,
+    litellm_loadable_files,
+    read_plain_file,
+    security_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmstack.trust.fingerprint import Place
+    from llmstack.trust.fingerprint import ProjectPaths
 
-MAX_LINES = 200  # of one file
-MAX_LINE = 300  # characters
+MAX_LINES = 200  # per file
+MAX_LINE_CHARS = 300
 _MAX_DEPTH = 40
 
 _JSONC = re.compile(r'"(?:\\.|[^"\\])*(?:"|\Z)|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 _TRAILING_COMMA = re.compile(r'"(?:\\.|[^"\\])*(?:"|\Z)|,(?=\s*[}\]])', re.DOTALL)
-# Keys of opencode.json whose values run nothing and lead nowhere, unless they read a variable or a file.
-_QUIET_KEYS = frozenset({"$schema", "description", "mode", "name", "context", "output", "theme"})
-_QUIET_VALUES = frozenset({"deny", "ask", "disabled", "@ai-sdk/openai-compatible"})
-# What a model can do, below `provider.<provider>.models.<model>`.
+# Keys of opencode.json whose values run nothing and redirect nothing, unless they read a variable or a file.
+_HARMLESS_KEYS = frozenset({"$schema", "description", "mode", "name", "context", "output", "theme"})
+_HARMLESS_VALUES = frozenset({"deny", "ask", "disabled", "@ai-sdk/openai-compatible"})
+# Keys below `provider.<provider>.models.<model>` that say what a model can do.
 _CAPABILITIES = frozenset({"tool_call", "reasoning", "interleaved", "modalities", "attachment"})
 _SUBSTITUTION = re.compile(r"\{(?:env|file):")
-_QUIET_YAML = re.compile(
+_HARMLESS_YAML = re.compile(
     r"""[ -]*(?:model_list|litellm_params|litellm_settings):[ ]*  # structure
     |   [ -]*model_name:[ ]*[\w.-]+[ ]*
     |   [ ]*drop_params:[ ]*true[ ]*
@@ -38,107 +44,110 @@ _QUIET_YAML = re.compile(
 )
 
 
-def programs(project: Place) -> list[str]:
-    """Return what the project's files would run, where they would send traffic, one printable line each.
+def describe(project: ProjectPaths) -> list[str]:
+    """Return what the project's files would run and where they would send traffic, as printable lines.
 
     Raises:
         LlmstackError: a file cannot be read.
     """
     state = project.work_dir / STATE_DIR
     files = [
-        (project.models_ini, _models_ini),
-        (state / "default-channel", _channel),
-        (state / "active-channel", _channel),
-        (state / "opencode.json", _opencode),
-        (state / "litellm_config.yaml", _yaml),
+        (project.models_ini, _describe_models_ini),
+        (state / "default-channel", _describe_channel),
+        (state / "active-channel", _describe_channel),
+        (state / "opencode.json", _describe_opencode),
+        (state / "litellm_config.yaml", _describe_litellm_yaml),
     ]
     lines: list[str] = []
-    for path, describe in files:
-        data = read_plain(path)
+    for path, describe_text in files:
+        data = read_plain_file(path)
         if data is not None:
-            lines += _bounded(path.name, describe(data.decode("utf-8", "backslashreplace")))
+            lines += _format_lines(path.name, describe_text(data.decode("utf-8", "backslashreplace")))
     return lines + [
-        _line(path.relative_to(state).as_posix(), "may be loaded by LiteLLM") for path in beside(state)
+        _format_line(path.relative_to(state).as_posix(), "may be loaded by LiteLLM")
+        for path in litellm_loadable_files(state)
     ]
 
 
-def _bounded(name: str, found: Iterator[str]) -> Iterator[str]:
-    for count, text in enumerate(found):
+def _format_lines(name: str, texts: Iterator[str]) -> Iterator[str]:
+    """Yield at most `MAX_LINES` lines, then one that says that there are more."""
+    for count, text in enumerate(texts):
         if count == MAX_LINES:
-            yield _line(name, "… and more: read the file")
+            yield _format_line(name, "… and more: read the file")
             return
-        yield _line(name, text)
+        yield _format_line(name, text)
 
 
-def _line(name: str, text: str) -> str:
-    shown = printable(text)
-    if len(shown) > MAX_LINE:
-        shown = f"{shown[:MAX_LINE]}… ({len(shown) - MAX_LINE} more characters: read the file)"
-    return f"{printable(name)}: {shown}"
+def _format_line(name: str, text: str) -> str:
+    line = escape_unprintable(text)
+    if len(line) > MAX_LINE_CHARS:
+        line = f"{line[:MAX_LINE_CHARS]}… ({len(line) - MAX_LINE_CHARS} more characters: read the file)"
+    return f"{escape_unprintable(name)}: {line}"
 
 
-def _models_ini(text: str) -> Iterator[str]:
-    settings = settings_that_count(text.encode())
+def _describe_models_ini(text: str) -> Iterator[str]:
+    settings = security_settings(text.encode())
     if settings is not None:
-        for one in settings:
-            yield f"[{one.section}] {one.key} = {one.value}"
+        for setting in settings:
+            yield f"[{setting.section}] {setting.key} = {setting.value}"
         return
     yield "is not written plainly, so all of it counts"
-    yield from _plain_lines(text)
+    yield from _non_blank_lines(text)
 
 
-def _channel(text: str) -> Iterator[str]:
+def _describe_channel(text: str) -> Iterator[str]:
     if text.split() not in (["current"], ["next"]):
         yield f"requests go to: {text.strip()}"
 
 
-def _yaml(text: str) -> Iterator[str]:
-    # Shown as written: nothing that a parser would resolve away (anchors, merges, tags) can hide in it.
+def _describe_litellm_yaml(text: str) -> Iterator[str]:
+    # Shown as written, since a parser would resolve anchors, merges and tags, and something could hide there.
     for line in text.splitlines():
-        if not _QUIET_YAML.fullmatch(line):
+        if not _HARMLESS_YAML.fullmatch(line):
             yield line.strip()
 
 
-def _opencode(text: str) -> Iterator[str]:
+def _describe_opencode(text: str) -> Iterator[str]:
     try:
         document = json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         try:
-            document = json.loads(_without_comments(text.removeprefix("\ufeff")))
+            document = json.loads(_strip_jsonc(text.removeprefix("\ufeff")))
         except (ValueError, RecursionError):
             yield "cannot be read as JSON; opencode may still read it"
-            yield from _plain_lines(text)
+            yield from _non_blank_lines(text)
             return
-    for path, value in _leaves(document):
-        if not _quiet(path, value):
+    for path, value in _iter_leaves(document):
+        if not _is_harmless(path, value):
             yield f"{'.'.join(path)} = {value if isinstance(value, str) else json.dumps(value)}"
 
 
-def _plain_lines(text: str) -> Iterator[str]:
+def _non_blank_lines(text: str) -> Iterator[str]:
     return (line.strip() for line in text.splitlines() if line.strip())
 
 
-def _without_comments(text: str) -> str:
-    bare = _JSONC.sub(lambda found: found[0] if found[0].startswith('"') else " ", text)
-    return _TRAILING_COMMA.sub(lambda found: found[0] if found[0].startswith('"') else "", bare)
+def _strip_jsonc(text: str) -> str:
+    """Return JSONC as JSON: without comments and trailing commas."""
+    bare = _JSONC.sub(lambda match: match[0] if match[0].startswith('"') else " ", text)
+    return _TRAILING_COMMA.sub(lambda match: match[0] if match[0].startswith('"') else "", bare)
 
 
-def _leaves(document: object) -> Iterator[tuple[tuple[str, ...], object]]:
-    """Yield every value with its path; a list of plain values is one value, as in a command line."""
-    waiting: list[tuple[tuple[str, ...], object]] = [((), document)]
-    while waiting:
-        path, value = waiting.pop()
+def _iter_leaves(document: object) -> Iterator[tuple[tuple[str, ...], object]]:
+    """Yield every value with its path; a list of plain values, such as a command line, is one value."""
+    stack: list[tuple[tuple[str, ...], object]] = [((), document)]
+    while stack:
+        path, value = stack.pop()
         if len(path) > _MAX_DEPTH:
             yield path[:3], "… nested too deep to show"
         elif isinstance(value, dict) and value:
-            waiting += [((*path, key), child) for key, child in reversed(value.items())]
+            stack += [((*path, key), child) for key, child in reversed(value.items())]
         elif isinstance(value, list) and any(isinstance(child, dict | list) for child in value):
-            waiting += [((*path, str(index)), child) for index, child in reversed([*enumerate(value)])]
+            stack += [((*path, str(index)), child) for index, child in reversed([*enumerate(value)])]
         else:
             yield path, value
 
 
-def _quiet(path: tuple[str, ...], value: object) -> bool:
+def _is_harmless(path: tuple[str, ...], value: object) -> bool:
     if path[:1] + path[2:3] == ("provider", "models") and path[4:5] and path[4] in _CAPABILITIES:
         return True
     if value is True:
@@ -150,4 +159,4 @@ def _quiet(path: tuple[str, ...], value: object) -> bool:
     key = path[-1] if path else ""
     if key in {"model", "small_model"}:
         return value.startswith("llama.cpp/")
-    return key in _QUIET_KEYS or value in _QUIET_VALUES
+    return key in _HARMLESS_KEYS or value in _HARMLESS_VALUES

@@ -1,8 +1,8 @@
-"""Which projects may run something: a cloned repository must not, until its user has said so.
+"""The list of trusted projects: nothing of a cloned repository runs until its user has trusted it.
 
-A trusted project is remembered with its path, its owner and one digest for each file that can run a
-program or redirect traffic. The shell hook asks here at a prompt, so this module imports the standard
-library alone; what writing needs beyond that is imported where something is written.
+Each trusted project is recorded with its path, its owner and one digest for each file that can run a program
+or redirect traffic. The shell hook imports this at a prompt, so only the standard library (and
+llmstack.errors) is imported at module level; functions that write import what else they need.
 """
 
 from __future__ import annotations
@@ -17,14 +17,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmstack.errors import LlmstackError
-from llmstack.trust.fingerprint import STATE_DIR, Place, fingerprint, printable, read_plain, resolved
+from llmstack.trust.fingerprint import (
+    STATE_DIR,
+    ProjectPaths,
+    escape_unprintable,
+    fingerprint,
+    read_plain_file,
+    resolve_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
 class Verdict(StrEnum):
-    """Where a project stands."""
+    """Whether a project is trusted as it is now."""
 
     TRUSTED = "trusted"
     UNKNOWN = "unknown"
@@ -32,7 +39,7 @@ class Verdict(StrEnum):
 
 
 class Trust(NamedTuple):
-    """A verdict, and for `CHANGED` the names of the files that differ (or `owner`)."""
+    """A verdict; for `CHANGED`, also the names of the files that differ, or `owner`."""
 
     verdict: Verdict
     changed: tuple[str, ...] = ()
@@ -42,10 +49,10 @@ class TrustRecord(NamedTuple):
     """One trusted project.
 
     Attributes:
-        path: its work dir, resolved.
-        owner: user id that `.llmstack/` belonged to; None on Windows.
+        path: its work dir, absolute and without links.
+        owner: user id of the owner of `.llmstack/`; None on Windows.
         trusted_at: when it was trusted.
-        files: digest by file name; an absolute name where `LLMSTACK_MODELS_INI` pointed elsewhere.
+        files: digest by file name; the name is an absolute path if `LLMSTACK_MODELS_INI` names another file.
     """
 
     path: str
@@ -55,164 +62,167 @@ class TrustRecord(NamedTuple):
 
     @property
     def work_dir(self) -> Path:
-        """The directory that holds `.llmstack/`."""
+        """The directory that contains `.llmstack/`."""
         return Path(self.path)
 
     @property
     def models_ini(self) -> Path:
-        """The project's own file."""
+        """The project's own models.ini."""
         return self.work_dir / STATE_DIR / "models.ini"
 
 
-def check(project: Place, store: Path) -> Trust:
-    """Return where a project stands.
+def check(project: ProjectPaths, trust_file: Path) -> Trust:
+    """Return whether a project is trusted as it is now.
 
-    A file that is gone since asks nothing: what is not there runs nothing.
+    A file that was removed since changes nothing: it cannot run anything any more.
 
     Raises:
         LlmstackError: the project is unsafe to look at, or the list of trusted projects cannot be read.
     """
     refuse_unsafe_dir(project)
-    record = _find(read_store(store), project)
+    record = _find_record(read_trust_file(trust_file), project)
     if record is None:
         return Trust(Verdict.UNKNOWN)
     return _compare(record, project)
 
 
-def require(project: Place, store: Path) -> None:
-    """Return where the project is trusted as it is now.
+def require(project: ProjectPaths, trust_file: Path) -> None:
+    """Refuse a project that is not trusted as it is now.
 
     Raises:
-        LlmstackError: it is not, or it is unsafe to look at.
+        LlmstackError: it is not trusted, or it is unsafe to look at.
     """
-    trust = check(project, store)
-    place = printable(str(project.work_dir))
-    hint = f"run `llmstack trust` in {place}: it shows what the project's files would run, then asks"
+    trust = check(project, trust_file)
+    work_dir = escape_unprintable(str(project.work_dir))
+    hint = f"run `llmstack trust` in {work_dir}: it shows what the project's files would run, then asks"
     if trust.verdict is Verdict.UNKNOWN:
-        raise LlmstackError(f"this project is not trusted: {place}", hint=hint)
+        raise LlmstackError(f"this project is not trusted: {work_dir}", hint=hint)
     if trust.verdict is Verdict.CHANGED:
-        names = ", ".join(printable(name) for name in trust.changed)
-        raise LlmstackError(f"changed since this project was trusted: {names} (in {place})", hint=hint)
+        names = ", ".join(escape_unprintable(name) for name in trust.changed)
+        raise LlmstackError(f"changed since this project was trusted: {names} (in {work_dir})", hint=hint)
 
 
-def grant(project: Place, store: Path, *, seen: Mapping[str, str] | None = None) -> None:
+def grant(project: ProjectPaths, trust_file: Path, *, expected: Mapping[str, str] | None = None) -> None:
     """Trust a project as it is now.
 
     Args:
         project: the project.
-        store: the list of trusted projects.
-        seen: its fingerprint from before its contents were shown, where somebody was asked.
+        trust_file: the list of trusted projects.
+        expected: its fingerprint from before the user reviewed it; None if nobody was asked.
 
     Raises:
-        LlmstackError: it differs from what was seen, is unsafe, or cannot be remembered.
+        LlmstackError: its fingerprint is another one now, it is unsafe, or it cannot be recorded.
     """
-    from llmstack.files import exclusive  # noqa: PLC0415  the hook must not load it
+    from llmstack.files import exclusive_lock  # noqa: PLC0415  the hook must not load it
 
     refuse_unsafe_dir(project)
     files = fingerprint(project)
-    if seen is not None and files != seen:
+    if expected is not None and files != expected:
         raise LlmstackError(
-            f"the project's files changed while you were asked: {printable(str(project.work_dir))}",
+            f"the project's files changed while you were asked: {escape_unprintable(str(project.work_dir))}",
             hint="look at them again: `llmstack trust`",
         )
-    path = resolved(project.work_dir)
+    path = resolve_path(project.work_dir)
     for name in (path, *files):
         refuse_undecodable(name)
     now = dt.datetime.now(tz=dt.UTC).replace(microsecond=0)
     record = TrustRecord(path, _owner(project.work_dir / STATE_DIR), now, files)
-    with exclusive(_lock(store), "trust"):
-        _write_store(store, [*(old for old in read_store(store) if old.path != path), record])
+    with exclusive_lock(_lock_path(trust_file), "trust"):
+        others = [other for other in read_trust_file(trust_file) if other.path != path]
+        _write_trust_file(trust_file, [*others, record])
 
 
 def refuse_undecodable(name: str) -> None:
-    """Refuse a path that cannot be written into a file.
+    """Refuse a path that is not UTF-8: it cannot be written into the list of trusted projects.
 
     Raises:
         LlmstackError: it is not UTF-8.
     """
     if not name.isascii() and any("\ud800" <= char <= "\udfff" for char in name):
-        raise LlmstackError(f"cannot remember a name that is not UTF-8: {printable(name)}", hint="rename it")
+        raise LlmstackError(
+            f"cannot remember a name that is not UTF-8: {escape_unprintable(name)}", hint="rename it"
+        )
 
 
-def revoke(work_dir: Path, store: Path) -> bool:
+def revoke(work_dir: Path, trust_file: Path) -> bool:
     """Stop trusting a project, which need not exist any more; return whether it was trusted."""
-    from llmstack.files import exclusive  # noqa: PLC0415  the hook must not load it
+    from llmstack.files import exclusive_lock  # noqa: PLC0415  the hook must not load it
 
-    path = resolved(work_dir)
-    with exclusive(_lock(store), "trust --revoke"):
-        records = read_store(store)
-        kept = [record for record in records if record.path != path]
-        if len(kept) == len(records):
+    path = resolve_path(work_dir)
+    with exclusive_lock(_lock_path(trust_file), "trust --revoke"):
+        records = read_trust_file(trust_file)
+        others = [record for record in records if record.path != path]
+        if len(others) == len(records):
             return False
-        _write_store(store, kept)
+        _write_trust_file(trust_file, others)
     return True
 
 
-def refuse_unsafe_dir(project: Place, *, uid: int | None = None) -> None:
-    """Refuse a `.llmstack/` that is not plainly the user's own directory, or that links out of the project.
+def refuse_unsafe_dir(project: ProjectPaths, *, uid: int | None = None) -> None:
+    """Refuse a `.llmstack/` that is not the user's own directory, or that has links out of the project.
 
-    root may use a project that belongs to somebody else as a whole, as in a container with the project
-    mounted; what it trusts there is remembered with that owner.
+    root may use a project if another user owns all of it, as with a project mounted into a container; what
+    root trusts there is recorded with that owner.
 
     Args:
         project: the project.
-        uid: the user to judge for; the current one where None.
+        uid: id of the user; None for the current one.
 
     Raises:
-        LlmstackError: with what is wrong.
+        LlmstackError: the directory is missing or unsafe.
     """
     state = project.work_dir / STATE_DIR
-    name = printable(str(state))
+    name = escape_unprintable(str(state))
     if not os.path.lexists(state):
         raise LlmstackError(f"no such directory: {name}", hint="make a project of it: `llmstack install`")
-    home = resolved(project.work_dir)
+    home = resolve_path(project.work_dir)
     if os.path.normcase(os.path.realpath(state)) != os.path.normcase(str(Path(home, STATE_DIR))):
         raise LlmstackError(
             f"{name} is a link to another place", hint="remove the link, then run `llmstack install`"
         )
     if not state.is_dir():
         raise LlmstackError(f"{name} is not a directory", hint="remove it, then run `llmstack install`")
-    _refuse_foreign(project, name, uid)
+    _refuse_other_owner(project, name, uid)
     for folder, folders, files in os.walk(state):
         for entry in (*folders, *files):
             path = Path(folder, entry)
             if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
                 raise LlmstackError(
-                    f"{printable(str(path))} is a link that leads out of the project",
+                    f"{escape_unprintable(str(path))} is a link that leads out of the project",
                     hint="replace it with a file of its own",
                 )
 
 
-def read_store(store: Path) -> list[TrustRecord]:
-    """Return every trusted project, in the order they were trusted.
+def read_trust_file(trust_file: Path) -> list[TrustRecord]:
+    """Return every trusted project, in the order in which they were trusted.
 
     Raises:
-        LlmstackError: the file is there and is not such a list; it is never taken for an empty one.
+        LlmstackError: the file exists and is not such a list; it is never taken for an empty list.
     """
-    data = read_plain(store)
+    data = read_plain_file(trust_file)
     try:
         tables = tomllib.loads(data.decode("utf-8"))["project"] if data is not None else []
-        return [_record(table) for table in tables]
+        return [_parse_record(table) for table in tables]
     except (ValueError, KeyError, TypeError) as error:
         raise LlmstackError(
-            f"{store}: expected the list of trusted projects, got something else: {error}",
-            hint="mend it, or delete it and trust your projects again with `llmstack trust`",
+            f"{trust_file}: expected the list of trusted projects, got something else: {error}",
+            hint="fix it, or delete it and trust your projects again with `llmstack trust`",
         ) from error
 
 
-def entries(store: Path) -> list[tuple[TrustRecord, Trust | None]]:
-    """Return every trusted project with where it stands now; None where it is gone or unsafe to look at."""
-    listed: list[tuple[TrustRecord, Trust | None]] = []
-    for record in read_store(store):
+def list_trusted(trust_file: Path) -> list[tuple[TrustRecord, Trust | None]]:
+    """Return every trusted project with its trust now; None if it is missing or unsafe to look at."""
+    projects: list[tuple[TrustRecord, Trust | None]] = []
+    for record in read_trust_file(trust_file):
         try:
             refuse_unsafe_dir(record)
-            listed.append((record, _compare(record, record)))
+            projects.append((record, _compare(record, record)))
         except LlmstackError:
-            listed.append((record, None))
-    return listed
+            projects.append((record, None))
+    return projects
 
 
-def _compare(record: TrustRecord, project: Place) -> Trust:
+def _compare(record: TrustRecord, project: ProjectPaths) -> Trust:
     now = fingerprint(project)
     changed = [name for name, digest in now.items() if record.files.get(name) != digest]
     if record.owner != _owner(project.work_dir / STATE_DIR):
@@ -220,7 +230,7 @@ def _compare(record: TrustRecord, project: Place) -> Trust:
     return Trust(Verdict.CHANGED, tuple(changed)) if changed else Trust(Verdict.TRUSTED)
 
 
-def _refuse_foreign(project: Place, name: str, uid: int | None) -> None:
+def _refuse_other_owner(project: ProjectPaths, name: str, uid: int | None) -> None:
     if sys.platform == "win32":
         return
     owner = _owner(project.work_dir / STATE_DIR)
@@ -237,26 +247,29 @@ def _owner(path: Path) -> int | None:
     return None if sys.platform == "win32" else path.stat().st_uid
 
 
-def _find(records: Iterable[TrustRecord], project: Place) -> TrustRecord | None:
-    path = resolved(project.work_dir)
+def _find_record(records: Iterable[TrustRecord], project: ProjectPaths) -> TrustRecord | None:
+    path = resolve_path(project.work_dir)
     return next((record for record in records if record.path == path), None)
 
 
-def _record(table: Mapping[str, Any]) -> TrustRecord:
-    path, owner, files = table["path"], table.get("owner"), table["files"]
-    when = table["trusted_at"]
-    if not isinstance(path, str) or not isinstance(owner, int | None) or not isinstance(when, dt.datetime):
-        raise TypeError("a project has a `path`, an `owner` and the time it was trusted at")
+def _parse_record(table: Mapping[str, Any]) -> TrustRecord:
+    path, owner, trusted_at, files = table["path"], table.get("owner"), table["trusted_at"], table["files"]
+    if (
+        not isinstance(path, str)
+        or not isinstance(owner, int | None)
+        or not isinstance(trusted_at, dt.datetime)
+    ):
+        raise TypeError("a project has a `path`, an `owner` and the time when it was trusted, `trusted_at`")
     if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
         raise TypeError("`files` is a table of digests")
-    return TrustRecord(path, owner, when, files)
+    return TrustRecord(path, owner, trusted_at, files)
 
 
-def _lock(store: Path) -> Path:
-    return store.with_name(f"{store.name}.lock")
+def _lock_path(trust_file: Path) -> Path:
+    return trust_file.with_name(f"{trust_file.name}.lock")
 
 
-def _write_store(store: Path, records: Iterable[TrustRecord]) -> None:
+def _write_trust_file(trust_file: Path, records: Iterable[TrustRecord]) -> None:
     import tomli_w  # noqa: PLC0415  the hook must not load it
 
     from llmstack.files import write_atomic  # noqa: PLC0415  likewise
@@ -267,8 +280,8 @@ def _write_store(store: Path, records: Iterable[TrustRecord]) -> None:
         | {"trusted_at": record.trusted_at, "files": dict(record.files)}
         for record in records
     ]
-    # The shell hooks read the first line at each prompt and look again where it has changed.
+    # The shell hooks read the first line at each prompt, and check the project again if the line has changed.
     text = (
         f"# Projects that may run what their files name. Written by `llmstack trust` at {time.time_ns()}.\n"
     )
-    write_atomic(store, text + tomli_w.dumps({"project": tables}), mode=0o600)
+    write_atomic(trust_file, text + tomli_w.dumps({"project": tables}), mode=0o600)

@@ -24,7 +24,7 @@ from llmstack.config.model import (
     Tier,
 )
 from llmstack.policy.decision import ContextOverflowError, StackState
-from llmstack.policy.ladder import ladder
+from llmstack.policy.ladder import decide_by_ladder
 from llmstack.policy.session_policy import decide
 from llmstack.router.sessions import Sessions
 
@@ -88,7 +88,7 @@ class PlainLadder:
 
     def choose(self, step: Step, resident: frozenset[str]) -> str | None:  # noqa: ARG002 - of the Protocol
         try:
-            return ladder(step.facts, self.stack.config, StackState()).tier
+            return decide_by_ladder(step.facts, self.stack.config, StackState()).tier
         except ContextOverflowError:
             return None
 
@@ -118,7 +118,7 @@ class SessionPolicy:
             if full and tier.backend is BackendKind.GGUF and tier.name not in resident
         }
         state = StackState(
-            resident=resident,
+            loaded=resident,
             evicting=frozenset(evicting),
             factors=self.sessions.factors,
         )

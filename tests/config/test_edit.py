@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmstack.config.edit import with_value, without_key
+from llmstack.config.edit import set_value, remove_key
 from llmstack.errors import LlmstackError
 
 TEXT = """; mine
@@ -16,27 +16,27 @@ hf_file_next = b.gguf
 
 
 def test_a_value_is_changed_in_place_and_its_comment_stays() -> None:
-    assert with_value(TEXT, "plan", "hf_file", "b.gguf") == TEXT.replace("a.gguf ", "b.gguf ")
+    assert set_value(TEXT, "plan", "hf_file", "b.gguf") == TEXT.replace("a.gguf ", "b.gguf ")
 
 
 def test_a_missing_key_is_added_below_the_header() -> None:
-    assert with_value(TEXT, "plan", "quant", "Q4") == TEXT.replace("[plan]\n", "[plan]\nquant = Q4\n")
+    assert set_value(TEXT, "plan", "quant", "Q4") == TEXT.replace("[plan]\n", "[plan]\nquant = Q4\n")
 
 
 def test_line_ends_stay_as_they_are() -> None:
     text = TEXT.replace("\n", "\r\n")
-    added = with_value(text, "plan", "quant", "Q4")
+    added = set_value(text, "plan", "quant", "Q4")
     assert added == text.replace("[plan]\r\n", "[plan]\r\nquant = Q4\r\n")
-    assert without_key(added, "plan", "quant") == text
+    assert remove_key(added, "plan", "quant") == text
 
 
 def test_a_key_goes_with_its_line() -> None:
-    assert without_key(TEXT, "plan", "hf_file_next") == TEXT.replace("hf_file_next = b.gguf\n", "")
-    assert without_key(TEXT, "plan", "quant") == TEXT
+    assert remove_key(TEXT, "plan", "hf_file_next") == TEXT.replace("hf_file_next = b.gguf\n", "")
+    assert remove_key(TEXT, "plan", "quant") == TEXT
 
 
 @pytest.mark.parametrize(
-    "edit", [lambda: with_value(TEXT, "x", "a", "b"), lambda: without_key(TEXT, "x", "a")]
+    "edit", [lambda: set_value(TEXT, "x", "a", "b"), lambda: remove_key(TEXT, "x", "a")]
 )
 def test_a_missing_section_is_an_error(edit: object) -> None:
     assert callable(edit)

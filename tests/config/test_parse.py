@@ -44,7 +44,7 @@ def test_everything_a_file_can_say() -> None:
             name="Hub.1",
             backend=BackendKind.GGUF,
             model=GgufModel("own/repo-GGUF", "a-Q4.gguf", size_gb=1.5, quant="Q4"),
-            queued=GgufModel("own/other-GGUF", "a-Q5.gguf", size_gb=2.0, quant="Q5"),
+            next_model=GgufModel("own/other-GGUF", "a-Q5.gguf", size_gb=2.0, quant="Q5"),
             ctx_size=65536,
             kind="code",
             role=Role.FAST,
@@ -83,7 +83,7 @@ def test_everything_a_file_can_say() -> None:
             name="served",
             backend=BackendKind.SERVER,
             model=HostedModel("ollama", "qwen3:30b", "http://10.0.0.5:11434"),
-            queued=HostedModel("vllm", "qwen3", "http://10.0.0.5:11434"),
+            next_model=HostedModel("vllm", "qwen3", "http://10.0.0.5:11434"),
             role=Role.AGENT,
             line=60,
             **limits,
@@ -92,7 +92,7 @@ def test_everything_a_file_can_say() -> None:
             name="cloud",
             backend=BackendKind.LITELLM,
             model=HostedModel("bedrock", "eu.anthropic.opus"),
-            queued=HostedModel("anthropic", "opus"),
+            next_model=HostedModel("anthropic", "opus"),
             role=Role.ULTRA,
             line=66,
             ctx_size=32768,
@@ -103,7 +103,7 @@ def test_everything_a_file_can_say() -> None:
             name="direct",
             backend=BackendKind.SERVER,
             model=HostedModel("anthropic", "sonnet"),
-            queued=HostedModel("ollama", "qwen3"),
+            next_model=HostedModel("ollama", "qwen3"),
             line=72,
             **limits,
         ),
@@ -170,8 +170,8 @@ def test_tiers_are_found_by_name_alias_and_role() -> None:
 
 def test_the_next_channel_runs_every_queued_upgrade() -> None:
     config = parse(EVERYTHING, "models.ini", base=BASE)
-    assert config.on("current") == config
-    flipped = config.on("next").tiers.values()
+    assert config.for_channel("current") == config
+    flipped = config.for_channel("next").tiers.values()
     assert [(tier.model.label, tier.channel) for tier in flipped] == [
         ("a-Q5.gguf", "next"),
         ("b.gguf", "current"),

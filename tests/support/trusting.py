@@ -1,4 +1,4 @@
-"""A project that can be trusted."""
+"""Helpers for tests about trusted projects."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ base_url = http://127.0.0.1:11434
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and owners are those of POSIX")
 
 
-def make(work_dir: Path) -> Project:
+def make_project(work_dir: Path) -> Project:
+    """Write a project with one file of each kind that trust looks at."""
     project = Project.at(work_dir, {})
     project.state.mkdir(parents=True)
     project.models_ini.write_text(MODELS_INI)
@@ -46,6 +47,7 @@ def make(work_dir: Path) -> Project:
 
 
 def error_of(action: Callable[[], object]) -> str:
+    """Return the message and hint of the error that an action raises."""
     with pytest.raises(LlmstackError) as caught:
         action()
     return f"{caught.value.message} | {caught.value.hint}"

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.trusting import make
+from support.trusting import make_project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    return make(tmp_path / "work")
+    return make_project(tmp_path / "work")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
+def trust_file(tmp_path: Path) -> Path:
     return tmp_path / "data" / "trusted.toml"

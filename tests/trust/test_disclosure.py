@@ -1,4 +1,4 @@
-"""What a project would run, as it is shown before it is trusted."""
+"""The description of what a project would run, shown before it is trusted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from llmstack.paths import Project
 
 
-def test_what_would_run_is_shown(project: Project) -> None:
+def test_everything_that_would_run_or_redirect_traffic_is_shown(project: Project) -> None:
     project.default_channel.write_text("external http://evil.example\x1b[2J\n")
     (project.state / "hook.py").write_text("")
     project.litellm_config.write_text(
@@ -33,7 +33,7 @@ def test_what_would_run_is_shown(project: Project) -> None:
         "formatter": {"f": {"command": ["f", "// no comment, }"]}},
         }"""
     )
-    assert disclosure.programs(project) == [
+    assert disclosure.describe(project) == [
         "models.ini: [DEFAULT] host = 127.0.0.1",
         "models.ini: [code-fast] extra_args = --mlock",
         "models.ini: [plan] base_url = http://127.0.0.1:11434",
@@ -62,7 +62,7 @@ def test_what_would_run_is_shown(project: Project) -> None:
     [
         (
             "[" * 100_000,
-            "opencode.json: " + "[" * disclosure.MAX_LINE + "… (99700 more characters: read the file)",
+            "opencode.json: " + "[" * disclosure.MAX_LINE_CHARS + "… (99700 more characters: read the file)",
         ),
         ('{"a":' * 60 + "1" + "}" * 60, "opencode.json: a.a.a = … nested too deep to show"),
         (json.dumps({"mcp": {str(n): "x" for n in range(5000)}}), "opencode.json: … and more: read the file"),
@@ -73,10 +73,12 @@ def test_what_would_run_is_shown(project: Project) -> None:
     ],
     ids=["unclosed", "deep", "long", "escapes", "quotes", "comments", "latin"],
 )
-def test_hostile_json_is_shown_and_bounded(project: Project, text: str, last: str | None) -> None:
+def test_hostile_json_is_shown_and_its_output_is_bounded(
+    project: Project, text: str, last: str | None
+) -> None:
     project.models_ini.unlink()
     project.opencode_json.write_text(text)
-    lines = disclosure.programs(project)
+    lines = disclosure.describe(project)
     assert len(lines) <= disclosure.MAX_LINES + 1
     assert all(line.isprintable() for line in lines)
     assert last in (None, lines[-1])

@@ -1,4 +1,4 @@
-"""Which edits of models.ini ask for trust again, however they are spelled."""
+"""Which edits of models.ini require trust again, in any spelling."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from llmstack.paths import Project
 
-ASKS_NOTHING = {
+NEUTRAL_EDITS = {
     "nothing": ("", ""),
     "context": ("ctx_size = 64k", "ctx_size = 32k"),
     "comment": ("; tokens", "; tokens for one request"),
@@ -40,7 +40,7 @@ ASKS_NOTHING = {
     "order": ("host = 127.0.0.1\nparallel = 2", "parallel = 2\nhost = 127.0.0.1"),
     "program commented": ("role = fast", "; command = rm\nrole = fast"),
 }
-ASKS = {
+RELEVANT_EDITS = {
     "extra_args": ("--mlock", "--mlock --log-file /x"),
     "extra_args after a close semicolon": ("--mlock", "--mlock ;--x"),
     "extra_args in quotes": ("--mlock", '--x " ; y"'),
@@ -64,28 +64,32 @@ ASKS = {
 }
 
 
-@pytest.mark.parametrize("change", ASKS_NOTHING.values(), ids=ASKS_NOTHING)
-def test_an_edit_that_asks_nothing(project: Project, store: Path, change: tuple[str, str]) -> None:
-    trust_store.grant(project, store)
-    assert edit(project, change) == Trust(Verdict.TRUSTED) == trust_store.check(project, store)
-
-
-@pytest.mark.parametrize("change", ASKS.values(), ids=ASKS)
-def test_an_edit_that_asks(project: Project, store: Path, change: tuple[str, str]) -> None:
-    trust_store.grant(project, store)
+@pytest.mark.parametrize("change", NEUTRAL_EDITS.values(), ids=NEUTRAL_EDITS)
+def test_a_neutral_edit_leaves_the_project_trusted(
+    project: Project, trust_file: Path, change: tuple[str, str]
+) -> None:
+    trust_store.grant(project, trust_file)
     edit(project, change)
-    assert trust_store.check(project, store) == Trust(Verdict.CHANGED, ("models.ini",))
+    assert trust_store.check(project, trust_file) == Trust(Verdict.TRUSTED)
 
 
-def edit(project: Project, change: tuple[str, str]) -> Trust:
+@pytest.mark.parametrize("change", RELEVANT_EDITS.values(), ids=RELEVANT_EDITS)
+def test_a_relevant_edit_requires_trust_again(
+    project: Project, trust_file: Path, change: tuple[str, str]
+) -> None:
+    trust_store.grant(project, trust_file)
+    edit(project, change)
+    assert trust_store.check(project, trust_file) == Trust(Verdict.CHANGED, ("models.ini",))
+
+
+def edit(project: Project, change: tuple[str, str]) -> None:
     old, new = change
     text = MODELS_INI.replace(old, new) if old else MODELS_INI
     assert text != MODELS_INI or not old
     project.models_ini.write_bytes(text.encode())
-    return Trust(Verdict.TRUSTED)
 
 
-SMUGGLED = {
+HIDDEN_PROGRAMS = {
     "case": b"EXTRA_Args = --evil",
     "tabs": b"\t\textra_args\t=\t--evil",
     "no blanks": b"extra_args=--evil",
@@ -123,27 +127,27 @@ SMUGGLED = {
 }
 
 
-@pytest.mark.parametrize("smuggled", SMUGGLED.values(), ids=SMUGGLED)
-def test_no_spelling_hides_a_program(project: Project, store: Path, smuggled: bytes) -> None:
-    trust_store.grant(project, store)
+@pytest.mark.parametrize("line", HIDDEN_PROGRAMS.values(), ids=HIDDEN_PROGRAMS)
+def test_no_spelling_of_a_line_hides_a_program(project: Project, trust_file: Path, line: bytes) -> None:
+    trust_store.grant(project, trust_file)
     text = MODELS_INI.encode()
-    for changed in (text + smuggled + b"\n", smuggled + b"\n" + text, text.replace(b"role = fast", smuggled)):
+    for changed in (text + line + b"\n", line + b"\n" + text, text.replace(b"role = fast", line)):
         project.models_ini.write_bytes(changed)
-        assert trust_store.check(project, store) == Trust(Verdict.CHANGED, ("models.ini",))
-        shown = [line for line in disclosure.programs(project) if "--evil" in line or "extra_args =" in line]
-        assert shown
-    project.models_ini.write_bytes(text + smuggled + b"\n")
-    trust_store.grant(project, store)
-    project.models_ini.write_bytes(text + smuggled.replace(b"--evil", b"--worse") + b"\n")
-    assert trust_store.check(project, store) == Trust(Verdict.CHANGED, ("models.ini",))
+        assert trust_store.check(project, trust_file) == Trust(Verdict.CHANGED, ("models.ini",))
+        described = disclosure.describe(project)
+        assert any("--evil" in entry or "extra_args =" in entry for entry in described)
+    project.models_ini.write_bytes(text + line + b"\n")
+    trust_store.grant(project, trust_file)
+    project.models_ini.write_bytes(text + line.replace(b"--evil", b"--worse") + b"\n")
+    assert trust_store.check(project, trust_file) == Trust(Verdict.CHANGED, ("models.ini",))
 
 
-def mostly(plain: str, *odd: str) -> st.SearchStrategy[str]:
-    """Return `plain` nine times in ten: one odd character is enough to make a whole text count."""
+def rarely_odd(plain: str, *odd: str) -> st.SearchStrategy[str]:
+    """Return `plain` nine times out of ten, since one odd character makes the whole text count."""
     return st.integers(0, 9 * len(odd)).map(lambda number: odd[number] if number < len(odd) else plain)
 
 
-BLANK = mostly(" ", "", "\t", "  ", "\xa0", "\u3000", "\v", "\0", "\ufeff")
+BLANK = rarely_odd(" ", "", "\t", "  ", "\xa0", "\u3000", "\v", "\0", "\ufeff")
 KEYS = [
     "extra_args",
     "Extra_ARGS",
@@ -169,45 +173,47 @@ VALUES = [
     "x ;y",
     "\\ ;",
 ]
-TAILS = mostly("", " ; note", "\t;", " ;note", ";note", "\xa0; note", " # note", " extra_args = --y")
+TAILS = rarely_odd("", " ; note", "\t;", " ;note", ";note", "\xa0; note", " # note", " extra_args = --y")
 SETTINGS = st.tuples(
-    mostly("", " ", "\t", "\xa0", ";", "#"),
+    rarely_odd("", " ", "\t", "\xa0", ";", "#"),
     st.sampled_from(KEYS),
     BLANK,
-    mostly("=", ":", "==", " ;="),
+    rarely_odd("=", ":", "==", " ;="),
     BLANK,
     st.sampled_from(VALUES),
     TAILS,
 ).map("".join)
 HEADERS = st.tuples(
-    mostly("", " ", "\xa0"), st.sampled_from(["[a]", "[b]", "[ a ]", "[DEFAULT]"]), TAILS
+    rarely_odd("", " ", "\xa0"), st.sampled_from(["[a]", "[b]", "[ a ]", "[DEFAULT]"]), TAILS
 ).map("".join)
-ENDS = mostly("\n", "\r\n", "\r", "\f", "\x1c", "\x85", "\u2028")
+ENDS = rarely_odd("\n", "\r\n", "\r", "\f", "\x1c", "\x85", "\u2028")
 LINES = st.tuples(st.one_of(HEADERS, SETTINGS, SETTINGS), ENDS).map("".join)
 
 
 @sample(500)
 @given(st.lists(LINES, max_size=6).map(lambda lines: "[a]\n" + "".join(lines)))
-def test_whatever_the_parser_sees_counts(text: str) -> None:
-    counted = fingerprint.settings_that_count(text.encode())
-    if counted is None:
+def test_every_relevant_setting_that_the_parser_reads_counts(text: str) -> None:
+    settings = fingerprint.security_settings(text.encode())
+    if settings is None:
         return
     for section in ini.scan(text).sections:
         for entry in section.entries:
-            if entry.key in fingerprint.FREE_KEYS:
+            if entry.key in fingerprint.TRUST_NEUTRAL_KEYS:
                 continue
-            same = [
-                one.value for one in counted if (one.section.strip(), one.key) == (section.name, entry.key)
+            values = [
+                setting.value
+                for setting in settings
+                if (setting.section.strip(), setting.key) == (section.name, entry.key)
             ]
             if entry.key in {"model", "model_next"}:
                 provider = entry.value.split("/")[0]
-                assert any(value.startswith(provider) for value in same)
+                assert any(value.lstrip().startswith(provider) for value in values)  # as the parser strips it
             else:
-                assert any(entry.value in value for value in same)
+                assert any(entry.value in value for value in values)
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("line", ["[", "[x] ", "x = y ", "x ", "x = ;", '"'])
-def test_no_text_takes_long(line: str) -> None:
-    fingerprint.settings_that_count((line + " " * 3_000_000 + "!").encode())
-    fingerprint.settings_that_count((line * 500_000).encode())
+def test_no_text_takes_long_to_analyse(line: str) -> None:
+    fingerprint.security_settings((line + " " * 3_000_000 + "!").encode())
+    fingerprint.security_settings((line * 500_000).encode())
