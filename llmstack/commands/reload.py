@@ -19,17 +19,17 @@ def reload(ctx: typer.Context) -> None:
     Example: llmstack reload
     """
     from llmstack.report import lifecycle as report
-    from llmstack.stack.install.install import refetch
+    from llmstack.stack.install.install import refresh_thin_client
     from llmstack.stack.lifecycle.reload import reload_stack
     from llmstack.stack.remote.remote_router import remote_url
 
     cli: CliContext = ctx.obj
     project = cli.require_project()
     if (url := remote_url(project)) is not None:
-        refetch(project, cli.user.trusted_projects, cli.env, url)
+        refresh_thin_client(project, cli.user.trusted_projects, cli.env, url)
         report.show_refetch(cli.console, url)
         return
     with cli.console.progress() as notify:
         notify("reloading")
-        done = reload_stack(project, cli.env, cli.user.trusted_projects)
-    report.show_reload(cli.console, done)
+        result = reload_stack(project, cli.env, cli.user.trusted_projects)
+    report.show_reload(cli.console, result)

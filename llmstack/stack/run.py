@@ -1,4 +1,4 @@
-"""Running a coding agent wired to this stack."""
+"""Run a coding agent that is wired to this stack."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmstack.clients.base import Wiring, find
+from llmstack.clients.base import StackAccess, find_executable
 from llmstack.clients.claude import Claude
 from llmstack.clients.codex import Codex
 from llmstack.clients.opencode import Opencode
 from llmstack.config.model import Role
-from llmstack.config.network import api_key
+from llmstack.config.network import read_api_key
 from llmstack.errors import UsageError
 from llmstack.generators.opencode import AUTO, auto_limits, small_model
-from llmstack.stack.install.install import render_opencode, render_remote
-from llmstack.stack.lifecycle.start import StartOptions, up
-from llmstack.stack.project import active_channel, local_config, router_address, running_router
-from llmstack.stack.remote.remote_router import fetch, remote_url
+from llmstack.stack.install.project_files import render_opencode, render_remote
+from llmstack.stack.lifecycle.start import start_stack
+from llmstack.stack.lifecycle.start_plan import StartOptions, verify_can_start
+from llmstack.stack.project import active_channel
+from llmstack.stack.remote.remote_router import fetch_router, remote_url
 from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
@@ -31,72 +32,76 @@ if TYPE_CHECKING:
 CLIENTS: tuple[Client, ...] = (Opencode(), Claude(), Codex())
 
 
-def run(
+def prepare_client(
     name: str,
-    arguments: Sequence[str],
+    args: Sequence[str],
     project: Project,
     env: Mapping[str, str],
-    store: Path,
+    trust_file: Path,
     *,
     cwd: Path,
     allow_plugins: bool = False,
-    tell: Callable[[str], None] = lambda _: None,
+    notify: Callable[[str], None] = lambda _: None,
 ) -> Callable[[], int]:
-    """Make a client ready to run, starting the stack where needed; call the result to run it.
+    """Prepare to run a client, starting the stack if necessary; return a function that runs it.
 
-    That waits until the client has ended and returns its exit code.
+    That function waits until the client has ended and returns its exit code.
 
     Args:
-        name: of the client.
-        arguments: passed on as they are.
-        project: whose stack it uses.
-        env: of the client, before what pins it to this stack is added.
-        store: the list of trusted projects.
-        cwd: where it runs; what that repository says about providers is ignored.
+        name: the client's name.
+        args: the client's own arguments.
+        project: the project whose stack it uses.
+        env: the client's environment, before the variables that pin it to this stack are added.
+        trust_file: the list of trusted projects.
+        cwd: where it runs. What the repository there says about providers is ignored.
         allow_plugins: let the client run what that repository brings: plugins, hooks, MCP servers.
-        tell: called with what is being waited for.
+        notify: called with a description of each step that takes time.
 
     Raises:
-        LlmstackError: it is not installed, the stack cannot start, or the repository brings plugins.
+        LlmstackError: the client is not installed, the stack cannot start, or the repository brings plugins.
+        UsageError: there is no such client.
     """
     client = next((client for client in CLIENTS if client.name == name), None)
     if client is None:
-        known = ", ".join(client.name for client in CLIENTS)
-        raise UsageError(f"no client is called `{name}`", hint=f"known: {known}")
+        names = ", ".join(client.name for client in CLIENTS)
+        raise UsageError(f"no client is called `{name}`", hint=f"there are {names}")
     if remote_url(project) is not None:
-        trust_store.require(project, store)  # a stack of its own asks when it starts
-    program = find(client, env)
+        trust_store.require(project, trust_file)  # with a stack of its own, the start requires it
+    program = find_executable(client, env)
     if not allow_plugins:
-        client.refuse(cwd, Path(env.get("HOME") or Path.home()))
-    wiring = replace(_wiring(project, env, store, tell), cwd=cwd, trusting=allow_plugins)
+        client.check_repository(cwd, Path(env.get("HOME") or Path.home()))
+    access = replace(_wire(project, env, trust_file, notify), cwd=cwd, trusts_repository=allow_plugins)
 
-    def ready() -> int:
+    def run() -> int:
         with tempfile.TemporaryDirectory(prefix="llmstack-run-") as scratch:
-            launch = client.launch(wiring, Path(scratch))
-            command = [str(program), *launch.arguments, *arguments]
+            launch = client.launch(access, Path(scratch))
+            command = [str(program), *launch.arguments, *args]
             return _wait(subprocess.Popen(command, env=launch.env, cwd=cwd))
 
-    return ready
+    return run
 
 
-def _wiring(project: Project, env: Mapping[str, str], store: Path, tell: Callable[[str], None]) -> Wiring:
-    """Return what a client is told of the router, which runs then."""
-    more = (str(project.work_dir / "AGENTS.md"),)
+def _wire(
+    project: Project, env: Mapping[str, str], trust_file: Path, notify: Callable[[str], None]
+) -> StackAccess:
+    """Start the stack if it does not run, and return what a client needs to know about its router."""
+    more_instructions = (str(project.work_dir / "AGENTS.md"),)
     url = remote_url(project)
     if url is not None:
-        remote = fetch(url, env)
-        config, opencode_json = remote.config, render_remote(project, remote, more_instructions=more)
+        remote = fetch_router(url, env)
+        config = remote.config
+        opencode_json = render_remote(project, remote, more_instructions=more_instructions)
     else:
-        now = active_channel(project)
-        up(project, env, store, StartOptions(next=now.kind == "next", wait=False), tell=tell)
-        config = local_config(project).on(active_channel(project).runs)
-        url = router_address(running_router(project), config).url
-        opencode_json = render_opencode(project, config, more_instructions=more)
+        options = StartOptions(next=active_channel(project).kind == "next", wait=False)
+        plan = verify_can_start(project, env, trust_file, options)
+        url = start_stack(project, env, trust_file, options, plan=plan, notify=notify).url
+        config = plan.config
+        opencode_json = render_opencode(project, config, more_instructions=more_instructions)
     context, output = auto_limits(config)
     agent, ultra = config.by_role(Role.AGENT), config.by_role(Role.ULTRA)
-    return Wiring(
+    return StackAccess(
         url=url,
-        key=api_key(env, config.settings.api_key_env) or None,
+        key=read_api_key(env, config.settings.api_key_env) or None,
         key_env=config.settings.api_key_env,
         context=context,
         output=output,
@@ -108,7 +113,7 @@ def _wiring(project: Project, env: Mapping[str, str], store: Path, tell: Callabl
         env=env,
         opencode_json=opencode_json,
         opencode_path=project.opencode_json,
-        trusting=False,
+        trusts_repository=False,
     )
 
 
@@ -117,4 +122,4 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
         try:
             return process.wait()
         except KeyboardInterrupt:
-            continue  # Ctrl-C is the client's; it decides whether it ends
+            continue  # Ctrl-C reaches the client too, which decides whether to end

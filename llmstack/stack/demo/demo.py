@@ -1,4 +1,4 @@
-"""The whole stack for real in a temporary project: tiny models, one request down every path."""
+"""Run the whole stack in a temporary project with tiny models, and send a request down every routing path."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ import socket
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from llmstack.config import parse, profile_text
-from llmstack.config.edit import with_value
-from llmstack.config.network import api_key
+from llmstack.config.edit import set_value
+from llmstack.config.network import read_api_key
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
 from llmstack.paths import Project
-from llmstack.stack.demo.models import build_demo_models, demo_models_of
+from llmstack.stack.demo.models import build_demo_models, find_demo_models
 from llmstack.stack.demo.requests import demo_requests
 from llmstack.stack.install.install import InstallOptions, install
-from llmstack.stack.lifecycle.start import StartOptions, up
-from llmstack.stack.lifecycle.stop import down
+from llmstack.stack.lifecycle.start import start_stack
+from llmstack.stack.lifecycle.start_plan import StartOptions
+from llmstack.stack.lifecycle.stop import stop_stack
 from llmstack.stack.remote.router_client import RouterClient
 from llmstack.trust import store as trust_store
 
@@ -33,18 +35,23 @@ if TYPE_CHECKING:
     from llmstack.paths import UserDirs
     from llmstack.stack.demo.requests import DemoRequest
 
-REQUEST_S = 120.0
-OF_A_PROJECT = ("LLMSTACK_WORK_DIR", "LLMSTACK_MODELS_INI")  # of one that is no part of the demo
+REQUEST_TIMEOUT_S = 120.0
+PROJECT_VARIABLES = ("LLMSTACK_WORK_DIR", "LLMSTACK_MODELS_INI")  # they would point to the user's project
 
 
 @dataclass(frozen=True, slots=True)
 class DemoAnswer:
-    """What came back.
+    """The response to one request; the attributes are the keys of `llmstack demo --json`.
 
     Attributes:
-        ttft_ms: from sending to the first token, loading the model included.
-        tokens_per_s: of the generation, as the engine measured it.
-        resident: models that were up afterwards.
+        request: the name of the request.
+        expected: the tier that should answer; `tier` is the one that did.
+        heard: a part of the prompt that the answer must repeat.
+        reason: why the router chose the tier.
+        answer: the text of the answer, or the message of an error.
+        ttft_ms: time to first token, including loading the model.
+        tokens_per_s: speed of the generation, measured by the engine.
+        resident: the tiers that were loaded afterwards.
     """
 
     request: str
@@ -60,17 +67,19 @@ class DemoAnswer:
 
     @property
     def ok(self) -> bool:
-        """Answered by the tier that was to answer, and about what was said."""
-        return self.status == httpx.codes.OK and self.tier == self.expected and self.heard in self.answer
+        """Whether the expected tier answered, and repeated the prompt."""
+        return self.status == HTTPStatus.OK and self.tier == self.expected and self.heard in self.answer
 
 
 @dataclass(frozen=True, slots=True)
-class Demo:
-    """The whole demo.
+class DemoResult:
+    """The result of the demo.
 
     Attributes:
-        url: of the router; it still runs only where `kept`.
-        swaps: models that had to go for another.
+        url: of the router.
+        swaps: how often a model was unloaded to make room for another.
+        seconds: how long the demo took.
+        is_running: whether the stack was left running.
     """
 
     requests: list[DemoAnswer]
@@ -80,11 +89,11 @@ class Demo:
     work_dir: Path
     swaps: int
     seconds: float
-    kept: bool
+    is_running: bool
 
     @property
     def ok(self) -> bool:
-        """Every request was answered as expected."""
+        """Whether every request was answered as expected."""
         return all(request.ok for request in self.requests)
 
 
@@ -93,135 +102,135 @@ def demo(
     env: Mapping[str, str],
     *,
     keep: bool = False,
-    tell: Callable[[str], None] = lambda _: None,
-) -> Demo:
-    """Set the stack up in a temporary project, ask every path, and stop it again.
+    notify: Callable[[str], None] = lambda _: None,
+) -> DemoResult:
+    """Start the stack in a temporary project, send every request, and stop it again.
 
     Args:
-        user: where the tiny models go.
+        user: for the directory of the tiny models, and the list of trusted projects.
         env: for the router.
-        keep: leave the stack running, where every request was answered as expected.
-        tell: called with what is going on.
+        keep: leave the stack running if every request was answered as expected.
+        notify: called with progress messages.
     """
-    began = time.monotonic()
-    env = {name: value for name, value in env.items() if name not in OF_A_PROJECT}
+    started_at = time.monotonic()
+    env = {name: value for name, value in env.items() if name not in PROJECT_VARIABLES}
     work_dir = Path(tempfile.mkdtemp(prefix="llmstack-demo-"))
     project = Project.at(work_dir, {})
-    kept = False
+    is_running = False
     try:
-        tell("building the models")
+        notify("building the models")
         _install(project, user, env)
-        started = up(project, env, user.trusted_projects, StartOptions(), tell=tell)
-        answers, swaps, swapper = _ask_all(started.url, env, tell)
-        done = Demo(
+        started = start_stack(project, env, user.trusted_projects, StartOptions(), notify=notify)
+        answers, swaps, swapper = _send_all(started.url, env, notify)
+        result = DemoResult(
             requests=answers,
             swapper=swapper["kind"],
             engine=swapper["engine"],
             url=started.url,
             work_dir=work_dir,
             swaps=swaps,
-            seconds=time.monotonic() - began,
-            kept=False,
+            seconds=time.monotonic() - started_at,
+            is_running=False,
         )
-        kept = keep and done.ok
-        return replace(done, kept=kept)
+        is_running = keep and result.ok
+        return replace(result, is_running=is_running)
     finally:
-        if not kept:
+        if not is_running:
             _clean_up(project, user)
 
 
 def _install(project: Project, user: UserDirs, env: Mapping[str, str]) -> None:
-    """Write the project: profile `demo` on ports that are free, so that a running stack is not disturbed."""
+    """Install profile `demo` on free ports, so that it does not disturb a running stack."""
     text = profile_text("demo", demo_models=user.demo_models)
     names = ("router_port", "swap_port", "litellm_port", "start_port")
     for name, port in zip(names, _free_ports(len(names)), strict=True):
-        text = with_value(text, "DEFAULT", name, str(port))
-    # Its requests come from ten conversations within seconds; each is to be seen on its own rung.
-    text = with_value(text, "ROUTING", "sticky", "off")
-    text = with_value(text, "DEFAULT", "kv_cache_gb", "0")  # it leaves nothing in the user's cache
+        text = set_value(text, "DEFAULT", name, str(port))
+    # The requests follow each other within seconds; without this, later ones would stay on the first tier.
+    text = set_value(text, "ROUTING", "sticky", "off")
+    text = set_value(text, "DEFAULT", "kv_cache_gb", "0")  # leave nothing in the user's cache
     write_atomic(project.models_ini, text)
     config = parse(text, str(project.models_ini), base=project.state)
-    build_demo_models(demo_models_of(config, user.demo_models), again=True)
+    build_demo_models(find_demo_models(config, user.demo_models), again=True)
     install(project, user, env, InstallOptions(trust=True), consent=lambda _: True)
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return free ports, the last one far enough from the others for models to have the ones after it."""
+    """Return free ports in ascending order; models use the ports after the last one."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = sorted(held.getsockname()[1] for held in sockets)
-    for held in sockets:
-        held.close()
+    ports = sorted(server.getsockname()[1] for server in sockets)
+    for server in sockets:
+        server.close()
     return ports
 
 
 def _clean_up(project: Project, user: UserDirs) -> None:
-    down(project)
+    stop_stack(project)
     trust_store.revoke(project.work_dir, user.trusted_projects)
     shutil.rmtree(project.work_dir, ignore_errors=True)
 
 
-def _ask_all(
-    url: str, env: Mapping[str, str], tell: Callable[[str], None]
+def _send_all(
+    url: str, env: Mapping[str, str], notify: Callable[[str], None]
 ) -> tuple[list[DemoAnswer], int, dict[str, Any]]:
-    key = api_key(env, "LLMSTACK_API_KEY")
+    key = read_api_key(env, "LLMSTACK_API_KEY")
     client = RouterClient(url, key)
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    answers, resident, swaps = [], _resident(client), 0
-    with httpx.Client(base_url=url, headers=headers, timeout=REQUEST_S, trust_env=False) as http:
+    answers, loaded, swaps = [], _loaded_tiers(client), 0
+    with httpx.Client(base_url=url, headers=headers, timeout=REQUEST_TIMEOUT_S, trust_env=False) as http:
         for request in demo_requests():
-            tell(f"asking: {request.name}")
-            now = _ask(http, request)
-            before, resident = resident, _resident(client)
-            swaps += len(set(before) - set(resident))
-            answers.append(replace(now, resident=resident))
+            notify(f"request: {request.name}")
+            answer = _send(http, request)
+            loaded_before, loaded = loaded, _loaded_tiers(client)
+            swaps += len(set(loaded_before) - set(loaded))
+            answers.append(replace(answer, resident=loaded))
     return answers, swaps, client.status()["swapper"]
 
 
-def _resident(client: RouterClient) -> list[str]:
+def _loaded_tiers(client: RouterClient) -> list[str]:
     return [tier["name"] for tier in client.status()["tiers"] if tier["state"] == "resident"]
 
 
-def _ask(http: httpx.Client, request: DemoRequest) -> DemoAnswer:
-    began = time.perf_counter()
+def _send(http: httpx.Client, request: DemoRequest) -> DemoAnswer:
+    sent_at = time.perf_counter()
     try:
         with http.stream("POST", "/v1/chat/completions", json=request.body) as response:
-            first, text = 0.0, b""
+            first_chunk_at, content = 0.0, b""
             for chunk in response.iter_bytes():
-                first = first or time.perf_counter()
-                text += chunk
+                first_chunk_at = first_chunk_at or time.perf_counter()
+                content += chunk
     except httpx.HTTPError as error:
         raise LlmstackError(f"demo request `{request.name}` failed: {error}") from error
-    streamed = response.headers.get("content-type", "").startswith("text/event-stream")  # an error is not
-    documents = _documents(text, streamed=streamed)
+    streamed = response.headers.get("content-type", "").startswith("text/event-stream")
+    documents = _parse_documents(content, streamed=streamed)
     timings: dict[str, float] = next(
         (document["timings"] for document in documents if document.get("timings")), {}
     )
-    # An answer in one piece comes at its end: its first token was there when generation began.
+    # Without streaming, the response arrives when the generation ends; the first token came when it began.
     generating_ms = 0.0 if streamed else timings.get("predicted_ms", 0.0)
     speed = timings.get("predicted_per_second")
     return DemoAnswer(
         request=request.name,
         expected=request.expected,
-        heard=request.heard,
+        heard=request.expected_text,
         tier=response.headers.get("x-llmstack-tier", ""),
         reason=response.headers.get("x-llmstack-reason", ""),
         status=response.status_code,
-        answer=_said(documents, streamed=streamed),
-        ttft_ms=round((first - began) * 1000 - generating_ms, 1),
+        answer=_answer_text(documents, streamed=streamed),
+        ttft_ms=round((first_chunk_at - sent_at) * 1000 - generating_ms, 1),
         tokens_per_s=round(speed, 1) if speed is not None else None,
     )
 
 
-def _documents(text: bytes, *, streamed: bool) -> list[dict[str, Any]]:
-    """Return the JSON documents of an answer."""
+def _parse_documents(content: bytes, *, streamed: bool) -> list[dict[str, Any]]:
+    """Return the JSON documents of a response: one, or one for each event of a stream."""
     if not streamed:
-        return [json.loads(text)]
-    events = (line.removeprefix(b"data: ") for line in text.splitlines() if line.startswith(b"data: {"))
+        return [json.loads(content)]
+    events = (line.removeprefix(b"data: ") for line in content.splitlines() if line.startswith(b"data: {"))
     return [json.loads(event) for event in events]
 
 
-def _said(documents: list[dict[str, Any]], *, streamed: bool) -> str:
-    """Return what the model said, or the tool it called, or the error."""
+def _answer_text(documents: list[dict[str, Any]], *, streamed: bool) -> str:
+    """Return the text of an answer, or its tool calls, or the message of an error."""
     parts = []
     for document in documents:
         if "error" in document:

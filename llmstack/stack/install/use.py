@@ -1,4 +1,4 @@
-"""Pointing a tier at another model: it is asked first, and the old one stays where it does not answer."""
+"""Pointing a tier at another model, after a probe shows that the model answers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from llmstack import providers
 from llmstack.config import parse
-from llmstack.config.edit import switched_off, with_value
+from llmstack.config.edit import comment_out, set_value
 from llmstack.config.ini import scan
 from llmstack.config.model import DIRECT_PROVIDERS, LOCAL_SERVERS, BackendKind, HostedModel
-from llmstack.config.schema import COMMON, LIMITS, OF_BACKEND
+from llmstack.config.schema import BACKEND_KEYS, COMMON, LIMITS
 from llmstack.config.values import BadValueError, hosted
 from llmstack.errors import LlmstackError, UsageError
-from llmstack.files import exclusive
-from llmstack.providers.model_aliases import load as load_known
+from llmstack.files import exclusive_lock
+from llmstack.providers.model_aliases import load_aliases
 from llmstack.stack.ask import own_addresses
-from llmstack.stack.install.install import refresh
-from llmstack.stack.lifecycle.reload import Reloaded, reload
-from llmstack.stack.project import local_config, running_router
+from llmstack.stack.install.project_files import regenerate_files
+from llmstack.stack.lifecycle.reload import ReloadResult, reload_stack
+from llmstack.stack.project import load_config, refuse_if_edited, running_router
 from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
@@ -27,97 +27,116 @@ if TYPE_CHECKING:
     from llmstack.config.model import StackConfig, Tier
     from llmstack.paths import Project, UserDirs
 
-PROBE = "Answer with the word OK."
-PROBE_S = 30.0  # a local server may have to load the model first
+PROBE_PROMPT = "Answer with the word OK."
+PROBE_TIMEOUT_S = 30.0  # a local server may have to load the model first
 PROBE_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Used:
-    """What `use` did.
+class UseResult:
+    """The result of `use`.
 
     Attributes:
-        before: the model the tier had; `after` the one it has.
-        off: keys of models.ini that do not fit the new model, and are comments now.
-        unproved: why the model could not be asked, where it was forced.
-        reloaded: what the running stack did with it; None where none runs.
+        tier: its name.
+        old_model: the model it had.
+        new_model: the model it has now.
+        disabled_keys: keys of models.ini that do not fit the new model, and were commented out.
+        probe_error: why the probe failed, if `--force` ignored that.
+        reload: the reload of the running stack; None if the stack is not running.
     """
 
     tier: str
-    before: str
-    after: str
-    off: tuple[str, ...]
-    unproved: str | None
-    reloaded: Reloaded | None
+    old_model: str
+    new_model: str
+    disabled_keys: tuple[str, ...]
+    probe_error: str | None
+    reload: ReloadResult | None
 
 
 def use(
     project: Project, user: UserDirs, env: Mapping[str, str], name: str, model: str, *, force: bool
-) -> Used:
-    """Point a tier at `<provider>/<id>`, in models.ini, its comments kept.
+) -> UseResult:
+    """Set a tier's model in models.ini to `<provider>/<id>`, and reload a running stack.
+
+    Args:
+        project: an installed project.
+        user: for the list of trusted projects and the model aliases.
+        env: for the provider's key and address.
+        name: of the tier, or an alias.
+        model: `<provider>/<id>`.
+        force: set the model even if it does not answer.
 
     Raises:
         LlmstackError: there is no such tier, the model does not answer, models.ini would be wrong with it, or
-            the running stack does not take it up; nothing has changed then.
+            the running stack cannot use it; models.ini is unchanged then.
     """
-    config = local_config(project)
+    config = load_config(project)
     trust_store.require(project, user.trusted_projects)
     tier = config.find(name)
     if tier is None:
         raise LlmstackError(f"no tier is called `{name}`", hint=f"there are {', '.join(config.tiers)}")
-    wanted = _parsed(model)
-    # LiteLLM, and whoever reads the file, knows full names only.
-    wanted = replace(wanted, id=load_known(user.config).full_name(wanted.provider, wanted.id))
-    text, off = pointed(config.text, tier, wanted)
+    new_model = _parse_model(model)
+    # models.ini gets the full name: LiteLLM does not know our short ones.
+    full_name = load_aliases(user.config).full_name(new_model.provider, new_model.id)
+    new_model = replace(new_model, id=full_name)
+    text, disabled_keys = set_model(config.text, tier, new_model)
     edited = parse(text, str(project.models_ini), base=project.models_ini.parent)
     base_url = getattr(edited.tiers[tier.name].model, "base_url", None)
-    why_not = _probe(wanted, base_url, env, user, own_addresses(project, config))
-    if why_not is not None and not force:
+    probe_error = _probe(new_model, base_url, env, user, own_addresses(project, config))
+    if probe_error is not None and not force:
         raise LlmstackError(
-            f"{tier.name} keeps {tier.model.label}: {wanted.label} was asked, and {why_not.message}",
-            hint=why_not.hint or "mend that, or `--force` it",
+            f"{tier.name} keeps {tier.model.label}: {new_model.label} was asked, and {probe_error.message}",
+            hint=probe_error.hint or "fix that, or use `--force`",
         )
-    _write(project, user, config, edited)
-    reloaded = None
+    _write_models_ini(project, user, config, edited)
+    reload = None
     if running_router(project) is not None:
         try:
-            reloaded = reload(project, env, user.trusted_projects)
+            reload = reload_stack(project, env, user.trusted_projects, config=edited)
         except LlmstackError as error:
-            _write(project, user, edited, config)
+            _write_models_ini(project, user, edited, config)
             raise LlmstackError(
                 f"{tier.name} keeps {tier.model.label}: {error.message}", hint=error.hint
             ) from error
-    failed = why_not.message if why_not is not None else None
-    return Used(tier.name, tier.model.label, wanted.label, off, failed, reloaded)
+    return UseResult(
+        tier=tier.name,
+        old_model=tier.model.label,
+        new_model=new_model.label,
+        disabled_keys=disabled_keys,
+        probe_error=probe_error.message if probe_error is not None else None,
+        reload=reload,
+    )
 
 
-def pointed(text: str, tier: Tier, wanted: HostedModel) -> tuple[str, tuple[str, ...]]:
-    """Return models.ini with the tier's model exchanged, and the keys that had to be switched off for it."""
-    backend = _backend(tier, wanted)
-    fits = COMMON | LIMITS | OF_BACKEND[backend]
+def set_model(text: str, tier: Tier, model: HostedModel) -> tuple[str, tuple[str, ...]]:
+    """Return models.ini with another model for the tier, and the keys that had to be commented out for it."""
+    backend = _choose_backend(tier, model)
+    valid_keys = COMMON | LIMITS | BACKEND_KEYS[backend]
     section = scan(text).find(tier.name)
     keys = [entry.key for entry in section.entries] if section is not None else []
-    now = tier.model
-    other = not isinstance(now, HostedModel) or now.provider != wanted.provider
-    off = [key for key in keys if key not in fits or key == "model_next" or (key == "base_url" and other)]
-    for key in off:
-        text = switched_off(text, tier.name, key)
-    natural = BackendKind.SERVER if wanted.provider in LOCAL_SERVERS else BackendKind.LITELLM
-    if "backend" in keys or backend is not natural:
-        text = with_value(text, tier.name, "backend", str(backend))
-    return with_value(text, tier.name, "model", wanted.label), tuple(off)
+    old_model = tier.model
+    obsolete_keys = {"model_next"}
+    if not isinstance(old_model, HostedModel) or old_model.provider != model.provider:
+        obsolete_keys.add("base_url")
+    disabled_keys = [key for key in keys if key not in valid_keys or key in obsolete_keys]
+    for key in disabled_keys:
+        text = comment_out(text, tier.name, key)
+    default = BackendKind.SERVER if model.provider in LOCAL_SERVERS else BackendKind.LITELLM
+    if "backend" in keys or backend is not default:
+        text = set_value(text, tier.name, "backend", str(backend))
+    return set_value(text, tier.name, "model", model.label), tuple(disabled_keys)
 
 
-def _backend(tier: Tier, wanted: HostedModel) -> BackendKind:
-    """Return how the new model is served: as the old one where that can be, else in the simplest way."""
-    if wanted.provider in LOCAL_SERVERS:
+def _choose_backend(tier: Tier, model: HostedModel) -> BackendKind:
+    """Return the backend for the new model: the tier's current one if possible, else the simplest."""
+    if model.provider in LOCAL_SERVERS:
         return BackendKind.SERVER
-    if tier.backend is BackendKind.LITELLM or wanted.provider not in DIRECT_PROVIDERS:
+    if tier.backend is BackendKind.LITELLM or model.provider not in DIRECT_PROVIDERS:
         return BackendKind.LITELLM
     return BackendKind.SERVER
 
 
-def _parsed(model: str) -> HostedModel:
+def _parse_model(model: str) -> HostedModel:
     try:
         return hosted(model)
     except BadValueError as error:
@@ -128,25 +147,26 @@ def _parsed(model: str) -> HostedModel:
 def _probe(
     model: HostedModel, base_url: str | None, env: Mapping[str, str], user: UserDirs, own: tuple[str, ...]
 ) -> LlmstackError | None:
-    """Ask the model something short; return why that failed, None where it answered."""
+    """Send the model a short prompt; return the error, or None if it answered."""
     try:
-        asked = providers.model(
+        client = providers.model(
             model.label,
             base_url=base_url,
-            timeout_s=PROBE_S,
+            timeout_s=PROBE_TIMEOUT_S,
             retries=0,
             env=env,
             config_dir=user.config,
-            own=own,
+            own_addresses=own,
         )
-        asked.call(PROBE, max_tokens=PROBE_TOKENS)  # any answer: one that thinks has said nothing by then
+        # The answer may be empty: a reasoning model spends the few tokens on thinking.
+        client.call(PROBE_PROMPT, max_tokens=PROBE_TOKENS)
     except LlmstackError as error:
         return error
     return None
 
 
-def _write(project: Project, user: UserDirs, before: StackConfig, after: StackConfig) -> None:
-    with exclusive(project.lock, "use"):
-        if local_config(project).text != before.text:
-            raise LlmstackError(f"{project.models_ini} was edited meanwhile", hint="try again")
-        refresh(project, user.trusted_projects, after, models_ini=after.text)
+def _write_models_ini(project: Project, user: UserDirs, before: StackConfig, after: StackConfig) -> None:
+    """Replace models.ini and the files generated from it, unless it was edited since `before` was read."""
+    with exclusive_lock(project.lock, "use"):
+        refuse_if_edited(project, before)
+        regenerate_files(project, user.trusted_projects, after, models_ini=after.text)

@@ -1,1 +1,1 @@
-"""Starting, stopping and watching a project's stack."""
+"""Start, stop, reload and inspect a project's stack."""

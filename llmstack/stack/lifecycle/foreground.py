@@ -1,4 +1,4 @@
-"""Running the stack as a part of this process: for systemd and containers."""
+"""Run the stack in the foreground, for systemd and containers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from llmstack.channel import write_marker
 from llmstack.errors import LlmstackError
-from llmstack.files import exclusive
+from llmstack.files import exclusive_lock
 from llmstack.process.identity import Daemon, Identity, write_pid_file
-from llmstack.stack.lifecycle.start import StartOptions, checked, prepare, router_argv
-from llmstack.stack.lifecycle.stop import forget
+from llmstack.stack.lifecycle.start import prepare_router, router_argv
+from llmstack.stack.lifecycle.start_plan import StartOptions, verify_can_start
+from llmstack.stack.lifecycle.stop import remove_state_of
 from llmstack.stack.project import router_address, running_router
 
 if TYPE_CHECKING:
@@ -22,35 +23,37 @@ if TYPE_CHECKING:
     from llmstack.paths import Project
 
 
-def run_foreground(project: Project, env: Mapping[str, str], store: Path, options: StartOptions) -> int:
-    """Run the router until it ends or this process is told to; return its exit code.
+def run_foreground(project: Project, env: Mapping[str, str], trust_file: Path, options: StartOptions) -> int:
+    """Run the router until it ends or this process gets a signal; return its exit code.
 
-    The router holds the other end of a pipe as its stdin, so it ends even when this process is killed.
+    The router's stdin is a pipe from this process, so the router ends even if this process is killed.
 
     Raises:
-        LlmstackError: the stack cannot start, or runs already.
+        LlmstackError: the stack cannot start, or is already running.
     """
-    config, channel, found = checked(project, env, store, options)
-    with exclusive(project.lock, "start"):
+    plan = verify_can_start(project, env, trust_file, options)
+    with exclusive_lock(project.lock, "start"):
         if (daemon := running_router(project)) is not None:
-            url = router_address(daemon, config).url
-            raise LlmstackError(f"the stack runs already, at {url}", hint="stop it first: `llmstack stop`")
-        address = prepare(project, config, found, env, options, store=store)
-        argv = [*router_argv(project, channel, options), "--foreground"]
+            url = router_address(daemon, plan.config).url
+            raise LlmstackError(
+                f"the stack is already running at {url}", hint="stop it first: `llmstack stop`"
+            )
+        address = prepare_router(project, plan, env, trust_file, options)
+        argv = [*router_argv(project, plan.channel, options), "--foreground"]
         process = subprocess.Popen(argv, env=dict(env), cwd=project.work_dir, stdin=subprocess.PIPE)
-        identity = Identity.of(process.pid)
+        identity = Identity.from_pid(process.pid)
         if identity is None:
             raise LlmstackError("the router ended at once", hint=f"see {project.log('router')}")
         daemon = Daemon(identity, tuple(argv), address.port)
         write_pid_file(project.router_pid, daemon)
-        write_marker(project.active_channel, channel)
+        write_marker(project.active_channel, plan.channel)
 
-    def pass_on(_signum: int, _frame: FrameType | None) -> None:
+    def terminate_router(_signum: int, _frame: FrameType | None) -> None:
         process.terminate()
 
-    signal.signal(signal.SIGTERM, pass_on)
-    signal.signal(signal.SIGINT, pass_on)
+    signal.signal(signal.SIGTERM, terminate_router)
+    signal.signal(signal.SIGINT, terminate_router)
     code = process.wait()
-    with exclusive(project.lock, "start"):
-        forget(project, daemon)
+    with exclusive_lock(project.lock, "start"):
+        remove_state_of(project, daemon)
     return 0 if code == -signal.SIGTERM else max(code, 0) or int(code < 0)

@@ -1,4 +1,4 @@
-"""The files that are written anew at each start."""
+"""Write the files that are generated at each start and reload."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
 from llmstack.generators import litellm, llama_swap
 from llmstack.paths import UserDirs
-from llmstack.process.identity import running
-from llmstack.process.ports import free_run
+from llmstack.process.identity import running_daemon
+from llmstack.process.ports import find_free_ports
 from llmstack.serving.litellm.program import master_key, model_name
 from llmstack.serving.llama_swap.port import refuse_taken_port
 from llmstack.serving.llama_swap.program import llama_swap_binary
-from llmstack.serving.memory.survey import survey
+from llmstack.serving.memory.survey import survey as survey_machine
 from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from llmstack.serving.memory.survey import Survey
 
 
-def write_litellm(project: Project, store: Path, declared: StackConfig) -> Path | None:
+def write_litellm(project: Project, trust_file: Path, declared: StackConfig) -> Path | None:
     """Bring `litellm_config.yaml` up to date with models.ini, and keep the project trusted if it was.
 
-    The lock is held. A request must not go to the model that models.ini named before.
+    Needs the project's lock: no request may go to a model that models.ini does not name any more.
 
     Returns:
-        The file, where it was written.
+        The file if it was written.
 
     Raises:
-        LlmstackError: it cannot be merged, and stays as it is.
+        LlmstackError: the file cannot be merged, and is unchanged.
     """
     path = project.litellm_config
     try:
@@ -48,58 +48,58 @@ def write_litellm(project: Project, store: Path, declared: StackConfig) -> Path 
     text = litellm.render(declared, before)
     if text is None or text == before:
         return None
-    trusted = trust_store.check(project, store).verdict is trust_store.Verdict.TRUSTED
+    was_trusted = trust_store.check(project, trust_file).verdict is trust_store.Verdict.TRUSTED
     write_atomic(path, text)
-    if trusted:
-        trust_store.grant(project, store)
+    if was_trusted:
+        trust_store.grant(project, trust_file)
     return path
 
 
-def chosen_llama_swap(config: StackConfig, env: Mapping[str, str]) -> Path | None:
-    """Return the llama-swap that will be run, None for the built-in pool.
+def find_llama_swap(config: StackConfig, env: Mapping[str, str]) -> Path | None:
+    """Return the llama-swap to run, or None for the built-in pool.
 
     Raises:
-        LlmstackError: it is asked for and not installed.
+        LlmstackError: models.ini requests llama-swap and it is not installed.
     """
     return llama_swap_binary(config.settings.swapper, UserDirs.from_env(env).bin)
 
 
 def write_llama_swap(
-    project: Project, config: StackConfig, found: Survey, env: Mapping[str, str], *, router_port: int
+    project: Project, config: StackConfig, survey: Survey, env: Mapping[str, str], *, router_port: int
 ) -> None:
-    """Write `llama-swap.yaml` with new secrets, for the channel of this configuration.
+    """Write `llama-swap.yaml` with new secrets, for this configuration's channel.
 
-    With the built-in pool nothing reads it; it is written all the same, for whoever wants to run llama-swap
-    by hand, unless it cannot say what models.ini says.
+    With the built-in pool nothing reads the file. It is written anyway, for running llama-swap by hand,
+    unless llama-swap does not support what models.ini says.
 
     Raises:
-        LlmstackError: llama-swap is to run, and its port is taken, or something cannot be said in its
-            configuration.
+        LlmstackError: llama-swap will run, and its port is taken or it does not support what models.ini says.
     """
-    chosen = chosen_llama_swap(config, env)
-    if chosen is not None:
+    program = find_llama_swap(config, env)
+    if program is not None:
         refuse_taken_port(config.settings.swap_port)
     try:
-        text = _rendered(project, config, found, router_port)
+        text = _render_llama_swap(project, config, survey, router_port)
     except LlmstackError:
         project.llama_swap_yaml.unlink(missing_ok=True)
-        if chosen is not None:
+        if program is not None:
             raise
     else:
         write_atomic(project.llama_swap_yaml, text, mode=0o600)
 
 
 @contextlib.contextmanager
-def llama_swap_exchanged(
+def replaced_llama_swap_yaml(
     project: Project, config: StackConfig, env: Mapping[str, str], *, router_port: int
 ) -> Iterator[None]:
-    """Write `llama-swap.yaml` anew where llama-swap runs, and put the old one back if the block fails."""
+    """Write a new `llama-swap.yaml` if llama-swap runs; restore the old one if the block fails."""
     path = project.llama_swap_yaml
-    if running(project.pid_file("llama-swap")) is None or not path.is_file():
+    if running_daemon(project.pid_file("llama-swap")) is None or not path.is_file():
         yield
         return
     before = path.read_text(encoding="utf-8")
-    write_atomic(path, _rendered(project, config, survey(config, env), router_port), mode=0o600)
+    text = _render_llama_swap(project, config, survey_machine(config, env), router_port)
+    write_atomic(path, text, mode=0o600)
     try:
         yield
     except BaseException:
@@ -107,12 +107,12 @@ def llama_swap_exchanged(
         raise
 
 
-def _peer(project: Project, config: StackConfig, found: Survey) -> llama_swap.Peer | None:
-    """Return LiteLLM as llama-swap reaches it; None where nothing is served by it."""
+def _litellm_peer(project: Project, config: StackConfig, survey: Survey) -> llama_swap.Peer | None:
+    """Return how llama-swap reaches LiteLLM, or None if no tier uses it."""
     tiers = [
         tier
         for tier in config.tiers.values()
-        if tier.backend is BackendKind.LITELLM and tier.name not in found.unavailable
+        if tier.backend is BackendKind.LITELLM and tier.name not in survey.unavailable
     ]
     if not tiers:
         return None
@@ -123,15 +123,15 @@ def _peer(project: Project, config: StackConfig, found: Survey) -> llama_swap.Pe
     )
 
 
-def _rendered(project: Project, config: StackConfig, found: Survey, router_port: int) -> str:
+def _render_llama_swap(project: Project, config: StackConfig, survey: Survey, router_port: int) -> str:
     settings = config.settings
     reserved = {router_port, settings.router_port, settings.swap_port, settings.litellm_port}
-    count = len(llama_swap.servable(config, found))
+    count = len(llama_swap.servable(config, survey))
     return llama_swap.render(
         config,
-        found,
+        survey,
         llama_swap.SwapSecrets(key=secrets.token_urlsafe(32), path=secrets.token_urlsafe(32)),
-        start_port=free_run(llama_swap.HOST, settings.start_port, count, reserved),
+        start_port=find_free_ports(llama_swap.HOST, settings.start_port, count, reserved),
         windows=os.name == "nt",
-        litellm=_peer(project, config, found),
+        litellm=_litellm_peer(project, config, survey),
     )

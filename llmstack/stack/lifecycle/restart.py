@@ -1,11 +1,12 @@
-"""Stop and start, checking first that the start can succeed."""
+"""Restart a stack, after verifying that it can start again."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.stack.lifecycle.start import Started, StartOptions, checked, refuse_taken_port, up
-from llmstack.stack.lifecycle.stop import down
+from llmstack.stack.lifecycle.start import StartResult, refuse_taken_port, start_stack
+from llmstack.stack.lifecycle.start_plan import StartOptions, verify_can_start
+from llmstack.stack.lifecycle.stop import stop_stack
 from llmstack.stack.project import running_router
 
 if TYPE_CHECKING:
@@ -15,23 +16,23 @@ if TYPE_CHECKING:
     from llmstack.paths import Project
 
 
-def restart(
+def restart_stack(
     project: Project,
     env: Mapping[str, str],
-    store: Path,
+    trust_file: Path,
     options: StartOptions,
     *,
-    tell: Callable[[str], None] = lambda _: None,
-) -> Started:
-    """Stop the stack and start it again; what cannot start, or has no port to listen on, leaves it running.
+    notify: Callable[[str], None] = lambda _: None,
+) -> StartResult:
+    """Stop the stack and start it again; if it could not start or has no free port, leave it running.
 
-    Arguments and errors as for `up`.
+    Arguments and errors are those of `start_stack`.
     """
-    config, _, _ = checked(project, env, store, options)
+    plan = verify_can_start(project, env, trust_file, options)
     running = running_router(project)
-    if running is None or running.port != (options.port or config.settings.router_port):
-        refuse_taken_port(project, config, env, options)
+    if running is None or running.port != (options.port or plan.config.settings.router_port):
+        refuse_taken_port(project, plan.config, env, options)
     if running is not None:
-        tell("stopping")
-    down(project)
-    return up(project, env, store, options, tell=tell)
+        notify("stopping")
+    stop_stack(project)
+    return start_stack(project, env, trust_file, options, plan=plan, notify=notify)

@@ -1,0 +1,62 @@
+"""A command reads models.ini once: what it has verified is what it uses."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import pytest
+
+from llmstack.trust.fingerprint import read_plain_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.project import CliProject
+
+
+@pytest.fixture
+def files_read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Every file that this process reads in order to parse it."""
+    parser = import_module("llmstack.config.parse")  # `llmstack.config.parse` is a function as well
+    files: list[Path] = []
+
+    def read(path: Path) -> bytes | None:
+        files.append(path)
+        return read_plain_file(path)
+
+    monkeypatch.setattr(parser, "read_plain_file", read)
+    return files
+
+
+@pytest.mark.engine
+def test_each_command_reads_models_ini_once(project: CliProject, files_read: list[Path]) -> None:
+    project.write()
+    agent = project.directory.parent / "bin" / "codex"
+    agent.parent.mkdir()
+    agent.write_text("#!/bin/sh\n")
+    agent.chmod(0o755)
+    project.env["PATH"] = f"{agent.parent}:{project.env['PATH']}"
+    for command in (
+        "install --trust",
+        "check --offline",
+        "route hello",
+        "start",
+        "start",  # it runs already
+        "status",
+        "check --offline",
+        "route hello",
+        "load plan",
+        "unload plan",
+        "run codex",
+        "reload",
+        "restart --detach",
+        "setup --skip-download",
+        "download",
+        "cache list",
+        "stop",
+    ):
+        files_read.clear()
+        project.run(*command.split()).check()
+        expected = [] if command == "stop" else [project.state / "models.ini"]
+        assert files_read == expected, command
