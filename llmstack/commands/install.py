@@ -101,7 +101,7 @@ def install(
         return console.confirm(f"Enable {model}?")
 
     result = install_project(
-        project, cli.user, cli.env, options, consent=confirm_trust, hosted=confirm_hosted
+        project, cli.user, cli.env, options, consent=confirm_trust, confirm_hosted=confirm_hosted
     )
     report.show_install(console, result)
 
@@ -124,7 +124,7 @@ def _requested_channel(
 
 
 def _render_opencode(cli: CliContext, project: Project, channel: Channel | None) -> str:
-    from llmstack.stack.install.install import render_opencode, render_remote
+    from llmstack.stack.install.project_files import render_opencode, render_remote
     from llmstack.stack.remote.remote_router import fetch_router, remote_url
     from llmstack.stack.route import load_active_config
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from llmstack.console import Console
     from llmstack.stack.install.install import InstallResult
     from llmstack.stack.install.profile_choice import ProfileChoice
-    from llmstack.stack.install.promote import Promoted
+    from llmstack.stack.install.promote import PromoteResult
     from llmstack.stack.lifecycle.reload import ReloadResult
     from llmstack.stack.lifecycle.start import StartResult
     from llmstack.stack.lifecycle.stop import StopResult
@@ -24,8 +24,8 @@ def show_install(console: Console, result: InstallResult) -> None:
     models = "queued upgrades" if channel.kind == "next" else "the current models"
     target = f"the router at {escape(channel.url)}" if channel.url else models
     console.info(f"[bold]{escape(str(result.work_dir))}[/] is set up for {target}")
-    if result.chosen is not None:
-        _show_profile_choice(console, result.chosen)
+    if result.profile_choice is not None:
+        _show_profile_choice(console, result.profile_choice)
     for path in result.written:
         console.info(f"  wrote {escape(str(path))}")
     for path in result.kept:
@@ -34,16 +34,16 @@ def show_install(console: Console, result: InstallResult) -> None:
         console.warn(f"{name} cannot start yet: {why}")
     to_fetch = any("llmstack download" in why for why in result.unavailable.values())
     fetch = "`llmstack download`, then " if to_fetch else ""
-    console.info(f"next: {fetch}`llmstack {'restart' if result.restart else 'start'}`")
+    console.info(f"next: {fetch}`llmstack {'restart' if result.needs_restart else 'start'}`")
 
 
 def _show_profile_choice(console: Console, choice: ProfileChoice) -> None:
     """Show which profile was chosen for this machine, and why."""
     if choice.fits:
-        console.info(f"  profile {choice.profile}: {escape(choice.why)}; choose another with --profile")
+        console.info(f"  profile {choice.profile}: {escape(choice.reason)}; choose another with --profile")
         return
     console.warn(
-        f"no profile fits: {choice.why}; wrote profile {choice.profile}",
+        f"no profile fits: {choice.reason}; wrote profile {choice.profile}",
         "its models can be loaded only one at a time, or not at all: choose smaller ones, lower `ctx_size`,"
         " or use hosted tiers",
     )
@@ -113,7 +113,7 @@ def show_reload(console: Console, result: ReloadResult) -> None:
         console.warn(f"{name} cannot start: {why}")
 
 
-def show_promote(console: Console, result: Promoted) -> None:
+def show_promote(console: Console, result: PromoteResult) -> None:
     """Show the model of each tier, and the next command."""
     for name, (before, now) in result.tiers.items():
         console.info(f"{escape(name)}: {escape(now)} replaces {escape(before)}")

@@ -1,21 +1,20 @@
-"""One prompt to a tier or to a provider's model."""
+"""Send one prompt to a tier or to a provider's model."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from llmstack import providers
-from llmstack.config import load
-from llmstack.config.network import api_key
+from llmstack.config.network import read_api_key
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO
-from llmstack.providers.catalog import MCP_FORMS, PROVIDERS, RESERVED
+from llmstack.providers.catalog import MCP_PROVIDERS, PROVIDERS, RESERVED_PREFIX
 from llmstack.providers.http import HttpSource
 from llmstack.providers.model_api import Model
 from llmstack.providers.resolve import Endpoint
-from llmstack.providers.retries import Retries
-from llmstack.stack.project import router_address, running_router
-from llmstack.stack.remote.remote_router import KEY, remote_url
+from llmstack.providers.retries import RetryPolicy
+from llmstack.stack.project import load_config_if_present, router_address, running_router
+from llmstack.stack.remote.remote_router import API_KEY_ENV, remote_url
 from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
@@ -27,42 +26,44 @@ if TYPE_CHECKING:
 TIMEOUT_S = 1800.0  # a tier may have to load a large model first
 
 
-def model_for(name: str, project: Project | None, env: Mapping[str, str], user: UserDirs) -> Model:
-    """Return what `-m NAME` means: a tier of the project, or `<provider>/<id>`.
+def open_model(name: str, project: Project | None, env: Mapping[str, str], user: UserDirs) -> Model:
+    """Return the model that `-m NAME` refers to: a tier of the project, or `<provider>/<id>`.
 
     Raises:
-        LlmstackError: it is neither, the router that serves the tier does not run, or the project, which says
-            where that router is, is not trusted.
+        LlmstackError: there is no such tier or model, the router that serves the tier does not run, or the
+            project, which decides where that router is, is not trusted.
     """
-    config = config_of(project)
+    config = load_config_if_present(project)
     tier = config.find(name) if config is not None else None
     if tier is None and name != AUTO and _names_a_provider(name):
-        return providers.model(name, env=env, config_dir=user.config, own=own_addresses(project, config))
+        return providers.model(
+            name, env=env, config_dir=user.config, own_addresses=own_addresses(project, config)
+        )
     if tier is None and name != AUTO and config is not None:
-        known = ", ".join((AUTO, *config.tiers))
+        names = ", ".join((AUTO, *config.tiers))
         raise LlmstackError(
-            f"no tier is called `{name}`", hint=f"there are {known}; or name `<provider>/<id>`"
+            f"no tier is called `{name}`", hint=f"there are {names}; or name `<provider>/<id>`"
         )
     if project is not None:
         trust_store.require(project, user.trusted_projects)
-    url = _router(project, config)
-    key = api_key(env, config.settings.api_key_env if config is not None else KEY)
+    url = _router_url(project, config)
+    api_key = read_api_key(env, config.settings.api_key_env if config is not None else API_KEY_ENV)
     endpoint = Endpoint(
         provider="llmstack",
         model=tier.name if tier is not None else name,
         root=f"{url}/v1",
-        source="models.ini" if config is not None else "the channel",
+        address_source="models.ini" if config is not None else "the channel",
         dialects=("chat",),
-        headers={"authorization": f"Bearer {key}"} if key else {},
-        local=True,
+        headers={"authorization": f"Bearer {api_key}"} if api_key else {},
+        is_local=True,
     )
-    return Model(HttpSource(endpoint, timeout_s=TIMEOUT_S, retries=Retries(0)))
+    return Model(HttpSource(endpoint, timeout_s=TIMEOUT_S, retries=RetryPolicy(0)))
 
 
 def own_addresses(project: Project | None, config: StackConfig | None) -> tuple[str, ...]:
-    """Return where the project's router is, or would be: a provider is not to be asked there."""
-    if (remote := remote_url(project)) is not None:
-        return (remote,)
+    """Return where the project's router listens or would listen: a provider must not be called there."""
+    if (url := remote_url(project)) is not None:
+        return (url,)
     if project is None or config is None:
         return ()
     return (router_address(running_router(project), config).url,)
@@ -70,18 +71,17 @@ def own_addresses(project: Project | None, config: StackConfig | None) -> tuple[
 
 def _names_a_provider(name: str) -> bool:
     prefix, slash, _ = name.partition("/")
-    return bool(slash) or prefix in PROVIDERS or prefix in MCP_FORMS or prefix == RESERVED
+    return bool(slash) or prefix in PROVIDERS or prefix in MCP_PROVIDERS or prefix == RESERVED_PREFIX
 
 
-def config_of(project: Project | None) -> StackConfig | None:
-    """Return the project's own models.ini; a thin client has none."""
-    return load(project.models_ini) if project is not None and project.models_ini.exists() else None
+def _router_url(project: Project | None, config: StackConfig | None) -> str:
+    """Return the URL of the router that serves the project.
 
-
-def _router(project: Project | None, config: StackConfig | None) -> str:
-    """Return the address of the router that serves the project."""
-    if (remote := remote_url(project)) is not None:
-        return remote
+    Raises:
+        LlmstackError: it does not run.
+    """
+    if (url := remote_url(project)) is not None:
+        return url
     daemon = running_router(project) if project is not None else None
     if daemon is None or config is None:
         raise LlmstackError(

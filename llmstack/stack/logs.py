@@ -1,4 +1,4 @@
-"""Reading the logs of daemons."""
+"""Read the log files of a project's daemons."""
 
 from __future__ import annotations
 
@@ -18,27 +18,31 @@ if TYPE_CHECKING:
 POLL_S = 0.2
 
 
-def available(project: Project) -> list[Path]:
-    """Return the log files there are."""
+def list_logs(project: Project) -> list[Path]:
+    """Return the log files, sorted by name."""
     return sorted(project.logs.glob("*.log")) if project.logs.is_dir() else []
 
 
-def tail(project: Project, name: str, lines: int) -> list[str]:
+def read_last_lines(project: Project, name: str, count: int) -> list[str]:
     """Return the last lines of a log.
 
     Raises:
         LlmstackError: there is no such log.
     """
-    with _find(project, name).open(encoding="utf-8", errors="replace") as file:
-        return [line.rstrip("\n") for line in deque(file, maxlen=lines)]
+    with _find_log(project, name).open(encoding="utf-8", errors="replace") as file:
+        return [line.rstrip("\n") for line in deque(file, maxlen=count)]
 
 
-def follow(project: Project, name: str) -> Iterator[str]:
-    """Yield lines as they are written, for ever; a log that is rotated is followed into its successor."""
-    path = _find(project, name)
+def follow_log(project: Project, name: str) -> Iterator[str]:
+    """Yield lines as they are written, forever; continue with the new file after a rotation.
+
+    Raises:
+        LlmstackError: there is no such log.
+    """
+    path = _find_log(project, name)
     file = path.open(encoding="utf-8", errors="replace")
     try:
-        file.seek(0, 2)
+        file.seek(0, os.SEEK_END)
         partial = ""
         while True:
             partial += file.readline()
@@ -47,22 +51,19 @@ def follow(project: Project, name: str) -> Iterator[str]:
                 partial = ""
                 continue
             time.sleep(POLL_S)
-            if path.is_file() and path.stat().st_ino != _inode(file.fileno()):
+            was_rotated = path.is_file() and path.stat().st_ino != os.fstat(file.fileno()).st_ino
+            if was_rotated:
                 file.close()
                 file = path.open(encoding="utf-8", errors="replace")
     finally:
         file.close()
 
 
-def _inode(descriptor: int) -> int:
-    return os.fstat(descriptor).st_ino
-
-
-def _find(project: Project, name: str) -> Path:
-    for path in available(project):
+def _find_log(project: Project, name: str) -> Path:
+    for path in list_logs(project):
         if path.stem == name:
             return path
-    known = ", ".join(path.stem for path in available(project)) or "none yet"
+    names = ", ".join(path.stem for path in list_logs(project)) or "none yet"
     raise LlmstackError(
-        f"no log is called `{name}`; there are: {known}", hint="logs are written once something runs"
+        f"no log is called `{name}`; there are: {names}", hint="logs are written once something runs"
     )

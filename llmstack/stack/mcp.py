@@ -1,4 +1,4 @@
-"""Tiers and providers as tools of an MCP server."""
+"""Offer tiers and providers as tools of an MCP server."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from llmstack import providers
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO
 from llmstack.providers.catalog import PROVIDERS
-from llmstack.providers.model_aliases import load as load_known
-from llmstack.stack.ask import config_of, model_for, own_addresses
-from llmstack.stack.remote.remote_router import fetch, remote_url
+from llmstack.providers.model_aliases import load_aliases
+from llmstack.stack.ask import open_model, own_addresses
+from llmstack.stack.project import load_config_if_present
+from llmstack.stack.remote.remote_router import fetch_router, remote_url
 from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
 
 def serve(project: Project | None, env: Mapping[str, str], user: UserDirs) -> None:
-    """Serve over standard input and output until the client leaves.
+    """Serve on standard input and output until the client leaves.
 
     Raises:
-        LlmstackError: the extra is missing, models.ini is wrong, or there is nobody to talk to.
+        LlmstackError: the extra `mcp` is missing, models.ini is wrong, or standard input or output is closed.
     """
     if sys.stdin is None or sys.stdout is None:
         raise LlmstackError(
@@ -47,32 +48,48 @@ def serve(project: Project | None, env: Mapping[str, str], user: UserDirs) -> No
         raise LlmstackError(
             "the extra `mcp` is not installed", hint="pip install 'llmstack-local[mcp]'"
         ) from error
-    anyio.run(serve_tools, list(tools(project, env, user)))
+    anyio.run(serve_tools, list(list_tools(project, env, user)))
 
 
-def tools(project: Project | None, env: Mapping[str, str], user: UserDirs) -> Iterator[ModelTool]:
-    """Yield a tool for `auto` and each tier of the project, and one for each provider."""
+def list_tools(project: Project | None, env: Mapping[str, str], user: UserDirs) -> Iterator[ModelTool]:
+    """Yield a tool for `auto`, for each tier of the project, and for each provider."""
     from llmstack.providers.mcp.server import ModelTool  # noqa: PLC0415 - an extra
 
-    config, known = config_of(project), load_known(user.config)
-    for name, what in _described(project, config, env, user).items():
-        tool = f"tier_{re.sub(r'[^A-Za-z0-9_-]', '_', name)}"
-        yield ModelTool(tool, f"Ask {name}: {what}", partial(_tier, name, project, env, user))
-    own = own_addresses(project, config)
+    config, aliases = load_config_if_present(project), load_aliases(user.config)
+    for name, description in _describe_tiers(project, config, env, user).items():
+        yield ModelTool(
+            name=f"tier_{re.sub(r'[^A-Za-z0-9_-]', '_', name)}",
+            description=f"Ask {name}: {description}",
+            open_model=partial(_open_tier, name, project, env, user),
+        )
+    addresses = own_addresses(project, config)
     for provider in PROVIDERS:
-        ask = partial(_provided, provider, env=env, config_dir=user.config, own=own)
-        yield ModelTool(f"provider_{provider}", f"Ask a model of {provider}.", ask, _choice(provider, known))
+        yield ModelTool(
+            name=f"provider_{provider}",
+            description=f"Ask a model of {provider}.",
+            open_model=partial(
+                _open_provider_model,
+                provider,
+                env=env,
+                config_dir=user.config,
+                own_addresses=addresses,
+            ),
+            model_description=_describe_model_argument(provider, aliases),
+        )
 
 
-def _described(
+def _describe_tiers(
     project: Project | None, config: StackConfig | None, env: Mapping[str, str], user: UserDirs
 ) -> dict[str, str]:
-    """Return what there is to ask of a router: of a thin client's, `auto` alone where it cannot be asked."""
-    remote = remote_url(project)
-    if project is not None and remote is not None:
+    """Return the models of the project's router with descriptions.
+
+    For a thin client whose router cannot be used now, this is `auto` alone.
+    """
+    url = remote_url(project)
+    if project is not None and url is not None:
         with contextlib.suppress(LlmstackError):
             trust_store.require(project, user.trusted_projects)
-            config = fetch(remote, env).config
+            config = fetch_router(url, env).config
     elif config is None:
         return {}
     tiers = config.tiers.values() if config is not None else ()
@@ -82,19 +99,21 @@ def _described(
     }
 
 
-def _tier(name: str, project: Project | None, env: Mapping[str, str], user: UserDirs, _model: str) -> Model:
-    return model_for(name, project, env, user)
+def _open_tier(
+    name: str, project: Project | None, env: Mapping[str, str], user: UserDirs, _model: str
+) -> Model:
+    return open_model(name, project, env, user)
 
 
-def _provided(
-    provider: str, model: str, *, env: Mapping[str, str], config_dir: Path, own: tuple[str, ...]
+def _open_provider_model(
+    provider: str, model: str, *, env: Mapping[str, str], config_dir: Path, own_addresses: tuple[str, ...]
 ) -> Model:
     name = f"{provider}/{model}" if model else provider
-    return providers.model(name, env=env, config_dir=config_dir, own=own)
+    return providers.model(name, env=env, config_dir=config_dir, own_addresses=own_addresses)
 
 
-def _choice(provider: str, known: ModelAliases) -> str:
-    short = known.short_names(provider)
-    also = f", or one of {', '.join(short)}" if short else ""
-    default = known.default(provider)
-    return f"The model's name{also}." + (f" {default} without." if default else "")
+def _describe_model_argument(provider: str, aliases: ModelAliases) -> str:
+    short_names = aliases.short_names(provider)
+    short = f", or one of {', '.join(short_names)}" if short_names else ""
+    default = aliases.default_model(provider)
+    return f"The model's name{short}." + (f" {default} by default." if default else "")

@@ -1,4 +1,4 @@
-"""The prompt caches that were saved, of all projects."""
+"""List and clear the saved prompt caches, of all projects."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PromptCaches:
-    """What is kept, and within which bounds.
+    """The saved prompt caches.
 
     Attributes:
-        directory: where.
-        budget_bytes: what may be kept; `total_bytes` what is.
-        saved: one conversation each, the latest first.
+        directory: the directory that holds them.
+        budget_bytes: the size they may have; `total_bytes` the size they have.
+        saved: one entry for each conversation, the latest first.
     """
 
     directory: Path
@@ -31,7 +31,11 @@ class PromptCaches:
 
 @dataclass(frozen=True, slots=True)
 class SavedPrompt:
-    """One conversation; `used` is seconds since the epoch. What it says is not known, nor asked."""
+    """The cache of one conversation. Its text is neither known nor read.
+
+    Attributes:
+        used: when it was last used, in seconds since the epoch.
+    """
 
     tier: str
     model: str
@@ -41,18 +45,18 @@ class SavedPrompt:
     path: Path
 
 
-def kept(root: Path, config: StackConfig | None) -> PromptCaches:
-    """Return what is kept; the budget is this project's, or the default without one."""
-    files = KvFiles(root, budget_bytes(config.settings.kv_cache_gb if config else None, root))
-    saved = [_shown(entry) for entry in reversed(files.entries())]
-    return PromptCaches(root, files.budget, files.total(), saved)
+def list_caches(directory: Path, config: StackConfig | None) -> PromptCaches:
+    """Return the saved caches; the budget is the project's, or the default if there is no project."""
+    files = KvFiles(directory, budget_bytes(config.settings.kv_cache_gb if config else None, directory))
+    saved = [_saved_prompt(entry) for entry in reversed(files.entries())]
+    return PromptCaches(directory, files.budget, files.total(), saved)
 
 
-def clear(root: Path) -> int:
-    """Remove all of them; return the bytes that were freed. A running stack goes on, and saves anew."""
-    return KvFiles(root, 0).clear()
+def clear_caches(directory: Path) -> int:
+    """Remove all saved caches, and return the bytes freed. A running stack continues and saves new ones."""
+    return KvFiles(directory, 0).clear()
 
 
-def _shown(entry: CacheEntry) -> SavedPrompt:
+def _saved_prompt(entry: CacheEntry) -> SavedPrompt:
     note = entry.note
     return SavedPrompt(note.tier, note.model, note.tokens, note.size, entry.used, entry.path)

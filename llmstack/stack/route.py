@@ -1,4 +1,4 @@
-"""Which tier a request would go to, without sending it."""
+"""Predict which tier a request would go to, without sending it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 from llmstack.config import parse, profile_text
 from llmstack.errors import LlmstackError
-from llmstack.policy.decision import AUTO, Considered, StackState
-from llmstack.policy.named_model import named
+from llmstack.policy.decision import AUTO, RuleResult, StackState
+from llmstack.policy.named_model import decide_named
 from llmstack.policy.session_policy import decide
 from llmstack.router.dialects.base import BadRequestError
 from llmstack.router.dialects.table import dialect_of
 from llmstack.serving.memory.preflight import missing
 from llmstack.stack.project import (
     active_channel,
-    client_of_own,
-    local_config,
-    own_config,
+    load_config,
+    load_config_if_installed,
+    make_client,
     running_router,
 )
-from llmstack.stack.remote.remote_router import client_of, remote_url
+from llmstack.stack.remote.remote_router import make_remote_client, remote_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from llmstack.stack.remote.router_client import RouterClient
 
 
-ASK_S = 10.0
+ROUTE_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A decision, and what it rests on.
+    """A routing decision and its basis.
 
     Attributes:
-        others: tiers that may serve in its place, best first.
-        considered: every rule that was tried.
-        running: a router was asked, which knows what is loaded and what each conversation has.
-        session_known: it knows this conversation.
-        assumed: with no stack running, the tiers that were taken as available and are not, with reasons.
+        others: tiers that may serve instead, best first.
+        considered: the result of every rule that was tried.
+        running: a running router decided, which knows what is loaded and the state of each conversation.
+        session_known: the router knows this conversation.
+        assumed: tiers that were assumed to be available because nothing runs, with why they are not.
     """
 
     tier: str
@@ -53,80 +53,79 @@ class Route:
     conversation_tokens: int
     context_tokens: int
     others: tuple[str, ...] = ()
-    considered: tuple[Considered, ...] = ()
+    considered: tuple[RuleResult, ...] = ()
     running: bool = False
     session_known: bool = False
     assumed: dict[str, str] = field(default_factory=dict)
 
 
-def config_here(project: Project | None, user: UserDirs) -> StackConfig:
-    """Return the project's configuration on its channel, the bundled default where there is no project.
+def load_active_config(project: Project | None, user: UserDirs) -> StackConfig:
+    """Read the project's configuration for its channel, or the bundled default if there is no project.
 
     Raises:
-        LlmstackError: models.ini is wrong, or is gone from a project that was installed.
+        LlmstackError: models.ini is wrong, or is missing from a project that is installed.
     """
-    own = own_config(project)
-    if project is None or own is None:
+    config = load_config_if_installed(project)
+    if project is None or config is None:
         text = profile_text("default", demo_models=user.demo_models)
         return parse(text, "profile default", base=user.data)
-    return own.on(active_channel(project).runs)
+    return config.for_channel(active_channel(project).local_channel)
 
 
 def route(
     body: bytes, project: Project | None, user: UserDirs, env: Mapping[str, str], session: str = ""
 ) -> Route:
-    """Ask the running router where a request would go; decide here where there is none.
+    """Return where a request would go: the running router decides, otherwise this process does.
 
     Args:
-        body: of the request.
-        project: whose router and tiers; None for the bundled profile.
-        user: directories.
-        env: for the router's key, and what tiers need.
-        session: the conversation, as a client's `x-session-id` names it.
+        body: the JSON body of the request.
+        project: whose router and tiers to use; None for the bundled default profile.
+        user: the user's directories.
+        env: for the router's key, and what tiers need to start.
+        session: the conversation, as a client's `x-session-id` header names it.
 
     Raises:
-        LlmstackError: the body is no request, or nothing can serve it.
+        LlmstackError: the body is not a valid request, or no tier can serve it.
     """
-    parsed = _parse(body)
-    router = _router(project, env)
+    request = _parse(body)
+    router = _find_router(project, env)
     if router is not None:
-        return _ask(body, router, session)
-    config = config_here(project, user)
-    decision = _named(parsed, config) or decide(parsed.facts, config, StackState(), explain=True)
+        return _ask_router(body, router, session)
+    config = load_active_config(project, user)
+    decision = _decide_named(request, config) or decide(request.facts, config, StackState(), explain=True)
     return Route(
         tier=decision.tier,
         reason=decision.reason,
-        conversation_tokens=parsed.facts.conversation_tokens,
-        context_tokens=parsed.facts.context_tokens,
+        conversation_tokens=request.facts.conversation_tokens,
+        context_tokens=request.facts.context_tokens,
         others=decision.others,
         considered=decision.considered,
         assumed=missing(config, env),
     )
 
 
-def _router(project: Project | None, env: Mapping[str, str]) -> RouterClient | None:
-    """Return the router that this project's requests go to; None where none runs."""
+def chat_body(text: str) -> bytes:
+    """Return the body of a chat request with one user message."""
+    return json.dumps({"model": AUTO, "messages": [{"role": "user", "content": text}]}).encode()
+
+
+def _find_router(project: Project | None, env: Mapping[str, str]) -> RouterClient | None:
+    """Return a client of the router that serves this project; None if none runs."""
     url = remote_url(project)
     if url is not None:
-        return client_of(url, env)
+        return make_remote_client(url, env)
     daemon = running_router(project) if project is not None else None
     if project is None or daemon is None:
         return None
-    config = local_config(project)
-    return client_of_own(daemon, config, env)
+    return make_client(daemon, load_config(project), env)
 
 
-def _ask(body: bytes, client: RouterClient, session: str) -> Route:
-    question = json.dumps({"body": json.loads(body), "session": session}).encode()
-    told = client.post("/llmstack/route", timeout_s=ASK_S, body=question)
-    told["considered"] = tuple(Considered(**rule) for rule in told["considered"])
-    told["others"] = tuple(told["others"])
-    return Route(**told, running=True)
-
-
-def body_of(text: str) -> bytes:
-    """Return the chat request that a user's text makes."""
-    return json.dumps({"model": AUTO, "messages": [{"role": "user", "content": text}]}).encode()
+def _ask_router(body: bytes, client: RouterClient, session: str) -> Route:
+    request = json.dumps({"body": json.loads(body), "session": session}).encode()
+    fields = client.post("/llmstack/route", timeout_s=ROUTE_TIMEOUT_S, body=request)
+    fields["considered"] = tuple(RuleResult(**rule) for rule in fields["considered"])
+    fields["others"] = tuple(fields["others"])
+    return Route(**fields, running=True)
 
 
 def _parse(body: bytes) -> ParsedRequest:
@@ -140,13 +139,14 @@ def _parse(body: bytes) -> ParsedRequest:
         ) from error
 
 
-def _named(parsed: ParsedRequest, config: StackConfig) -> Decision | None:
-    model = parsed.model
+def _decide_named(request: ParsedRequest, config: StackConfig) -> Decision | None:
+    """Return the decision for a request that names a tier; None for `auto`."""
+    model = request.model
     if not model or model == AUTO:
         return None
     tier = config.find(model)
     if tier is None:
         raise LlmstackError(
-            f"no model is called `{model}`", hint=f"known are auto, {', '.join(config.tiers)}"
+            f"no model is called `{model}`", hint=f"there are auto, {', '.join(config.tiers)}"
         )
-    return named(model, tier, parsed.facts, config, StackState())
+    return decide_named(model, tier, request.facts, config, StackState())

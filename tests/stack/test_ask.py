@@ -13,7 +13,7 @@ from support.project import CliProject
 from support.providers import KEY, provider
 
 from llmstack.paths import Project, UserDirs
-from llmstack.stack.mcp import tools
+from llmstack.stack.mcp import list_tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ def test_a_providers_model_needs_no_project(here: CliProject) -> None:
             "ask", "-m", "anthropic/sonnet", "-s", "Be brief.", "long", "--max-tokens", "9"
         ).check()
         assert said.out == "You said: long.\n"
-        assert said.err.startswith("warning: the answer was cut at 9 tokens")
+        assert said.err.startswith("warning: the answer was cut off at 9 tokens")
         assert fake.last["system"] == [{"type": "text", "text": "Be brief."}]
         whole = json.loads(here.run("ask", "-m", "anthropic/haiku", "hello", "--json").check().out)
         assert whole == {
@@ -97,9 +97,9 @@ def test_a_tier_of_the_running_stack(stack: CliProject) -> None:
     assert answer["provider"] == "llmstack"
     assert answer["tokens_used"]["output"] > 0
     project, user = Project.at(stack.directory, stack.env), UserDirs.from_env(stack.env)
-    offered = {tool.name: tool for tool in tools(project, stack.env, user)}
+    offered = {tool.name: tool for tool in list_tools(project, stack.env, user)}
     assert {"tier_auto", "tier_code-fast", "tier_plan", "provider_ollama"} <= offered.keys()
-    assert offered["tier_plan"].open("").call("hello there").output == "[plan] You said: hello there"
+    assert offered["tier_plan"].open_model("").call("hello there").output == "[plan] You said: hello there"
     unknown = stack.run("ask", "-m", "pln", "hello")
     assert unknown.err.startswith("error: no tier is called `pln`\nhint: there are auto, code-fast, ")
     stack.env["OPENAI_BASE_URL"] = stack.url

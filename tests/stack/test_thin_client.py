@@ -17,7 +17,7 @@ from support.net import free_port, listener
 from support.project import CliProject
 
 from llmstack.paths import Project, UserDirs
-from llmstack.stack.mcp import tools
+from llmstack.stack.mcp import list_tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +75,7 @@ def refused(result: Result) -> str:
 
 def test_the_life_of_a_thin_client(stack: CliProject, client: CliProject) -> None:
     installed = client.run("install", "--external", stack.url).check()
-    assert f"is installed on channel external {stack.url}" in installed.err
+    assert f"is set up for the router at {stack.url}" in installed.err
     assert (client.state / "default-channel").read_text() == f"external {stack.url}\n"
     assert not (client.state / "models.ini").exists()
     config = json.loads((client.state / "opencode.json").read_text())
@@ -108,9 +108,9 @@ def test_the_life_of_a_thin_client(stack: CliProject, client: CliProject) -> Non
     client.env["OPENAI_BASE_URL"] = stack.url
     assert "is this router's own address" in client.run("ask", "hello", "-m", "openai/x").err
     place, user = Project.at(client.directory, client.env), UserDirs.from_env(client.env)
-    offered = {tool.name: tool for tool in tools(place, client.env, user)}
+    offered = {tool.name: tool for tool in list_tools(place, client.env, user)}
     assert {"tier_auto", *(f"tier_{name}" for name in TIERS)} <= offered.keys()
-    assert offered["tier_plan"].open("").call("hello").output == "[plan] You said: hello"
+    assert offered["tier_plan"].open_model("").call("hello").output == "[plan] You said: hello"
     assert sorted(path.name for path in client.state.glob("*.pid")) == []
 
     ini = stack.state / "models.ini"
@@ -128,7 +128,7 @@ def test_the_life_of_a_thin_client(stack: CliProject, client: CliProject) -> Non
     assert down.out.startswith(f"router   {stack.url}  nothing answers at ")
     assert refused(client.run("reload"))
     assert refused(client.run("ask", "hello")).startswith(f"error: nothing answers at {stack.url}")
-    assert next(iter(tools(place, client.env, user))).name == "tier_auto"
+    assert next(iter(list_tools(place, client.env, user))).name == "tier_auto"
     client.run("install", "--current", "--profile", "demo").check()  # and back
     assert (client.state / "default-channel").read_text() == "current\n"
 

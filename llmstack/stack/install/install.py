@@ -1,4 +1,4 @@
-"""Writing a project's files, and trusting what was written."""
+"""Installing a project: write its files and trust them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from llmstack.channel import CURRENT, NEXT, Channel, external, read_marker, writ
 from llmstack.config import enable_hosted, load, parse, profile_text
 from llmstack.config.model import BackendKind, Role
 from llmstack.errors import LlmstackError, UsageError
-from llmstack.files import exclusive, write_atomic
-from llmstack.generators.opencode import agents_md, render
+from llmstack.files import exclusive_lock, write_atomic
 from llmstack.serving.memory.preflight import missing
 from llmstack.serving.memory.survey import survey
-from llmstack.stack.demo.models import build_demo_models, demo_models_of
-from llmstack.stack.install.profile_choice import ProfileChoice, propose_profile
+from llmstack.stack.demo.models import build_demo_models, find_demo_models
+from llmstack.stack.install.profile_choice import ProfileChoice, choose_profile
+from llmstack.stack.install.project_files import render_opencode, render_remote, write_client_files
 from llmstack.stack.lifecycle.generated_files import write_litellm
-from llmstack.stack.project import queued_tiers, router_address, running_router
-from llmstack.stack.remote.remote_router import fetch
+from llmstack.stack.project import queued_tiers, running_router
+from llmstack.stack.remote.remote_router import fetch_router
 from llmstack.trust import store as trust_store
-from llmstack.trust.disclosure import programs
+from llmstack.trust.disclosure import describe
 from llmstack.trust.fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     from llmstack.config import StackConfig
     from llmstack.paths import Project, UserDirs
-    from llmstack.stack.remote.remote_router import Remote
-
-GITIGNORE = "*\n!.gitignore\n!models.ini\n!litellm_config.yaml\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +35,10 @@ class InstallOptions:
     """What to install.
 
     Attributes:
-        channel: the pin; None keeps the one there is, and without one takes `$LLMSTACK_REMOTE_URL`.
-        profile: bundled profile for the first models.ini; None means the one that fits this machine.
+        channel: the channel to pin; None for the current pin, or else for `$LLMSTACK_REMOTE_URL`.
+        profile: the bundled profile for a new models.ini; None to choose one that fits this machine.
         hosted: enable the profile's hosted tier.
-        trust: trust files that were there before without asking.
+        trust: trust existing files without asking.
     """
 
     channel: Channel | None = None
@@ -52,13 +49,14 @@ class InstallOptions:
 
 @dataclass(frozen=True, slots=True)
 class InstallResult:
-    """What `install` did.
+    """The result of `install`.
 
     Attributes:
-        written: files that were written; `kept` those of the user that stayed as they were.
+        written: files that were written.
+        kept: files of the user that were left unchanged.
         unavailable: tiers that cannot start yet, with reason and remedy.
-        restart: the stack runs, and takes the new files up at the next `restart`.
-        chosen: the profile that was chosen for this machine; None where nothing was to choose.
+        needs_restart: the stack is running, and applies the new files at the next `restart`.
+        profile_choice: the profile chosen for this machine; None if no choice was needed.
     """
 
     work_dir: Path
@@ -66,8 +64,8 @@ class InstallResult:
     written: list[Path]
     kept: list[Path]
     unavailable: dict[str, str]
-    restart: bool
-    chosen: ProfileChoice | None = None
+    needs_restart: bool
+    profile_choice: ProfileChoice | None = None
 
 
 def install(
@@ -77,20 +75,21 @@ def install(
     options: InstallOptions,
     *,
     consent: Callable[[list[str]], bool],
-    hosted: Callable[[str], bool] = lambda _: False,
+    confirm_hosted: Callable[[str], bool] = lambda _: False,
 ) -> InstallResult:
-    """Write this project's files.
+    """Write a project's files.
 
     Args:
-        project: where; `.llmstack/` is made if it is missing.
+        project: the project; its `.llmstack/` is created if it is missing.
         user: for the list of trusted projects and the demo's models.
         env: decides which tiers can start.
-        options: what to write.
-        consent: shown what files that were there before would run; True to trust them.
-        hosted: shown the hosted model that a new models.ini could use at once; True to switch it on.
+        options: what to install.
+        consent: called with what existing files would run; returns True to trust them.
+        confirm_hosted: called with the hosted model that a new models.ini could use at once; returns True to
+            enable it.
 
     Raises:
-        LlmstackError: models.ini is wrong, nothing was written then; or trust was refused.
+        LlmstackError: models.ini is wrong, or trust was refused; nothing was written then.
     """
     trust_store.refuse_undecodable(str(project.work_dir))
     if project.state.is_symlink() or project.state.exists():
@@ -100,27 +99,27 @@ def install(
     channel = options.channel or pinned or (external(url) if url else CURRENT)
     if channel.url is not None:
         return _install_thin_client(project, user, env, options, channel=channel, consent=consent)
-    _settle_trust(project, user.trusted_projects, options, consent)
-    fresh = not project.models_ini.exists() and options.profile is None
-    chosen = propose_profile(user, env) if fresh else None
-    text, config = _models_ini(project, user, env, options, chosen=chosen, hosted=hosted)
+    _ensure_trusted(project, user.trusted_projects, options, consent)
+    needs_profile = not project.models_ini.exists() and options.profile is None
+    choice = choose_profile(user, env) if needs_profile else None
+    text, config = _make_models_ini(project, user, env, options, choice=choice, confirm_hosted=confirm_hosted)
     if channel == NEXT:
-        queued_tiers(config)
-    # First: with no room for them, nothing is written.
-    built = build_demo_models(demo_models_of(config, user.demo_models))
-    with exclusive(project.lock, "install"):
-        written, kept = _write(project, user, channel, text, config)
+        queued_tiers(config)  # raises if nothing is queued
+    # The models come first: if the disk is too full for them, no project file is written.
+    built = build_demo_models(find_demo_models(config, user.demo_models))
+    with exclusive_lock(project.lock, "install"):
+        written, kept = _write_project_files(project, user, channel, text, config)
     written += built
     trust_store.grant(project, user.trusted_projects)
-    running_config = config.on(channel.runs)
+    running_config = config.for_channel(channel.local_channel)
     return InstallResult(
         work_dir=project.work_dir,
         channel=channel,
         written=written,
         kept=kept,
         unavailable=survey(running_config, env).unavailable,
-        restart=running_router(project) is not None,
-        chosen=chosen,
+        needs_restart=running_router(project) is not None,
+        profile_choice=choice,
     )
 
 
@@ -133,170 +132,120 @@ def _install_thin_client(
     channel: Channel,
     consent: Callable[[list[str]], bool],
 ) -> InstallResult:
-    """Write the files of a project that uses the router of another; its models are not copied.
+    """Write the files of a project that uses another project's router; that one's models.ini is not copied.
 
     Raises:
-        LlmstackError: that router cannot be used, or this project's own one runs; nothing was written then.
+        LlmstackError: that router cannot be used, or this project's own runs; nothing was written then.
     """
     if options.profile is not None or options.hosted:
         raise UsageError("a thin client has no models of its own: --profile and --hosted need --current")
     if running_router(project) is not None:
-        raise LlmstackError("this project's own stack runs", hint="stop it first: `llmstack stop`")
-    remote = fetch(str(channel.url), env)
-    _settle_trust(project, user.trusted_projects, options, consent)
-    with exclusive(project.lock, "install"):
+        raise LlmstackError("this project's own stack is running", hint="stop it first: `llmstack stop`")
+    remote = fetch_router(str(channel.url), env)
+    _ensure_trusted(project, user.trusted_projects, options, consent)
+    with exclusive_lock(project.lock, "install"):
         project.active_channel.unlink(missing_ok=True)
         written = write_client_files(project, render_remote(project, remote))
         write_marker(project.default_channel, channel)
     trust_store.grant(project, user.trusted_projects)
     kept = [project.models_ini] if project.models_ini.exists() else []
-    return InstallResult(
-        project.work_dir, channel, [*written, project.default_channel], kept, {}, restart=False
-    )
+    written.append(project.default_channel)
+    return InstallResult(project.work_dir, channel, written, kept, unavailable={}, needs_restart=False)
 
 
-def refetch(project: Project, store: Path, env: Mapping[str, str], url: str) -> None:
-    """Write a thin client's opencode.json anew, and keep the project trusted.
+def refresh_thin_client(project: Project, trust_file: Path, env: Mapping[str, str], url: str) -> None:
+    """Write a thin client's opencode.json again, and keep the project trusted.
 
     Raises:
         LlmstackError: the project is not trusted, or the router cannot be used.
     """
-    trust_store.require(project, store)
-    remote = fetch(url, env)
-    with exclusive(project.lock, "reload"):
+    trust_store.require(project, trust_file)
+    remote = fetch_router(url, env)
+    with exclusive_lock(project.lock, "reload"):
         write_atomic(project.opencode_json, render_remote(project, remote))
-        trust_store.grant(project, store)
+        trust_store.grant(project, trust_file)
 
 
-def render_remote(project: Project, remote: Remote, *, more_instructions: tuple[str, ...] = ()) -> str:
-    """Return the opencode.json of a thin client."""
-    return render(
-        remote.config,
-        base_url=remote.url,
-        instructions=str(project.agents_md),
-        more_instructions=more_instructions,
-    )
-
-
-def write_client_files(project: Project, opencode_json: str) -> list[Path]:
-    """Write what clients read, and what git is to ignore."""
-    files = {
-        project.gitignore: GITIGNORE,
-        project.agents_md: agents_md(),
-        project.opencode_json: opencode_json,
-    }
-    for path, content in files.items():
-        write_atomic(path, content)
-    return [*files]
-
-
-def _settle_trust(
-    project: Project, store: Path, options: InstallOptions, consent: Callable[[list[str]], bool]
+def _ensure_trusted(
+    project: Project, trust_file: Path, options: InstallOptions, consent: Callable[[list[str]], bool]
 ) -> None:
-    """Ask about files that somebody else wrote; a new project and a trusted one ask nothing.
+    """Ask for consent to files that llmstack did not write, unless the project is new or trusted.
 
     Raises:
-        LlmstackError: the answer was no.
+        LlmstackError: consent was refused.
     """
-    if not project.state.is_dir() or trust_store.check(project, store).verdict is trust_store.Verdict.TRUSTED:
+    if not project.state.is_dir():
         return
-    seen = fingerprint(project)
-    if not seen:
+    if trust_store.check(project, trust_file).verdict is trust_store.Verdict.TRUSTED:
         return
-    shown = programs(project)
-    if not options.trust and not consent(shown):
+    files = fingerprint(project)
+    if not files:
+        return
+    effects = describe(project)
+    if not options.trust and not consent(effects):
         raise LlmstackError(
             f"{project.state} has files that llmstack did not write, and they are not trusted",
             hint="read them, then `llmstack install --trust`",
         )
-    trust_store.grant(project, store, seen=seen)
+    trust_store.grant(project, trust_file, expected=files)
 
 
-def _models_ini(
+def _make_models_ini(
     project: Project,
     user: UserDirs,
     env: Mapping[str, str],
     options: InstallOptions,
     *,
-    chosen: ProfileChoice | None,
-    hosted: Callable[[str], bool],
+    choice: ProfileChoice | None,
+    confirm_hosted: Callable[[str], bool],
 ) -> tuple[str | None, StackConfig]:
-    """Return the text to write as models.ini, None where the user's own stays, and what it says."""
+    """Return the new text of models.ini, None to keep the user's own, and the parsed configuration."""
     source, base = str(project.models_ini), project.models_ini.parent
     if project.models_ini.exists():
         if options.profile is not None:
             raise LlmstackError(
-                f"{project.models_ini} is there already, and it is yours",
+                f"{project.models_ini} exists already, and is yours to edit",
                 hint="move it away to start from a profile again",
             )
-        there = load(project.models_ini)
-        if not options.hosted or _has_hosted(there):
-            return None, there
-        text = enable_hosted(there.text)
+        current = load(project.models_ini)
+        if not options.hosted or current.by_role(Role.ULTRA) is not None:
+            return None, current
+        text = enable_hosted(current.text)
         return text, parse(text, source, base=base)
-    name = options.profile or (chosen.profile if chosen else "default")
+    name = options.profile or (choice.profile if choice else "default")
     text = profile_text(name, demo_models=user.demo_models)
-    if options.hosted or ((ready := _ready_model(text, source, base, env)) is not None and hosted(ready)):
+    enable = options.hosted
+    if not enable:
+        model = _usable_hosted_model(text, source, base, env)
+        enable = model is not None and confirm_hosted(model)
+    if enable:
         text = enable_hosted(text)
     return text, parse(text, source, base=base)
 
 
-def _has_hosted(config: StackConfig) -> bool:
-    """Return whether the ultra tier is on already."""
-    return config.by_role(Role.ULTRA) is not None
-
-
-def _ready_model(text: str, source: str, base: Path, env: Mapping[str, str]) -> str | None:
-    """Return the hosted model that a profile could have switched on, where all that it needs is there."""
+def _usable_hosted_model(text: str, source: str, base: Path, env: Mapping[str, str]) -> str | None:
+    """Return the profile's hosted model if everything it needs is installed and set, else None."""
     try:
-        could = parse(enable_hosted(text), source, base=base)
-    except LlmstackError:  # a profile without such a tier
+        config = parse(enable_hosted(text), source, base=base)
+    except LlmstackError:  # the profile has no hosted tier
         return None
-    tier = could.by_role(Role.ULTRA)
-    if tier is None or tier.backend is not BackendKind.LITELLM or tier.name in missing(could, env):
+    tier = config.by_role(Role.ULTRA)
+    if tier is None or tier.backend is not BackendKind.LITELLM or tier.name in missing(config, env):
         return None
     return tier.model.label
 
 
-def refresh(project: Project, store: Path, config: StackConfig, *, models_ini: str | None = None) -> None:
-    """Write again what follows from models.ini, and keep the project trusted if it was; the lock is held.
-
-    Args:
-        project: an installed project.
-        store: the list of trusted projects.
-        config: what models.ini says.
-        models_ini: its new text, where it is to be written too.
-    """
-    trusted = trust_store.check(project, store).verdict is trust_store.Verdict.TRUSTED
-    write_litellm(project, store, config)
-    if models_ini is not None:
-        write_atomic(project.models_ini, models_ini)
-    write_atomic(project.opencode_json, render_opencode(project, config))
-    if trusted:
-        trust_store.grant(project, store)
-
-
-def _write(
+def _write_project_files(
     project: Project, user: UserDirs, channel: Channel, text: str | None, config: StackConfig
 ) -> tuple[list[Path], list[Path]]:
-    """Write what is generated, keep what is the user's."""
+    """Write the generated files, and models.ini if `text` is not None; return paths written and kept."""
     kept = [] if text is not None else [project.models_ini]
     written = write_client_files(project, render_opencode(project, config))
     if text is not None:
         write_atomic(project.models_ini, text)
         written.append(project.models_ini)
-    if (merged := write_litellm(project, user.trusted_projects, config)) is not None:
-        written.append(merged)
+    litellm_config = write_litellm(project, user.trusted_projects, config)
+    if litellm_config is not None:
+        written.append(litellm_config)
     write_marker(project.default_channel, channel)
     return [*written, project.default_channel], kept
-
-
-def render_opencode(project: Project, config: StackConfig, *, more_instructions: tuple[str, ...] = ()) -> str:
-    """Return this project's opencode.json."""
-    url = router_address(running_router(project), config).url
-    return render(
-        config,
-        base_url=url,
-        instructions=str(project.agents_md),
-        more_instructions=more_instructions,
-    )

@@ -1,1 +1,1 @@
-"""Using a router that runs elsewhere."""
+"""Use a router that another project or machine runs."""

@@ -1,4 +1,4 @@
-"""A thin client's view of the router it uses: nothing of it is kept."""
+"""What a thin client reads from the router it uses. Nothing is cached."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmstack.channel import read_marker
 from llmstack.config import parse
-from llmstack.config.network import api_key
+from llmstack.config.network import read_api_key
 from llmstack.errors import LlmstackError
 from llmstack.stack.remote.router_client import RouterClient, RouterUnreachableError
 
@@ -20,39 +20,39 @@ if TYPE_CHECKING:
     from llmstack.config import StackConfig
     from llmstack.paths import Project
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
-KEY = "LLMSTACK_API_KEY"  # on both sides, whatever the router's models.ini calls it
-DEADLINE_S = 3.0  # for everything: looking the name up, connecting, an answer that trickles
+API_KEY_ENV = "LLMSTACK_API_KEY"  # in a thin client, whatever the router's models.ini calls it
+DEADLINE_S = 3.0  # in all: for the name lookup, the connection, and a response that trickles in
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
-    """A router of somebody else: its address, and its models as clients of it see them."""
+class RemoteRouter:
+    """Another project's router: its address, and the models that it serves."""
 
     url: str
     config: StackConfig
 
 
 def remote_url(project: Project | None) -> str | None:
-    """Return the router that a thin client uses; None for a project with models of its own."""
+    """Return the URL of the router that a thin client uses; None if the project has models of its own."""
     pinned = read_marker(project.default_channel) if project is not None else None
     return pinned.url if pinned is not None else None
 
 
-def client_of(url: str, env: Mapping[str, str]) -> RouterClient:
-    """Return what talks to a router, with the key of this environment."""
-    return RouterClient(url, api_key(env, KEY))
+def make_remote_client(url: str, env: Mapping[str, str]) -> RouterClient:
+    """Return a client of another project's router, with the key from this environment."""
+    return RouterClient(url, read_api_key(env, API_KEY_ENV))
 
 
-def fetch(url: str, env: Mapping[str, str]) -> Remote:
+def fetch_router(url: str, env: Mapping[str, str]) -> RemoteRouter:
     """Return what a router serves.
 
     Raises:
-        LlmstackError: it does not answer in time, wants another key, or is no llmstack router.
+        LlmstackError: it does not answer in time, requires another key, or is no llmstack router.
     """
-    client = client_of(url, env)
-    text = _in_time(url, client.models_ini)
+    client = make_remote_client(url, env)
+    text = _call_with_deadline(url, client.models_ini)
     if text.lstrip()[:1] == "<":
         raise LlmstackError(
             f"{url} answers with a web page: expected an llmstack router there", hint="check address and port"
@@ -65,26 +65,30 @@ def fetch(url: str, env: Mapping[str, str]) -> Remote:
             hint="check the address",
         ) from error
     # A router that could name the variable could have any other secret sent to it.
-    return Remote(url, replace(config, settings=replace(config.settings, api_key_env=KEY)))
+    return RemoteRouter(url, replace(config, settings=replace(config.settings, api_key_env=API_KEY_ENV)))
 
 
 def fetch_status(url: str, env: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a router says of itself.
+    """Return a router's `/llmstack/status`.
 
     Raises:
-        LlmstackError: as for `fetch`.
+        LlmstackError: as for `fetch_router`.
     """
-    return _in_time(url, client_of(url, env).status)
+    return _call_with_deadline(url, make_remote_client(url, env).status)
 
 
-def _in_time(url: str, ask: Callable[[], Answer]) -> Answer:
-    """Return the answer, within the deadline even where a name is looked up in vain."""
-    answers: list[Answer] = []
+def _call_with_deadline(url: str, call: Callable[[], T]) -> T:
+    """Return the result of `call`, or raise once the deadline has passed, even during a name lookup.
+
+    Raises:
+        LlmstackError: `call` failed, or takes too long.
+    """
+    results: list[T] = []
     errors: list[LlmstackError] = []
 
     def work() -> None:
         try:
-            answers.append(ask())
+            results.append(call())
         except RouterUnreachableError as error:
             errors.append(LlmstackError(error.message, hint="is its owner's stack running?"))
         except LlmstackError as error:
@@ -93,8 +97,8 @@ def _in_time(url: str, ask: Callable[[], Answer]) -> Answer:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(DEADLINE_S)
-    if answers:
-        return answers[0]
+    if results:
+        return results[0]
     if errors:
         raise errors[0]
     raise LlmstackError(f"{url} did not answer within {DEADLINE_S:g} s", hint="is that the router's address?")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmstack.errors import LlmstackError
 from llmstack.hub.audit import CheckProblem
 from llmstack.stack.check import CheckResult, TierCheck
-from llmstack.stack.install.install import render_remote
+from llmstack.stack.install.project_files import render_remote
 from llmstack.stack.remote.remote_router import fetch_router
 from llmstack.trust import store as trust_store
 
