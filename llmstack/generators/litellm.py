@@ -74,7 +74,7 @@ def _entries(config: StackConfig) -> dict[str, dict[str, str]]:
     for tier in config.tiers.values():
         if tier.backend is not BackendKind.LITELLM:
             continue
-        for name, model in ((tier.name, tier.model), (f"{tier.name}_next", tier.queued)):
+        for name, model in ((tier.name, tier.model), (f"{tier.name}_next", tier.next_model)):
             if isinstance(model, HostedModel):
                 wanted[name] = _parameters(model)
     return wanted
