@@ -32,7 +32,7 @@ def demo(
     cli: CliContext = ctx.obj
     console = cli.console
     with console.progress() as tell:
-        result = run_demo(cli.user, cli.env, keep=keep, tell=tell)
+        result = run_demo(cli.user, cli.env, keep=keep, notify=tell)
     if as_json:
         console.json(
             {"ok": result.ok, "requests": result.requests, "swapper": result.swapper, "engine": result.engine}

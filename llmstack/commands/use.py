@@ -29,10 +29,10 @@ def use(
     cli: CliContext = ctx.obj
     result = use_model(cli.require_project(), cli.user, cli.env, tier, model, force=force)
     console = cli.console
-    if result.unproved is not None:
-        console.warn(f"{result.after} was asked, and {result.unproved}")
-    console.print(f"{result.tier}: {result.before} -> {result.after}")
-    if result.off:
-        console.print(f"commented out in models.ini: {', '.join(result.off)}")
-    if result.reloaded is not None:
-        report.show_reload(console, result.reloaded)
+    if result.probe_error is not None:
+        console.warn(f"{result.new_model} was asked, and {result.probe_error}")
+    console.print(f"{result.tier}: {result.old_model} -> {result.new_model}")
+    if result.disabled_keys:
+        console.print(f"commented out in models.ini: {', '.join(result.disabled_keys)}")
+    if result.reload is not None:
+        report.show_reload(console, result.reload)

@@ -8,10 +8,10 @@ from llmstack.console import escape
 
 if TYPE_CHECKING:
     from llmstack.console import Console
-    from llmstack.stack.demo.demo import Demo
+    from llmstack.stack.demo.demo import DemoResult
 
 
-def show_demo(console: Console, result: Demo) -> None:
+def show_demo(console: Console, result: DemoResult) -> None:
     """Show every request of the demo: tier, reason, speed and answer."""
     rows = [
         (
@@ -33,11 +33,11 @@ def show_demo(console: Console, result: Demo) -> None:
     verdict = "every request was" if result.ok else "NOT every request was"
     console.print(f"\n{verdict} answered by the tier that the policy names, in {result.seconds:.1f} s")
     console.print(f"{result.swaps} models swapped out ({result.swapper} swapper, {result.engine} llama.cpp)")
-    if result.kept:
+    if result.is_running:
         _show_next_steps(console, result)
 
 
-def _show_next_steps(console: Console, result: Demo) -> None:
+def _show_next_steps(console: Console, result: DemoResult) -> None:
     body = '{"messages": [{"role": "user", "content": "hello"}]}'
     console.print(
         f"\nThe stack runs at {result.url}. Try it:\n\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmstack.console import escape
-from llmstack.progress import STYLES, Bar, amount
+from llmstack.progress import STYLES, FileProgress, format_decimal_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,9 +22,9 @@ def item_name(item: DownloadItem) -> str:
     return item.tier if item.label == "current" else f"{item.tier} (next)"
 
 
-def as_bars(show: Callable[[Sequence[Bar]], None]) -> Callable[[DownloadRun], None]:
+def as_bars(show: Callable[[Sequence[FileProgress]], None]) -> Callable[[DownloadRun], None]:
     """Return a function that shows the state of a download as bars."""
-    return lambda run: show([Bar(item_name(item), item.state, item.bytes, item.total) for item in run.items])
+    return lambda run: show([FileProgress(item_name(item), item.state, item.bytes, item.total) for item in run.items])
 
 
 def show_plan(console: Console, plan: DownloadPlan) -> None:
@@ -49,7 +49,7 @@ def show_background(console: Console, plan: DownloadPlan, run: DownloadRun, dire
     """Show what a background download fetches, and how to follow it."""
     console.info(f"fetching {_total(plan)} in the background (pid {run.identity.pid})")
     for item in plan.items:
-        console.info(escape(f"  {item_name(item)}: {item.file}, log {directory.log(item.tier, item.label)}"))
+        console.info(escape(f"  {item_name(item)}: {item.file}, log {directory.log_file(item.tier, item.label)}"))
     console.info("next: `llmstack status` shows the progress, `llmstack download --wait` waits for the end")
 
 
@@ -62,7 +62,7 @@ def show_result(console: Console, run: DownloadRun) -> None:
     """Show the outcome of each file."""
     for item in run.items:
         if item.state == "done":
-            console.info(escape(f"{item_name(item)}: {item.file} is on disk, {amount(item.bytes)}"))
+            console.info(escape(f"{item_name(item)}: {item.file} is on disk, {format_decimal_bytes(item.bytes)}"))
         else:
             console.warn(f"{item_name(item)}: {item.error or item.state}", item.hint)
 
@@ -107,7 +107,7 @@ def show_downloads(console: Console, items: Sequence[DownloadItem]) -> None:
             escape(item_name(item)),
             f"[{STYLES[item.state]}]{item.state}[/]" if item.state in STYLES else item.state,
             f"{item.bytes / item.total:.0%}" if item.total else "-",
-            amount(item.total) if item.total is not None else "?",
+            format_decimal_bytes(item.total) if item.total is not None else "?",
             escape(item.error or item.file),
         )
         for item in items

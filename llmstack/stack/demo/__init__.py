@@ -1,1 +1,1 @@
-"""The demo: the whole stack on tiny models."""
+"""The demo: the whole stack with tiny models."""

@@ -18,17 +18,18 @@ WEATHER = {
 
 @dataclass(frozen=True, slots=True)
 class DemoRequest:
-    """One row of the demo.
+    """One request of the demo.
 
     Attributes:
-        expected: the tier that the policy names for it.
-        heard: what its answer must repeat of what was said.
-        body: what is sent.
+        name: of the routing path it takes.
+        expected: the tier that must answer.
+        expected_text: a part of the prompt that the answer must repeat.
+        body: the JSON body.
     """
 
     name: str
     expected: str
-    heard: str
+    expected_text: str
     body: dict[str, Any]
 
 
@@ -38,34 +39,34 @@ def demo_requests(filler: str = FILLER) -> list[DemoRequest]:
     def chat(text: str, model: str = "auto", **more: Any) -> dict[str, Any]:
         return {"model": model, "messages": [{"role": "user", "content": text}], **more}
 
-    def sized(tokens: int) -> str:
+    def filler_of(tokens: int) -> str:
         return filler * (tokens * 4 // len(filler) + 1)
 
-    def after(context: str, words: str) -> list[dict[str, str]]:
+    def conversation(context: str, prompt: str) -> list[dict[str, str]]:
         return [
             {"role": "user", "content": context},
             {"role": "assistant", "content": "noted"},
-            {"role": "user", "content": words},
+            {"role": "user", "content": prompt},
         ]
 
     turns = [
         message
         for number in range(1, 10)
         for message in (
-            {"role": "user", "content": f"turn {number}: {sized(640)}"},
+            {"role": "user", "content": f"turn {number}: {filler_of(640)}"},
             {"role": "assistant", "content": "noted"},
         )
     ]
 
-    def auto(name: str, expected: str, heard: str, messages: list[dict[str, str]]) -> DemoRequest:
-        return DemoRequest(name, expected, heard, {"model": "auto", "messages": messages})
+    def auto(name: str, expected: str, expected_text: str, messages: list[dict[str, str]]) -> DemoRequest:
+        return DemoRequest(name, expected, expected_text, {"model": "auto", "messages": messages})
 
     ten_turns = [*turns, {"role": "user", "content": "turn 10: still there?"}]
     return [
         DemoRequest("short", "code-ultra", "capital of France", chat("What is the capital of France?")),
-        auto("trigger", "code-ultra", "and this?", after(sized(4000), "[ultra] and this?")),
-        auto("mid", "code-smart", "in range", after(sized(4000), "Is it in range?")),
-        auto("long", "code-fast", "all of it", after(sized(6000), "And all of it?")),
+        auto("trigger", "code-ultra", "and this?", conversation(filler_of(4000), "[ultra] and this?")),
+        auto("mid", "code-smart", "in range", conversation(filler_of(4000), "Is it in range?")),
+        auto("long", "code-fast", "all of it", conversation(filler_of(6000), "And all of it?")),
         auto("long, ten turns", "code-smart", "turn 10", ten_turns),
         DemoRequest("explicit tier", "code-fast", "this line", chat("Complete this line", "code-fast")),
         DemoRequest("alias", "code-smart", "another name", chat("Hello by another name", "agent")),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
-from llmstack.process.identity import Identity, identity_from
+from llmstack.process.identity import Identity, identity_from_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,12 +98,12 @@ class DownloadRun:
     @classmethod
     def for_this_process(cls, items: list[DownloadItem]) -> DownloadRun:
         """Return a run of this process."""
-        return cls(Identity.of(os.getpid()) or Identity(os.getpid(), 0.0), items)
+        return cls(Identity.from_pid(os.getpid()) or Identity(os.getpid(), 0.0), items)
 
     @property
     def is_running(self) -> bool:
         """Whether a file is unfinished and the run's process is alive."""
-        return any(item.state in UNFINISHED for item in self.items) and self.identity.alive
+        return any(item.state in UNFINISHED for item in self.items) and self.identity.is_alive
 
     @property
     def failed_items(self) -> list[DownloadItem]:
@@ -120,7 +120,7 @@ def read_last_run(download_dir: DownloadDir) -> DownloadRun | None:
     """Return the last run; None if there was none, or its state file cannot be read."""
     try:
         record = json.loads(download_dir.state_file.read_text(encoding="utf-8"))
-        last_run = DownloadRun(identity_from(record), [_parse_item(entry) for entry in record["items"]])
+        last_run = DownloadRun(identity_from_json(record), [_parse_item(entry) for entry in record["items"]])
     except (OSError, ArithmeticError, ValueError, KeyError, TypeError):
         return None
     if not last_run.is_running:

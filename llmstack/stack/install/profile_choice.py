@@ -1,11 +1,11 @@
-"""Which bundled profile fits this machine."""
+"""Choosing the bundled profile that fits this machine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack.config import MACHINES, SMALLEST, fitting_profile, parse, profile_text
+from llmstack.config import PROFILE_MEMORY_GB, SMALLEST_PROFILE, fitting_profile, parse, profile_text
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.binary import find_engine
 from llmstack.serving.memory.footprint import GB
@@ -21,38 +21,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProfileChoice:
-    """A profile for this machine.
+    """The profile for this machine.
 
     Attributes:
         profile: its name.
-        why: what it was chosen by.
-        fits: False where even the smallest wants more than there is.
+        reason: the memory of this machine and of the profile, in words.
+        fits: False if even the smallest profile needs more memory than there is.
     """
 
     profile: str
-    why: str
+    reason: str
     fits: bool
 
 
-def propose_profile(
-    user: UserDirs, env: Mapping[str, str], hardware: Hardware | None = None
-) -> ProfileChoice:
-    """Return the largest profile that this machine's memory for models holds, else the smallest."""
+def choose_profile(user: UserDirs, env: Mapping[str, str], hardware: Hardware | None = None) -> ProfileChoice:
+    """Return the largest profile that fits into this machine's memory for models, else the smallest one."""
     try:
         engine = find_engine(env)
     except LlmstackError:
-        engine = None  # nothing can start yet; what comes may use a graphics card
-    text = profile_text(SMALLEST, demo_models=user.demo_models)
-    smallest = parse(text, f"profile {SMALLEST}", base=user.data)
-    return proposal(memory_budget(smallest, engine, env, hardware))
+        engine = None  # an engine installed later may use a graphics card
+    text = profile_text(SMALLEST_PROFILE, demo_models=user.demo_models)
+    smallest = parse(text, f"profile {SMALLEST_PROFILE}", base=user.data)
+    return choose_for_budget(memory_budget(smallest, engine, env, hardware))
 
 
-def proposal(budget: Budget) -> ProfileChoice:
-    """Return the profile for a budget."""
+def choose_for_budget(budget: Budget) -> ProfileChoice:
+    """Return the profile for a memory budget."""
     name = fitting_profile(budget.bytes / GB)
-    there = f"models may have {budget.bytes / GB:.1f} GB here ({budget.origin})"
+    available = f"models may have {budget.bytes / GB:.1f} GB here ({budget.origin})"
     if name is None:
         return ProfileChoice(
-            SMALLEST, f"{there}, and the smallest profile wants {MACHINES[SMALLEST]:g} GB", fits=False
+            SMALLEST_PROFILE,
+            f"{available}, and the smallest profile needs {PROFILE_MEMORY_GB[SMALLEST_PROFILE]:g} GB",
+            fits=False,
         )
-    return ProfileChoice(name, f"{there}, and it wants {MACHINES[name]:g} GB", fits=True)
+    return ProfileChoice(name, f"{available}, and it needs {PROFILE_MEMORY_GB[name]:g} GB", fits=True)
