@@ -1,4 +1,4 @@
-"""`llmstack download` as a user runs it: in the background and waited for, one and two at a time, killed."""
+"""`llmstack download`: in the background, with --wait, two at once, and killed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from support.hub import running_hub
 from support.project import CliProject
 from support.waiting import wait_until
 
-from llmstack.process.identity import identity_from
+from llmstack.process.identity import identity_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.hub import Hub
+    from support.hub import FakeHub
 
-BYTES = random.Random(5)  # noqa: S311 - the same at each run
+BYTES = random.Random(5)  # noqa: S311 - the same bytes in every run
 SMALL, LARGE = BYTES.randbytes(200_000), BYTES.randbytes(24 * 1024 * 1024)
 INI = """
 [code-fast]
@@ -41,7 +41,7 @@ SHARDS = [f"fast-next-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
 
 
 @pytest.fixture
-def server() -> Iterator[Hub]:
+def server() -> Iterator[FakeHub]:
     with running_hub() as hub:
         hub.files = {
             "org/fast/fast.gguf": LARGE,
@@ -51,7 +51,7 @@ def server() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, server: Hub) -> Iterator[CliProject]:
+def here(tmp_path: Path, server: FakeHub) -> Iterator[CliProject]:
     project = CliProject(tmp_path / "project")
     project.env |= {"HF_ENDPOINT": server.url, "HF_HUB_CACHE": str(tmp_path / "hub")}
     project.state.mkdir(parents=True)
@@ -64,30 +64,28 @@ def here(tmp_path: Path, server: Hub) -> Iterator[CliProject]:
             process.kill()
 
 
-def state(project: CliProject) -> dict[str, Any]:
+def read_state(project: CliProject) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((project.state / "downloads.json").read_text())
+        state: dict[str, Any] = json.loads((project.state / "downloads.json").read_text())
     except FileNotFoundError:
         return {"items": []}
-    return found
+    return state
 
 
 def states(project: CliProject) -> list[str]:
-    return [item["state"] for item in state(project)["items"]]
+    return [item["state"] for item in read_state(project)["items"]]
 
 
-def cached(project: CliProject, file: str) -> bytes | None:
-    from pathlib import Path  # noqa: PLC0415
-
-    found = try_to_load_from_cache("org/fast", file, cache_dir=project.env["HF_HUB_CACHE"])
-    return Path(found).read_bytes() if isinstance(found, str) else None
+def cached_bytes(project: CliProject, file: str) -> bytes | None:
+    path = try_to_load_from_cache("org/fast", file, cache_dir=project.env["HF_HUB_CACHE"])
+    return Path(path).read_bytes() if isinstance(path, str) else None
 
 
-def test_in_the_background_with_logs_and_a_state_to_read(here: CliProject, server: Hub) -> None:
-    server.rate = 20e6
-    began = here.run_process("download").check()
-    assert began.err.startswith("fetching 2 files in the background (pid ")
-    assert f"  code-fast: fast.gguf, log {here.state}/logs/dl-code-fast-current.log\n" in began.err
+def test_a_background_download_has_logs_and_a_state(here: CliProject, server: FakeHub) -> None:
+    server.bytes_per_s = 20e6
+    started = here.run_process("download").check()
+    assert started.err.startswith("fetching 2 files in the background (pid ")
+    assert f"  code-fast: fast.gguf, log {here.state}/logs/dl-code-fast-current.log\n" in started.err
     running = here.run_process("status", "--json")
     items = json.loads(running.out)["downloads"]
     assert [(item["tier"], item["label"]) for item in items] == [
@@ -95,24 +93,24 @@ def test_in_the_background_with_logs_and_a_state_to_read(here: CliProject, serve
         ("code-fast", "next"),
     ]
     wait_until(lambda: states(here) == ["done", "done"], timeout=20)
-    assert cached(here, "fast.gguf") == LARGE
-    assert [cached(here, name) for name in SHARDS] == [SMALL + name.encode() for name in SHARDS]
+    assert cached_bytes(here, "fast.gguf") == LARGE
+    assert [cached_bytes(here, name) for name in SHARDS] == [SMALL + name.encode() for name in SHARDS]
     assert "SHA-256 verified" in (here.state / "logs" / "dl-code-fast-next.log").read_text()
     assert "downloads: 2 of 2 files done" in here.run("status").out
-    sent = server.sent
+    sent_bytes = server.sent_bytes
     again = here.run_process("download").check()
     assert again.err.splitlines()[-1] == "nothing to fetch: every file is on disk"
-    assert server.sent == sent
+    assert server.sent_bytes == sent_bytes
 
 
-def test_waited_for_and_piped_it_prints_lines(here: CliProject) -> None:
+def test_with_wait_and_piped_output_progress_is_printed_in_lines(here: CliProject) -> None:
     done = here.run_process("download", "--wait", "code-fast").check()
     lines = done.err.splitlines()
     assert "code-fast: done, 100%, 25.2 MB of 25.2 MB" in lines
     assert "code-fast (next): done, 100%, 600.1 kB of 600.1 kB" in lines
     assert lines[-2:] == [
-        "code-fast: fast.gguf is here, 25.2 MB",
-        "code-fast (next): fast-next-00001-of-00003.gguf is here, 600.1 kB",
+        "code-fast: fast.gguf is on disk, 25.2 MB",
+        "code-fast (next): fast-next-00001-of-00003.gguf is on disk, 600.1 kB",
     ]
     shares = [
         int(line.split(", ")[1].rstrip("%")) for line in lines if line.startswith("code-fast: fetching")
@@ -121,10 +119,10 @@ def test_waited_for_and_piped_it_prints_lines(here: CliProject) -> None:
     assert "\x1b" not in done.err + done.out
 
 
-def test_only_what_is_asked_for(here: CliProject) -> None:
+def test_only_the_requested_files_are_downloaded(here: CliProject) -> None:
     here.run("download", "--wait", "--next").check()
-    assert cached(here, SHARDS[2]) is not None
-    assert cached(here, "fast.gguf") is None
+    assert cached_bytes(here, SHARDS[2]) is not None
+    assert cached_bytes(here, "fast.gguf") is None
     unknown = here.run("download", "code-fats")
     assert (unknown.code, unknown.err) == (
         2,
@@ -133,8 +131,10 @@ def test_only_what_is_asked_for(here: CliProject) -> None:
     assert here.run("download", "mine").check().err == "nothing to fetch\n"
 
 
-def test_two_at_once_one_fetches(here: CliProject, server: Hub) -> None:
-    server.rate = 1.5e6
+def test_of_two_downloads_at_once_one_runs_and_the_other_is_refused_or_waits(
+    here: CliProject, server: FakeHub
+) -> None:
+    server.bytes_per_s = 1.5e6
     here.run("download", "--current").check()
     second = here.run("download", "--current")
     assert second.code == 1
@@ -142,69 +142,73 @@ def test_two_at_once_one_fetches(here: CliProject, server: Hub) -> None:
     assert "hint: see it with `llmstack status`, or wait for it with `llmstack download --wait`" in second.err
     waited = here.run("download", "--current", "--wait").check()
     assert "waiting for it" in waited.err
-    assert waited.err.endswith("every file is here\n")
-    assert cached(here, "fast.gguf") == LARGE
-    assert server.sent == len(LARGE) + 1
+    assert waited.err.endswith("every file is on disk\n")
+    assert cached_bytes(here, "fast.gguf") == LARGE
+    assert server.sent_bytes == len(LARGE) + 1
 
 
-def test_a_killed_download_is_reported_and_goes_on(here: CliProject, server: Hub) -> None:
-    server.rate = 2e6
+def test_a_killed_download_is_reported_and_resumed(here: CliProject, server: FakeHub) -> None:
+    server.bytes_per_s = 2e6
     here.run("download", "--current").check()
-    wait_until(lambda: server.sent > len(LARGE) / 3, timeout=20)
-    worker = identity_from(state(here))
+    wait_until(lambda: server.sent_bytes > len(LARGE) / 3, timeout=20)
+    worker = identity_from_json(read_state(here))
     os.kill(worker.pid, signal.SIGKILL)
-    wait_until(lambda: not worker.alive, timeout=5)  # its command line is gone before it is
+    wait_until(
+        lambda: not worker.is_alive, timeout=5
+    )  # the command line of a dying process vanishes before its pid
     status = here.run("status")
     assert "interrupted" in status.out
-    assert "go on with `llmstack download`: what was fetched is kept" in status.err
-    server.rate = None
+    assert "resume with `llmstack download`; what was fetched is kept" in status.err
+    server.bytes_per_s = None
     here.run("download", "--current", "--wait").check()
-    assert cached(here, "fast.gguf") == LARGE
-    assert server.sent <= 1.05 * len(LARGE)
+    assert cached_bytes(here, "fast.gguf") == LARGE
+    assert server.sent_bytes <= 1.05 * len(LARGE)
 
 
-def test_ctrl_c_stops_it_and_the_next_run_goes_on(here: CliProject, server: Hub) -> None:
-    server.rate = 2e6
+def test_ctrl_c_stops_a_download_and_the_next_run_resumes(here: CliProject, server: FakeHub) -> None:
+    server.bytes_per_s = 2e6
     waiting = here.popen("download", "--current", "--wait")
-    wait_until(lambda: server.sent > len(LARGE) / 3, timeout=20)
+    wait_until(lambda: server.sent_bytes > len(LARGE) / 3, timeout=20)
     waiting.send_signal(signal.SIGINT)
     assert waiting.communicate(timeout=10)[1].splitlines()[-1].startswith("code-fast: interrupted")
     assert waiting.returncode == 130
     assert states(here) == ["interrupted"]
-    server.rate = None
+    server.bytes_per_s = None
     here.run("download", "--current", "--wait").check()
-    assert server.sent <= 1.05 * len(LARGE)
+    assert server.sent_bytes <= 1.05 * len(LARGE)
 
 
-def test_what_cannot_be_had_does_not_keep_the_rest(here: CliProject, server: Hub) -> None:
+def test_a_file_that_fails_does_not_stop_the_others(here: CliProject, server: FakeHub) -> None:
     del server.files["org/fast/fast.gguf"]
     done = here.run("download", "--wait")
     assert done.code == 1
     assert "warning: code-fast: org/fast has no file fast.gguf (404)" in done.err
     assert f"hint: see {server.url}/org/fast/tree/main" in done.err
     assert states(here) == ["failed", "done"]
-    assert cached(here, SHARDS[0]) is not None
+    assert cached_bytes(here, SHARDS[0]) is not None
 
 
-def test_a_cloned_project_does_not_choose_what_is_written_to(here: CliProject, tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
-    mine.write_text("precious")
+def test_links_in_a_cloned_project_are_not_written_through(here: CliProject, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
     for name in ("downloads.json", "logs/dl-code-fast-current.log"):
         link = here.state / name
         hint = "hint: replace it with a file of its own\n"
-        said = f"error: {link} is a link that leads out of the project\n{hint}"
+        message = f"error: {link} is a link that leads out of the project\n{hint}"
         link.parent.mkdir(exist_ok=True)
-        link.symlink_to(mine)
-        for more in ([], ["--wait"]):
-            refused = here.run("download", *more)
-            assert (refused.code, refused.err) == (1, said)
+        link.symlink_to(victim)
+        for options in ([], ["--wait"]):
+            refused = here.run("download", *options)
+            assert (refused.code, refused.err) == (1, message)
         link.unlink()
     (here.state / "downloads.json").write_text('{"pid": 1, "started": 0, "items": [{"tier": "[red]x"}]}')
     assert here.run("status", "--json").code == 1
-    assert mine.read_text() == "precious"
+    assert victim.read_text() == "precious"
 
 
-def test_without_a_project_the_default_profile_and_the_users_own_log(tmp_path: Path, server: Hub) -> None:
+def test_without_a_project_the_default_profile_is_downloaded_and_logged_in_the_users_directory(
+    tmp_path: Path, server: FakeHub
+) -> None:
     file = "qwen2.5-coder-3b-instruct-q5_k_m.gguf"
     server.files[f"Qwen/Qwen2.5-Coder-3B-Instruct-GGUF/{file}"] = SMALL
     here = CliProject(tmp_path / "nowhere")
@@ -217,19 +221,19 @@ def test_without_a_project_the_default_profile_and_the_users_own_log(tmp_path: P
     here.env["HF_HUB_OFFLINE"] = "1"
     offline = here.run("download", "--wait", "plan")
     assert offline.code == 1
-    assert "HF_HUB_OFFLINE forbids to fetch it" in offline.err
+    assert "HF_HUB_OFFLINE forbids downloading it" in offline.err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminal to ask in")
 @pytest.mark.parametrize(
-    ("key", "said", "code"),
+    ("key", "output", "code"),
     [
-        ("\r", "nothing is fetched; `llmstack download TIER` fetches the ones you want\r\n", 0),
+        ("\r", "nothing fetched; `llmstack download TIER` fetches only what you want\r\n", 0),
         ("\x03", "^C\r\n", 130),
     ],
 )
-def test_without_a_project_a_person_is_asked_before_everything_is_fetched(
-    tmp_path: Path, key: str, said: str, code: int
+def test_without_a_project_a_person_is_asked_before_everything_is_downloaded(
+    tmp_path: Path, key: str, output: str, code: int
 ) -> None:
     here = CliProject(tmp_path / "nowhere")
     here.directory.mkdir()
@@ -238,7 +242,7 @@ def test_without_a_project_a_person_is_asked_before_everything_is_fetched(
     child.expect(r"There is no project here\. Fetch the default profile: 7 files, about \d+.* GB\?")
     child.send(key)
     child.expect(pexpect.EOF)
-    assert child.before.endswith(said)
+    assert child.before.endswith(output)
     child.close()
     assert child.exitstatus == code
     assert not Path(here.env["XDG_STATE_HOME"], "llmstack", "downloads.json").exists()

@@ -1,4 +1,4 @@
-"""`use TIER MODEL`: asks the model first; models.ini keeps its comments, and the old model if that fails."""
+"""`use TIER MODEL` changes models.ini, with its comments kept, if the model answers a probe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmstack.channel import CURRENT, Channel, write_marker
 from llmstack.config import load
 from llmstack.errors import ConfigError, LlmstackError, UsageError
 from llmstack.paths import Project, UserDirs
-from llmstack.stack.install.use import Used, use
+from llmstack.stack.install.use import UseResult, use
 from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
@@ -52,27 +52,27 @@ def project(tmp_path: Path) -> Project:
     cli.write(tiers=(), extra=TIERS)
     project = Project.at(cli.directory, {})
     write_marker(project.default_channel, CURRENT)
-    trusted(project)
+    trust(project)
     return project
 
 
-def trusted(project: Project) -> None:
+def trust(project: Project) -> None:
     trust_store.grant(project, UserDirs.from_env(os.environ).trusted_projects)
 
 
-def used(
+def use_model(
     project: Project, tier: str, model: str, env: dict[str, str] | None = None, *, force: bool = False
-) -> Used:
+) -> UseResult:
     return use(project, UserDirs.from_env(os.environ), env or {}, tier, model, force=force)
 
 
-def test_a_local_model_is_asked_then_written(project: Project) -> None:
+def test_a_model_that_answers_is_written_to_models_ini(project: Project) -> None:
     with provider("local") as fake:
         before = project.models_ini.read_text().replace("127.0.0.1:1/", fake.url.removeprefix("http://"))
         project.models_ini.write_text(before)
-        trusted(project)
-        done = used(project, "near", "ollama/new")
-    assert done == Used("local", "ollama/old", "ollama/new", ("model_next",), None, None)
+        trust(project)
+        result = use_model(project, "near", "ollama/new")
+    assert result == UseResult("local", "ollama/old", "ollama/new", ("model_next",), None, None)
     assert project.models_ini.read_text() == before.replace(
         "model = ollama/old      ; a good one", "model = ollama/new      ; a good one"
     ).replace("model_next =", ";model_next =")
@@ -80,43 +80,43 @@ def test_a_local_model_is_asked_then_written(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tier", "model", "says"),
+    ("tier", "model", "message"),
     [
         ("local", "ollama/new", r"^local keeps ollama/old: ollama/new was asked, and nothing answers at "),
-        ("hosted", "anthropic/opus", r"asked, and anthropic wants a key, and ANTHROPIC_API_KEY is not set$"),
+        ("hosted", "anthropic/opus", r"asked, and anthropic needs a key, and ANTHROPIC_API_KEY is not set$"),
         ("lite", "bedrock/x", r"asked, and no provider is called `bedrock`$"),
         ("nowhere", "ollama/new", "no tier is called `nowhere`"),
     ],
 )
-def test_a_probe_that_fails_changes_nothing(project: Project, tier: str, model: str, says: str) -> None:
+def test_a_probe_that_fails_changes_nothing(project: Project, tier: str, model: str, message: str) -> None:
     before = project.models_ini.read_text()
-    with pytest.raises(LlmstackError, match=says):
-        used(project, tier, model)
+    with pytest.raises(LlmstackError, match=message):
+        use_model(project, tier, model)
     assert project.models_ini.read_text() == before
 
 
-def test_whatever_the_provider_says_no_with_keeps_the_old_model(project: Project) -> None:
+def test_any_error_of_the_provider_keeps_the_old_model(project: Project) -> None:
     with provider("openai") as fake:
         env = {"OPENAI_BASE_URL": fake.url, "OPENAI_API_KEY": KEY}
         for status in (401, 404, 429, 500):
             fake.fails = [(status, "")]
             with pytest.raises(LlmstackError, match=f"hosted keeps openai/gpt-4o: .* answered {status}"):
-                used(project, "hosted", "openai/gpt-5.2", env)
+                use_model(project, "hosted", "openai/gpt-5.2", env)
         assert len(fake.requests) == 4
-        assert used(project, "hosted", "openai/gpt-5.2", env).after == "openai/gpt-5.2"
+        assert use_model(project, "hosted", "openai/gpt-5.2", env).new_model == "openai/gpt-5.2"
 
 
-def test_force_writes_it_all_the_same(project: Project) -> None:
-    done = used(project, "lite", "bedrock/x", force=True)
-    assert (done.after, done.unproved) == ("bedrock/x", "no provider is called `bedrock`")
+def test_force_writes_a_model_that_does_not_answer(project: Project) -> None:
+    result = use_model(project, "lite", "bedrock/x", force=True)
+    assert (result.new_model, result.probe_error) == ("bedrock/x", "no provider is called `bedrock`")
     assert load(project.models_ini).tiers["lite"].model.label == "bedrock/x"
 
 
-def test_a_gguf_tier_becomes_a_hosted_one_and_its_file_a_comment(project: Project) -> None:
+def test_a_gguf_tier_becomes_hosted_and_its_file_is_commented_out(project: Project) -> None:
     with provider("anthropic") as fake:
         env = {"ANTHROPIC_BASE_URL": fake.url, "ANTHROPIC_API_KEY": KEY}
-        done = used(project, "file", "anthropic/sonnet", env)
-    assert done.off == ("hf_repo", "hf_file", "threads")
+        result = use_model(project, "file", "anthropic/sonnet", env)
+    assert result.disabled_keys == ("hf_repo", "hf_file", "threads")
     text = project.models_ini.read_text()
     assert ";hf_repo = owner/name-GGUF   ; the weights\n;hf_file = a.gguf\n;threads = 4\n" in text
     tier = load(project.models_ini).tiers["file"]
@@ -124,20 +124,20 @@ def test_a_gguf_tier_becomes_a_hosted_one_and_its_file_a_comment(project: Projec
     assert KEY not in text
 
 
-def test_another_provider_leaves_the_address_behind(project: Project) -> None:
+def test_another_provider_does_not_inherit_the_address(project: Project) -> None:
     with provider("local") as fake:
-        done = used(project, "local", "vllm/new", {"VLLM_BASE_URL": fake.url})
-    assert done.off == ("base_url", "model_next")
+        result = use_model(project, "local", "vllm/new", {"VLLM_BASE_URL": fake.url})
+    assert result.disabled_keys == ("base_url", "model_next")
     assert load(project.models_ini).tiers["local"].model.label == "vllm/new"
 
 
-def test_the_router_itself_is_no_model(project: Project) -> None:
+def test_the_router_itself_is_refused_as_a_model(project: Project) -> None:
     own = f"http://127.0.0.1:{load(project.models_ini).settings.router_port}"
     with pytest.raises(LlmstackError, match="is this router's own address"):
-        used(project, "hosted", "openai/x", {"OPENAI_BASE_URL": own})
+        use_model(project, "hosted", "openai/x", {"OPENAI_BASE_URL": own})
 
 
-def test_the_running_stack_takes_it_up(tmp_path: Path) -> None:
+def test_a_running_stack_is_reloaded(tmp_path: Path) -> None:
     cli = CliProject(tmp_path / "project")
     with provider("local") as fake:
         cli.env["OLLAMA_BASE_URL"] = fake.url
@@ -156,7 +156,7 @@ def test_the_running_stack_takes_it_up(tmp_path: Path) -> None:
             assert cli.run("use", "near", "ollama/newer").code == 1
             assert cli.said("hello", "near") == "You said: hello."
             assert fake.last["model"] == "new"
-            wants = "mistral wants a key, and MISTRAL_API_KEY is not set"
+            wants = "mistral needs a key, and MISTRAL_API_KEY is not set"
             forced = cli.run("use", "other", "mistral/small", "--force").check()
             assert forced.err.startswith(f"warning: mistral/mistral-medium-latest was asked, and {wants}\n")
             assert f"warning: other cannot start: {wants}" in forced.err
@@ -169,18 +169,18 @@ def test_the_running_stack_takes_it_up(tmp_path: Path) -> None:
             cli.run("stop").check()
 
 
-def test_what_cannot_be_used(project: Project) -> None:
+def test_an_unusable_model_or_project_is_refused(project: Project) -> None:
     with pytest.raises(UsageError, match="MODEL: expected `<provider>/<id>`, got `nonsense`"):
-        used(project, "local", "nonsense")
+        use_model(project, "local", "nonsense")
     with pytest.raises(UsageError, match="`openai-compat/` is reserved"):
-        used(project, "local", "openai-compat/x")
+        use_model(project, "local", "openai-compat/x")
     write_marker(project.default_channel, Channel("external", f"http://127.0.0.1:{free_port()}"))
     with pytest.raises(LlmstackError, match="is a thin client"):
-        used(project, "local", "ollama/new")
+        use_model(project, "local", "ollama/new")
 
 
-def test_a_file_that_would_be_wrong_is_not_written(project: Project) -> None:
+def test_an_invalid_models_ini_is_not_written(project: Project) -> None:
     text = project.models_ini.read_text()
     project.models_ini.write_text(text + "[other]\nctx_size = 8k\n")
     with pytest.raises(ConfigError):
-        used(project, "local", "ollama/new")
+        use_model(project, "local", "ollama/new")

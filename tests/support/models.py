@@ -1,4 +1,4 @@
-"""A model server made up for tests of the pool, at its Protocol."""
+"""Fake model servers for tests of the pool, which implement its protocol."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class FakeServer:
-    """Loads for `load_s`, or until `loaded` is set where that is None; then runs until stopped or crashed."""
+    """A model server without a process.
+
+    Attributes:
+        load_s: seconds that loading takes; None to load until `loaded` is set.
+        error: the message of the error that loading ends with.
+        stop_s: seconds that stopping takes.
+        exited: set when it was stopped or has crashed.
+        stopping: whether `stop` was called.
+    """
 
     tier: str
     load_s: float | None = 0.0
@@ -23,7 +31,7 @@ class FakeServer:
     pid: int | None = None
     port: int | None = 1
     loaded: asyncio.Event = field(default_factory=asyncio.Event)
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    exited: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: bool = False
     headers: dict[str, str] = field(default_factory=dict)
     place: None = None
@@ -34,64 +42,68 @@ class FakeServer:
 
     @property
     def up(self) -> bool:
-        return self.pid is not None and not self.gone.is_set()
+        return self.pid is not None and not self.exited.is_set()
 
     async def start(self) -> None:
         self.pid = 1
-        waits = [asyncio.create_task(self._loading()), asyncio.create_task(self._gone())]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        if self.gone.is_set():
+        tasks = [asyncio.create_task(self._load()), asyncio.create_task(self._wait_for_exit())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        if self.exited.is_set():
             raise LlmstackError(f"{self.tier} was stopped")
         if self.error:
-            self.gone.set()
-            raise LlmstackError(self.error, hint="mend it")
+            self.exited.set()
+            raise LlmstackError(self.error, hint="fix it")
 
-    async def _loading(self) -> None:
+    async def _load(self) -> None:
         if self.load_s is None:
             await self.loaded.wait()
         else:
             await asyncio.sleep(self.load_s)
 
-    async def _gone(self) -> None:
-        await self.gone.wait()
+    async def _wait_for_exit(self) -> None:
+        await self.exited.wait()
 
     async def stop(self) -> None:
         self.stopping = True
         await asyncio.sleep(self.stop_s)
-        self.gone.set()
+        self.exited.set()
 
     async def ended(self) -> None:
-        await self.gone.wait()
+        await self.exited.wait()
 
     async def failure(self) -> str | None:
-        return f"{self.tier} crashed" if self.gone.is_set() else None
+        return f"{self.tier} crashed" if self.exited.is_set() else None
 
     async def explain(self, status: int, body: bytes) -> str | None:  # noqa: ARG002 - all answers are its own
         return None
 
     def crash(self) -> None:
-        self.gone.set()
+        self.exited.set()
 
 
-class Servers:
-    """Makes the servers of a pool, and remembers them."""
+class FakeServers:
+    """Creates the servers of a pool, and keeps a list of them.
 
-    def __init__(self, **about: Mapping[str, object]) -> None:
-        self.made: list[FakeServer] = []
-        self.about = about
-        self.most = 0
+    Args:
+        options: the attributes of each tier's server.
+    """
+
+    def __init__(self, **options: Mapping[str, object]) -> None:
+        self.created: list[FakeServer] = []
+        self.options = options
+        self.max_running = 0
 
     def __call__(self, tier: str) -> FakeServer:
-        server = FakeServer(tier, **self.about.get(tier, {}))  # type: ignore[arg-type]
-        self.made.append(server)
-        self.most = max(self.most, len(self.up) + 1)
+        server = FakeServer(tier, **self.options.get(tier, {}))  # type: ignore[arg-type]
+        self.created.append(server)
+        self.max_running = max(self.max_running, len(self.running) + 1)
         return server
 
-    def of(self, tier: str) -> list[FakeServer]:
-        return [server for server in self.made if server.tier == tier]
+    def for_tier(self, tier: str) -> list[FakeServer]:
+        return [server for server in self.created if server.tier == tier]
 
     @property
-    def up(self) -> list[FakeServer]:
-        return [server for server in self.made if server.up]
+    def running(self) -> list[FakeServer]:
+        return [server for server in self.created if server.up]

@@ -1,4 +1,4 @@
-"""A release page on loopback: `latest` redirects, assets redirect to storage, checksums beside them."""
+"""A fake release page on loopback: `latest` redirects to a tag, and assets redirect to a storage host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASSETS = [f"linux_{arch}" for arch in set(ARCHITECTURES.values())] + ["darwin_am
 
 
 def tar_gz(*members: tuple[str, bytes | str]) -> bytes:
-    """Return an archive; a member with a str is a link to it."""
+    """Return an archive; content that is a str is the target of a symbolic link."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for name, content in members:
@@ -36,26 +36,33 @@ def tar_gz(*members: tuple[str, bytes | str]) -> bytes:
 
 
 @dataclass
-class Releases:
-    """What the page has, by version, and what was asked for."""
+class ReleasePage:
+    """The state of the page.
+
+    Attributes:
+        archives: by version.
+        latest: the version that `latest` redirects to.
+        checksum: published instead of the right one, unless None.
+        requests: the path of every request.
+    """
 
     archives: dict[str, bytes] = field(default_factory=dict)
-    newest: str = "251"
+    latest: str = "251"
     checksum: str | None = None
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     port: int = 0
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/org/llama-swap"
 
-    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        self.asked.append(path)
-        place = path.removeprefix("/org/llama-swap/releases/")
-        if place == "latest":
-            return 302, {"Location": f"{self.url}/releases/tag/v{self.newest}"}, b""
-        if place.startswith("download/"):
-            return 302, {"Location": f"http://localhost:{self.port}/storage/{place.split('/', 1)[1]}"}, b""
+    def respond(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        self.requests.append(path)
+        name = path.removeprefix("/org/llama-swap/releases/")
+        if name == "latest":
+            return 302, {"Location": f"{self.url}/releases/tag/v{self.latest}"}, b""
+        if name.startswith("download/"):
+            return 302, {"Location": f"http://localhost:{self.port}/storage/{name.split('/', 1)[1]}"}, b""
         version, _, name = path.removeprefix("/storage/v").partition("/")
         archive = self.archives.get(version)
         if archive is None:
@@ -68,15 +75,15 @@ class Releases:
 
 
 @contextmanager
-def running_releases() -> Iterator[Releases]:
-    """Run the page while the block does."""
-    releases = Releases(
+def running_release_page() -> Iterator[ReleasePage]:
+    """Run the page for the duration of the block."""
+    page = ReleasePage(
         {"250": tar_gz(("llama-swap", PROGRAM)), "251": tar_gz(("llama-swap", PROGRAM + b"#"))}
     )
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, headers, body = releases.answer(self.path)
+            status, headers, body = page.respond(self.path)
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
@@ -87,10 +94,10 @@ def running_releases() -> Iterator[Releases]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    releases.port = server.server_address[1]
+    page.port = server.server_address[1]
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:
-        yield releases
+        yield page
     finally:
         server.shutdown()
         server.server_close()

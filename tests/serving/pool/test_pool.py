@@ -7,14 +7,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.models import FakeServer, Servers
+from support.models import FakeServer, FakeServers
 from support.waiting import until
 
 from llmstack.errors import LlmstackError
-from llmstack.serving.base import TierUnavailableError
+from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.pool.pool import Pool
 from llmstack.serving.pool.pool_config import PoolConfig, PoolLimits
+from llmstack.upstream.client import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -37,7 +38,7 @@ async def pool_of(
     plan = MemoryPlan(budget, dict.fromkeys(TIERS, 1), dict.fromkeys(TIERS, 1.0))
     idle = {**dict.fromkeys(TIERS, ttl), **ttls}
     terms = PoolConfig(servers, plan, ttls=idle, slots=dict.fromkeys(TIERS, slots))
-    pool = Pool(terms, limits=PoolLimits(**limits))
+    pool = Pool(terms, Upstream(), limits=PoolLimits(**limits))
     try:
         yield pool
     finally:
@@ -51,29 +52,29 @@ def states(pool: Pool) -> dict[str, str]:
 
 
 async def test_a_model_starts_on_demand_and_stays() -> None:
-    servers = Servers()
+    servers = FakeServers()
     async with pool_of(servers) as pool:
         for _ in range(3):
             async with await pool.acquire("a") as lease:
                 assert (lease.tier, lease.url, await lease.failure()) == ("a", "http://a", None)
                 assert pool.states()["a"].leases == 1
         assert states(pool) == {"a": "resident"}
-    assert len(servers.made) == 1
+    assert len(servers.created) == 1
 
 
 async def test_requests_for_a_loading_model_wait_for_the_same_load() -> None:
-    servers = Servers(a={"load_s": None})
+    servers = FakeServers(a={"load_s": None})
     async with pool_of(servers, slots=5) as pool:
         asked = [asyncio.create_task(pool.acquire("a")) for _ in range(5)]
         await until(lambda: pool.states()["a"].waiting == 5)
         assert states(pool) == {"a": "loading"}
-        servers.made[0].loaded.set()
+        servers.created[0].loaded.set()
         assert [lease.tier for lease in await asyncio.gather(*asked)] == ["a"] * 5
-    assert len(servers.made) == 1
+    assert len(servers.created) == 1
 
 
 async def test_the_model_used_longest_ago_makes_room() -> None:
-    servers = Servers()
+    servers = FakeServers()
     async with pool_of(servers) as pool:
         for tier in ("a", "b", "a", "c"):
             await pool.load(tier)
@@ -81,23 +82,23 @@ async def test_the_model_used_longest_ago_makes_room() -> None:
                 pass
         assert states(pool) == {"a": "resident", "c": "resident"}
         assert [pool.states()[tier].loads for tier in "abcd"] == [1, 1, 1, 0]
-    assert servers.most == 2
+    assert servers.max_running == 2
 
 
 async def test_a_busy_model_is_not_stopped() -> None:
-    servers = Servers()
+    servers = FakeServers()
     async with pool_of(servers, budget=1) as pool:
         async with await pool.acquire("a") as lease:
             waiting = asyncio.create_task(pool.acquire("b"))
             await until(lambda: pool.states()["b"].waiting == 1)
-            assert servers.of("a")[0].up
+            assert servers.for_tier("a")[0].up
             assert await lease.failure() is None
         async with await waiting:
             assert states(pool) == {"b": "resident"}
 
 
 async def test_an_endless_stream_does_not_keep_others_out() -> None:
-    servers = Servers()
+    servers = FakeServers()
     async with pool_of(servers, budget=1, slots=1, patience_s=0.1) as pool:
         over = asyncio.Event()
 
@@ -114,7 +115,7 @@ async def test_an_endless_stream_does_not_keep_others_out() -> None:
 
 
 async def test_a_full_queue_is_refused_with_a_time_to_come_back() -> None:
-    async with pool_of(Servers(a={"load_s": None}), queue=2) as pool:
+    async with pool_of(FakeServers(a={"load_s": None}), queue=2) as pool:
         waiting = [asyncio.create_task(pool.acquire("a")) for _ in range(2)]
         await until(lambda: pool.states()["a"].waiting == 2)
         with pytest.raises(TierUnavailableError, match="2 requests are waiting for a already") as refused:
@@ -128,7 +129,7 @@ async def test_a_full_queue_is_refused_with_a_time_to_come_back() -> None:
 
 
 async def test_waiting_is_bounded() -> None:
-    async with pool_of(Servers(a={"load_s": None}), wait_s=0.05) as pool:
+    async with pool_of(FakeServers(a={"load_s": None}), wait_s=0.05) as pool:
         with pytest.raises(TierUnavailableError, match=r"a did not become free within 0\.05 s") as refused:
             await pool.acquire("a")
         assert refused.value.retry_after == 30
@@ -136,21 +137,21 @@ async def test_waiting_is_bounded() -> None:
 
 
 async def test_a_tier_that_nobody_knows() -> None:
-    async with pool_of(Servers()) as pool:
+    async with pool_of(FakeServers()) as pool:
         with pytest.raises(TierUnavailableError, match="x has no model to load: it is served elsewhere"):
             await pool.acquire("x")
         assert await pool.unload("x") is False
 
 
 async def test_who_goes_away_while_queued_is_forgotten() -> None:
-    servers = Servers(a={"load_s": None})
+    servers = FakeServers(a={"load_s": None})
     async with pool_of(servers) as pool:
         leaving, staying = (asyncio.create_task(pool.acquire("a")) for _ in range(2))
         await until(lambda: pool.states()["a"].waiting == 2)
         leaving.cancel()
         await asyncio.wait([leaving])
         assert pool.states()["a"].waiting == 1
-        servers.made[0].loaded.set()
+        servers.created[0].loaded.set()
         async with await staying:
             assert pool.states()["a"].leases == 1
         assert pool.states()["a"].leases == 0
@@ -159,11 +160,11 @@ async def test_who_goes_away_while_queued_is_forgotten() -> None:
 @pytest.mark.parametrize("steps", range(8))
 async def test_who_goes_away_at_any_moment_takes_no_lease_along(steps: int) -> None:
     """The two are brought closer by single steps of the event loop, until both orders were seen."""
-    servers = Servers(a={"load_s": None})
+    servers = FakeServers(a={"load_s": None})
     async with pool_of(servers, slots=1) as pool:
         leaving = asyncio.create_task(pool.acquire("a"))
         await until(lambda: pool.states()["a"].waiting == 1)
-        servers.made[0].loaded.set()
+        servers.created[0].loaded.set()
         for _ in range(steps):
             await asyncio.sleep(0)
         leaving.cancel()
@@ -177,7 +178,7 @@ async def test_who_goes_away_at_any_moment_takes_no_lease_along(steps: int) -> N
 
 
 async def test_a_grant_at_the_moment_of_the_timeout_is_used_or_given_back() -> None:
-    servers = Servers()
+    servers = FakeServers()
     async with pool_of(servers, slots=1, wait_s=0.02) as pool:
         for late in range(40):
             held = await pool.acquire("a")
@@ -194,20 +195,20 @@ async def test_a_grant_at_the_moment_of_the_timeout_is_used_or_given_back() -> N
 
 
 async def test_a_start_that_fails_is_told_to_all_who_wait_and_tried_again_for_the_next() -> None:
-    servers = Servers(a={"error": "out of memory"})
+    servers = FakeServers(a={"error": "out of memory"})
     async with pool_of(servers) as pool:
         answers = await asyncio.gather(*(pool.acquire("a") for _ in range(3)), return_exceptions=True)
         assert [str(answer) for answer in answers] == ["out of memory"] * 3
         assert {getattr(answer, "hint", None) for answer in answers} == {"mend it"}
         assert (pool.states()["a"].state, pool.states()["a"].detail) == ("down", "out of memory")
-        servers.about.clear()
+        servers.options.clear()
         async with await pool.acquire("a"):
             assert (pool.states()["a"].state, pool.states()["a"].detail) == ("resident", "")
-    assert len(servers.made) == 2
+    assert len(servers.created) == 2
 
 
 async def test_a_server_that_cannot_be_made_fails_its_own_requests_only() -> None:
-    servers = Servers()
+    servers = FakeServers()
 
     def make(tier: str) -> FakeServer:
         if tier == "a":
@@ -243,40 +244,40 @@ async def test_a_bug_in_a_server_does_not_leave_requests_hanging(
 async def test_a_crash_in_use_is_noticed_and_the_next_request_restarts(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    servers = Servers()
+    servers = FakeServers()
     async with pool_of(servers) as pool:
         async with await pool.acquire("a") as lease:
-            servers.made[0].crash()
+            servers.created[0].crash()
             assert await lease.failure() == "a crashed"
             await until(lambda: states(pool) == {})
             async with asyncio.timeout(2), await pool.acquire("a") as again:
                 assert await again.failure() is None
         assert pool.states()["a"].leases == 0
-    assert len(servers.made) == 2
+    assert len(servers.created) == 2
     assert "a ended unexpectedly: a crashed" in caplog.text
 
 
 async def test_a_crash_while_idle_is_noticed() -> None:
-    servers = Servers()
+    servers = FakeServers()
     async with pool_of(servers) as pool:
         await pool.load("a")
-        servers.made[0].crash()
+        servers.created[0].crash()
         await until(lambda: states(pool) == {})
         await pool.load("a")
         assert states(pool) == {"a": "resident"}
 
 
 async def test_a_model_idle_for_its_ttl_is_stopped() -> None:
-    servers = Servers()
+    servers = FakeServers()
     async with pool_of(servers, ttl=0.05) as pool:
         async with await pool.acquire("a"):
             await asyncio.sleep(0.1)
-            assert servers.made[0].up
-        await until(lambda: not servers.up, timeout=1)
+            assert servers.created[0].up
+        await until(lambda: not servers.running, timeout=1)
 
 
 async def test_a_model_does_not_outlive_its_ttl_because_another_one_has_a_longer_one() -> None:
-    servers = Servers()
+    servers = FakeServers()
     async with pool_of(servers, ttl=0.05, ttls={"b": 60.0}) as pool:
         await pool.load("b")
         async with await pool.acquire("a"):
@@ -285,7 +286,7 @@ async def test_a_model_does_not_outlive_its_ttl_because_another_one_has_a_longer
 
 
 async def test_unload_waits_for_requests_and_keeps_new_ones_out() -> None:
-    servers = Servers()
+    servers = FakeServers()
     async with pool_of(servers) as pool:
         assert await pool.unload("a") is False
         held = await pool.acquire("a")
@@ -293,17 +294,17 @@ async def test_unload_waits_for_requests_and_keeps_new_ones_out() -> None:
         await asyncio.sleep(0)
         later = asyncio.create_task(pool.acquire("a"))
         await until(lambda: pool.states()["a"].waiting == 1)
-        assert servers.made[0].up
+        assert servers.created[0].up
         async with held:
             pass
         assert await unloading is True
         async with await later:
             pass
-    assert len(servers.made) == 2
+    assert len(servers.created) == 2
 
 
 async def test_unload_need_not_wait_for_a_load(caplog: pytest.LogCaptureFixture) -> None:
-    servers = Servers(a={"load_s": None})
+    servers = FakeServers(a={"load_s": None})
     async with pool_of(servers) as pool:
         loading = asyncio.create_task(pool.load("a"))
         await until(lambda: states(pool) == {"a": "loading"})
@@ -315,13 +316,13 @@ async def test_unload_need_not_wait_for_a_load(caplog: pytest.LogCaptureFixture)
 
 
 async def test_load_of_a_busy_resident_model_waits_for_nothing() -> None:
-    async with pool_of(Servers(), slots=1) as pool, await pool.acquire("a"):
+    async with pool_of(FakeServers(), slots=1) as pool, await pool.acquire("a"):
         async with asyncio.timeout(1):
             await pool.load("a")
 
 
 async def test_a_lease_is_given_back_once() -> None:
-    async with pool_of(Servers()) as pool:
+    async with pool_of(FakeServers()) as pool:
         lease, other = await pool.acquire("a"), await pool.acquire("a")
         async with lease:
             pass
@@ -333,7 +334,7 @@ async def test_a_lease_is_given_back_once() -> None:
 
 
 async def test_close_stops_everything_and_refuses_who_waits(caplog: pytest.LogCaptureFixture) -> None:
-    servers = Servers(b={"load_s": None}, a={"stop_s": 0.05})
+    servers = FakeServers(b={"load_s": None}, a={"stop_s": 0.05})
     caplog.set_level(logging.INFO)
     async with pool_of(servers, slots=1) as pool:
         held = await pool.acquire("a")
@@ -341,7 +342,7 @@ async def test_close_stops_everything_and_refuses_who_waits(caplog: pytest.LogCa
         await until(lambda: pool.states()["c"].waiting == 1)
         unloading = asyncio.create_task(pool.unload("a"))
         await asyncio.gather(pool.close(), pool.close())
-        assert servers.up == []
+        assert servers.running == []
         answers = await asyncio.gather(*waiting, return_exceptions=True)
         assert [str(answer) for answer in answers] == ["the router is stopping"] * 3
         assert await unloading is True
@@ -356,7 +357,7 @@ async def test_close_stops_everything_and_refuses_who_waits(caplog: pytest.LogCa
 async def test_a_model_larger_than_the_budget_is_loaded_alone_with_one_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with pool_of(Servers(), budget=0) as pool:
+    async with pool_of(FakeServers(), budget=0) as pool:
         for tier in ("a", "b", "a"):
             await pool.load(tier)
             assert states(pool) == {tier: "resident"}
@@ -367,13 +368,13 @@ async def test_a_model_larger_than_the_budget_is_loaded_alone_with_one_warning(
 
 async def test_two_hundred_requests_for_four_tiers_with_memory_for_two() -> None:
     slow = MappingProxyType({"load_s": 0.01, "stop_s": 0.005})
-    servers = Servers(**dict.fromkeys(TIERS, slow))
+    servers = FakeServers(**dict.fromkeys(TIERS, slow))
     async with pool_of(servers, patience_s=0.05) as pool:
 
         async def request(number: int) -> str:
             async with await pool.acquire(TIERS[number * 7 % 4]) as lease:
                 assert await lease.failure() is None
-                assert len(servers.up) <= 2
+                assert len(servers.running) <= 2
                 await asyncio.sleep(0.002)
                 return lease.tier
 
@@ -381,4 +382,4 @@ async def test_two_hundred_requests_for_four_tiers_with_memory_for_two() -> None
             served = await asyncio.gather(*(request(number) for number in range(200)))
         assert served == [TIERS[number * 7 % 4] for number in range(200)]
         assert pool.states()["a"].waiting == 0
-    assert servers.most <= 2
+    assert servers.max_running <= 2

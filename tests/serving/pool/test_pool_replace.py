@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from support.models import Servers
+from support.models import FakeServers
 from support.waiting import until
 
-from llmstack.serving.base import TierUnavailableError
+from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.pool.pool import Pool
 from llmstack.serving.pool.pool_config import PoolConfig
+from llmstack.upstream.client import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,17 +26,17 @@ def plan(budget: int = 3, **needs: int) -> MemoryPlan:
     return MemoryPlan(budget, needs, dict.fromkeys(needs, 1.0))
 
 
-def terms(servers: Servers, of: MemoryPlan) -> PoolConfig:
+def terms(servers: FakeServers, of: MemoryPlan) -> PoolConfig:
     return PoolConfig(servers, of, ttls=dict.fromkeys(of.needs, 0), slots=dict.fromkeys(of.needs, 1))
 
 
-def replace(pool: Pool, servers: Servers, new: MemoryPlan, *changed: str) -> None:
+def replace(pool: Pool, servers: FakeServers, new: MemoryPlan, *changed: str) -> None:
     pool.replace(terms(servers, new), changed=changed)
 
 
 @asynccontextmanager
-async def pool_of(servers: Servers, of: MemoryPlan) -> AsyncIterator[Pool]:
-    pool = Pool(terms(servers, of))
+async def pool_of(servers: FakeServers, of: MemoryPlan) -> AsyncIterator[Pool]:
+    pool = Pool(terms(servers, of), Upstream())
     try:
         yield pool
     finally:
@@ -43,32 +44,35 @@ async def pool_of(servers: Servers, of: MemoryPlan) -> AsyncIterator[Pool]:
 
 
 async def test_an_unchanged_model_keeps_its_server() -> None:
-    old, new = Servers(), Servers()
+    old, new = FakeServers(), FakeServers()
     async with pool_of(old, plan(a=1, b=1)) as pool:
         await pool.load("a")
         replace(pool, new, plan(a=1, b=1, c=1), "b")
         async with await pool.acquire("a") as lease:
             assert lease.tier == "a"
         await pool.load("c")
-    assert ([server.tier for server in old.made], [server.tier for server in new.made]) == (["a"], ["c"])
+    assert ([server.tier for server in old.created], [server.tier for server in new.created]) == (
+        ["a"],
+        ["c"],
+    )
 
 
 async def test_a_changed_model_ends_what_it_is_at_and_the_next_request_gets_the_new_one() -> None:
-    old, new = Servers(), Servers()
+    old, new = FakeServers(), FakeServers()
     async with pool_of(old, plan(a=1)) as pool:
         lease = await pool.acquire("a")
         waiting = asyncio.create_task(pool.acquire("a"))
         await until(lambda: pool.states()["a"].waiting == 1)
         replace(pool, new, plan(a=1), "a")
-        assert (old.made[0].up, waiting.done(), new.made) == (True, False, [])
+        assert (old.created[0].up, waiting.done(), new.created) == (True, False, [])
         async with lease:
             pass
         async with await waiting:
-            assert (old.made[0].up, new.made[0].up) == (False, True)
+            assert (old.created[0].up, new.created[0].up) == (False, True)
 
 
 async def test_who_waits_for_a_tier_that_is_gone_is_served_and_nobody_after() -> None:
-    old, new = Servers(), Servers()
+    old, new = FakeServers(), FakeServers()
     async with pool_of(old, plan(a=1, b=1)) as pool:
         lease = await pool.acquire("b")
         waiting = asyncio.create_task(pool.acquire("b"))
@@ -82,21 +86,21 @@ async def test_who_waits_for_a_tier_that_is_gone_is_served_and_nobody_after() ->
             assert served.url == "http://b"
         await until(lambda: not old.up)
         await until(lambda: list(pool.states()) == ["a"])
-    assert new.made == []
+    assert new.created == []
 
 
-async def granted_once_given_back(pool: Pool, tier: str, held: PoolLease, new: Servers) -> PoolLease:
+async def granted_once_given_back(pool: Pool, tier: str, held: PoolLease, new: FakeServers) -> PoolLease:
     """Return a lease of a tier for which there is no room before another lease is given back."""
     waiting = asyncio.create_task(pool.acquire(tier))
     await until(lambda: pool.states()[tier].waiting == 1)
-    assert new.made == []  # the old server still fills the budget
+    assert new.created == []  # the old server still fills the budget
     async with held:
         pass
     return await waiting
 
 
 async def test_memory_counts_the_larger_of_old_and_new_until_the_old_one_is_gone() -> None:
-    old, new = Servers(), Servers()
+    old, new = FakeServers(), FakeServers()
     async with pool_of(old, plan(a=3, b=1)) as pool:
         lease = await pool.acquire("a")
         replace(pool, new, plan(a=1, b=1), "a")
@@ -106,7 +110,7 @@ async def test_memory_counts_the_larger_of_old_and_new_until_the_old_one_is_gone
 
 
 async def test_it_can_be_replaced_twice_before_it_settles() -> None:
-    old, middle, new = Servers(), Servers(), Servers()
+    old, middle, new = FakeServers(), FakeServers(), FakeServers()
     async with pool_of(old, plan(a=1, b=1)) as pool:
         lease = await pool.acquire("a")
         replace(pool, middle, plan(b=1), "a")
@@ -114,11 +118,11 @@ async def test_it_can_be_replaced_twice_before_it_settles() -> None:
         async with lease:
             pass
         async with await pool.acquire("a"):
-            assert (middle.made, new.made[0].up, old.made[0].up) == ([], True, False)
+            assert (middle.created, new.created[0].up, old.created[0].up) == ([], True, False)
 
 
 async def test_memory_counts_a_busy_model_of_two_exchanges_ago() -> None:
-    old, new = Servers(), Servers()
+    old, new = FakeServers(), FakeServers()
     async with pool_of(old, plan(a=3, b=1)) as pool:
         lease = await pool.acquire("a")
         replace(pool, new, plan(a=1, b=1), "a")
