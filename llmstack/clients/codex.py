@@ -1,4 +1,4 @@
-"""Codex under `run`: pinned to this stack, whatever the repository it works in says."""
+"""Codex under `llmstack run`: uses this stack, whatever the repository it works in configures."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmstack.clients.base import Launch, without_proxy, without_relative
+from llmstack.clients.base import Launch, no_proxy_variables, without_relative_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmstack.clients.base import Wiring
+    from llmstack.clients.base import StackAccess
 
 PROVIDER = "llmstack"
-_IDLE_MS = 900_000  # a long load or prefill; the router says something at least this often
-# What asks OpenAI's own servers, and tools of a kind that llama.cpp leaves out (`namespace`, `web_search`).
-_SWITCHED_OFF = {
+_IDLE_MS = 900_000  # a long load or prefill; the router sends something at least this often
+# Requests to OpenAI's own servers, and tools of types that llama.cpp does not support (`namespace`,
+# `web_search`).
+_DISABLED_FEATURES = {
     "web_search": "disabled",
     "check_for_update_on_startup": False,
     "analytics.enabled": False,
@@ -32,52 +33,54 @@ _SWITCHED_OFF = {
 class Codex:
     """Codex.
 
-    Measured with 0.169: `-c` wins over every file. It ignores providers, base URLs and `notify` in a
-    repository's `.codex/config.toml`, and all of that file until the user trusts the directory; of one that
-    is trusted it starts MCP servers and hooks. For this run it is told that the directory is not trusted.
+    Measured with 0.169: `-c` overrides every file. Codex always ignores providers, base URLs and `notify` in
+    a repository's `.codex/config.toml`. It uses the rest, MCP servers and hooks included, only if the user
+    trusts the directory, so this run marks the directory as untrusted.
     """
 
     name = "codex"
     package = "@openai/codex"
 
-    def refuse(self, cwd: Path, home: Path) -> None:
-        """Refuse nothing: all that a repository brings can be switched off."""
+    def check_repository(self, cwd: Path, home: Path) -> None:
+        """Do nothing: options disable everything that a repository brings."""
 
-    def launch(self, wiring: Wiring, scratch: Path) -> Launch:  # noqa: ARG002 - of the Protocol: no file is needed
-        """Return it with its configuration as arguments; the key stays in its variable."""
+    def launch(self, access: StackAccess, scratch: Path) -> Launch:  # noqa: ARG002 - the protocol's signature; no file is needed
+        """Return how to start it, its configuration as arguments and the key in its environment variable."""
         provider: dict[str, object] = {
             "name": PROVIDER,
-            "base_url": f"{wiring.url}/v1",
+            "base_url": f"{access.url}/v1",
             "wire_api": "responses",
             "stream_idle_timeout_ms": _IDLE_MS,
         }
-        if wiring.key is not None:
-            provider["env_key"] = wiring.key_env
+        if access.key is not None:
+            provider["env_key"] = access.key_env
         options: dict[str, object] = {
             "model": "auto",
             "model_provider": PROVIDER,
             f"model_providers.{PROVIDER}": provider,
-            "model_context_window": wiring.context,
-            **_SWITCHED_OFF,
+            "model_context_window": access.context,
+            **_DISABLED_FEATURES,
         }
-        if not wiring.trusting:
-            options["projects"] = {str(place): {"trust_level": "untrusted"} for place in _places(wiring)}
-        arguments = [word for name, value in options.items() for word in ("-c", f"{name}={_toml(value)}")]
-        env = without_relative(wiring.env, "CODEX_HOME") | without_proxy(wiring.env)
-        return Launch(tuple(arguments), env if wiring.key is None else env | {wiring.key_env: wiring.key})
+        if not access.trusts_repository:
+            options["projects"] = {
+                str(path): {"trust_level": "untrusted"} for path in _trust_directories(access)
+            }
+        arguments = [arg for name, value in options.items() for arg in ("-c", f"{name}={_toml(value)}")]
+        env = without_relative_paths(access.env, "CODEX_HOME") | no_proxy_variables(access.env)
+        return Launch(tuple(arguments), env if access.key is None else env | {access.key_env: access.key})
 
 
-def _places(wiring: Wiring) -> Iterator[Path]:
-    """Where it looks for a directory's trust: here and above, up to the user's own."""
-    here, home = wiring.cwd.resolve(), Path(wiring.env.get("HOME") or Path.home()).resolve()
-    for place in (here, *here.parents):
-        if place in (home, *home.parents):
+def _trust_directories(access: StackAccess) -> Iterator[Path]:
+    """Yield the directories whose trust Codex looks up: the current one and its parents below the home."""
+    cwd, home = access.cwd.resolve(), Path(access.env.get("HOME") or Path.home()).resolve()
+    for directory in (cwd, *cwd.parents):
+        if directory in (home, *home.parents):
             break
-        yield place
+        yield directory
 
 
 def _toml(value: object) -> str:
-    """Return a value as TOML says it; strings as JSON are TOML too, keys in quotes as well."""
+    """Return a value as TOML; JSON strings are valid TOML strings, and quoted keys are valid keys."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(name)} = {_toml(inner)}" for name, inner in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False)

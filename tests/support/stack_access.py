@@ -1,18 +1,18 @@
-"""The stack as a client of it is told, without a stack."""
+"""A `StackAccess` for tests that start no stack."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmstack.clients.base import Wiring
+from llmstack.clients.base import StackAccess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def wiring(env: Mapping[str, str], repo: Path, url: str, **more: Any) -> Wiring:
-    about: dict[str, Any] = {
+def stack_access(env: Mapping[str, str], repo: Path, url: str, **overrides: Any) -> StackAccess:
+    fields: dict[str, Any] = {
         "url": url,
         "key": None,
         "key_env": "LLMSTACK_API_KEY",
@@ -27,4 +27,4 @@ def wiring(env: Mapping[str, str], repo: Path, url: str, **more: Any) -> Wiring:
         "opencode_json": "{ }",
         "opencode_path": Path("/state/opencode.json"),
     }
-    return Wiring(**about | more)
+    return StackAccess(**fields | overrides)
