@@ -1,1 +1,1 @@
-"""Pure routing decisions."""
+"""Routing decisions: pure functions of a request, the configuration and the state of the tiers."""

@@ -1,4 +1,4 @@
-"""What a decision is given of the stack, and what it says."""
+"""The input and the output of a routing decision."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from llmstack.policy.facts import RequestFacts
 
 AUTO = "auto"
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """One rule that was tried: the tier it chose, empty where it does not apply, and why."""
+    """The result of one rule: the tier it chose, or an empty string if it did not apply; and why."""
 
     rule: str
     tier: str
@@ -31,58 +31,58 @@ class RuleResult:
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What was chosen for one request, and why, in one line.
+    """The tier chosen for one request.
 
     Attributes:
-        others: tiers that may serve in its place, best first; each holds the request.
-        asked: the human asked for ultra, with a trigger.
-        considered: every rule tried, in order, where that was asked for.
+        reason: why, in one line.
+        others: tiers that may serve instead, best first; the request fits into the window of each.
+        has_trigger: the user asked for the ultra tier with a trigger.
+        considered: every rule that was tried, in order; complete only if an explanation was requested.
     """
 
     tier: str
     reason: str
     others: tuple[str, ...] = ()
-    asked: bool = False
+    has_trigger: bool = False
     considered: tuple[RuleResult, ...] = ()
 
 
 class StackState(msgspec.Struct, frozen=True):
-    """What is known of the tiers now.
+    """The current state of the tiers, by name.
 
     Attributes:
-        unavailable: cannot start, with the reason.
-        cooling: failed lately, with the reason.
-        loaded: loaded now.
-        evicting: cannot be loaded without unloading another one.
-        factors: measured tokens per estimated token.
+        unavailable: tiers that cannot start, with the reason.
+        cooling: tiers that failed recently, with the reason.
+        loaded: tiers whose model is loaded.
+        evicting: tiers that can be loaded only if another one is unloaded.
+        factors: measured tokens per estimated token; 1 if missing.
     """
 
-    unavailable: Mapping[str, str] = _NOTHING
-    cooling: Mapping[str, str] = _NOTHING
+    unavailable: Mapping[str, str] = _EMPTY
+    cooling: Mapping[str, str] = _EMPTY
     loaded: frozenset[str] = frozenset()
     evicting: frozenset[str] = frozenset()
-    factors: Mapping[str, float] = _NOTHING
+    factors: Mapping[str, float] = _EMPTY
 
-    def needed(self, tier: Tier, facts: RequestFacts) -> int:
-        """Return the tokens that a request and its answer take at a tier."""
+    def needed_tokens(self, tier: Tier, facts: RequestFacts) -> int:
+        """Return how many tokens of a tier's window a request and its answer need."""
         return ceil(facts.context_tokens * self.factors.get(tier.name, 1.0)) + facts.output_tokens
 
-    def holding(self, tiers: Iterable[Tier], facts: RequestFacts) -> list[Tier]:
-        """Return the tiers whose windows are large enough."""
-        factor, size, answer = self.factors.get, facts.context_tokens, facts.output_tokens
-        return [tier for tier in tiers if tier.ctx_size >= size * factor(tier.name, 1.0) + answer]
+    def fits(self, tier: Tier, facts: RequestFacts) -> bool:
+        """Return whether a request and its answer fit into a tier's window."""
+        return self.needed_tokens(tier, facts) <= tier.ctx_size
 
-    def holds(self, tier: Tier, facts: RequestFacts) -> bool:
-        """Return whether a tier's window is large enough."""
-        return bool(self.holding((tier,), facts))
+    def fitting_tiers(self, tiers: Iterable[Tier], facts: RequestFacts) -> list[Tier]:
+        """Return those of the tiers whose window the request and its answer fit into."""
+        return [tier for tier in tiers if self.fits(tier, facts)]
 
 
 class NoTierError(LlmstackError):
-    """No tier that `auto` may pick can serve."""
+    """No tier that `auto` may pick can serve the request."""
 
 
 class NotServedError(NoTierError):
-    """No tier is declared for such a request, so that trying again is no use."""
+    """No tier is declared for this kind of request, so a retry cannot help."""
 
 
 class ContextOverflowError(LlmstackError):
@@ -91,7 +91,7 @@ class ContextOverflowError(LlmstackError):
     Args:
         message: what happened.
         needed: tokens of the request and its answer.
-        window: the largest there is.
+        window: tokens of the largest window.
         hint: the next step.
     """
 

@@ -1,4 +1,4 @@
-"""Which tiers can serve a request now, and which may serve in another one's place."""
+"""Which tiers can serve a request now, and which may serve instead of the chosen one."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ if TYPE_CHECKING:
     from llmstack.policy.facts import RequestFacts
 
 
-def able(tiers: list[Tier], facts: RequestFacts, config: StackConfig, state: StackState) -> list[Tier]:
-    """Return those that can serve this request, in the same order.
+def select_eligible(
+    tiers: list[Tier], facts: RequestFacts, config: StackConfig, state: StackState
+) -> list[Tier]:
+    """Return those of the tiers that can serve this request, in the same order.
 
-    An image goes to no tier that is blind while another one sees; where none does, the server that gets it
-    says so better than we can. Tiers that failed lately are kept only where there is nothing else: a cooldown
-    is a guess, and one attempt tells the client more than a refusal.
+    A request with images goes only to tiers that read images, if there are any; otherwise the server that
+    receives it reports the error. Tiers that failed recently are returned only if there are no others: the
+    cooldown is a guess, and one more attempt tells the client more than a refusal.
 
     Raises:
-        ContextOverflowError: none holds it.
+        ContextOverflowError: the request fits into none of their windows.
     """
-    pool = (_seeing(tiers, config, state) or tiers) if facts.images else tiers
-    fitting = state.holding(pool, facts)
+    pool = (_image_tiers(tiers, config, state) or tiers) if facts.images else tiers
+    fitting = state.fitting_tiers(pool, facts)
     if not fitting:
-        raise _too_large(pool, facts, state)
+        raise _context_overflow(pool, facts, state)
     if not state.cooling:
         return fitting
     return [tier for tier in fitting if tier.name not in state.cooling] or fitting
 
 
-def _seeing(tiers: list[Tier], config: StackConfig, state: StackState) -> list[Tier]:
-    """Return the tiers that see: of the ladder, else the planner, else any other on this machine."""
-    if seeing := [tier for tier in tiers if "image" in tier.modalities]:
-        return seeing
+def _image_tiers(tiers: list[Tier], config: StackConfig, state: StackState) -> list[Tier]:
+    """Return the tiers that read images: those of the ladder, else the planner, else local ones."""
+    if image_tiers := [tier for tier in tiers if "image" in tier.modalities]:
+        return image_tiers
     return [
         tier
         for tier in sorted(config.tiers.values(), key=lambda tier: tier.role is not Role.PLAN)
@@ -48,56 +50,56 @@ def _seeing(tiers: list[Tier], config: StackConfig, state: StackState) -> list[T
     ]
 
 
-def passed_over(tier: Tier, chosen: Tier, facts: RequestFacts, state: StackState) -> str:
-    """Say why a tier does not serve a request, in a few words."""
-    if tier.name in state.unavailable:
-        return f"{tier.name} unavailable"
-    if facts.images and "image" in chosen.modalities and "image" not in tier.modalities:
-        return f"{tier.name} reads no images"
-    if not state.holds(tier, facts):
-        return f"{tier.name} holds {tier.ctx_size} of {state.needed(tier, facts)} tokens"
-    return f"{tier.name} cooling: {state.cooling.get(tier.name, 'failed lately')}"
+def explain_skip(skipped: Tier, chosen: Tier, facts: RequestFacts, state: StackState) -> str:
+    """Return why the chosen tier serves a request instead of another one, in a few words."""
+    name = skipped.name
+    if name in state.unavailable:
+        return f"{name} unavailable"
+    if facts.images and "image" in chosen.modalities and "image" not in skipped.modalities:
+        return f"{name} reads no images"
+    if not state.fits(skipped, facts):
+        return f"{name} holds {skipped.ctx_size} of {state.needed_tokens(skipped, facts)} tokens"
+    return f"{name} cooling: {state.cooling.get(name, 'failed lately')}"
 
 
-def stand_ins(
-    chosen: Tier, by_role: Iterable[Tier], facts: RequestFacts, config: StackConfig, state: StackState
+def find_substitutes(
+    chosen: Tier, eligible: Iterable[Tier], facts: RequestFacts, config: StackConfig, state: StackState
 ) -> tuple[str, ...]:
-    """Return the tiers that may serve in place of the chosen one: its own `fallback`, then by role.
+    """Return the tiers that may serve instead of the chosen one: its own `fallback`, then the eligible ones.
 
-    A hosted tier takes nothing from one on this machine unless `fallback` names it.
+    A hosted tier may not serve instead of a local one unless `fallback` names it.
 
     Args:
-        chosen: that it is about.
-        by_role: of those that `able` returned.
-        facts: what the request says.
+        chosen: the tier to replace.
+        eligible: some of the tiers that `select_eligible` returned, best first.
+        facts: the request.
         config: tiers.
-        state: of the tiers.
+        state: state of the tiers.
     """
-    name, away = chosen.name, chosen.hosted
-    others = [tier.name for tier in by_role if tier.name != name and (away or not tier.hosted)]
-    if chosen.fallback:
-        named = [other for other in _named_by(chosen, facts, config, state) if other != name]
-        return tuple(dict.fromkeys([*named, *others]))
-    return tuple(others)
+    others = [
+        tier.name for tier in eligible if tier.name != chosen.name and (chosen.hosted or not tier.hosted)
+    ]
+    fallback = [name for name in _usable_fallback(chosen, facts, config, state) if name != chosen.name]
+    return tuple(dict.fromkeys([*fallback, *others]))
 
 
-def _named_by(chosen: Tier, facts: RequestFacts, config: StackConfig, state: StackState) -> list[str]:
+def _usable_fallback(chosen: Tier, facts: RequestFacts, config: StackConfig, state: StackState) -> list[str]:
     """Return the tiers that `fallback` names and that can serve the request."""
-    sees = facts.images and "image" in chosen.modalities
+    must_read_images = facts.images and "image" in chosen.modalities
     return [
         tier.name
         for name in chosen.fallback
         if (tier := config.tiers.get(name)) is not None
         and tier.serves == chosen.serves
         and tier.name not in state.unavailable
-        and state.holds(tier, facts)
-        and not (sees and "image" not in tier.modalities)
+        and state.fits(tier, facts)
+        and not (must_read_images and "image" not in tier.modalities)
     ]
 
 
-def _too_large(tiers: list[Tier], facts: RequestFacts, state: StackState) -> ContextOverflowError:
+def _context_overflow(tiers: list[Tier], facts: RequestFacts, state: StackState) -> ContextOverflowError:
     largest = max(tiers, key=lambda tier: tier.ctx_size)
-    needed = state.needed(largest, facts)
+    needed = state.needed_tokens(largest, facts)
     return ContextOverflowError(
         f"the request exceeds the available context size: about {needed - facts.output_tokens} tokens"
         f" + {facts.output_tokens} for the answer, the largest window is {largest.ctx_size} ({largest.name})",

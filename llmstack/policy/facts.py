@@ -1,4 +1,4 @@
-"""What a request says, as far as a decision depends on it."""
+"""The facts of a request that a routing decision depends on."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import msgspec
 
 Task = Literal["chat", "embedding", "rerank", "infill"]
 
-CHARACTERS_PER_TOKEN = 4  # the estimate that ceilings are written for
-IMAGE_TOKENS = 1000  # fixed cost of one image; providers and engines charge 85 to 1 600
+CHARACTERS_PER_TOKEN = 4  # estimate; the ceilings in models.ini are meant for it
+IMAGE_TOKENS = 1000  # fixed estimate per image; providers and engines count 85 to 1 600
 
-# What coding agents wrap around, or send in place of, the words of a human.
+# Tags around text that coding agents add to, or send instead of, what the user wrote.
 HARNESS_TAGS = (
     "system-reminder",
     "environment_context",
@@ -39,17 +39,17 @@ _TAG = re.compile(rf"<(/?)({'|'.join(HARNESS_TAGS)})(?:\s[^<>]*)?>")
 
 
 class RequestFacts(msgspec.Struct, frozen=True, gc=False):
-    """Facts of one request.
+    """Facts of one request. Token counts are estimates.
 
     Attributes:
-        conversation_tokens: text of all messages and the prompt; what the ceilings are compared with.
-        context_tokens: that plus tool schemas, tool-call arguments and images: all the model will read.
-        user_turns: messages that a human wrote.
+        conversation_tokens: text of all messages and the prompt; compared with the ceilings.
+        context_tokens: conversation plus tool schemas, tool-call arguments and images: all the model reads.
+        user_turns: number of messages that the user wrote.
         tool_result_pending: the last message is the result of a tool.
-        last_words: what the human last wrote, without harness text.
-        output_tokens: the asked-for maximum of the answer; 0 where none was asked for.
-        task: what is asked for; `infill` is text between a prefix and a suffix.
-        images: the model must be able to see.
+        last_words: the user's last message, without harness text.
+        output_tokens: maximum length of the answer; 0 if the request sets none.
+        task: kind of request; `infill` is text between a prefix and a suffix.
+        images: the request contains images.
         tools: the request offers tools.
     """
 
@@ -65,14 +65,14 @@ class RequestFacts(msgspec.Struct, frozen=True, gc=False):
 
 
 def tokens(characters: int) -> int:
-    """Return the estimated tokens of this many characters."""
+    """Return the estimated number of tokens of so many characters."""
     return characters // CHARACTERS_PER_TOKEN
 
 
 def without_harness(text: str) -> str:
-    """Return what is left of a user message without the blocks that harnesses put around it.
+    """Return a user message without the blocks that coding agents add to it.
 
-    A block that is never closed stays: a human may have written it. Two passes, whatever the text.
+    A block that is never closed stays, since the user may have written it. Takes linear time.
     """
     if "<" not in text:
         return text.strip()
@@ -80,13 +80,13 @@ def without_harness(text: str) -> str:
         text = _CODEX_RULES.sub("", text, count=1)
     tags = list(_TAG.finditer(text))
     last_closing = {tag[2]: tag.start() for tag in tags if tag[1]}
-    kept, end, inside = [], 0, ""
+    parts, end, open_tag = [], 0, ""
     for tag in tags:
-        closing, name = tag[1], tag[2]
-        if inside:
-            if closing and name == inside:
-                end, inside = tag.end(), ""
-        elif not closing and last_closing.get(name, -1) > tag.start():
-            kept.append(text[end : tag.start()])
-            inside = name
-    return "".join([*kept, text[end:]]).strip()
+        is_closing, name = bool(tag[1]), tag[2]
+        if open_tag:
+            if is_closing and name == open_tag:
+                end, open_tag = tag.end(), ""
+        elif not is_closing and last_closing.get(name, -1) > tag.start():
+            parts.append(text[end : tag.start()])
+            open_tag = name
+    return "".join([*parts, text[end:]]).strip()

@@ -1,4 +1,4 @@
-"""The base policy: which tier serves a request to `auto`, each request for itself. Pure."""
+"""The base policy: choose the tier for a request to `auto` by the request alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from llmstack.config.model import Role
-from llmstack.policy.decision import RuleResult, Decision, NoTierError, NotServedError, StackState
-from llmstack.policy.eligibility import able, passed_over, stand_ins
+from llmstack.policy.decision import Decision, NoTierError, NotServedError, RuleResult, StackState
+from llmstack.policy.eligibility import explain_skip, find_substitutes, select_eligible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,114 +19,125 @@ if TYPE_CHECKING:
 _TOP = (Role.ULTRA, Role.AGENT, Role.FAST)
 _MIDDLE = (Role.AGENT, Role.FAST)
 _BOTTOM = (Role.FAST,)
-# By a row's own roles: those, then what serves where they cannot.
-_IN_TURN = {_TOP: _TOP, _MIDDLE: (*_MIDDLE, Role.ULTRA), _BOTTOM: (*_BOTTOM, Role.AGENT, Role.ULTRA)}
+# A row's own roles, followed by those that serve if none of its own can.
+_WITH_SUBSTITUTES = {_TOP: _TOP, _MIDDLE: (*_MIDDLE, Role.ULTRA), _BOTTOM: (*_BOTTOM, Role.AGENT, Role.ULTRA)}
+_CHECK_HINT = "`llmstack check` says how to fix each"
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False):
-    """The row of the ladder that matches: the roles to try in turn, and why."""
+    """The row of the ladder that matches a request: roles to try, best first, and why it matches."""
 
     name: str
     roles: tuple[Role, ...]
     reason: str
 
 
-class Climb(msgspec.Struct, frozen=True):
-    """What the ladder says of one request.
+class LadderResult(msgspec.Struct, frozen=True):
+    """The tiers for one request.
 
     Attributes:
-        fitting: tiers that can serve it, the ladder's own first.
-        reason: in one line.
-        row: that matched.
+        tiers: tiers that can serve the request, the ladder's choice first.
+        reason: why the first one was chosen, in one line.
+        row: the row that matched.
     """
 
-    fitting: list[Tier]
+    tiers: list[Tier]
     reason: str
     row: _Row
 
-    def considered(self, facts: RequestFacts, routing: Routing) -> tuple[RuleResult, ...]:
-        """Return every row that was tried."""
-        chosen = RuleResult(f"ladder: {self.row.name}", self.fitting[0].name, self.reason)
-        return (*_missed(self.row, facts, routing), chosen)
+    def rule_results(self, facts: RequestFacts, routing: Routing) -> tuple[RuleResult, ...]:
+        """Return the result of every row that was tried."""
+        match = RuleResult(f"ladder: {self.row.name}", self.tiers[0].name, self.reason)
+        return (*_rows_above(self.row, facts, routing), match)
 
 
-def decide_by_ladder(facts: RequestFacts, config: StackConfig, state: StackState, *, explain: bool = False) -> Decision:
+def decide_by_ladder(
+    facts: RequestFacts, config: StackConfig, state: StackState, *, explain: bool = False
+) -> Decision:
     """Choose the tier for a request to `auto`.
 
     Args:
-        facts: what the request says.
+        facts: the request.
         config: tiers and ceilings.
-        state: of the tiers.
-        explain: say which rows were tried.
+        state: state of the tiers.
+        explain: add the result of every row that was tried.
 
     Raises:
-        NoTierError: nothing is available.
-        ContextOverflowError: no available tier holds the request.
+        NoTierError: no tier is available.
+        ContextOverflowError: the request fits into no available tier.
     """
     if facts.task in {"embedding", "rerank"}:
-        return _made_for(facts, config, state)
+        return _decide_by_task(facts, config, state)
     trigger = find_trigger(facts.last_words, config.routing)
-    found = climb(facts, config, state, trigger)
-    chosen, *rest = found.fitting
-    considered = found.considered(facts, config.routing) if explain else ()
-    others = stand_ins(chosen, rest, facts, config, state)
-    return Decision(chosen.name, found.reason, others, trigger is not None, considered)
+    result = rank_tiers(facts, config, state, trigger)
+    chosen, *rest = result.tiers
+    considered = result.rule_results(facts, config.routing) if explain else ()
+    others = find_substitutes(chosen, rest, facts, config, state)
+    return Decision(chosen.name, result.reason, others, trigger is not None, considered)
 
 
-def climb(facts: RequestFacts, config: StackConfig, state: StackState, trigger: str | None) -> Climb:
-    """Find the tiers for a request of words, best first.
+def rank_tiers(
+    facts: RequestFacts, config: StackConfig, state: StackState, trigger: str | None
+) -> LadderResult:
+    """Return the tiers for a chat or infill request, best first.
 
     Args:
-        facts: what the request says.
+        facts: the request.
         config: tiers and ceilings.
-        state: of the tiers.
-        trigger: what `find_trigger` found.
+        state: state of the tiers.
+        trigger: the result of `find_trigger`.
 
     Raises:
-        NoTierError: nothing is available.
-        ContextOverflowError: no available tier holds the request.
+        NoTierError: no tier is available.
+        ContextOverflowError: the request fits into no available tier.
     """
-    row = _row(facts, config.routing, trigger)
-    roles = row.roles
-    candidates = _candidates(roles, facts, config, state)
-    fitting = able(candidates, facts, config, state)
-    first, chosen = candidates[0], fitting[0]
+    row = _matching_row(facts, config.routing, trigger)
+    candidates = _candidates(row.roles, facts, config, state)
+    eligible = select_eligible(candidates, facts, config, state)
+    first, chosen = candidates[0], eligible[0]
     reason = row.reason
-    if first.role is not roles[0]:
-        reason = "; ".join((reason, *_left_out(roles, config, state)))
+    if first.role is not row.roles[0]:
+        reason = "; ".join((reason, *_missing_roles(row.roles, config, state)))
     if chosen is not first:
-        reason += f"; {passed_over(first, chosen, facts, state)}"
+        reason += f"; {explain_skip(first, chosen, facts, state)}"
     elif chosen.name in state.cooling:
-        reason += f"; nothing else serves, {passed_over(first, chosen, facts, state)}"
+        reason += f"; nothing else serves, {explain_skip(first, chosen, facts, state)}"
     if facts.images and "image" not in chosen.modalities:
         reason += "; no tier reads images"
-    return Climb(fitting, reason, row)
+    return LadderResult(eligible, reason, row)
 
 
 def _candidates(
     roles: tuple[Role, ...], facts: RequestFacts, config: StackConfig, state: StackState
 ) -> list[Tier]:
-    """Return the tiers of these roles, then the others that `auto` may pick."""
-    if facts.task != "infill":
-        found = _usable(_IN_TURN[roles], config, state)
-        # A planner serves where there is nothing else, not where something else is too small.
-        found = found or _usable((Role.PLAN,), config, state)
-    elif not (found := _usable(roles, config, state)) and not any(config.by_role(role) for role in roles):
-        raise NotServedError(
-            "auto: infill is for the roles fast and agent", hint="give a tier one of them in models.ini"
-        )
-    if not found:
-        raise _nothing_available(config, state.unavailable)
-    return found
+    """Return the tiers of these roles, followed by the others that `auto` may pick."""
+    if facts.task == "infill":
+        tiers = _available_tiers(roles, config, state)
+        if not tiers and not any(config.by_role(role) for role in roles):
+            raise NotServedError(
+                "auto: infill is for the roles fast and agent", hint="give a tier one of them in models.ini"
+            )
+    else:
+        tiers = _available_tiers(_WITH_SUBSTITUTES[roles], config, state)
+        # A planner serves only if there is no other tier, not if the others are too small.
+        tiers = tiers or _available_tiers((Role.PLAN,), config, state)
+    if not tiers:
+        raise _no_tier_error(config, state.unavailable)
+    return tiers
 
 
-def _usable(roles: tuple[Role, ...], config: StackConfig, state: StackState) -> list[Tier]:
-    """Return the chat tiers of these roles that can start."""
-    tiers, away = config.in_turn(roles), state.unavailable
-    return [tier for tier in tiers if tier.name not in away] if away else list(tiers)
+def _available_tiers(roles: tuple[Role, ...], config: StackConfig, state: StackState) -> list[Tier]:
+    """Return the chat tiers of these roles that can start, in the order of the roles."""
+    return [
+        tier
+        for role in roles
+        if (tier := config.by_role(role)) is not None
+        and tier.serves == "chat"
+        and tier.name not in state.unavailable
+    ]
 
 
-def _row(facts: RequestFacts, routing: Routing, trigger: str | None) -> _Row:
+def _matching_row(facts: RequestFacts, routing: Routing, trigger: str | None) -> _Row:
     """Return the first row that matches."""
     size, high, mid = facts.conversation_tokens, routing.high_fidelity_ceiling, routing.mid_fidelity_ceiling
     if facts.task == "infill":
@@ -145,12 +156,12 @@ def _row(facts: RequestFacts, routing: Routing, trigger: str | None) -> _Row:
     return _Row("long", _BOTTOM, long)
 
 
-def _missed(row: _Row, facts: RequestFacts, routing: Routing) -> Iterator[RuleResult]:
-    """Say why each row above the one that matched did not."""
+def _rows_above(row: _Row, facts: RequestFacts, routing: Routing) -> Iterator[RuleResult]:
+    """Yield each row above the one that matched, with why it did not match."""
     if row.name == "infill":
         return
     size = facts.conversation_tokens
-    for name, why in (
+    for name, detail in (
         ("trigger", "none was written"),
         ("short", f"{size} > {routing.high_fidelity_ceiling} tokens"),
         ("mid", f"{size} > {routing.mid_fidelity_ceiling} tokens"),
@@ -159,52 +170,51 @@ def _missed(row: _Row, facts: RequestFacts, routing: Routing) -> Iterator[RuleRe
     ):
         if name == row.name:
             return
-        yield RuleResult(f"ladder: {name}", "", why)
+        yield RuleResult(f"ladder: {name}", "", detail)
 
 
 def find_trigger(words: str, routing: Routing) -> str | None:
-    """Return the ultra trigger that a human wrote, if any.
+    """Return the first ultra trigger in the user's words, or None.
 
-    A trigger that ends in `:` must start a line, any other matches anywhere; case does not matter.
+    A trigger that ends in `:` must be at the start of a line, any other may be anywhere; case is ignored.
     """
     if not words:
         return None
     text = words.lower()
-    for trigger, wanted in zip(routing.ultra_triggers, routing.lowered_triggers, strict=True):
-        if wanted not in text:
-            continue  # as nearly always, also in a paste of megabytes
-        if not wanted.endswith(":") or any(line.lstrip().startswith(wanted) for line in text.splitlines()):
+    for trigger in routing.ultra_triggers:
+        pattern = trigger.lower()
+        if pattern not in text:  # checked first: splitting a paste of megabytes into lines is slow
+            continue
+        if not pattern.endswith(":") or any(line.lstrip().startswith(pattern) for line in text.splitlines()):
             return trigger
     return None
 
 
-def _made_for(facts: RequestFacts, config: StackConfig, state: StackState) -> Decision:
-    """Choose among the tiers that serve embeddings, or that rerank; chat models do neither well."""
-    made = [tier for tier in config.tiers.values() if tier.serves == facts.task]
-    if not made:
+def _decide_by_task(facts: RequestFacts, config: StackConfig, state: StackState) -> Decision:
+    """Choose among the tiers that serve embeddings or reranking, since chat models do neither well."""
+    declared = [tier for tier in config.tiers.values() if tier.serves == facts.task]
+    if not declared:
         raise NotServedError(
             f"auto: no tier is declared for {facts.task}",
             hint=f"give one `serves = {facts.task}` in models.ini",
         )
-    usable = [tier for tier in made if tier.name not in state.unavailable]
-    if not usable:
-        why = "; ".join(f"{tier.name}: {state.unavailable[tier.name]}" for tier in made)
-        raise NoTierError(
-            f"auto: no tier is available ({why})", hint="`llmstack check` says how to mend each"
-        )
-    fitting = able(usable, facts, config, state)
+    available = [tier for tier in declared if tier.name not in state.unavailable]
+    if not available:
+        reasons = "; ".join(f"{tier.name}: {state.unavailable[tier.name]}" for tier in declared)
+        raise NoTierError(f"auto: no tier is available ({reasons})", hint=_CHECK_HINT)
+    chosen = select_eligible(available, facts, config, state)[0]
     reason = f"{facts.task}: made for it"
-    considered = (RuleResult(facts.task, fitting[0].name, reason),)
-    # Vectors of one model mean nothing to another: only what `fallback` names may serve in its place.
-    others = stand_ins(fitting[0], (), facts, config, state)
-    return Decision(fitting[0].name, reason, others, considered=considered)
+    # Models have different vector spaces, so only tiers in its `fallback` may serve instead.
+    others = find_substitutes(chosen, (), facts, config, state)
+    considered = (RuleResult(facts.task, chosen.name, reason),)
+    return Decision(chosen.name, reason, others, considered=considered)
 
 
-def _left_out(roles: tuple[Role, ...], config: StackConfig, state: StackState) -> list[str]:
-    """Say which tiers above the chosen one cannot serve, or are not declared."""
+def _missing_roles(roles: tuple[Role, ...], config: StackConfig, state: StackState) -> list[str]:
+    """Return why each role above the chosen tier's cannot serve: no such tier, or unavailable."""
     notes = []
     for role in roles:
-        if _usable((role,), config, state):
+        if _available_tiers((role,), config, state):
             break
         tier = config.by_role(role)
         notes.append(
@@ -213,7 +223,7 @@ def _left_out(roles: tuple[Role, ...], config: StackConfig, state: StackState) -
     return notes
 
 
-def _nothing_available(config: StackConfig, unavailable: Mapping[str, str]) -> NoTierError:
+def _no_tier_error(config: StackConfig, unavailable: Mapping[str, str]) -> NoTierError:
     roles = (Role.FAST, Role.AGENT, Role.ULTRA, Role.PLAN)
     reasons = [
         f"{tier.name}: {unavailable[tier.name]}"
@@ -225,13 +235,11 @@ def _nothing_available(config: StackConfig, unavailable: Mapping[str, str]) -> N
             "auto: no tier has the role fast, agent, ultra or plan",
             hint="give a tier a `role` in models.ini, or name a tier as `model`",
         )
-    return NoTierError(
-        f"auto: no tier is available ({'; '.join(reasons)})", hint="`llmstack check` says how to mend each"
-    )
+    return NoTierError(f"auto: no tier is available ({'; '.join(reasons)})", hint=_CHECK_HINT)
 
 
 def auto_context(config: StackConfig, unavailable: Mapping[str, str]) -> int:
-    """Return the window of `auto` in tokens: the largest among the tiers it can pick, else 0."""
+    """Return the window of `auto` in tokens: the largest among the tiers it can pick, or 0."""
     state = StackState(unavailable)
-    tiers = _usable(_TOP, config, state) or _usable((Role.PLAN,), config, state)
+    tiers = _available_tiers(_TOP, config, state) or _available_tiers((Role.PLAN,), config, state)
     return max((tier.ctx_size for tier in tiers), default=0)

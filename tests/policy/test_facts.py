@@ -12,12 +12,12 @@ from llmstack.policy.facts import HARNESS_TAGS, tokens, without_harness
 @pytest.mark.parametrize(
     ("characters", "expected"), [(0, 0), (3, 0), (4, 1), (48_003, 12_000), (48_004, 12_001)]
 )
-def test_four_characters_are_a_token(characters: int, expected: int) -> None:
+def test_four_characters_count_as_one_token(characters: int, expected: int) -> None:
     assert tokens(characters) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "expected"),
     [
         ("  plain words \n", "plain words"),
         ("a < b and c > d", "a < b and c > d"),
@@ -34,15 +34,14 @@ def test_four_characters_are_a_token(characters: int, expected: int) -> None:
         ("<system-reminder><command-name>b</command-name>", "<system-reminder>"),
     ],
 )
-def test_harness_text_is_left_out(text: str, left: str) -> None:
-    assert without_harness(text) == left
+def test_harness_text_is_removed(text: str, expected: str) -> None:
+    assert without_harness(text) == expected
 
 
 @given(st.lists(st.sampled_from(["<", "</", *HARNESS_TAGS, ">", " ", "word"]), max_size=40).map("".join))
-def test_nothing_is_added(text: str) -> None:
-    left = without_harness(text)
+def test_removing_harness_text_adds_nothing(text: str) -> None:
     remaining = iter(text)
-    assert all(char in remaining for char in left), "what is left is a subsequence"
+    assert all(char in remaining for char in without_harness(text)), "the result is a subsequence of the text"
 
 
 @pytest.mark.parametrize(
@@ -55,13 +54,13 @@ def test_nothing_is_added(text: str) -> None:
         "<command-name>" * 40_000 + "</command-args>" * 40_000,
     ],
 )
-def test_a_million_characters_take_no_time(text: str) -> None:
+def test_a_million_characters_take_less_than_a_second(text: str) -> None:
     began = time.process_time()
     without_harness(text)
     assert time.process_time() - began < 1.0
 
 
-def test_the_rules_that_codex_sends_as_a_message_are_no_words_of_the_human() -> None:
+def test_the_rules_that_codex_sends_as_a_message_are_removed() -> None:
     rules = "# AGENTS.md instructions for /repo\n\n<INSTRUCTIONS>\nultra: always\n</INSTRUCTIONS>"
     assert without_harness(rules) == ""
     assert without_harness(f"{rules}\n<environment_context>x</environment_context>\nhi") == "hi"

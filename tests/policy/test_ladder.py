@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from llmstack.config.model import BackendKind, GgufModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.policy.decision import ContextOverflowError, Decision, NoTierError, StackState
 from llmstack.policy.facts import RequestFacts
-from llmstack.policy.ladder import auto_context, find_trigger, ladder
-from llmstack.router.routed_request import printable
+from llmstack.policy.ladder import auto_context, decide_by_ladder, find_trigger
+from llmstack.router.routed_request import to_ascii
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,55 +41,57 @@ def facts(size: int, **more: object) -> RequestFacts:
     return replace(RequestFacts(conversation_tokens=size, context_tokens=size), **more)
 
 
-def decide(said: RequestFacts, stack: StackConfig, unavailable: Mapping[str, str]) -> Decision:
-    return ladder(said, stack, StackState(unavailable))
+def decide(request_facts: RequestFacts, stack: StackConfig, unavailable: Mapping[str, str]) -> Decision:
+    return decide_by_ladder(request_facts, stack, StackState(unavailable))
 
 
-def chosen(said: RequestFacts, stack: StackConfig, unavailable: Mapping[str, str]) -> tuple[str, str]:
-    decision = decide(said, stack, unavailable)
+def chosen_tier(
+    request_facts: RequestFacts, stack: StackConfig, unavailable: Mapping[str, str]
+) -> tuple[str, str]:
+    decision = decide(request_facts, stack, unavailable)
     return decision.tier, decision.reason
 
 
 SHORT, MID, LONG = facts(100), facts(20_000), facts(50_000)
 TURNS = facts(50_000, user_turns=10)
 TOOL = facts(50_000, tool_result_pending=True)
-ASKED = facts(100, last_words="please [ultra]")
-ASKED_LONG = facts(50_000, last_words="opus: think")
+TRIGGER = facts(100, last_words="please [ultra]")
+LONG_TRIGGER = facts(50_000, last_words="opus: think")
 
 
 @pytest.mark.parametrize(
-    ("said", "roles", "expected", "reason"),
+    ("request_facts", "roles", "expected", "reason"),
     [
-        # the five rows, every tier there
-        (ASKED, ALL, "code-ultra", "trigger [ultra]"),
-        (ASKED_LONG, ALL, "code-ultra", "trigger opus:"),
+        # the five rows, with every tier available
+        (TRIGGER, ALL, "code-ultra", "trigger [ultra]"),
+        (LONG_TRIGGER, ALL, "code-ultra", "trigger opus:"),
         (SHORT, ALL, "code-ultra", "short: 100 <= 12000 tokens"),
         (MID, ALL, "code-smart", "mid: 20000 <= 32000 tokens"),
         (TURNS, ALL, "code-smart", "long: 50000 > 32000 tokens, 10 >= 10 user turns"),
         (TOOL, ALL, "code-smart", "long: 50000 > 32000 tokens, tool result pending"),
         (LONG, ALL, "code-fast", "long: 50000 > 32000 tokens"),
         (replace(TURNS, user_turns=9), ALL, "code-fast", "long: 50000 > 32000 tokens"),
-        # ceilings belong to the row they end
+        # a ceiling belongs to the row that it ends
         (facts(0), ALL, "code-ultra", "short: 0 <= 12000 tokens"),
         (facts(12_000), ALL, "code-ultra", "short: 12000 <= 12000 tokens"),
         (facts(12_001), ALL, "code-smart", "mid: 12001 <= 32000 tokens"),
         (facts(32_000), ALL, "code-smart", "mid: 32000 <= 32000 tokens"),
         (facts(32_001), ALL, "code-fast", "long: 32001 > 32000 tokens"),
-        # a pending tool result or many turns change nothing further up
+        # a pending tool result or many turns do not affect the rows above
         (
             facts(100, tool_result_pending=True, user_turns=50),
             ALL,
             "code-ultra",
             "short: 100 <= 12000 tokens",
         ),
-        # ceilings look at the conversation, not at tool schemas
+        # ceilings count the conversation, not tool schemas
         (facts(100, context_tokens=60_000), ALL, "code-ultra", "short: 100 <= 12000 tokens"),
-        # no ultra: rows 1 and 2 fall to agent
-        (ASKED, "fast agent plan", "code-smart", "trigger [ultra]; no ultra tier"),
-        (ASKED_LONG, "fast agent plan", "code-smart", "trigger opus:; no ultra tier"),
+        # without ultra, rows 1 and 2 go to agent
+        (TRIGGER, "fast agent plan", "code-smart", "trigger [ultra]; no ultra tier"),
+        (LONG_TRIGGER, "fast agent plan", "code-smart", "trigger opus:; no ultra tier"),
         (SHORT, "fast agent plan", "code-smart", "short: 100 <= 12000 tokens; no ultra tier"),
         (MID, "fast agent plan", "code-smart", "mid: 20000 <= 32000 tokens"),
-        # no agent: to fast
+        # without agent, to fast
         (SHORT, "fast plan", "code-fast", "short: 100 <= 12000 tokens; no ultra tier; no agent tier"),
         (MID, "fast ultra plan", "code-fast", "mid: 20000 <= 32000 tokens; no agent tier"),
         (
@@ -98,21 +100,23 @@ ASKED_LONG = facts(50_000, last_words="opus: think")
             "code-fast",
             "long: 50000 > 32000 tokens, tool result pending; no agent tier",
         ),
-        # no fast: to what is left
+        # without fast, to what remains
         (LONG, "agent ultra plan", "code-smart", "long: 50000 > 32000 tokens; no fast tier"),
         (LONG, "ultra plan", "code-ultra", "long: 50000 > 32000 tokens; no fast tier"),
         (SHORT, "plan", "plan", "short: 100 <= 12000 tokens; no ultra tier; no agent tier; no fast tier"),
         (LONG, "plan", "plan", "long: 50000 > 32000 tokens; no fast tier"),
     ],
 )
-def test_ladder(said: RequestFacts, roles: str, expected: str, reason: str) -> None:
-    assert chosen(said, config(roles), {}) == (expected, reason)
+def test_the_ladder_chooses_by_size_turns_trigger_and_declared_roles(
+    request_facts: RequestFacts, roles: str, expected: str, reason: str
+) -> None:
+    assert chosen_tier(request_facts, config(roles), {}) == (expected, reason)
 
 
 @pytest.mark.parametrize(
-    ("said", "down", "expected", "reason"),
+    ("request_facts", "unavailable_names", "expected", "reason"),
     [
-        (ASKED, ["code-ultra"], "code-smart", "trigger [ultra]; code-ultra unavailable"),
+        (TRIGGER, ["code-ultra"], "code-smart", "trigger [ultra]; code-ultra unavailable"),
         (SHORT, ["code-ultra"], "code-smart", "short: 100 <= 12000 tokens; code-ultra unavailable"),
         (MID, ["code-smart"], "code-fast", "mid: 20000 <= 32000 tokens; code-smart unavailable"),
         (MID, ["code-ultra"], "code-smart", "mid: 20000 <= 32000 tokens"),
@@ -128,13 +132,16 @@ def test_ladder(said: RequestFacts, roles: str, expected: str, reason: str) -> N
         ),
     ],
 )
-def test_what_cannot_start_is_left_out_and_named(
-    said: RequestFacts, down: list[str], expected: str, reason: str
+def test_an_unavailable_tier_is_skipped_and_named_in_the_reason(
+    request_facts: RequestFacts, unavailable_names: list[str], expected: str, reason: str
 ) -> None:
-    assert chosen(said, config(), dict.fromkeys(down, "no file")) == (expected, reason)
+    assert chosen_tier(request_facts, config(), dict.fromkeys(unavailable_names, "no file")) == (
+        expected,
+        reason,
+    )
 
 
-def test_nothing_available_names_every_reason() -> None:
+def test_the_error_names_why_each_tier_is_unavailable() -> None:
     with pytest.raises(NoTierError) as caught:
         decide(SHORT, config("fast ultra"), {"code-fast": "a.gguf is not on disk", "code-ultra": "no key"})
     assert caught.value.message == (
@@ -143,12 +150,12 @@ def test_nothing_available_names_every_reason() -> None:
 
 
 @pytest.mark.parametrize("roles", ["", "plan-uncensored"])
-def test_no_role_declared(roles: str) -> None:
+def test_a_stack_without_roles_is_an_error(roles: str) -> None:
     with pytest.raises(NoTierError, match="no tier has the role"):
         decide(SHORT, config(roles), {})
 
 
-def test_tiers_are_found_by_role_whatever_they_are_called() -> None:
+def test_tiers_are_chosen_by_role_not_by_name() -> None:
     renamed = StackConfig(
         Settings(), Routing(), {"big": tier("big", Role.ULTRA), "code-ultra": tier("code-ultra", None)}
     )
@@ -156,7 +163,7 @@ def test_tiers_are_found_by_role_whatever_they_are_called() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "sizes", "expected", "reason"),
+    ("request_facts", "sizes", "expected", "reason"),
     [
         (
             facts(100, context_tokens=30_000),
@@ -179,13 +186,13 @@ def test_tiers_are_found_by_role_whatever_they_are_called() -> None:
         ),
     ],
 )
-def test_a_window_too_small_is_passed_over(
-    said: RequestFacts, sizes: dict[str, int], expected: str, reason: str
+def test_a_tier_whose_window_is_too_small_is_skipped(
+    request_facts: RequestFacts, sizes: dict[str, int], expected: str, reason: str
 ) -> None:
-    assert chosen(said, config(ALL, None, **sizes), {}) == (expected, reason)
+    assert chosen_tier(request_facts, config(ALL, None, **sizes), {}) == (expected, reason)
 
 
-def test_too_large_for_every_window() -> None:
+def test_a_request_larger_than_every_window_is_an_error() -> None:
     with pytest.raises(ContextOverflowError) as caught:
         decide(facts(300_000, output_tokens=1000), config(ultra=250_000), {})
     assert caught.value.message == (
@@ -195,7 +202,7 @@ def test_too_large_for_every_window() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("words", "trigger"),
     [
         ("[ultra]", "[ultra]"),
         ("do [ULTRA] it", "[ultra]"),
@@ -213,11 +220,11 @@ def test_too_large_for_every_window() -> None:
         ("", None),
     ],
 )
-def test_triggers(words: str, found: str | None) -> None:
-    assert find_trigger(words, Routing()) == found
+def test_default_triggers_match_anywhere_or_at_a_line_start(words: str, trigger: str | None) -> None:
+    assert find_trigger(words, Routing()) == trigger
 
 
-def test_own_triggers() -> None:
+def test_configured_triggers_replace_the_defaults() -> None:
     routing = Routing(ultra_triggers=("!GROß", "Boss:"))
     assert find_trigger("do it !groß", routing) == "!GROß"
     assert find_trigger("boss: do it", routing) == "Boss:"
@@ -225,7 +232,7 @@ def test_own_triggers() -> None:
     assert find_trigger("anything", Routing(ultra_triggers=())) is None
 
 
-def test_window_of_auto() -> None:
+def test_the_window_of_auto_is_the_largest_available_one() -> None:
     assert auto_context(config(fast=10, agent=20, ultra=30, plan=40), {}) == 30
     assert auto_context(config(fast=10, agent=20, ultra=30, plan=40), {"code-ultra": "x"}) == 20
     assert auto_context(config("plan", plan=40), {}) == 40
@@ -236,7 +243,7 @@ SIZES = st.sampled_from([0, 1, 100, 11_999, 12_000, 12_001, 32_000, 32_001, 65_5
 
 
 @given(
-    said=st.builds(
+    request_facts=st.builds(
         RequestFacts,
         conversation_tokens=SIZES,
         context_tokens=SIZES,
@@ -246,7 +253,7 @@ SIZES = st.sampled_from([0, 1, 100, 11_999, 12_000, 12_001, 32_000, 32_001, 65_5
         output_tokens=SIZES,
     ),
     windows=st.dictionaries(st.sampled_from(list(Role)), st.sampled_from([1000, 32_000, 65_536, 300_000])),
-    down=st.sets(st.sampled_from(list(NAMES.values()))),
+    unavailable_names=st.sets(st.sampled_from(list(NAMES.values()))),
     routing=st.builds(
         Routing,
         ultra_triggers=st.lists(st.text(min_size=1).filter(str.strip), max_size=2).map(tuple),
@@ -254,19 +261,21 @@ SIZES = st.sampled_from([0, 1, 100, 11_999, 12_000, 12_001, 32_000, 32_001, 65_5
     | st.just(Routing()),
 )
 def test_a_decision_always_names_a_tier_that_can_serve(
-    said: RequestFacts, windows: dict[Role, int], down: set[str], routing: Routing
+    request_facts: RequestFacts, windows: dict[Role, int], unavailable_names: set[str], routing: Routing
 ) -> None:
     tiers = {NAMES[role]: tier(NAMES[role], role, window) for role, window in windows.items()}
     stack = StackConfig(Settings(), routing, tiers)
-    unavailable = dict.fromkeys(down, "down")
-    needed = said.context_tokens + said.output_tokens
-    climbed = [
-        t for t in tiers.values() if t.role in {Role.FAST, Role.AGENT, Role.ULTRA} and t.name not in down
+    unavailable = dict.fromkeys(unavailable_names, "down")
+    needed = request_facts.context_tokens + request_facts.output_tokens
+    ladder_tiers = [
+        t
+        for t in tiers.values()
+        if t.role in {Role.FAST, Role.AGENT, Role.ULTRA} and t.name not in unavailable_names
     ]
-    planner = [t for t in tiers.values() if t.role is Role.PLAN and t.name not in down]
-    allowed = climbed or planner
+    plan_tiers = [t for t in tiers.values() if t.role is Role.PLAN and t.name not in unavailable_names]
+    allowed = ladder_tiers or plan_tiers
     try:
-        decision = decide(said, stack, unavailable)
+        decision = decide(request_facts, stack, unavailable)
     except NoTierError:
         assert not allowed
         return
@@ -275,7 +284,7 @@ def test_a_decision_always_names_a_tier_that_can_serve(
         assert all(t.ctx_size < needed for t in allowed)
         return
     assert decision.tier in {t.name for t in allowed if t.ctx_size >= needed}
-    sent = printable(decision.reason)
-    assert sent.isascii()
-    assert sent.isprintable()
-    assert sent
+    header = to_ascii(decision.reason)
+    assert header.isascii()
+    assert header.isprintable()
+    assert header

@@ -1,4 +1,4 @@
-"""A short replay of the sessions simulator; the whole one is run by hand."""
+"""A short run of the session simulator; the full simulation is run by hand."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from benchmarks.session_traces import trace
 from benchmarks.sessions import STACKS, Counts, PlainLadder, SessionPolicy, add, replay
 
 
-def test_the_same_seed_is_the_same_trace() -> None:
+def test_the_same_seed_gives_the_same_trace() -> None:
     assert trace(101) == trace(101)
     assert trace(101) != trace(102)
 
 
-def test_the_plain_ladder_switches_in_tool_loops_and_reads_again() -> None:
+def test_the_plain_ladder_switches_within_tool_loops() -> None:
     for name, stack in STACKS.items():
         counts = replay(trace(101), stack, PlainLadder(stack))
         assert counts.requests == len(trace(101)), name
@@ -20,7 +20,7 @@ def test_the_plain_ladder_switches_in_tool_loops_and_reads_again() -> None:
         assert counts.switches >= counts.pending
 
 
-def test_conversations_that_stick_do_better_and_nothing_fits_worse() -> None:
+def test_sticky_conversations_switch_less_and_still_fit() -> None:
     for name, stack in STACKS.items():
         plain, sticky = Counts(), Counts()
         for seed in (101, 104):
@@ -31,7 +31,7 @@ def test_conversations_that_stick_do_better_and_nothing_fits_worse() -> None:
         assert sticky.again < plain.again, name
 
 
-def test_with_hindsight_less_is_read_again_and_never_more() -> None:
+def test_the_optimum_never_reads_more_again_than_the_policy() -> None:
     for name, stack in STACKS.items():
         counts = replay(trace(104), stack, SessionPolicy(stack))
         assert best(trace(104), stack).again <= counts.again, name
