@@ -29,12 +29,12 @@ LAYERS = [
     {"cli"},
     {"__main__"},
 ]
-HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
+LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def layer_name(module: str) -> str:
-    """`llmstack.router.dialects.openai` → `router.dialects`, `llmstack.stack.lifecycle.start` → `stack`."""
+    """Return e.g. `router.dialects` for `llmstack.router.dialects.openai`, `stack` for `llmstack.stack.run`."""
     parts = module.split(".")[1:] or [""]
     return "router.dialects" if parts[:2] == ["router", "dialects"] else parts[0]
 
@@ -45,7 +45,7 @@ def module_name(path: Path) -> str:
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Every module imported at run time, inside functions too; not what only type checkers see."""
+    """Yield every module imported at run time, also inside functions, but not under TYPE_CHECKING."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
@@ -70,13 +70,15 @@ def test_a_module_imports_only_from_layers_below_its_own(path: Path) -> None:
     if module == "llmstack":
         return
     own = layer_name(module)
-    ours = {name for name in imports(ast.parse(path.read_text())) if name.startswith("llmstack.")}
-    above = [name for name in ours if layer_name(name) != own and HEIGHT[layer_name(name)] >= HEIGHT[own]]
-    assert not above
+    own_imports = {name for name in imports(ast.parse(path.read_text())) if name.startswith("llmstack.")}
+    too_high = [
+        name for name in own_imports if layer_name(name) != own and LEVEL[layer_name(name)] >= LEVEL[own]
+    ]
+    assert not too_high
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_only_the_command_line_knows_typer_and_rich(path: Path) -> None:
+def test_only_the_command_line_imports_typer_and_rich(path: Path) -> None:
     module = module_name(path)
     roots = {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
     if module == "llmstack" or layer_name(module) not in {"cli", "commands", "console", "console_progress"}:
@@ -95,7 +97,7 @@ def test_commands_do_not_import_each_other() -> None:
         assert not others, path
 
 
-def test_the_router_is_started_not_imported() -> None:
+def test_the_stack_does_not_import_the_router() -> None:
     stack = [path for path in MODULES if layer_name(module_name(path)) == "stack"]
     imported = {name for path in stack for name in imports(ast.parse(path.read_text()))}
     assert not {name for name in imported if name.startswith("llmstack.") and layer_name(name) == "router"}

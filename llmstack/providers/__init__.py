@@ -1,11 +1,11 @@
-"""Every model there is, behind one interface.
+"""Call any provider's model through one interface.
 
     from llmstack import providers
 
     result = providers.model("anthropic/haiku").call("hello")
     result.output, result.tokens_used.output
 
-Nothing heavy is imported before it is needed: the router reads addresses and limits here.
+Heavy modules are imported by `model` only: the router imports this package for addresses and limits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmstack.providers.model_api import Model
-    from llmstack.providers.retries import Retries
+    from llmstack.providers.retries import RetryPolicy
 
 __all__ = [
     "MalformedResponseError",
@@ -55,11 +55,11 @@ def model(
     *,
     base_url: str | None = None,
     timeout_s: float = TIMEOUT_S,
-    retries: int | Retries = RETRIES,
+    retries: int | RetryPolicy = RETRIES,
     strict: bool = False,
     env: Mapping[str, str] | None = None,
     config_dir: Path | None = None,
-    own: Collection[str] = (),
+    own_addresses: Collection[str] = (),
     command: Sequence[str] | None = None,
 ) -> Model:
     """Return a model to call.
@@ -69,19 +69,19 @@ def model(
             Providers: anthropic, openai, google_ai_studio (google, gemini), mistral, ollama,
             anthropic_ollama, devstral_local, vllm, lm_studio, llamacpp; and over MCP anthropic_mcp,
             openai_mcp, mistral_mcp, ollama_mcp.
-        base_url: the server's address, before any variable.
-        timeout_s: seconds for one call, tries and all.
-        retries: how often what is transient is tried again.
-        strict: a parameter that the model does not take is an error, not left out.
-        env: the environment, where keys and addresses are; this process's own without it.
-        config_dir: where the user's `models.toml` is; the platform's directory without it.
-        own: addresses of the router that asks, which must not ask itself.
-        command: of the MCP server, for the `*_mcp` forms; `llmstack mcp` without it.
+        base_url: the server's address; takes precedence over environment variables.
+        timeout_s: seconds for one call, retries included.
+        retries: how often, or by which policy, transient failures are repeated.
+        strict: raise an error if the model does not accept a parameter, instead of leaving it out.
+        env: environment with keys and addresses; the process's own by default.
+        config_dir: directory of the user's `models.toml`; the platform's by default.
+        own_addresses: addresses of the router on whose behalf the call is made; calling them is an error.
+        command: of the MCP server, for the `*_mcp` providers; `llmstack mcp` by default.
 
     Raises:
-        ProviderError: the name means nothing, or the provider's key is not set.
+        ProviderError: there is no such provider or model, or the provider's key is not set.
     """
-    from llmstack.providers.factory import open_model  # noqa: PLC0415 - brings httpx
+    from llmstack.providers.factory import open_model  # noqa: PLC0415 - imports httpx
 
     return open_model(
         name,
@@ -91,6 +91,6 @@ def model(
         strict=strict,
         env=env,
         config_dir=config_dir,
-        own=own,
+        own_addresses=own_addresses,
         command=command,
     )

@@ -1,4 +1,4 @@
-"""What a model is asked, and what comes back: the same for every provider."""
+"""The request and the result of a model call, the same for every provider."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ RETRIES = 2
 
 @dataclass(frozen=True, slots=True)
 class TokensUsed:
-    """Tokens of one call; 0 where the provider did not say."""
+    """Tokens of one call; 0 if the provider did not report them."""
 
     input: int = 0
     output: int = 0
 
     @property
     def total(self) -> int:
-        """Both together."""
+        """Input and output tokens together."""
         return self.input + self.output
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One answer.
+    """The result of one call.
 
     Attributes:
-        output: its text.
-        model: as the provider calls the model that wrote it.
-        provider: its prefix, such as `anthropic`.
-        stop_reason: `stop`, `length` (the answer is not complete), `content_filter`, `tool_calls`.
+        output: the model's text.
+        model: name of the model that wrote it, as the provider reports it.
+        provider: prefix of the provider, such as `anthropic`.
+        stop_reason: `stop`, `length` (the output is not complete), `content_filter`, `tool_calls`.
     """
 
     output: str
@@ -45,14 +45,14 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One question.
+class PromptRequest:
+    """What a model is asked.
 
     Attributes:
         messages: of a chat completion.
-        max_tokens: of the answer.
-        temperature: not sent where it is None.
-        reasoning_effort: `low`, `medium`, `high` …; not sent where it is None.
+        max_tokens: maximum length of the output.
+        temperature: not sent if None.
+        reasoning_effort: `low`, `medium`, `high` …; not sent if None.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -61,7 +61,7 @@ class Ask:
     reasoning_effort: str | None = None
 
     @classmethod
-    def of(
+    def from_prompt(
         cls,
         prompt: str | Sequence[Mapping[str, Any]],
         *,
@@ -69,35 +69,43 @@ class Ask:
         temperature: float | None = None,
         system: str | None = None,
         reasoning_effort: str | None = None,
-    ) -> Ask:
-        """Return the question that a prompt, or a whole conversation, makes."""
-        told = [{"role": "system", "content": system}] if system else []
-        said = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        return cls([*told, *said], max_tokens, temperature, reasoning_effort)
+    ) -> PromptRequest:
+        """Return the request for a prompt or for the messages of a conversation."""
+        system_messages = [{"role": "system", "content": system}] if system else []
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        return cls([*system_messages, *messages], max_tokens, temperature, reasoning_effort)
 
     @property
-    def given(self) -> dict[str, Any]:
-        """The parameters that the caller gave."""
-        given = {"temperature": self.temperature, "reasoning_effort": self.reasoning_effort}
-        return {name: value for name, value in given.items() if value is not None}
+    def optional_parameters(self) -> dict[str, Any]:
+        """The optional parameters that the caller set."""
+        parameters = {"temperature": self.temperature, "reasoning_effort": self.reasoning_effort}
+        return {name: value for name, value in parameters.items() if value is not None}
 
 
-class Source(Protocol):
-    """Where answers come from. Used inside one event loop; `close` ends what it holds there."""
+class ModelSource(Protocol):
+    """Calls one model. Belongs to one event loop at a time; `close` ends what it keeps open there."""
 
     @property
     def provider(self) -> str:
-        """Its prefix."""
+        """Prefix of the provider, such as `anthropic`."""
 
     @property
     def model(self) -> str:
-        """The model's full name; empty where the source chooses."""
+        """The model's full name; empty if the server chooses the model."""
 
-    async def answer(self, ask: Ask) -> Result:
-        """Return a whole answer; ProviderError where there is none."""
+    async def answer(self, request: PromptRequest) -> Result:
+        """Return the result of a call.
 
-    def pieces(self, ask: Ask) -> AsyncGenerator[str | Result]:
-        """Yield the text as it comes, and the whole answer last."""
+        Raises:
+            ProviderError: the call failed.
+        """
+
+    def stream(self, request: PromptRequest) -> AsyncGenerator[str | Result]:
+        """Yield the output piece by piece as it arrives, and the result last.
+
+        Raises:
+            ProviderError: the call failed.
+        """
 
     async def close(self) -> None:
-        """End what it holds: connections, a process."""
+        """End connections and processes that calls left open."""

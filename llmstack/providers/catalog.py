@@ -1,4 +1,4 @@
-"""The providers there are: where each one is, which APIs it speaks, which variables belong to it."""
+"""The supported providers: addresses, APIs and environment variables."""
 
 from __future__ import annotations
 
@@ -9,30 +9,33 @@ Dialect = Literal["chat", "messages", "responses"]
 """OpenAI's chat completions, Anthropic's messages, OpenAI's responses."""
 
 PATHS: dict[Dialect, str] = {"chat": "/chat/completions", "messages": "/messages", "responses": "/responses"}
-"""Below a provider's API root."""
+"""Paths of the APIs below a provider's API root."""
 
-LOCAL_URL, LOCAL_KEY = "LOCAL_LLM_BASE_URL", "LOCAL_LLM_API_KEY"
-PLACEHOLDER = "none"
-"""Sent where a server wants no key: some SDKs and servers insist on one that is not empty."""
+LOCAL_URL_VARIABLE, LOCAL_KEY_VARIABLE = "LOCAL_LLM_BASE_URL", "LOCAL_LLM_API_KEY"
+KEY_PLACEHOLDER = "none"
+"""Sent to servers that need no key: some SDKs and servers reject an empty one."""
 
-EFFORT = ("reasoning_effort", "reasoning.effort", "output_config.effort", "thinking")
-"""Fields that set how long a model thinks, in any dialect; local servers are not sent them."""
+REASONING_FIELDS = ("reasoning_effort", "reasoning.effort", "output_config.effort", "thinking")
+"""Fields of all dialects that set how long a model thinks; never sent to local servers."""
 
-_EVERYTHING: tuple[Dialect, ...] = ("chat", "messages", "responses")
+_ALL_DIALECTS: tuple[Dialect, ...] = ("chat", "messages", "responses")
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One prefix of a model's name.
+    """A provider, selected by the prefix of a model's name.
 
     Attributes:
-        address: where it is, without the API's own path.
-        root: that path, such as `/v1`; left out of an address that names a version already.
-        dialects: what it speaks itself; we speak the first one with it.
-        url_variables: that may name another address, the first that is set wins; `key_variables` likewise.
-        host_variable: that its own programs go by, in forms of its own; looked at after all of these.
-        program: what is to be started where nothing answers; empty where it is not for the user to start.
-        key_header: how the key is sent.
+        name: the prefix, such as `anthropic`.
+        address: default address, without the API root.
+        dialects: APIs that it serves; requests in other APIs are translated to the first one.
+        url_variables: environment variables with another address; the first one that is set wins.
+        key_variables: environment variables with the API key; the first one that is set wins.
+        root: path of the API, such as `/v1`; not appended to an address that contains a version.
+        host_variable: variable that the server's own programs read, in a format of its own; has the lowest
+            precedence.
+        program: name of the program that the user starts to run it; empty for a hosted provider.
+        key_header: header that carries the key.
     """
 
     name: str
@@ -46,8 +49,8 @@ class Provider:
     key_header: Literal["authorization", "x-api-key"] = "authorization"
 
     @property
-    def local(self) -> bool:
-        """Whether it runs on the developer's own machines: no key is needed, no reasoning effort is sent."""
+    def is_local(self) -> bool:
+        """Whether it runs on the developer's own machines: needs no key and gets no reasoning effort."""
         return bool(self.program)
 
 
@@ -55,24 +58,25 @@ def _local(name: str, address: str, variable: str, program: str, host_variable: 
     return Provider(
         name,
         address,
-        _EVERYTHING,
-        (f"{variable}_BASE_URL", LOCAL_URL),
-        (f"{variable}_API_KEY", LOCAL_KEY),
+        _ALL_DIALECTS,
+        (f"{variable}_BASE_URL", LOCAL_URL_VARIABLE),
+        (f"{variable}_API_KEY", LOCAL_KEY_VARIABLE),
         host_variable=host_variable,
         program=program,
     )
 
 
 _GOOGLE = "https://generativelanguage.googleapis.com"
-# Its OpenAI-compatible endpoint serves tools, streaming, images, usage and thought signatures, and most
-# clients speak that dialect already: their bytes pass. Source: ai.google.dev/gemini-api/docs/openai
+# Google's OpenAI-compatible endpoint supports tools, streaming, images, usage and thought signatures, and
+# most clients speak that dialect, so their requests need no translation. Described in
+# ai.google.dev/gemini-api/docs/openai
 _GOOGLE_ROOT = "/v1beta/openai"
 
 PROVIDERS: dict[str, Provider] = {
     provider.name: provider
     for provider in (
-        # Each of the four serves the three APIs. Sources: docs.ollama.com/api, docs.vllm.ai (online serving),
-        # lmstudio.ai/docs/developer, llama.cpp tools/server/README.md
+        # Each of these programs serves all three APIs. Sources: docs.ollama.com/api, docs.vllm.ai (online
+        # serving), lmstudio.ai/docs/developer, llama.cpp tools/server/README.md
         _local("ollama", "http://localhost:11434", "OLLAMA", "Ollama", "OLLAMA_HOST"),
         _local("vllm", "http://localhost:8000", "VLLM", "vLLM"),
         _local("lm_studio", "http://localhost:1234", "LMSTUDIO", "LM Studio"),
@@ -90,7 +94,7 @@ PROVIDERS: dict[str, Provider] = {
         Provider(
             "anthropic",
             "https://api.anthropic.com",
-            ("messages",),  # what it has of OpenAI's API is "for testing", without caching
+            ("messages",),  # its OpenAI-compatible API is "for testing" and does not cache
             ("ANTHROPIC_BASE_URL",),
             ("ANTHROPIC_API_KEY",),
             key_header="x-api-key",
@@ -136,11 +140,11 @@ PROVIDERS: dict[str, Provider] = {
     )
 }
 
-RESERVED = "openai-compat"
+RESERVED_PREFIX = "openai-compat"
 
 MCP_SUFFIX = "_mcp"
-MCP_FORMS = tuple(f"{name}{MCP_SUFFIX}" for name in ("anthropic", "openai", "mistral", "ollama"))
-"""Providers behind an MCP server: `llmstack mcp`, unless told otherwise."""
+MCP_PROVIDERS = tuple(f"{name}{MCP_SUFFIX}" for name in ("anthropic", "openai", "mistral", "ollama"))
+"""Providers that are called through an MCP server, by default `llmstack mcp`."""
 
 FAMILIES = {"gemini": "google", "google_ai_studio": "google", "anthropic_ollama": "ollama"}
-"""Whose short names and limits a provider shares."""
+"""Provider whose short names and limits another one shares."""

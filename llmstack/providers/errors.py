@@ -1,4 +1,4 @@
-"""What can go wrong between us and a provider. No text here ever holds a credential."""
+"""Errors of calls to providers. No text here ever holds a credential."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from llmstack.errors import LlmstackError
 
 
 class ProviderError(LlmstackError):
-    """A provider could not do what it was asked.
+    """A call to a provider failed.
 
     Args:
         message: what happened, naming the provider or the address.
-        provider: its prefix, such as `anthropic`; empty where it is not known yet.
-        hint: the next step, where one helps.
+        provider: its prefix, such as `anthropic`; empty if it is not known yet.
+        hint: the next step, if one helps.
     """
 
     transient = False
-    """Whether the same request may well succeed a moment later."""
+    """Whether the same request may succeed a moment later."""
 
     def __init__(self, message: str, *, provider: str = "", hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -23,11 +23,11 @@ class ProviderError(LlmstackError):
 
 
 class UnknownModelError(ProviderError):
-    """A name that says neither a provider nor a model."""
+    """The name identifies no provider, or no model of it."""
 
 
 class OwnAddressError(ProviderError):
-    """The address is that of our own router, which would call itself."""
+    """The address is the router's own: the router would call itself."""
 
 
 class MissingKeyError(ProviderError):
@@ -35,24 +35,24 @@ class MissingKeyError(ProviderError):
 
 
 class UnsupportedParameterError(ProviderError):
-    """Strict mode: the model does not take a parameter that was given."""
+    """Strict mode: the model does not accept a parameter of the call."""
 
 
 class ProviderUnreachableError(ProviderError):
-    """Nobody answers at the address, or the program cannot be run."""
+    """Nothing answers at the address, or the program cannot be run."""
 
     transient = True
 
 
 class TimedOutError(ProviderError):
-    """The answer did not come in time."""
+    """The response did not arrive in time."""
 
 
 class RateLimitedError(ProviderError):
-    """Too many requests, or no quota left.
+    """Too many requests, or the quota is used up.
 
     Attributes:
-        retry_after: seconds after which the provider said to try again; None where it did not say.
+        retry_after: seconds that the provider asks to wait; None if it does not say.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class RateLimitedError(ProviderError):
 
 
 class RejectedError(ProviderError):
-    """The provider refuses this request: trying it again is no use.
+    """The provider rejects this request, and would reject it again.
 
     Attributes:
-        status: the HTTP status; None where there was none (MCP).
+        status: the HTTP status; None if there was none (MCP).
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class RejectedError(ProviderError):
 
 
 class MalformedResponseError(ProviderError):
-    """The provider itself failed: a 5xx, an answer that was cut, or one that makes no sense.
+    """The provider failed: a 5xx status, or a response that is cut off or malformed.
 
     Attributes:
-        status: the HTTP status; None where it broke later.
+        status: the HTTP status; None if the failure came after the headers.
     """
 
     def __init__(

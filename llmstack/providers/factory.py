@@ -1,4 +1,4 @@
-"""From a model's name to a model: the entry point of the Python interface, where the environment is read."""
+"""Open a model by its name. Reads the process environment and the user's models.toml."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from llmstack.providers.catalog import MCP_FORMS, MCP_SUFFIX
+from llmstack.providers.catalog import MCP_PROVIDERS, MCP_SUFFIX
 from llmstack.providers.http import HttpSource
 from llmstack.providers.mcp.source import McpSource
-from llmstack.providers.model_aliases import load
+from llmstack.providers.model_aliases import load_aliases
 from llmstack.providers.model_api import Model
 from llmstack.providers.resolve import resolve, split_name
-from llmstack.providers.retries import Retries
+from llmstack.providers.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -24,36 +24,36 @@ def open_model(
     *,
     base_url: str | None,
     timeout_s: float,
-    retries: int | Retries,
+    retries: int | RetryPolicy,
     strict: bool,
     env: Mapping[str, str] | None,
     config_dir: Path | None,
-    own: Collection[str],
+    own_addresses: Collection[str],
     command: Sequence[str] | None,
 ) -> Model:
-    """Return the model of a name; parameters as those of `llmstack.providers.model`."""
+    """Return the model with a name. See `llmstack.providers.model` for the parameters."""
     env = dict(os.environ) if env is None else env
-    prefix, rest = split_name(name)
-    known = load(config_dir or user_config_dir(env))
-    if prefix in MCP_FORMS:
+    prefix, model_name = split_name(name)
+    aliases = load_aliases(config_dir or _user_config_dir(env))
+    if prefix in MCP_PROVIDERS:
         provider = prefix.removesuffix(MCP_SUFFIX)
-        model = known.full_name(provider, rest) if rest else known.default(provider) or ""
+        model = aliases.full_name(provider, model_name) if model_name else aliases.default_model(provider)
         source = McpSource(
             tuple(command or (sys.executable, "-m", "llmstack", "mcp")),
             f"provider_{provider}",
             env=env,
             provider=prefix,
-            model=model,
+            model=model or "",
             timeout_s=timeout_s,
         )
         return Model(source)
-    endpoint = resolve(name, env, known, base_url=base_url, own=own)
-    tries = retries if isinstance(retries, Retries) else Retries(retries)
-    return Model(HttpSource(endpoint, timeout_s=timeout_s, retries=tries, strict=strict))
+    endpoint = resolve(name, env, aliases, base_url=base_url, own_addresses=own_addresses)
+    policy = retries if isinstance(retries, RetryPolicy) else RetryPolicy(retries)
+    return Model(HttpSource(endpoint, timeout_s=timeout_s, retries=policy, strict=strict))
 
 
-def user_config_dir(env: Mapping[str, str]) -> Path:
-    """Return the directory of the user's own `models.toml`."""
-    from llmstack.paths import UserDirs  # noqa: PLC0415 - not where a directory was given
+def _user_config_dir(env: Mapping[str, str]) -> Path:
+    """Return the directory of the user's own models.toml."""
+    from llmstack.paths import UserDirs  # noqa: PLC0415 - not needed if the caller passes a directory
 
     return UserDirs.from_env(env).config

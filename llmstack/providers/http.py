@@ -1,4 +1,4 @@
-"""A model behind HTTP: asked in the provider's own API, whatever that is."""
+"""Call a model over HTTP, in the API that its provider serves."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 import json
 import time
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from llmstack.providers.base import RETRIES, TIMEOUT_S, Result
 from llmstack.providers.catalog import PROVIDERS
-from llmstack.providers.chat_completion import Gathered, whole
+from llmstack.providers.chat_completion import CompletionStream, parse_completion
 from llmstack.providers.errors import (
     MalformedResponseError,
     ProviderError,
@@ -22,36 +23,37 @@ from llmstack.providers.errors import (
     TimedOutError,
     UnsupportedParameterError,
 )
-from llmstack.providers.retries import Retries
-from llmstack.providers.translation import target, translate
-from llmstack.providers.translation.failures import failure, without
+from llmstack.providers.retries import RetryPolicy
+from llmstack.providers.translation import choose_dialect, translate
+from llmstack.providers.translation.failures import parse_failure, redact
 from llmstack.providers.translation.sse import SseParser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from llmstack.providers.base import Ask
+    from llmstack.providers.base import PromptRequest
     from llmstack.providers.resolve import Endpoint
-    from llmstack.providers.translation import Translated
+    from llmstack.providers.translation import TranslatedRequest
 
-CONNECT_S = 10.0
-FAILED, SERVER_FAILED = 400, 500  # HTTP: from here on a status says that a request, a server failed
-UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TIMED_OUT, TOO_MANY, NOT_IMPLEMENTED = 401, 403, 404, 408, 429, 501
-NO_QUOTA = frozenset(("insufficient_quota", "billing_hard_limit_reached", "credit_balance_too_low"))
-"""OpenAI's words, among others, for a 429 that no waiting mends."""
+CONNECT_TIMEOUT_S = 10.0
+NO_QUOTA_CODES = frozenset(("insufficient_quota", "billing_hard_limit_reached", "credit_balance_too_low"))
+"""Error codes of a 429 that waiting does not fix."""
 
-# What strict mode minds, by the names that Anthropic and OpenAI have for it.
-_NAMES = {"temperature": ("temperature",), "reasoning_effort": ("reasoning_effort", "output_config.effort")}
+# Parameters of `PromptRequest` that strict mode checks, as the APIs of OpenAI and Anthropic name them.
+_API_NAMES = {
+    "temperature": ("temperature",),
+    "reasoning_effort": ("reasoning_effort", "output_config.effort"),
+}
 
 
 class HttpSource:
-    """One model of one provider.
+    """One model of one provider. A `ModelSource`.
 
     Args:
-        endpoint: where it is.
+        endpoint: the model's address, headers and limits.
         timeout_s: seconds for a whole call, retries included.
-        retries: of what is transient.
-        strict: a parameter that the model does not take is an error, not left out.
+        retries: how transient failures are repeated.
+        strict: raise an error if the model does not accept a parameter, instead of leaving it out.
     """
 
     def __init__(
@@ -59,19 +61,19 @@ class HttpSource:
         endpoint: Endpoint,
         *,
         timeout_s: float = TIMEOUT_S,
-        retries: Retries | None = None,
+        retries: RetryPolicy | None = None,
         strict: bool = False,
     ) -> None:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
-        self._retries = retries or Retries(RETRIES)
+        self._retries = retries or RetryPolicy(RETRIES)
         self._strict = strict
-        # A proxy of the environment is for what is far away.
+        # The clients of all calls share one TLS context, which reads the CA certificates.
         self._tls = httpx.create_ssl_context() if endpoint.root.startswith("https:") else True
 
     @property
     def provider(self) -> str:
-        """Its prefix."""
+        """Prefix of the provider."""
         return self._endpoint.provider
 
     @property
@@ -79,35 +81,35 @@ class HttpSource:
         """The model's full name."""
         return self._endpoint.model
 
-    async def answer(self, ask: Ask) -> Result:
-        """Return a whole answer."""
-        body, translated = self._request(ask, stream=False)
-        async with self._within(), self._client() as client:
-            response = await self._sent(client, body)
+    async def answer(self, request: PromptRequest) -> Result:
+        """Return the result of a call."""
+        body, translated = self._build_body(request, stream=False)
+        async with self._time_limit(), self._client() as client:
+            response = await self._send(client, body)
             data = await self._read(response)
-        return whole(translated.answer(data) if translated else data, self._endpoint)
+        return parse_completion(translated.translate_response(data) if translated else data, self._endpoint)
 
-    async def pieces(self, ask: Ask) -> AsyncGenerator[str | Result]:
-        """Yield the text as it comes, and the whole answer last."""
-        body, translated = self._request(ask, stream=True)
-        answer = Gathered(self._endpoint)
-        async with self._within(), self._client() as client:
-            response = await self._sent(client, body)
-            stream, events = translated.stream() if translated else None, SseParser()
+    async def stream(self, request: PromptRequest) -> AsyncGenerator[str | Result]:
+        """Yield the output piece by piece as it arrives, and the result last."""
+        body, translated = self._build_body(request, stream=True)
+        completion = CompletionStream(self._endpoint)
+        async with self._time_limit(), self._client() as client:
+            response = await self._send(client, body)
+            translation, parser = translated.start_stream() if translated else None, SseParser()
             async for chunk in self._chunks(response):
-                for data in events.feed(stream.feed(chunk) if stream else chunk):
-                    for piece in answer.add(data):
+                for data in parser.feed(translation.feed(chunk) if translation else chunk):
+                    for piece in completion.feed(data):
                         yield piece
-            for data in [*events.feed(stream.close() if stream else b""), *events.end()]:
-                for piece in answer.add(data):
+            for data in [*parser.feed(translation.close() if translation else b""), *parser.close()]:
+                for piece in completion.feed(data):
                     yield piece
-        yield answer.result()
+        yield completion.result()
 
     async def close(self) -> None:
-        """Nothing is held between calls."""
+        """Do nothing: no connection stays open between calls."""
 
     @asynccontextmanager
-    async def _within(self) -> AsyncIterator[None]:
+    async def _time_limit(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._timeout_s):
                 yield
@@ -117,67 +119,72 @@ class HttpSource:
             ) from error
 
     def _client(self) -> httpx.AsyncClient:
-        timeout = httpx.Timeout(None, connect=CONNECT_S)
-        return httpx.AsyncClient(verify=self._tls, timeout=timeout, trust_env=not self._endpoint.local)
+        timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT_S)
+        # A local server is not behind the environment's proxy.
+        return httpx.AsyncClient(verify=self._tls, timeout=timeout, trust_env=not self._endpoint.is_local)
 
-    def _request(self, ask: Ask, *, stream: bool) -> tuple[bytes, Translated | None]:
-        """Return the body to send, and the way back where the provider's API is not chat completions."""
-        request: dict[str, Any] = {
+    def _build_body(self, request: PromptRequest, *, stream: bool) -> tuple[bytes, TranslatedRequest | None]:
+        """Return the body to send, and its translation if the provider does not serve chat completions."""
+        body: dict[str, Any] = {
             "model": self.model,
-            "messages": list(ask.messages),
-            "max_tokens": ask.max_tokens,
-            **ask.given,
+            "messages": list(request.messages),
+            "max_tokens": request.max_tokens,
+            **request.optional_parameters,
         }
         if stream:
-            request |= {"stream": True, "stream_options": {"include_usage": True}}
-        limits = self._endpoint.limits
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
         if self._strict:
-            refused = [name for name in ask.given if limits.refuses.intersection(_NAMES[name])]
-            if refused:
-                raise UnsupportedParameterError(
-                    f"{self._endpoint.label} does not take {', '.join(refused)}", provider=self.provider
-                )
-        server = target("chat", self._endpoint.dialects)
-        if server is None:
-            return json.dumps(limits.fit(request)).encode(), None
+            self._check_parameters(request)
+        limits = self._endpoint.limits
+        dialect = choose_dialect("chat", self._endpoint.dialects)
+        if dialect is None:
+            return json.dumps(limits.fit(body)).encode(), None
         translated = translate(
-            json.dumps(request).encode(),
+            json.dumps(body).encode(),
             "chat",
-            server,
+            dialect,
             model=self.model,
             limits=limits,
             now=int(time.time()),
-            max_tokens=ask.max_tokens,
+            max_tokens=request.max_tokens,
         )
         return translated.body, translated
 
-    async def _sent(self, client: httpx.AsyncClient, body: bytes) -> httpx.Response:
-        """Return the answer, its body still to come; what is transient is tried again."""
-        tried = 0
+    def _check_parameters(self, request: PromptRequest) -> None:
+        refuses = self._endpoint.limits.refuses
+        refused = [name for name in request.optional_parameters if refuses.intersection(_API_NAMES[name])]
+        if refused:
+            raise UnsupportedParameterError(
+                f"{self._endpoint.label} does not take {', '.join(refused)}", provider=self.provider
+            )
+
+    async def _send(self, client: httpx.AsyncClient, body: bytes) -> httpx.Response:
+        """Return the response, its body not yet read; transient failures are repeated."""
+        retries = 0
         while True:
             try:
-                return await self._sent_once(client, body)
+                return await self._send_once(client, body)
             except ProviderError as error:
-                wait = self._retries.wait(error, tried)
-                if wait is None:
+                wait_s = self._retries.next_wait_s(error, retries)
+                if wait_s is None:
                     raise
-            tried += 1
-            await asyncio.sleep(wait)
+            retries += 1
+            await asyncio.sleep(wait_s)
 
-    async def _sent_once(self, client: httpx.AsyncClient, body: bytes) -> httpx.Response:
+    async def _send_once(self, client: httpx.AsyncClient, body: bytes) -> httpx.Response:
         dialect = self._endpoint.dialects[0]
-        headers = {**self._endpoint.defaults(dialect), **self._endpoint.headers}
+        headers = {**self._endpoint.default_headers(dialect), **self._endpoint.headers}
         request = client.build_request("POST", self._endpoint.url(dialect), content=body, headers=headers)
         try:
             response = await client.send(request, stream=True)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
-            raise self._unreachable(error) from error
+            raise self._unreachable_error(error) from error
         except httpx.HTTPError as error:
-            raise self._broken(error) from error
-        if response.status_code < FAILED:
+            raise self._connection_error(error) from error
+        if response.status_code < HTTPStatus.BAD_REQUEST:
             return response
         data = await self._read(response)
-        raise self._refused(response, data)
+        raise self._status_error(response, data)
 
     async def _read(self, response: httpx.Response) -> bytes:
         return b"".join([chunk async for chunk in self._chunks(response)])
@@ -187,51 +194,54 @@ class HttpSource:
             async for chunk in response.aiter_bytes():
                 yield chunk
         except httpx.HTTPError as error:
-            raise self._broken(error) from error
+            raise self._connection_error(error) from error
 
-    def _unreachable(self, error: Exception) -> ProviderUnreachableError:
-        where = self._endpoint
-        raised = ProviderUnreachableError(
-            f"nothing answers at {where.whereabouts}",
-            provider=self.provider,
-            hint=where.remedy
-            if where.local
-            else f"check the network: {without(str(error), where.secrets) or type(error).__name__}",
+    def _unreachable_error(self, error: Exception) -> ProviderUnreachableError:
+        endpoint = self._endpoint
+        if endpoint.is_local:
+            hint = endpoint.unreachable_hint
+        else:
+            hint = f"check the network: {redact(str(error), endpoint.secrets) or type(error).__name__}"
+        unreachable = ProviderUnreachableError(
+            f"nothing answers at {endpoint.address_with_source}", provider=self.provider, hint=hint
         )
-        raised.transient = not where.local  # on this machine it is not up, and will not be in a second
-        return raised
+        unreachable.transient = not endpoint.is_local  # a local server does not start by itself
+        return unreachable
 
-    def _broken(self, error: Exception) -> MalformedResponseError:
+    def _connection_error(self, error: Exception) -> MalformedResponseError:
         return MalformedResponseError(
             f"the connection to {self._endpoint.root} broke ({type(error).__name__})", provider=self.provider
         )
 
-    def _refused(self, response: httpx.Response, body: bytes) -> ProviderError:
-        where, status = self._endpoint, response.status_code
+    def _status_error(self, response: httpx.Response, body: bytes) -> ProviderError:
+        """Return the error that a status of 400 or above means."""
+        endpoint, status = self._endpoint, response.status_code
         headers = {name.lower(): value for name, value in response.headers.items()}
-        told = failure(status, body, headers, secrets=where.secrets)
-        message = f"{where.label} answered {status}: {told.message}"
-        if status == TOO_MANY:
-            lasting = told.code in NO_QUOTA
+        failure = parse_failure(status, body, headers, secrets=endpoint.secrets)
+        message = f"{endpoint.label} answered {status}: {failure.message}"
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
             return RateLimitedError(
-                message, provider=self.provider, retry_after=told.retry_after, transient=not lasting
+                message,
+                provider=self.provider,
+                retry_after=failure.retry_after,
+                transient=failure.code not in NO_QUOTA_CODES,
             )
-        if status >= SERVER_FAILED:
-            passing = status != NOT_IMPLEMENTED
-            return MalformedResponseError(message, provider=self.provider, status=status, transient=passing)
-        if status == TIMED_OUT:
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            transient = status != HTTPStatus.NOT_IMPLEMENTED
+            return MalformedResponseError(message, provider=self.provider, status=status, transient=transient)
+        if status == HTTPStatus.REQUEST_TIMEOUT:
             return TimedOutError(message, provider=self.provider)
-        return RejectedError(message, provider=self.provider, status=status, hint=_hint(where, status))
+        return RejectedError(message, provider=self.provider, status=status, hint=_hint(endpoint, status))
 
 
-def _hint(where: Endpoint, status: int) -> str | None:
-    if status in {UNAUTHORIZED, FORBIDDEN}:
-        known = PROVIDERS.get(where.provider)
+def _hint(endpoint: Endpoint, status: int) -> str | None:
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        provider = PROVIDERS.get(endpoint.provider)
         return (
-            f"check {' or '.join(known.key_variables)} in the environment"
-            if known
+            f"check {' or '.join(provider.key_variables)} in the environment"
+            if provider
             else "export that variable with the key that the router was started with"
         )
-    if status == NOT_FOUND:
-        return f"is there a model `{where.model}` at {where.root}?"
+    if status == HTTPStatus.NOT_FOUND:
+        return f"is there a model `{endpoint.model}` at {endpoint.root}?"
     return None

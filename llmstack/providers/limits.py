@@ -1,4 +1,4 @@
-"""What one model does not accept of a request, and making a request fit."""
+"""What one model does not accept in a request, and fitting requests to it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
-    """What a model does not accept.
+    """What a model does not accept. Each attribute is a key of `[[provider.limits]]` in models.toml.
 
     Attributes:
-        refuses: parameters it answers with an error; `output_config.effort` is one inside another.
-        one_of: groups of which it takes only one at a time.
-        renames: what it calls a parameter.
-        takes: the only parameters there are; empty where the API ignores others.
+        refuses: parameters that it answers with an error; `output_config.effort` is a nested one.
+        one_of: groups of parameters of which it accepts only one at a time.
+        renames: its own name for a parameter, by the usual name.
+        takes: the only parameters it accepts; empty if it ignores unknown ones.
         highest: largest value of a parameter.
-        unsigned_call: what stands for the signature of a tool call that has none; empty where none is wanted.
-        after_tools: what the model is made to have said between a tool's result and the user; empty where the
-            user may come next.
+        unsigned_call: signature to send with a tool call that has none; empty if the model wants none.
+        after_tools: assistant message to insert between a tool result and the user's next message; empty if
+            the model accepts a user message there.
     """
 
     refuses: frozenset[str] = frozenset()
@@ -33,8 +33,8 @@ class ModelLimits:
     unsigned_call: str = ""
     after_tools: str = ""
 
-    def plus(self, entry: Mapping[str, Any]) -> ModelLimits:
-        """Return these limits with those of one entry of the data file."""
+    def merge(self, entry: Mapping[str, Any]) -> ModelLimits:
+        """Return these limits with those of one entry of models.toml added."""
         group = tuple(entry.get("one_of", ()))
         return ModelLimits(
             self.refuses | frozenset(entry.get("refuses", ())),
@@ -47,36 +47,30 @@ class ModelLimits:
         )
 
     def fit(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a request as the model takes it: what it would refuse is left out."""
-        fitted = {self.renames.get(name, name): value for name, value in body.items()}
+        """Return a request that the model accepts: parameters that it refuses are left out."""
+        request = {self.renames.get(name, name): value for name, value in body.items()}
         for name in self.refuses:
-            outer, _, inner = name.partition(".")
-            if not inner:
-                fitted.pop(name, None)
-            elif isinstance(fitted.get(outer), dict) and inner in fitted[outer]:
-                rest = {key: value for key, value in fitted[outer].items() if key != inner}
-                fitted = {**fitted, outer: rest} if rest else {k: v for k, v in fitted.items() if k != outer}
+            _drop(request, name)
         for group in self.one_of:
-            for name in [name for name in group if fitted.get(name) is not None][1:]:
-                del fitted[name]
+            for name in [name for name in group if request.get(name) is not None][1:]:
+                del request[name]
         if self.takes:
-            fitted = {name: value for name, value in fitted.items() if name in self.takes}
+            request = {name: value for name, value in request.items() if name in self.takes}
         for name, highest in self.highest.items():
-            value = fitted.get(name)
+            value = request.get(name)
             if isinstance(value, int | float) and value > highest:
-                fitted[name] = highest
-        if isinstance(fitted.get("messages"), list):
-            fitted["messages"] = self._told(fitted["messages"])
-        return fitted
+                request[name] = highest
+        if isinstance(request.get("messages"), list):
+            request["messages"] = self._fit_messages(request["messages"])
+        return request
 
-    def _told(self, messages: list[Any]) -> list[Any]:
-        """Return messages as the model takes them."""
+    def _fit_messages(self, messages: list[Any]) -> list[Any]:
         if self.unsigned_call:
-            messages = [_signed(message, self.unsigned_call) for message in messages]
-        return _answered(messages, self.after_tools) if self.after_tools else messages
+            messages = [_sign_first_call(message, self.unsigned_call) for message in messages]
+        return _separate_tool_and_user(messages, self.after_tools) if self.after_tools else messages
 
     def fit_bytes(self, body: bytes) -> bytes:
-        """Return the bytes of a request as the model takes it; the same bytes where nothing is in its way.
+        """Return the body of a request that the model accepts; the same bytes if there is nothing to change.
 
         Args:
             body: a valid JSON object.
@@ -85,27 +79,42 @@ class ModelLimits:
             return body
         try:
             request = json.loads(body)
-        except (ValueError, RecursionError):  # numbers too long for Python, too deep: the server judges it
+        except (ValueError, RecursionError):  # a number too long, or nested too deep: let the server decide
             return body
-        fitted = self.fit(request)
-        return body if fitted == request else json.dumps(fitted, ensure_ascii=False).encode()
+        fitted_request = self.fit(request)
+        return body if fitted_request == request else json.dumps(fitted_request, ensure_ascii=False).encode()
 
 
-def _answered(messages: list[Any], words: str) -> list[Any]:
-    """Return messages with an answer of the model's wherever the user speaks right after a tool."""
-    answered: list[Any] = []
-    before = None
+def _drop(request: dict[str, Any], name: str) -> None:
+    """Remove a parameter; `outer.inner` is a nested one, whose parent goes too if that empties it."""
+    outer, _, inner = name.partition(".")
+    if not inner:
+        request.pop(name, None)
+        return
+    members = request.get(outer)
+    if isinstance(members, dict) and inner in members:
+        remaining = {key: value for key, value in members.items() if key != inner}
+        if remaining:
+            request[outer] = remaining
+        else:
+            del request[outer]
+
+
+def _separate_tool_and_user(messages: list[Any], text: str) -> list[Any]:
+    """Return messages with an assistant message wherever the user speaks right after a tool."""
+    separated: list[Any] = []
+    previous_role = None
     for message in messages:
         role = message.get("role") if isinstance(message, dict) else None
-        if (before, role) == ("tool", "user"):
-            answered.append({"role": "assistant", "content": words})
-        answered.append(message)
-        before = role
-    return answered
+        if (previous_role, role) == ("tool", "user"):
+            separated.append({"role": "assistant", "content": text})
+        separated.append(message)
+        previous_role = role
+    return separated
 
 
-def _signed(message: Any, signature: str) -> Any:
-    """Return a message whose first tool call is signed: clients lose Google's field, or never had it."""
+def _sign_first_call(message: Any, signature: str) -> Any:
+    """Return a message whose first tool call is signed: clients drop Google's field, or never had it."""
     calls = message.get("tool_calls") if isinstance(message, dict) else None
     if (
         not isinstance(calls, list)

@@ -1,4 +1,4 @@
-"""One model to call: at once, asynchronously, or piece by piece."""
+"""A model to call: synchronously, asynchronously, or as a stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from anyio.from_thread import start_blocking_portal
 
-from llmstack.providers.base import MAX_TOKENS, Ask, Result
+from llmstack.providers.base import MAX_TOKENS, PromptRequest, Result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from anyio.from_thread import BlockingPortal
 
-    from llmstack.providers.base import Source
+    from llmstack.providers.base import ModelSource
 
 
-class Options(TypedDict, total=False):
-    """What may be said beside the prompt, as `call` says it."""
+class CallOptions(TypedDict, total=False):
+    """Parameters of a call besides the prompt, as those of `Model.call`."""
 
     max_tokens: int
     temperature: float | None
@@ -32,15 +32,15 @@ class Options(TypedDict, total=False):
 class Model:
     """One model of one provider.
 
-    A prompt is one question, or the messages of a chat completion. `with model:` keeps what it runs (an MCP
-    server) between synchronous calls, `async with model:` between asynchronous ones; without either, each
-    call ends what it started.
+    A prompt is a question, or the messages of a chat completion. `with model:` keeps an MCP server running
+    between synchronous calls, `async with model:` between asynchronous ones; without either, each call stops
+    the server that it started.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ModelSource) -> None:
         self._source = source
         self._portal: BlockingPortal | None = None
-        self._held = False
+        self._keeps_source_open = False
         self._stack = ExitStack()
 
     @property
@@ -50,7 +50,7 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The model's full name; empty where the provider chooses."""
+        """The model's full name; empty if the provider chooses the model."""
         return self._source.model
 
     def call(
@@ -62,108 +62,123 @@ class Model:
         system: str | None = None,
         reasoning_effort: str | None = None,
     ) -> Result:
-        """Return the answer to a prompt; ProviderError where there is none.
+        """Return the result for a prompt.
 
-        Works wherever it is called from; in an event loop use `acall`, which does not hold the loop up.
+        Can be called from anywhere; inside an event loop prefer `acall`, which does not block the loop.
+
+        Args:
+            prompt: a question, or the messages of a conversation.
+            max_tokens: maximum length of the output.
+            temperature: the model's own by default.
+            system: the system prompt.
+            reasoning_effort: `low`, `medium`, `high` …; the model's own by default.
+
+        Raises:
+            ProviderError: the call failed.
         """
-        options: Options = {
+        options: CallOptions = {
             "max_tokens": max_tokens,
             "temperature": temperature,
             "system": system,
             "reasoning_effort": reasoning_effort,
         }
-        with self._running() as portal:
+        with self._event_loop() as portal:
             return portal.call(lambda: self.acall(prompt, **options))
 
-    async def acall(self, prompt: str | Sequence[Mapping[str, Any]], **options: Unpack[Options]) -> Result:
-        """Return the answer to a prompt, asynchronously."""
+    async def acall(
+        self, prompt: str | Sequence[Mapping[str, Any]], **options: Unpack[CallOptions]
+    ) -> Result:
+        """Return the result for a prompt, asynchronously. See `call`."""
         try:
-            return await self._source.answer(Ask.of(prompt, **options))
+            return await self._source.answer(PromptRequest.from_prompt(prompt, **options))
         finally:
-            await self._let_go()
+            await self._close_source()
 
-    def stream(self, prompt: str | Sequence[Mapping[str, Any]], **options: Unpack[Options]) -> Pieces:
-        """Return the text piece by piece; its `result` is the whole answer once all have come."""
-        return Pieces(self._pulled(Ask.of(prompt, **options)))
+    def stream(self, prompt: str | Sequence[Mapping[str, Any]], **options: Unpack[CallOptions]) -> TextStream:
+        """Return the output as an iterator of pieces, whose `result` is set at the end. See `call`."""
+        return TextStream(self._stream_in_thread(PromptRequest.from_prompt(prompt, **options)))
 
-    def astream(self, prompt: str | Sequence[Mapping[str, Any]], **options: Unpack[Options]) -> AsyncPieces:
-        """Return the text piece by piece, asynchronously."""
-        return AsyncPieces(self._pieces(Ask.of(prompt, **options)))
+    def astream(
+        self, prompt: str | Sequence[Mapping[str, Any]], **options: Unpack[CallOptions]
+    ) -> AsyncTextStream:
+        """Return the output as an asynchronous iterator of pieces. See `stream`."""
+        return AsyncTextStream(self._stream(PromptRequest.from_prompt(prompt, **options)))
 
-    async def _pieces(self, ask: Ask) -> AsyncGenerator[str | Result]:
-        pieces = self._source.pieces(ask)
+    async def _stream(self, request: PromptRequest) -> AsyncGenerator[str | Result]:
+        pieces = self._source.stream(request)
         try:
             async for piece in pieces:
                 yield piece
         finally:
             await pieces.aclose()
-            await self._let_go()
+            await self._close_source()
 
-    def _pulled(self, ask: Ask) -> Iterator[str | Result]:
-        """Yield what one task yields, from its start to its end, in the event loop of another thread."""
-        come: SimpleQueue[str | Result | None] = SimpleQueue()
+    def _stream_in_thread(self, request: PromptRequest) -> Iterator[str | Result]:
+        """Yield the pieces of a stream that one task consumes in the event loop of another thread."""
+        queue: SimpleQueue[str | Result | None] = SimpleQueue()
 
-        async def work() -> None:
-            async for piece in self._pieces(ask):
-                come.put(piece)
+        async def consume() -> None:
+            async for piece in self._stream(request):
+                queue.put(piece)
 
-        with self._running() as portal:
-            working = portal.start_task_soon(work)
-            working.add_done_callback(lambda _: come.put(None))
+        with self._event_loop() as portal:
+            future = portal.start_task_soon(consume)
+            future.add_done_callback(lambda _: queue.put(None))
             try:
-                while (piece := come.get()) is not None:
+                while (piece := queue.get()) is not None:
                     yield piece
-                working.result()
+                future.result()
             finally:
-                working.cancel()
+                future.cancel()
 
     @contextmanager
-    def _running(self) -> Iterator[BlockingPortal]:
+    def _event_loop(self) -> Iterator[BlockingPortal]:
+        """Yield the portal to an event loop in another thread: that of `with model:`, or a new one."""
         if self._portal is not None:
             yield self._portal
             return
         with start_blocking_portal() as portal:
             yield portal
 
-    async def _let_go(self) -> None:
-        if not self._held:
+    async def _close_source(self) -> None:
+        if not self._keeps_source_open:
             await self._source.close()
 
     def __enter__(self) -> Self:
-        """Keep what it runs between calls."""
+        """Keep an MCP server running between synchronous calls."""
         self._portal = self._stack.enter_context(start_blocking_portal())
-        self._held = True
+        self._keeps_source_open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End what it runs."""
+        """Stop the server that calls started."""
         try:
             if self._portal is not None:
                 self._portal.call(self._source.close)
         finally:
-            self._portal, self._held = None, False
+            self._portal, self._keeps_source_open = None, False
             self._stack.close()
 
     async def __aenter__(self) -> Self:
-        """Keep what it runs between calls."""
-        self._held = True
+        """Keep an MCP server running between asynchronous calls."""
+        self._keeps_source_open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End what it runs."""
-        self._held = False
+        """Stop the server that calls started."""
+        self._keeps_source_open = False
         await self._source.close()
 
 
-class Pieces:
-    """The text of one answer, as it comes.
+class TextStream:
+    """The output of a call as it arrives. Can be iterated once.
 
     Attributes:
-        result: the whole answer; None until every piece has come.
+        result: the whole result; None until the last piece was yielded.
     """
 
     def __init__(self, pieces: Iterator[str | Result]) -> None:
@@ -171,7 +186,7 @@ class Pieces:
         self.result: Result | None = None
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the pieces; once."""
+        """Yield the pieces of the output."""
         for piece in self._pieces:
             if isinstance(piece, Result):
                 self.result = piece
@@ -179,11 +194,11 @@ class Pieces:
                 yield piece
 
 
-class AsyncPieces:
-    """The text of one answer, as it comes, asynchronously.
+class AsyncTextStream:
+    """The output of a call as it arrives, asynchronously. Can be iterated once.
 
     Attributes:
-        result: the whole answer; None until every piece has come.
+        result: the whole result; None until the last piece was yielded.
     """
 
     def __init__(self, pieces: AsyncGenerator[str | Result]) -> None:
@@ -191,7 +206,7 @@ class AsyncPieces:
         self.result: Result | None = None
 
     async def __aiter__(self) -> AsyncGenerator[str]:
-        """Yield the pieces; once."""
+        """Yield the pieces of the output."""
         async for piece in self._pieces:
             if isinstance(piece, Result):
                 self.result = piece

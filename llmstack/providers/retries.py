@@ -1,4 +1,4 @@
-"""Trying again: what is transient only, later each time, and never in step with others."""
+"""How often and after how long a failed call is repeated."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Retries:
-    """How often and after how long.
+class RetryPolicy:
+    """Repeats transient failures with exponential backoff and jitter.
 
     Attributes:
-        times: after the first try.
-        first_s: seconds before the second try; doubled each time.
-        longest_s: the most that is waited; a provider that asks for more is not waited for.
-        jitter: gives the share of the time that is left to chance, 0 to 1.
+        max_retries: how often a call is repeated after its first try.
+        first_wait_s: seconds before the first retry; doubled for each further one.
+        max_wait_s: longest wait in seconds; if a provider asks for more, the call fails at once.
+        jitter: returns a random number from 0 to 1; a wait is between half and all of its nominal length,
+            so that clients which failed together do not retry together.
     """
 
-    times: int = 2
-    first_s: float = 0.5
-    longest_s: float = 30.0
+    max_retries: int = 2
+    first_wait_s: float = 0.5
+    max_wait_s: float = 30.0
     jitter: Callable[[], float] = random.random
 
-    def wait(self, error: ProviderError, tried: int) -> float | None:
-        """Return seconds until the next try; None where there is to be none.
+    def next_wait_s(self, error: ProviderError, retries: int) -> float | None:
+        """Return the seconds to wait before the next retry; None if there is to be none.
 
         Args:
-            error: what the last try ended with.
-            tried: how often it was tried again already.
+            error: how the last try failed.
+            retries: how often the call was repeated so far.
         """
-        if tried >= self.times or not error.transient:
+        if retries >= self.max_retries or not error.transient:
             return None
         if isinstance(error, RateLimitedError) and error.retry_after is not None:
-            return error.retry_after if error.retry_after <= self.longest_s else None
-        backoff = min(self.first_s * 2**tried, self.longest_s)
+            return error.retry_after if error.retry_after <= self.max_wait_s else None
+        backoff = min(self.first_wait_s * 2**retries, self.max_wait_s)
         return float(backoff * (0.5 + self.jitter() / 2))

@@ -40,7 +40,7 @@ def defaults_of(tier: Tier, known: ModelAliases) -> Defaults:
     }
     if isinstance(model, HostedModel) and model.base_url is None:  # at another address it is another server
         takes = _TAKES.get(model.provider, set(values))
-        takes = takes - known.limits(model.provider, model.id).refuses
+        takes = takes - known.limits_for(model.provider, model.id).refuses
         values = {name: value for name, value in values.items() if name in takes}
     claude = isinstance(model, HostedModel) and "claude" in model.id
     return Defaults(values, one_of=frozenset({"temperature", "top_p"}) if claude else frozenset())

@@ -14,7 +14,7 @@ from support.net import free_port, listener
 from support.providers import KEY, provider
 
 from llmstack import providers
-from llmstack.providers.retries import Retries
+from llmstack.providers.retries import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from llmstack.providers.model_api import Model
 
-AT_ONCE = Retries(2, first_s=0.001)
+AT_ONCE = RetryPolicy(2, first_wait_s=0.001)
 
 
 @contextmanager
@@ -217,10 +217,10 @@ def test_a_connection_that_breaks_is_tried_again(tmp_path: Path) -> None:
 def test_waits_double_and_are_left_to_chance() -> None:
     error = providers.MalformedResponseError("x")
     for jitter, waits in ((0.0, [0.25, 0.5, 1.0, 1.5]), (1.0, [0.5, 1.0, 2.0, 3.0])):
-        retries = Retries(4, first_s=0.5, longest_s=3.0, jitter=partial(float, jitter))
-        assert [retries.wait(error, tried) for tried in range(4)] == waits
-        assert retries.wait(error, 4) is None
-        assert retries.wait(providers.RejectedError("x"), 0) is None
+        retries = RetryPolicy(4, first_wait_s=0.5, max_wait_s=3.0, jitter=partial(float, jitter))
+        assert [retries.next_wait_s(error, tried) for tried in range(4)] == waits
+        assert retries.next_wait_s(error, 4) is None
+        assert retries.next_wait_s(providers.RejectedError("x"), 0) is None
 
 
 def test_leaving_a_stream_early_ends_the_request(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from llmstack.providers import Result, TokensUsed
 from llmstack.providers.errors import RejectedError
-from llmstack.providers.mcp.chat import asked, events, whole
-from llmstack.providers.translation.failures import Failure, failure
+from llmstack.providers.mcp.chat import parse_chat_request, write_chat_completion, write_chat_events
+from llmstack.providers.translation.failures import Failure, parse_failure
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ANTHROPIC = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
@@ -54,18 +54,18 @@ OLLAMA = b'{"error":"model \\"x\\" not found"}'
 def test_errors_as_providers_give_them(
     status: int, body: bytes, headers: dict[str, str], expected: Failure
 ) -> None:
-    assert failure(status, body, headers, secrets=("sk-1234",), now=NOW) == expected
+    assert parse_failure(status, body, headers, secrets=("sk-1234",), now=NOW) == expected
 
 
 def test_an_mcp_answer_as_a_chat_completion() -> None:
     body = {"messages": [{"role": "user", "content": "hi"}], "max_completion_tokens": 9, "stream": True}
-    ask, stream = asked(json.dumps(body).encode())
+    ask, stream = parse_chat_request(json.dumps(body).encode())
     assert (list(ask.messages), ask.max_tokens, stream) == (body["messages"], 9, True)
     result = Result("hällo", "m", "mcp", TokensUsed(3, 2), "length")
-    said = json.loads(whole(result, now=1, given="7"))
+    said = json.loads(write_chat_completion(result, now=1, completion_id="7"))
     assert said["choices"][0]["message"]["content"] == "hällo"
     assert (said["id"], said["usage"]["total_tokens"]) == ("chatcmpl-7", 5)
-    lines = [line for line in events(result, now=1, given="7").split(b"\n\n") if line]
+    lines = [line for line in write_chat_events(result, now=1, completion_id="7").split(b"\n\n") if line]
     assert lines[-1] == b"data: [DONE]"
     chunks = [json.loads(line.removeprefix(b"data: ")) for line in lines[:-1]]
     assert [c["choices"][0]["finish_reason"] for c in chunks[:2]] == [None, "length"]
@@ -74,5 +74,5 @@ def test_an_mcp_answer_as_a_chat_completion() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"messages":5}', b'{"messages":[5]}', b"[" * 100_000])
 def test_what_is_no_chat_completion(body: bytes) -> None:
-    with pytest.raises(RejectedError, match="the body is no chat completion"):
-        asked(body)
+    with pytest.raises(RejectedError, match="the body is no request for a chat completion"):
+        parse_chat_request(body)

@@ -16,9 +16,9 @@ from support.providers import KEY, provider
 from support.translating import translated
 
 from llmstack import providers
-from llmstack.providers.model_aliases import bundled
+from llmstack.providers.model_aliases import load_bundled_aliases
 from llmstack.providers.translation import translate
-from llmstack.providers.translation.failures import failure
+from llmstack.providers.translation.failures import parse_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,13 +117,13 @@ def _ours() -> Meant:
             ),
         ],
     }
-    limits = bundled().limits("google", MODEL)
+    limits = load_bundled_aliases().limits_for("google", MODEL)
     sent = translate(json.dumps(body).encode(), "messages", "chat", model=MODEL, limits=limits, now=1)
     return meant_in_chat(json.loads(sent.body))
 
 
 def test_whatever_is_sent_is_something_that_google_has_a_word_for() -> None:
-    limits = bundled().limits("google", MODEL)
+    limits = load_bundled_aliases().limits_for("google", MODEL)
     assert limits.takes > OF_THE_ENDPOINT
     for name in limits.takes - OF_THE_ENDPOINT:
         assert GOOGLES_NAMES.get(name, name) in types.GenerateContentConfig.model_fields, name
@@ -196,7 +196,7 @@ def test_the_same_error_is_read(status: int, *, streamed: bool, tmp_path: Path) 
         with pytest.raises(providers.ProviderError) as raised:
             list(ours.stream(words)) if streamed else ours.call(words)
     said = natively.value
-    told = failure(said.code, json.dumps([said.details]).encode(), {}, secrets=[KEY])
+    told = parse_failure(said.code, json.dumps([said.details]).encode(), {}, secrets=[KEY])
     assert said.message is not None
     assert (told.status, told.code, told.retry_after) == (said.code, said.status, 45.837906927)
     assert told.message == said.message.replace(KEY, "…")

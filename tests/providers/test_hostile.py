@@ -19,7 +19,7 @@ from llmstack.providers.translation import CannotTranslateError, translate
 
 if TYPE_CHECKING:
     from llmstack.providers.catalog import Dialect
-    from llmstack.providers.translation import Translated
+    from llmstack.providers.translation import TranslatedRequest
 
 PAIRS: list[tuple[Dialect, Dialect]] = [
     ("chat", "messages"),
@@ -46,7 +46,7 @@ JSON = st.recursive(
 )
 
 
-def made(client: Dialect, server: Dialect, body: dict[str, Any]) -> Translated:
+def made(client: Dialect, server: Dialect, body: dict[str, Any]) -> TranslatedRequest:
     return translate(json.dumps(body).encode(), client, server, model="m", limits=ModelLimits(), now=1)
 
 
@@ -80,8 +80,8 @@ def test_bodies_that_are_none(client: Dialect, server: Dialect, body: bytes) -> 
 def test_answers_of_any_shape(client: Dialect, server: Dialect, answer: Any, event: Any) -> None:
     sent = made(client, server, request(client))
     with contextlib.suppress(MalformedResponseError):
-        json.loads(sent.answer(json.dumps(answer).encode()))
-    stream = sent.stream()
+        json.loads(sent.translate_response(json.dumps(answer).encode()))
+    stream = sent.start_stream()
     with contextlib.suppress(MalformedResponseError):
         stream.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
         stream.close()
@@ -99,12 +99,12 @@ def test_a_stream_is_the_same_however_it_is_cut(client: Dialect, server: Dialect
     sent = made(
         client, server, {**request(client), "stream": True, "stream_options": {"include_usage": True}}
     )
-    whole = sent.stream()
+    whole = sent.start_stream()
     expected = whole.feed(data) + whole.close()
     assert END[client] in expected
     dice = random.Random(7)  # noqa: S311 - no secret
     for longest in (1, 3, 50):
-        stream, got, at = sent.stream(), b"", 0
+        stream, got, at = sent.start_stream(), b"", 0
         while at < len(data):
             size = dice.randint(1, longest)
             got += stream.feed(data[at : at + size])
@@ -122,6 +122,6 @@ def test_a_stream_that_ends_early_is_never_complete(client: Dialect, server: Dia
     )
     proper = len(events) - (1 if server == "messages" else 3)  # before: message_stop, or the finish reason
     for count in range(proper + 1):
-        stream = made(client, server, {**request(client), "stream": True}).stream()
+        stream = made(client, server, {**request(client), "stream": True}).start_stream()
         said = stream.feed(b"".join(events[:count])) + stream.close()
         assert END[client] not in said, count

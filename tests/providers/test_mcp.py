@@ -14,7 +14,7 @@ from mcp import Client, StdioServerParameters
 from support.providers import KEY, provider
 
 from llmstack import providers
-from llmstack.providers.base import Ask
+from llmstack.providers.base import PromptRequest
 from llmstack.providers.mcp.source import McpSource
 from llmstack.providers.model_api import Model
 
@@ -28,61 +28,67 @@ def source(kind: str, **more: Any) -> McpSource:
 
 async def test_calls_share_one_process_and_closing_ends_it() -> None:
     tool = source("plain")
-    first, second = await asyncio.gather(tool.answer(Ask.of("a")), tool.answer(Ask.of("b", system="S")))
+    first, second = await asyncio.gather(
+        tool.answer(PromptRequest.from_prompt("a")), tool.answer(PromptRequest.from_prompt("b", system="S"))
+    )
     pid, words = first.output.split("|", 1)
     assert (words, second.output) == ("a", f"{pid}|S\n\nb")
-    assert (first.provider, tool.running) == ("mcp", True)
+    assert (first.provider, tool.is_running) == ("mcp", True)
     await tool.close()
     assert not psutil.pid_exists(int(pid))
-    assert not tool.running
+    assert not tool.is_running
 
 
 async def test_a_tool_gets_what_it_takes() -> None:
     tool = source("rich", model="m")
-    answer = await tool.answer(Ask.of("p", system="s", max_tokens=9, temperature=0.5, reasoning_effort="low"))
+    answer = await tool.answer(
+        PromptRequest.from_prompt("p", system="s", max_tokens=9, temperature=0.5, reasoning_effort="low")
+    )
     assert answer.output.split("|")[1:] == ["p", "s", "9", "0.5", "m"]
     talk = [{"role": r, "content": c} for r, c in (("user", "a"), ("assistant", "b"), ("user", "c"))]
-    answer = await tool.answer(Ask.of(talk))
+    answer = await tool.answer(PromptRequest.from_prompt(talk))
     assert answer.output.split("|")[1] == "User: a\n\nAssistant: b\n\nUser: c"
     await tool.close()
 
 
 async def test_a_crash_is_told_with_its_last_words_and_the_next_call_starts_anew() -> None:
     tool = source("plain")
-    before = (await tool.answer(Ask.of("a"))).output
+    before = (await tool.answer(PromptRequest.from_prompt("a"))).output
     with pytest.raises(providers.MalformedResponseError) as raised:
-        await tool.answer(Ask.of("crash"))
+        await tool.answer(PromptRequest.from_prompt("crash"))
     assert "the weights are gone, and my key is …" in raised.value.message
     assert KEY not in raised.value.message
-    after = (await tool.answer(Ask.of("a"))).output
+    after = (await tool.answer(PromptRequest.from_prompt("a"))).output
     assert before != after
     psutil.Process(int(after.split("|")[0])).kill()  # between calls
-    assert (await tool.answer(Ask.of("a"))).output not in {before, after}
+    assert (await tool.answer(PromptRequest.from_prompt("a"))).output not in {before, after}
     await tool.close()
 
 
 async def test_failures_of_tool_time_and_start() -> None:
     tool = source("plain")
     with pytest.raises(providers.RejectedError, match="no weights"):
-        await tool.answer(Ask.of("fail"))
+        await tool.answer(PromptRequest.from_prompt("fail"))
     await tool.close()
     slow = source("plain", timeout_s=2)
     with pytest.raises(providers.TimedOutError, match=r"did not answer within 2 s"):
-        await slow.answer(Ask.of("slow"))
+        await slow.answer(PromptRequest.from_prompt("slow"))
     await slow.close()
     odd = source("odd")
     with pytest.raises(providers.RejectedError, match="takes left, right: none of it is a prompt"):
-        await odd.answer(Ask.of("a"))
+        await odd.answer(PromptRequest.from_prompt("a"))
     await odd.close()
     with pytest.raises(providers.MalformedResponseError, match=r"did not start:\nno such model"):
-        await source("nothing").answer(Ask.of("a"))
+        await source("nothing").answer(PromptRequest.from_prompt("a"))
     env = dict(os.environ)
     with pytest.raises(providers.RejectedError, match="has no tool `other`; it has complete"):
-        await McpSource((sys.executable, SCRIPT, "plain"), "other", env=env).answer(Ask.of("a"))
+        await McpSource((sys.executable, SCRIPT, "plain"), "other", env=env).answer(
+            PromptRequest.from_prompt("a")
+        )
     with pytest.raises(
         providers.ProviderUnreachableError, match="cannot run the MCP server `/nonexistent/x y`"
     ):
-        await McpSource(("/nonexistent/x", "y"), "t", env=env).answer(Ask.of("a"))
+        await McpSource(("/nonexistent/x", "y"), "t", env=env).answer(PromptRequest.from_prompt("a"))
 
 
 def test_kept_between_calls_or_ended_after_each() -> None:
@@ -110,7 +116,7 @@ async def test_the_mcp_forms_run_our_own_server(tmp_path: Path) -> None:
 
 async def test_keys_are_in_no_argument_and_no_representation() -> None:
     tool = source("plain")
-    pid = int((await tool.answer(Ask.of("a"))).output.split("|")[0])
+    pid = int((await tool.answer(PromptRequest.from_prompt("a"))).output.split("|")[0])
     assert KEY not in " ".join(psutil.Process(pid).cmdline())
     assert KEY not in repr(tool)
     await tool.close()

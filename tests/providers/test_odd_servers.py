@@ -14,12 +14,12 @@ from llmstack.providers.translation.sse import SseParser
 
 if TYPE_CHECKING:
     from llmstack.providers.catalog import Dialect
-    from llmstack.providers.translation import Translated
+    from llmstack.providers.translation import TranslatedRequest
 
 Json = dict[str, Any]
 
 
-def made(client: Dialect, server: Dialect = "chat", **more: Any) -> Translated:
+def made(client: Dialect, server: Dialect = "chat", **more: Any) -> TranslatedRequest:
     said: Json = {"messages": [{"role": "user", "content": "hi"}], "input": "hi", "stream": True, **more}
     return translate(json.dumps(said).encode(), client, server, model="m", limits=ModelLimits(), now=1)
 
@@ -28,7 +28,7 @@ def events(client: Dialect, *deltas: Json, finish: str = "tool_calls") -> list[J
     """Return what becomes of a stream of these deltas."""
     choices = [*({"delta": delta} for delta in deltas), {"delta": {}, "finish_reason": finish}]
     chunks = b"".join(b"data: %b\n\n" % json.dumps({"choices": [c]}).encode() for c in choices)
-    stream = made(client).stream()
+    stream = made(client).start_stream()
     return [json.loads(data) for data in SseParser().feed(stream.feed(chunks) + stream.close())]
 
 
@@ -100,7 +100,7 @@ def test_an_answer_that_ended_with_an_error_is_none(client: Dialect) -> None:
         events(client, {"content": "half"}, finish="error")
     whole = {"choices": [{"message": {"content": "half"}, "finish_reason": "error"}]}
     with pytest.raises(MalformedResponseError, match="the model failed"):
-        made(client).answer(json.dumps(whole).encode())
+        made(client).translate_response(json.dumps(whole).encode())
 
 
 def returned(call_id: str, output: Any) -> Json:

@@ -10,19 +10,19 @@ from llmstack.config.model import DIRECT_PROVIDERS, LOCAL_SERVERS
 from llmstack.errors import LlmstackError
 from llmstack.providers.catalog import PROVIDERS
 from llmstack.providers.errors import MissingKeyError, OwnAddressError, UnknownModelError
-from llmstack.providers.model_aliases import bundled, load
-from llmstack.providers.resolve import Endpoint, resolve, same_place
+from llmstack.providers.model_aliases import load_aliases, load_bundled_aliases
+from llmstack.providers.resolve import Endpoint, is_same_listener, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-KNOWN = bundled()
+ALIASES = load_bundled_aliases()
 OWN = ("http://127.0.0.1:10101",)
 KEYS = {f"{name}_API_KEY": "k" for name in ("ANTHROPIC", "OPENAI", "GOOGLE", "GEMINI", "MISTRAL")}
 
 
 def at(name: str, env: dict[str, str] | None = None, base_url: str | None = None) -> Endpoint:
-    return resolve(name, {**KEYS, **(env or {})}, KNOWN, base_url=base_url, own=OWN)
+    return resolve(name, {**KEYS, **(env or {})}, ALIASES, base_url=base_url, own_addresses=OWN)
 
 
 def test_every_prefix_of_models_ini_is_known() -> None:
@@ -47,7 +47,7 @@ def test_every_prefix_of_models_ini_is_known() -> None:
     ],
 )
 def test_default_addresses(name: str, root: str) -> None:
-    assert (at(name).root, at(name).source) == (root, "the default")
+    assert (at(name).root, at(name).address_source) == (root, "the default")
 
 
 SEVERAL = {"OLLAMA_BASE_URL": "http://o:1", "LOCAL_LLM_BASE_URL": "http://l:2"}
@@ -93,7 +93,7 @@ SEVERAL = {"OLLAMA_BASE_URL": "http://o:1", "LOCAL_LLM_BASE_URL": "http://l:2"}
 def test_which_address_wins(
     name: str, env: dict[str, str], base_url: str | None, root: str, source: str
 ) -> None:
-    assert (at(name, env, base_url).root, at(name, env, base_url).source) == (root, source)
+    assert (at(name, env, base_url).root, at(name, env, base_url).address_source) == (root, source)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_which_key_wins(name: str, env: dict[str, str], headers: dict[str, str])
 def test_a_hosted_provider_without_its_key_says_which_variable() -> None:
     with pytest.raises(MissingKeyError) as raised:
         at("gemini/x", {"GEMINI_API_KEY": "", "GOOGLE_API_KEY": ""})
-    assert raised.value.message == "gemini wants a key, and GEMINI_API_KEY (or GOOGLE_API_KEY) is not set"
+    assert raised.value.message == "gemini needs a key, and GEMINI_API_KEY (or GOOGLE_API_KEY) is not set"
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,9 @@ def test_our_own_router_is_refused(mine: str, name: str, variable: str) -> None:
 
 
 def test_another_port_or_machine_is_not_our_own() -> None:
-    assert not same_place("http://localhost:10102", OWN[0])
-    assert not same_place("http://192.168.1.2:10101", OWN[0])
-    assert same_place("http://box.lan/v1", "http://box.lan:80")
+    assert not is_same_listener("http://localhost:10102", OWN[0])
+    assert not is_same_listener("http://192.168.1.2:10101", OWN[0])
+    assert is_same_listener("http://box.lan/v1", "http://box.lan:80")
 
 
 @pytest.mark.parametrize(
@@ -242,10 +242,10 @@ def test_the_users_own_file_is_merged_over_ours(tmp_path: Path) -> None:
         '[anthropic]\ndefault = "opus"\nnames = { opus = "claude-opus-5" }\n'
         '[[anthropic.limits]]\nmodels = ["claude-haiku-*"]\nrefuses = ["top_k"]\n'
     )
-    known = load(tmp_path)
-    assert known.default("anthropic") == "claude-opus-5"
-    assert known.full_name("anthropic", "sonnet") == "claude-sonnet-4-6"
-    haiku = known.limits("anthropic", "claude-haiku-4-9")
+    aliases = load_aliases(tmp_path)
+    assert aliases.default_model("anthropic") == "claude-opus-5"
+    assert aliases.full_name("anthropic", "sonnet") == "claude-sonnet-4-6"
+    haiku = aliases.limits_for("anthropic", "claude-haiku-4-9")
     assert haiku.fit({"top_k": 1, "temperature": 1, "top_p": 1}) == {"temperature": 1}
 
 
@@ -266,5 +266,5 @@ def test_the_users_own_file_is_merged_over_ours(tmp_path: Path) -> None:
 def test_a_wrong_file_of_the_users_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "models.toml").write_text(text)
     with pytest.raises(LlmstackError, match=says) as raised:
-        load(tmp_path)
+        load_aliases(tmp_path)
     assert str(tmp_path) in raised.value.message

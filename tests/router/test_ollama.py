@@ -16,7 +16,7 @@ from support.providers import provider
 from llmstack import providers
 from llmstack.config.model import BackendKind, HostedModel, Tier
 from llmstack.providers.errors import UnknownModelError
-from llmstack.providers.model_aliases import bundled
+from llmstack.providers.model_aliases import load_bundled_aliases
 from llmstack.providers.resolve import resolve
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ TOOLS = [
 
 
 def address(host: str, name: str = "ollama/x") -> str:
-    return resolve(name, {"OLLAMA_HOST": host}, bundled()).root
+    return resolve(name, {"OLLAMA_HOST": host}, load_bundled_aliases()).root
 
 
 @pytest.mark.parametrize("host", ["", *HOSTS])
@@ -72,9 +72,9 @@ def test_every_other_variable_comes_first() -> None:
         ({**everywhere, "OLLAMA_BASE_URL": "http://o:3"}, "http://o:3/v1", "OLLAMA_BASE_URL"),
         (host, "http://h:1/v1", "OLLAMA_HOST"),
     ):
-        found = resolve("ollama/x", env, bundled())
+        found = resolve("ollama/x", env, load_bundled_aliases())
         assert (found.root, found.source) == (root, source)
-    assert resolve("vllm/x", host, bundled()).source == "the default"
+    assert resolve("vllm/x", host, load_bundled_aliases()).address_source == "the default"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmstack.config.model import BackendKind, HostedModel, Sampler, Tier
-from llmstack.providers.model_aliases import bundled
+from llmstack.providers.model_aliases import load_bundled_aliases
 from llmstack.serving.sampling import defaults_of
 
 ALL = {"temperature": 0.2, "top_p": 0.9, "top_k": 20, "min_p": 0.05, "repetition_penalty": 1.05}
@@ -33,6 +33,6 @@ def test_what_is_added(
     provider, _, model = label.partition("/")
     sampler = Sampler(temp=0.2, top_p=0.9, top_k=20, min_p=0.05, rep_pen=1.05)
     tier = Tier("t", BackendKind.LITELLM, HostedModel(provider, model, base_url), 8_000, sampler=sampler)
-    added = defaults_of(tier, bundled())
+    added = defaults_of(tier, load_bundled_aliases())
     assert added.values == {name: ALL[name] for name in takes}
     assert added.one_of == frozenset(one_of)

@@ -145,16 +145,16 @@ def test_a_running_stack_is_reloaded(tmp_path: Path) -> None:
         cli.install(tiers=(), extra=f"[near]\nrole = fast\n{tier}[other]\n{tier}")
         cli.start("--detach")
         try:
-            assert cli.said("hello", "near") == "You said: hello."
+            assert cli.answer("hello", "near") == "You said: hello."
             assert fake.last["model"] == "old"
             done = cli.run("use", "near", "ollama/new").check()
             assert done.out == "near: ollama/old -> ollama/new\n"
             assert done.err == "reloaded; tiers that changed: near\n"
-            assert cli.said("hello", "near") == "You said: hello."
+            assert cli.answer("hello", "near") == "You said: hello."
             assert fake.last["model"] == "new"
             fake.fails = [(500, "")]
             assert cli.run("use", "near", "ollama/newer").code == 1
-            assert cli.said("hello", "near") == "You said: hello."
+            assert cli.answer("hello", "near") == "You said: hello."
             assert fake.last["model"] == "new"
             wants = "mistral needs a key, and MISTRAL_API_KEY is not set"
             forced = cli.run("use", "other", "mistral/small", "--force").check()

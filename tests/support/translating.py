@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from support.providers import KEY, provider, running
 
-from llmstack.providers.model_aliases import bundled
+from llmstack.providers.model_aliases import load_bundled_aliases
 from llmstack.providers.resolve import resolve
-from llmstack.providers.translation import target, translate
+from llmstack.providers.translation import choose_dialect, translate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,8 @@ def translated(client: Dialect, kind: str, model: str) -> Iterator[tuple[str, Fa
     """Serve `client` requests by a fake provider; yield the address, and the provider."""
     with provider(kind) as fake:
         env = {f"{kind.upper()}_BASE_URL": fake.url, f"{kind.upper()}_API_KEY": KEY}
-        endpoint = resolve(f"{kind}/{model}", env, bundled())
-        dialect = target(client, endpoint.dialects) or client
+        endpoint = resolve(f"{kind}/{model}", env, load_bundled_aliases())
+        dialect = choose_dialect(client, endpoint.dialects) or client
         assert dialect != client
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,18 +44,18 @@ def translated(client: Dialect, kind: str, model: str) -> Iterator[tuple[str, Fa
                 sent = translate(
                     body, client, server, model=endpoint.model, limits=endpoint.limits, now=1_700_000_000
                 )
-                headers = {**endpoint.defaults(server), **endpoint.headers}
+                headers = {**endpoint.default_headers(server), **endpoint.headers}
                 with httpx.stream("POST", endpoint.url(server), content=sent.body, headers=headers) as answer:
                     if answer.status_code != 200:
                         self._send(answer.status_code, answer.read())
                     elif not sent.streams:
-                        self._send(200, sent.answer(answer.read()))
+                        self._send(200, sent.translate_response(answer.read()))
                     else:
                         self.send_response(200)
                         self.send_header("content-type", "text/event-stream")
                         self.send_header("connection", "close")
                         self.end_headers()
-                        stream = sent.stream()
+                        stream = sent.start_stream()
                         for chunk in answer.iter_bytes(SLICE):
                             self.wfile.write(stream.feed(chunk))
                         self.wfile.write(stream.close())

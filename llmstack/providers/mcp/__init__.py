@@ -1,1 +1,1 @@
-"""Models behind MCP servers, and models served as an MCP server."""
+"""Call models behind MCP servers, and serve models as an MCP server."""

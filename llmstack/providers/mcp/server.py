@@ -1,4 +1,4 @@
-"""Models as tools of an MCP server over stdio."""
+"""Serve models as tools of an MCP server over stdio."""
 
 from __future__ import annotations
 
@@ -21,18 +21,22 @@ if TYPE_CHECKING:
     from llmstack.providers.model_api import Model
 
 Json = dict[str, Any]
-_ARGUMENTS: Json = {
+_ARGUMENT_SCHEMAS: Json = {
     "prompt": {"type": "string", "description": "What to ask."},
     "messages": {
         "type": "array",
         "items": {"type": "object"},
-        "description": "A whole conversation in place of `prompt`: objects with `role` and `content`.",
+        "description": "A conversation, instead of `prompt`: objects with `role` and `content`.",
     },
     "system": {"type": "string", "description": "The system prompt."},
-    "max_tokens": {"type": "integer", "minimum": 1, "description": f"Of the answer; {MAX_TOKENS} without."},
-    "temperature": {"type": "number", "minimum": 0, "description": "The model's own default without."},
+    "max_tokens": {
+        "type": "integer",
+        "minimum": 1,
+        "description": f"Maximum length of the output; {MAX_TOKENS} by default.",
+    },
+    "temperature": {"type": "number", "minimum": 0, "description": "The model's own by default."},
 }
-_RESULT: Json = {
+_RESULT_SCHEMA: Json = {
     "type": "object",
     "properties": {
         "output": {"type": "string"},
@@ -50,55 +54,58 @@ _RESULT: Json = {
 
 @dataclass(frozen=True, slots=True)
 class ModelTool:
-    """One tool: a model, or a provider whose model the caller names.
+    """A tool that calls one model, or one of a provider's models.
 
     Attributes:
-        open: returns the model to ask, by the name that the caller gave; empty where none was given.
-        model: what the caller may name, in words; None where there is nothing to choose.
+        name: name of the tool.
+        description: what it does, for the client's model.
+        open_model: returns the model to call, given the name in the call's arguments; empty if there is none.
+        model_description: describes the argument `model`; None if the tool has no such argument.
     """
 
     name: str
     description: str
-    open: Callable[[str], Model]
-    model: str | None = None
+    open_model: Callable[[str], Model]
+    model_description: str | None = None
 
     @property
-    def schema(self) -> Json:
-        """What it takes."""
-        named = {"model": {"type": "string", "description": self.model}} if self.model is not None else {}
-        return {"type": "object", "properties": {**_ARGUMENTS, **named}}
+    def input_schema(self) -> Json:
+        """JSON schema of the arguments."""
+        properties = dict(_ARGUMENT_SCHEMAS)
+        if self.model_description is not None:
+            properties["model"] = {"type": "string", "description": self.model_description}
+        return {"type": "object", "properties": properties}
 
 
 async def serve(tools: Sequence[ModelTool]) -> None:
     """Serve the tools on standard input and output until the client leaves."""
-    server = build(tools)
-    async with stdio_server() as (reading, writing):
-        await server.run(reading, writing, server.create_initialization_options())
+    server = _build_server(tools)
+    async with stdio_server() as (read_stream, write_stream):
+        await server.run(read_stream, write_stream, server.create_initialization_options())
 
 
-def build(tools: Sequence[ModelTool]) -> Server[Any]:
-    """Return the server."""
+def _build_server(tools: Sequence[ModelTool]) -> Server[Any]:
     by_name = {tool.name: tool for tool in tools}
 
     async def list_tools(_context: Any, _params: Any) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=[_listed(tool) for tool in tools])
+        return types.ListToolsResult(tools=[_describe(tool) for tool in tools])
 
     async def call_tool(_context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
         tool = by_name.get(params.name)
         if tool is None:
-            return _failed(f"no tool is called `{params.name}`; there are {', '.join(by_name)}")
+            return _make_error(f"no tool is called `{params.name}`; there are {', '.join(by_name)}")
         try:
-            return _told(await _ask(tool, params.arguments or {}))
+            return _make_result(await _call(tool, params.arguments or {}))
         except LlmstackError as error:
-            return _failed(f"{error.message} ({error.hint})" if error.hint else error.message)
+            return _make_error(f"{error.message} ({error.hint})" if error.hint else error.message)
 
     return Server(
         "llmstack", version=version("llmstack-local"), on_list_tools=list_tools, on_call_tool=call_tool
     )
 
 
-class _Asked(msgspec.Struct):
-    """The arguments of a call, which the SDK does not hold against the schema."""
+class _Arguments(msgspec.Struct):
+    """The arguments of a call, which the MCP SDK does not validate against the schema."""
 
     prompt: str | None = None
     messages: list[Json] | None = None
@@ -108,32 +115,35 @@ class _Asked(msgspec.Struct):
     temperature: Annotated[float, msgspec.Meta(ge=0)] | None = None
 
 
-async def _ask(tool: ModelTool, given: Json) -> Result:
+async def _call(tool: ModelTool, members: Json) -> Result:
     try:
-        asked = msgspec.convert(given, _Asked)
+        arguments = msgspec.convert(members, _Arguments)
     except msgspec.ValidationError as error:
         raise LlmstackError(str(error)) from error
-    prompt = asked.messages or asked.prompt
+    prompt = arguments.messages or arguments.prompt
     if not prompt:
         raise LlmstackError("expected `prompt` or `messages`")
-    return await tool.open(asked.model or "").acall(
+    return await tool.open_model(arguments.model or "").acall(
         prompt,
-        max_tokens=asked.max_tokens or MAX_TOKENS,
-        temperature=asked.temperature,
-        system=asked.system,
+        max_tokens=arguments.max_tokens or MAX_TOKENS,
+        temperature=arguments.temperature,
+        system=arguments.system,
     )
 
 
-def _listed(tool: ModelTool) -> types.Tool:
+def _describe(tool: ModelTool) -> types.Tool:
     return types.Tool(
-        name=tool.name, description=tool.description, input_schema=tool.schema, output_schema=_RESULT
+        name=tool.name,
+        description=tool.description,
+        input_schema=tool.input_schema,
+        output_schema=_RESULT_SCHEMA,
     )
 
 
-def _told(result: Result) -> types.CallToolResult:
+def _make_result(result: Result) -> types.CallToolResult:
     text = types.TextContent(type="text", text=result.output)
     return types.CallToolResult(content=[text], structured_content=asdict(result))
 
 
-def _failed(text: str) -> types.CallToolResult:
+def _make_error(text: str) -> types.CallToolResult:
     return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=True)

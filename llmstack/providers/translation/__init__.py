@@ -1,6 +1,6 @@
-"""One client API at a provider that speaks another: requests, answers, streams, tokens, tool calls, errors.
+"""Translate between client APIs and the APIs of providers: requests, responses, streams, usage, tool calls.
 
-Written by hand: the libraries there are for it are proxies of their own, or weigh 199 MB in memory (litellm).
+Written by hand: the libraries for it are proxies themselves, or need 199 MB of memory (litellm).
 """
 
 from __future__ import annotations
@@ -10,14 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmstack.providers.errors import MalformedResponseError
-from llmstack.providers.translation.base import CannotTranslateError, Json, Rewriter
-from llmstack.providers.translation.chat_on_messages import answer as from_messages
-from llmstack.providers.translation.chat_on_messages import request as to_messages
-from llmstack.providers.translation.messages_on_chat import answer as as_messages
-from llmstack.providers.translation.messages_on_chat import request as from_messages_client
-from llmstack.providers.translation.responses_on_chat import answer as as_response
-from llmstack.providers.translation.responses_on_chat import request as from_responses_client
-from llmstack.providers.translation.responses_on_chat import stream as as_response_events
+from llmstack.providers.translation import chat_on_messages, messages_on_chat, responses_on_chat
+from llmstack.providers.translation.base import CannotTranslateError, EventTranslator, Json
 from llmstack.providers.translation.sse import SseParser
 
 if TYPE_CHECKING:
@@ -26,95 +20,105 @@ if TYPE_CHECKING:
     from llmstack.providers.catalog import Dialect
     from llmstack.providers.limits import ModelLimits
 
-__all__ = ["CannotTranslateError", "StreamTranslation", "Translated", "target", "translate"]
+__all__ = ["CannotTranslateError", "StreamTranslation", "TranslatedRequest", "choose_dialect", "translate"]
 
 DEFAULT_MAX_TOKENS = 4096
-KEEP_ALIVE = b":\n\n"  # a comment: something came that has no word in the client's API
-# What a body or an answer of the wrong shape makes the code below raise.
-_MISSHAPEN = (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError)
+KEEP_ALIVE = b":\n\n"  # an SSE comment, sent for provider events that the client's API does not have
+# What the translators raise for a body or an event of the wrong shape.
+MALFORMED_ERRORS = (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError)
 
 
-def target(client: Dialect, dialects: Sequence[Dialect]) -> Dialect | None:
-    """Return the API to translate to for a provider that speaks these; None where nothing is to translate."""
+def choose_dialect(client: Dialect, dialects: Sequence[Dialect]) -> Dialect | None:
+    """Return the API to translate a request to; None if the provider serves the client's API.
+
+    Args:
+        client: the client's API.
+        dialects: the provider's APIs, the preferred one first.
+    """
     return None if client in dialects else dialects[0]
 
 
 @dataclass(frozen=True, slots=True)
-class Translated:
-    """A request in the provider's API, and the way back.
+class TranslatedRequest:
+    """A request in the provider's API, and the translation of its response.
 
     Attributes:
-        client: the API of the client; `server` the provider's.
+        client: the client's API.
+        server: the provider's API.
         body: to send to the provider.
-        streams: the client wants events.
+        streams: whether the client wants a stream of events.
     """
 
     client: Dialect
     server: Dialect
     body: bytes
     streams: bool
-    _answer: Callable[[Json], Json]
-    _rewriter: Callable[[], Rewriter]
+    _translate_response: Callable[[Json], Json]
+    _make_event_translator: Callable[[], EventTranslator]
 
-    def answer(self, body: bytes) -> bytes:
-        """Translate a whole answer that was no error.
+    def translate_response(self, body: bytes) -> bytes:
+        """Translate a whole response that is no error.
 
         Raises:
-            MalformedResponseError: it is not an answer of the provider's API.
+            MalformedResponseError: it is not a response of the provider's API.
         """
         try:
-            return _json(self._answer(json.loads(body)))
-        except _MISSHAPEN as error:
-            raise MalformedResponseError(f"the provider's answer makes no sense: {_reason(error)}") from error
+            return _dump(self._translate_response(json.loads(body)))
+        except MALFORMED_ERRORS as error:
+            raise MalformedResponseError(
+                f"the provider's response is malformed: {_explain(error)}"
+            ) from error
 
-    def stream(self) -> StreamTranslation:
-        """Return what translates the events of the answer."""
-        return StreamTranslation(self._rewriter(), self.client)
+    def start_stream(self) -> StreamTranslation:
+        """Return the translation of one streamed response."""
+        return StreamTranslation(self._make_event_translator(), self.client)
 
 
 class StreamTranslation:
-    """Bytes of the provider's stream → bytes of the client's, as they come."""
+    """Translates the bytes of a provider's stream to those of the client's, as they arrive."""
 
-    def __init__(self, rewriter: Rewriter, client: Dialect) -> None:
-        self._rewriter = rewriter
+    def __init__(self, translator: EventTranslator, client: Dialect) -> None:
+        self._translator = translator
         self._client = client
-        self._events = SseParser()
+        self._parser = SseParser()
 
     def feed(self, chunk: bytes) -> bytes:
-        """Return what these bytes become; empty while an event is not whole.
+        """Return the translation of the events that this chunk completes; empty if there are none.
 
         Raises:
-            MalformedResponseError: they are not events of the provider's API.
+            MalformedResponseError: an event is not one of the provider's API.
         """
-        return self._rewritten(self._events.feed(chunk))
+        return self._translate(self._parser.feed(chunk))
 
     def close(self) -> bytes:
-        """Return what is left to say once the provider's stream has ended.
+        """Return the events that follow the end of the provider's stream.
 
-        One that was cut gets no end: whoever reads on finds neither a finish reason nor an error there.
+        If that stream was cut off there are none: the client finds neither a finish reason nor an error.
         """
-        return self._rewritten([*self._events.end(), b"[DONE]"])
+        return self._translate([*self._parser.close(), b"[DONE]"])
 
-    def _rewritten(self, events: Iterable[bytes]) -> bytes:
-        written, any_came = [], False
+    def _translate(self, events: Iterable[bytes]) -> bytes:
+        translator, output, has_events = self._translator, [], False
         for data in events:
-            if self._rewriter.complete:
+            if translator.is_complete:
                 break
-            any_came = True
+            has_events = True
             try:
-                said = self._rewriter.end() if data == b"[DONE]" else self._rewriter.event(json.loads(data))
-            except _MISSHAPEN as error:
+                translated = (
+                    translator.finish() if data == b"[DONE]" else translator.translate(json.loads(data))
+                )
+            except MALFORMED_ERRORS as error:
                 raise MalformedResponseError(
-                    f"the provider's stream makes no sense: {_reason(error)}"
+                    f"the provider's stream is malformed: {_explain(error)}"
                 ) from error
-            written += [self._event(event) for event in said]
-            if self._client == "chat" and self._rewriter.complete and not self._rewriter.failed:
-                written.append(b"data: [DONE]\n\n")
-        return b"".join(written) or (KEEP_ALIVE if any_came and not self._rewriter.complete else b"")
+            output += [self._encode(event) for event in translated]
+            if self._client == "chat" and translator.is_complete and not translator.has_failed:
+                output.append(b"data: [DONE]\n\n")
+        return b"".join(output) or (KEEP_ALIVE if has_events and not translator.is_complete else b"")
 
-    def _event(self, event: Json) -> bytes:
+    def _encode(self, event: Json) -> bytes:
         name = b"" if self._client == "chat" else b"event: " + event["type"].encode() + b"\n"
-        return b"".join((name, b"data: ", _json(event), b"\n\n"))
+        return b"".join((name, b"data: ", _dump(event), b"\n\n"))
 
 
 def translate(
@@ -126,89 +130,107 @@ def translate(
     limits: ModelLimits,
     now: int,
     max_tokens: int | None = None,
-) -> Translated:
+) -> TranslatedRequest:
     """Translate a request.
 
     Args:
-        body: the client's.
-        client: its API.
-        server: the provider's; `target` says which.
-        model: its name at the provider.
-        limits: what it does not accept, which is left out.
-        now: seconds since the epoch, for answers that are dated.
-        max_tokens: of the answer, where the client gives no maximum and the provider wants one.
+        body: the client's request.
+        client: the client's API.
+        server: the provider's API, from `choose_dialect`.
+        model: the model's name at the provider.
+        limits: what the model does not accept, which is left out.
+        now: seconds since the epoch, for responses that carry a date.
+        max_tokens: sent if the client sets no maximum and the provider requires one.
 
     Raises:
-        CannotTranslateError: the request uses what the provider's API has no word for, or is none.
+        CannotTranslateError: the body is no request, or uses a feature that the provider's API lacks.
     """
     try:
         request = {**json.loads(body), "model": model}
-        made = _made(request, client, server, now=now, max_tokens=max_tokens or DEFAULT_MAX_TOKENS)
-    except _MISSHAPEN as error:
-        raise CannotTranslateError(f"the body is no request of this API: {_reason(error)}") from error
-    translated, answer, rewriter = made
-    return Translated(
-        client, server, _json(limits.fit(translated)), bool(request.get("stream")), answer, rewriter
+        translated, translate_response, make_event_translator = _translate_request(
+            request, client, server, now=now, max_tokens=max_tokens or DEFAULT_MAX_TOKENS
+        )
+    except MALFORMED_ERRORS as error:
+        raise CannotTranslateError(f"the body is no request of this API: {_explain(error)}") from error
+    return TranslatedRequest(
+        client,
+        server,
+        _dump(limits.fit(translated)),
+        bool(request.get("stream")),
+        translate_response,
+        make_event_translator,
     )
 
 
-_Made = tuple[Json, "Callable[[Json], Json]", "Callable[[], Rewriter]"]
+_Translation = tuple[Json, "Callable[[Json], Json]", "Callable[[], EventTranslator]"]
 
 
-def _made(request: Json, client: Dialect, server: Dialect, *, now: int, max_tokens: int) -> _Made:
-    """Return the request, and what translates a whole answer and a stream back."""
+def _translate_request(
+    request: Json, client: Dialect, server: Dialect, *, now: int, max_tokens: int
+) -> _Translation:
+    """Return the request, and the translators of a whole response and of a stream."""
     if (client, server) == ("chat", "messages"):
-        wanted = bool((request.get("stream_options") or {}).get("include_usage"))
+        include_usage = bool((request.get("stream_options") or {}).get("include_usage"))
         return (
-            to_messages.request(request, max_tokens=max_tokens),
-            lambda body: from_messages.answer(body, now=now),
-            lambda: from_messages.Stream(now=now, usage_wanted=wanted),
+            chat_on_messages.translate_request(request, max_tokens=max_tokens),
+            lambda body: chat_on_messages.translate_response(body, now=now),
+            lambda: chat_on_messages.MessagesStreamToChat(now=now, include_usage=include_usage),
         )
     if (client, server) == ("messages", "chat"):
-        return from_messages_client.request(request), as_messages.answer, as_messages.Stream
+        return (
+            messages_on_chat.translate_request(request),
+            messages_on_chat.translate_response,
+            messages_on_chat.ChatStreamToMessages,
+        )
     if client == "responses":
-        chat, names = from_responses_client.request(request)
+        chat, names = responses_on_chat.translate_request(request)
         if server == "chat":
             return (
                 chat,
-                lambda body: as_response.answer(body, names),
-                lambda: as_response_events.Stream(names),
+                lambda body: responses_on_chat.translate_response(body, names),
+                lambda: responses_on_chat.ChatStreamToResponses(names),
             )
-        if server == "messages":  # through a chat completion
-            there, back, events = _made(chat, "chat", "messages", now=now, max_tokens=max_tokens)
+        if server == "messages":  # by way of a chat completion
+            translated, to_chat, make_chat_translator = _translate_request(
+                chat, "chat", "messages", now=now, max_tokens=max_tokens
+            )
             return (
-                there,
-                lambda body: as_response.answer(back(body), names),
-                lambda: _Both(events(), as_response_events.Stream(names)),
+                translated,
+                lambda body: responses_on_chat.translate_response(to_chat(body), names),
+                lambda: _Chain(make_chat_translator(), responses_on_chat.ChatStreamToResponses(names)),
             )
     raise CannotTranslateError(f"requests of `{client}` cannot be translated to `{server}`")
 
 
-class _Both:
-    """Two translations one after the other."""
+class _Chain:
+    """Two event translators, the second one fed by the first."""
 
-    def __init__(self, first: Rewriter, second: Rewriter) -> None:
+    def __init__(self, first: EventTranslator, second: EventTranslator) -> None:
         self._first, self._second = first, second
 
     @property
-    def complete(self) -> bool:
-        return self._second.complete
+    def is_complete(self) -> bool:
+        return self._second.is_complete
 
     @property
-    def failed(self) -> bool:
-        return self._second.failed
+    def has_failed(self) -> bool:
+        return self._second.has_failed
 
-    def event(self, data: Json) -> list[Json]:
-        events = [event for chunk in self._first.event(data) for event in self._second.event(chunk)]
-        return [*events, *self._second.end()] if self._first.complete else events
+    def translate(self, event: Json) -> list[Json]:
+        events = [
+            translated
+            for chunk in self._first.translate(event)
+            for translated in self._second.translate(chunk)
+        ]
+        return [*events, *self._second.finish()] if self._first.is_complete else events
 
-    def end(self) -> list[Json]:
+    def finish(self) -> list[Json]:
         return []
 
 
-def _json(value: Json) -> bytes:
+def _dump(value: Json) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
-def _reason(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)

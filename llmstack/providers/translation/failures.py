@@ -1,33 +1,33 @@
-"""What a provider's error says, in whichever form it comes."""
+"""Parse the error responses of providers, in all their formats."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
+
+from llmstack.http_headers import read_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
-SHOWN = 500  # characters of an answer that is not JSON
-HIDDEN = "…"
-OVERLOADED = 529  # Anthropic's own; clients of other APIs know 503
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)s")  # of protobuf, as JSON has it
+MAX_SHOWN_CHARS = 500  # of a body that is not JSON
+REDACTED = "…"
+ANTHROPIC_OVERLOADED = 529  # clients of other APIs expect 503
+_PROTOBUF_DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)s")
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error that a provider answered with.
+    """An error response of a provider.
 
     Attributes:
-        status: HTTP status, one that every client knows.
-        code: the provider's own word for it, such as `insufficient_quota`; empty where it gave none.
+        status: HTTP status, one that every client understands.
+        code: the provider's error code, such as `insufficient_quota`; empty if there is none.
         message: its text, without credentials.
-        retry_after: seconds; None where it did not say.
+        retry_after: seconds that the provider asks to wait; None if it does not say.
     """
 
     status: int
@@ -36,7 +36,7 @@ class Failure:
     retry_after: float | None = None
 
 
-def failure(
+def parse_failure(
     status: int,
     body: bytes,
     headers: Mapping[str, str],
@@ -44,96 +44,70 @@ def failure(
     secrets: Sequence[str] = (),
     now: datetime | None = None,
 ) -> Failure:
-    """Read an error.
+    """Parse an error response.
 
     Args:
-        status: HTTP status of the answer.
-        body: of the answer: OpenAI's, Anthropic's, Google's or Mistral's error object, or anything.
-        headers: of the answer, names in lower case.
-        secrets: what must not be shown: some providers repeat the key that they refuse.
-        now: the time, for a `retry-after` that is a date.
+        status: HTTP status.
+        body: an error object of OpenAI, Anthropic, Google or Mistral, or anything else.
+        headers: of the response, names in lower case.
+        secrets: credentials to redact: some providers repeat the key that they reject.
+        now: the time that a date in `retry-after` is compared with; the current time by default.
     """
-    wait = retry_after(headers, now or datetime.now(UTC))
+    retry_after = read_retry_after(headers, now)
     try:
-        told = _error_object(json.loads(body))
-        code, message = _read(told)
-        wait = wait if wait is not None else _retry_info(told)
+        error = _find_error(json.loads(body))
+        code, message = _read_code_and_message(error)
+        retry_after = retry_after if retry_after is not None else _read_retry_delay(error)
     except (ValueError, RecursionError):
-        code, message = "", body[:SHOWN].decode(errors="replace").strip()
-    known = 503 if status == OVERLOADED else status
-    return Failure(known, code, without(message or f"HTTP {status}", secrets), wait)
+        code, message = "", body[:MAX_SHOWN_CHARS].decode(errors="replace").strip()
+    status = 503 if status == ANTHROPIC_OVERLOADED else status
+    return Failure(status, code, redact(message or f"HTTP {status}", secrets), retry_after)
 
 
-def without(text: str, secrets: Sequence[str]) -> str:
+def redact(text: str, secrets: Sequence[str]) -> str:
     """Return text without credentials."""
     for secret in secrets:
-        text = text.replace(secret, HIDDEN)
+        text = text.replace(secret, REDACTED)
     return text
 
 
-def without_in(body: bytes, secrets: Sequence[str]) -> bytes:
-    """Return the bytes of an answer without credentials."""
+def redact_bytes(body: bytes, secrets: Sequence[str]) -> bytes:
+    """Return bytes without credentials."""
     for secret in secrets:
-        body = body.replace(secret.encode(errors="surrogateescape"), HIDDEN.encode())
+        body = body.replace(secret.encode(errors="surrogateescape"), REDACTED.encode())
     return body
 
 
-def _error_object(body: Any) -> Any:
-    """Return what an answer says under `error`, or what stands in that place."""
+def _find_error(body: Any) -> Any:
+    """Return the error in a body: its member `error`, or the body itself."""
     if isinstance(body, list) and body:  # Google's
-        return _error_object(body[0])
+        return _find_error(body[0])
     if not isinstance(body, dict):
         return body
-    if isinstance(body.get("response"), dict):  # of an event of OpenAI's responses
-        return _error_object(body["response"])
+    if isinstance(body.get("response"), dict):  # an event of OpenAI's Responses API
+        return _find_error(body["response"])
     return body if body.get("error") is None else body["error"]
 
 
-def _read(told: Any) -> tuple[str, str]:
-    """Return code and message of an error object."""
-    if isinstance(told, str):  # Ollama's
-        return "", told
-    if not isinstance(told, dict):
-        return "", json.dumps(told)[:SHOWN]
-    message = told.get("message", told.get("detail"))
-    if isinstance(message, dict):  # Mistral's, of a request that is wrong
+def _read_code_and_message(error: Any) -> tuple[str, str]:
+    if isinstance(error, str):  # Ollama's
+        return "", error
+    if not isinstance(error, dict):
+        return "", json.dumps(error)[:MAX_SHOWN_CHARS]
+    message = error.get("message", error.get("detail"))
+    if isinstance(message, dict):  # Mistral's, for an invalid request
         message = message.get("detail", message)
-    text = message if isinstance(message, str) else json.dumps(message or told, ensure_ascii=False)[:SHOWN]
-    code = next((value for key in ("code", "status", "type") if isinstance(value := told.get(key), str)), "")
-    return code, text
+    if not isinstance(message, str):
+        message = json.dumps(message or error, ensure_ascii=False)[:MAX_SHOWN_CHARS]
+    codes = (error.get(key) for key in ("code", "status", "type"))
+    return next((code for code in codes if isinstance(code, str)), ""), message
 
 
-def _retry_info(told: Any) -> float | None:
-    """Return the seconds that Google asks for, whose API sends no `Retry-After`."""
-    details = told.get("details") if isinstance(told, dict) else None
+def _read_retry_delay(error: Any) -> float | None:
+    """Return the seconds that Google asks to wait; its API sends no `Retry-After`."""
+    details = error.get("details") if isinstance(error, dict) else None
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict) and isinstance(delay := detail.get("retryDelay"), str):
-            found = _DURATION.fullmatch(delay)
-            return float(found[1]) if found else None
+            match = _PROTOBUF_DURATION.fullmatch(delay)
+            return float(match[1]) if match else None
     return None
-
-
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return how many seconds a server asks to be left alone; None where it does not say.
-
-    `Retry-After` is seconds or a date (RFC 9110, 10.2.3); OpenAI and Azure also send milliseconds.
-    """
-    try:
-        if "retry-after-ms" in headers:
-            return _seconds(headers["retry-after-ms"]) / 1000
-        text = headers.get("retry-after", "")
-        if not text:
-            return None
-        try:
-            return _seconds(text)
-        except ValueError:
-            return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not math.isfinite(seconds):
-        raise ValueError(text)
-    return max(0.0, seconds)

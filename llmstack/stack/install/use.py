@@ -140,7 +140,7 @@ def _parse_model(model: str) -> HostedModel:
     try:
         return hosted(model)
     except BadValueError as error:
-        example = f"such as `{error.write[0]}`" if error.write else None
+        example = f"such as `{error.suggestions[0]}`" if error.suggestions else None
         raise UsageError(f"MODEL: expected {error.expected}, got `{model}`", hint=example) from error
 
 

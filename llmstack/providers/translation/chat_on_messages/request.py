@@ -1,67 +1,74 @@
-"""A chat completion's request as one of Anthropic's messages. Source: platform.claude.com/docs/en/api."""
+"""Translate a request for a chat completion to the Messages API. Source: platform.claude.com/docs/en/api."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
 
-from llmstack.providers.translation.base import CannotTranslateError, Json, arguments, data_url, texts
+from llmstack.providers.translation.base import (
+    CannotTranslateError,
+    Json,
+    extract_text,
+    parse_arguments,
+    parse_data_url,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EFFORTS = {"none": "low", "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "max"}
-ONE_JSON_OBJECT = "Answer with one JSON object and nothing else."
-_CACHED = {"type": "ephemeral"}
-_SAME = ("temperature", "top_p", "top_k", "stream")
-_NO_SCHEMA: Json = {"type": "object", "properties": {}}
+JSON_OBJECT_INSTRUCTION = "Answer with one JSON object and nothing else."
+_CACHE_CONTROL = {"type": "ephemeral"}
+_COPIED = ("temperature", "top_p", "top_k", "stream")
+_EMPTY_SCHEMA: Json = {"type": "object", "properties": {}}
 
 
-def request(body: Json, *, max_tokens: int) -> Json:
+def translate_request(body: Json, *, max_tokens: int) -> Json:
     """Translate a request.
 
     Args:
-        body: of a chat completion.
-        max_tokens: of the answer, where the client asks for no maximum: this API wants one.
+        body: of a request for a chat completion.
+        max_tokens: sent if the client sets no maximum, which the Messages API requires.
 
     Raises:
-        CannotTranslateError: it holds what this API has no word for.
+        CannotTranslateError: the request uses a feature that the Messages API does not support.
     """
     if body.get("functions"):
-        raise CannotTranslateError("`functions` was replaced by `tools`: the provider takes only those")
+        raise CannotTranslateError("`functions` was replaced by `tools`: the provider accepts only those")
     if (body.get("n") or 1) != 1:
         raise CannotTranslateError("`n`: the provider writes one answer at a time")
     system, messages = _messages(body["messages"])
-    form = body.get("response_format") or {}
-    if form.get("type") == "json_object":
-        system.append({"type": "text", "text": ONE_JSON_OBJECT})
+    response_format = body.get("response_format") or {}
+    if response_format.get("type") == "json_object":
+        system.append({"type": "text", "text": JSON_OBJECT_INSTRUCTION})
     tools = _tools(body, messages)
     translated: Json = {
         "model": body.get("model"),
         "max_tokens": body.get("max_completion_tokens") or body.get("max_tokens") or max_tokens,
         "messages": messages,
-        **{name: body[name] for name in _SAME if body.get(name) is not None},
+        **{name: body[name] for name in _COPIED if body.get(name) is not None},
         **tools,
-        **_output(body.get("reasoning_effort"), form),
+        **_output_config(body.get("reasoning_effort"), response_format),
     }
     if system:
         translated["system"] = system
     stop = body.get("stop") or []
-    if stop := [text for text in ([stop] if isinstance(stop, str) else stop) if text.strip()]:
-        translated["stop_sequences"] = stop
+    stop_sequences = [text for text in ([stop] if isinstance(stop, str) else stop) if text.strip()]
+    if stop_sequences:
+        translated["stop_sequences"] = stop_sequences
     if tools:
         _mark_for_cache(system, messages)
     return translated
 
 
 def _messages(chat: list[Json]) -> tuple[list[Json], list[Json]]:
-    """Return system blocks and turns; turns of one side that follow each other become one."""
+    """Return system blocks and turns; consecutive messages of one side become one turn."""
     system: list[Json] = []
     turns: list[Json] = []
     for message in chat:
         role = message.get("role")
         if role in {"system", "developer"}:
-            if text := texts(message.get("content")):
+            if text := extract_text(message.get("content")):
                 system.append({"type": "text", "text": text})
             continue
         side = "assistant" if role == "assistant" else "user"
@@ -75,22 +82,22 @@ def _messages(chat: list[Json]) -> tuple[list[Json], list[Json]]:
     if turns and turns[-1]["role"] == "assistant":
         last = turns[-1]["content"][-1]
         if last["type"] == "text":
-            last["text"] = last["text"].rstrip() or "…"  # white space at the end is refused
+            last["text"] = last["text"].rstrip() or "…"  # trailing white space is rejected
     return system, turns
 
 
 def _assistant(message: Json) -> Iterator[Json]:
-    text = texts(message.get("content")) or message.get("refusal")
+    text = extract_text(message.get("content")) or message.get("refusal")
     if text and text.strip():
         yield {"type": "text", "text": text}
     for call in message.get("tool_calls") or ():
         function = call.get("function") or call.get("custom")
-        given = function.get("arguments", function.get("input"))
+        arguments = function.get("arguments", function.get("input"))
         yield {
             "type": "tool_use",
-            "id": _name(call["id"]),
+            "id": _valid_id(call["id"]),
             "name": function["name"],
-            "input": arguments(given),
+            "input": parse_arguments(arguments),
         }
 
 
@@ -100,15 +107,15 @@ def _user(message: Json) -> Iterator[Json]:
         blocks = list(_parts(content))
         result: Json = {
             "type": "tool_result",
-            "tool_use_id": _name(message.get("tool_call_id") or message.get("name") or ""),
+            "tool_use_id": _valid_id(message.get("tool_call_id") or message.get("name") or ""),
         }
         yield {**result, "content": blocks} if blocks else result
         return
     yield from _parts(content)
 
 
-def _name(call_id: str) -> str:
-    """Return a call's id as this API takes it: another server may have made it."""
+def _valid_id(call_id: str) -> str:
+    """Return a call's id with the characters that Anthropic accepts: another server may have created it."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", call_id)
 
 
@@ -118,40 +125,41 @@ def _parts(content: Any) -> Iterator[Json]:
     for part in content or ():
         kind = part.get("type")
         if kind == "text":
-            if part["text"].strip():  # blank text is refused
+            if part["text"].strip():  # blank text is rejected
                 yield {"type": "text", "text": part["text"]}
         elif kind == "image_url":
             yield {"type": "image", "source": _source(part["image_url"]["url"])}
         elif kind == "file" and part["file"].get("file_data"):
             yield {"type": "document", "source": _source(part["file"]["file_data"])}
         else:
-            raise CannotTranslateError(f"a message holds a part of type `{kind}`: the provider takes none")
+            raise CannotTranslateError(
+                f"a message holds a part of type `{kind}`: the provider does not support it"
+            )
 
 
 def _source(url: str) -> Json:
-    data = data_url(url)
+    data = parse_data_url(url)
     if data is None:
         return {"type": "url", "url": url}
     return {"type": "base64", "media_type": data[0], "data": data[1]}
 
 
 def _tools(body: Json, messages: list[Json]) -> Json:
-    """Return `tools` and `tool_choice`."""
+    """Return the members `tools` and `tool_choice`."""
     tools = [_tool(tool) for tool in body.get("tools") or ()]
     if not tools:
-        # A conversation with tool calls in it is refused without tools, and clients send such ones for
-        # titles and summaries.
-        used = {
+        # Clients ask for titles and summaries without tools, and Anthropic rejects tool calls without them.
+        names = {
             block["name"]: None
             for turn in messages
             for block in turn["content"]
             if block["type"] == "tool_use"
         }
-        if not used:
+        if not names:
             return {}
-        tools = [{"name": name, "input_schema": _NO_SCHEMA} for name in used]
+        tools = [{"name": name, "input_schema": _EMPTY_SCHEMA} for name in names]
         return {"tools": tools, "tool_choice": {"type": "none"}}
-    choice = _choice(body.get("tool_choice"))
+    choice = _tool_choice(body.get("tool_choice"))
     if body.get("parallel_tool_calls") is False and choice["type"] != "none":
         choice["disable_parallel_tool_use"] = True
     return {"tools": tools} if choice == {"type": "auto"} else {"tools": tools, "tool_choice": choice}
@@ -159,32 +167,35 @@ def _tools(body: Json, messages: list[Json]) -> Json:
 
 def _tool(tool: Json) -> Json:
     if tool.get("type", "function") != "function":
-        raise CannotTranslateError(f"a tool has type `{tool['type']}`: the provider takes functions only")
+        raise CannotTranslateError(f"a tool has type `{tool['type']}`: the provider supports functions only")
     function = tool["function"]
-    named: Json = {"name": function["name"], "input_schema": function.get("parameters") or _NO_SCHEMA}
-    return {**named, "description": function["description"]} if function.get("description") else named
+    translated: Json = {"name": function["name"], "input_schema": function.get("parameters") or _EMPTY_SCHEMA}
+    if function.get("description"):
+        translated["description"] = function["description"]
+    return translated
 
 
-def _choice(choice: Any) -> Json:
+def _tool_choice(choice: Any) -> Json:
     if isinstance(choice, dict) and isinstance(choice.get("function"), dict):
         return {"type": "tool", "name": choice["function"]["name"]}
     return {"type": {"none": "none", "required": "any"}.get(str(choice), "auto")}
 
 
-def _output(effort: str | None, form: Json) -> Json:
+def _output_config(effort: str | None, response_format: Json) -> Json:
     output: Json = {}
     if effort in EFFORTS:
         output["effort"] = EFFORTS[effort]
-    if form.get("type") == "json_schema":
-        output["format"] = {"type": "json_schema", "schema": form["json_schema"].get("schema") or {}}
+    if response_format.get("type") == "json_schema":
+        schema = response_format["json_schema"].get("schema") or {}
+        output["format"] = {"type": "json_schema", "schema": schema}
     return {"output_config": output} if output else {}
 
 
 def _mark_for_cache(system: list[Json], messages: list[Json]) -> None:
-    """Mark what an agent's next request starts with: read from the cache it costs a tenth.
+    """Mark what an agent's next request will start with: read from the cache it costs a tenth.
 
-    Only this API wants it said, so that a chat client cannot.
+    A chat client cannot ask for this: no other API needs it.
     """
     for blocks in (system, messages[-1]["content"] if messages else []):
         if blocks:
-            blocks[-1]["cache_control"] = _CACHED
+            blocks[-1]["cache_control"] = _CACHE_CONTROL

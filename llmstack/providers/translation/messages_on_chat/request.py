@@ -1,46 +1,46 @@
-"""A request of Anthropic's messages as one of a chat completion."""
+"""Translate a request of the Messages API to one for a chat completion."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from llmstack.providers.translation.base import CannotTranslateError, Json, texts
+from llmstack.providers.translation.base import CannotTranslateError, Json, extract_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
-_SAME = ("model", "max_tokens", "temperature", "top_p", "top_k", "stream")
+_COPIED = ("model", "max_tokens", "temperature", "top_p", "top_k", "stream")
 
 
-def request(body: Json) -> Json:
+def translate_request(body: Json) -> Json:
     """Translate a request.
 
-    Tools that Anthropic runs itself (web search and the like) are left out, as are thoughts of earlier turns,
-    which are signed for its own models.
+    Tools that Anthropic itself runs (web search and the like) are left out, as is the reasoning of earlier
+    turns, which is signed for Anthropic's models.
 
     Raises:
-        CannotTranslateError: it holds what this API has no word for.
+        CannotTranslateError: the request uses a feature that chat completions do not support.
     """
     messages: list[Json] = []
-    if system := texts(body.get("system")):
+    if system := extract_text(body.get("system")):
         messages.append({"role": "system", "content": system})
     for message in body["messages"]:
         messages += _message(message)
-    translated: Json = {name: body[name] for name in _SAME if body.get(name) is not None}
+    translated: Json = {name: body[name] for name in _COPIED if body.get(name) is not None}
     translated["messages"] = messages
     if body.get("stream"):
         translated["stream_options"] = {"include_usage": True}
     if body.get("stop_sequences"):
         translated["stop"] = body["stop_sequences"]
     translated |= _tools(body)
-    output = body.get("output_config") or {}
-    if output.get("effort") in EFFORTS:
-        translated["reasoning_effort"] = EFFORTS[output["effort"]]
-    form = output.get("format") or body.get("output_format") or {}
-    if form.get("type") == "json_schema":
-        schema = {"name": "answer", "schema": form.get("schema") or {}}
+    config = body.get("output_config") or {}
+    if config.get("effort") in EFFORTS:
+        translated["reasoning_effort"] = EFFORTS[config["effort"]]
+    output_format = config.get("format") or body.get("output_format") or {}
+    if output_format.get("type") == "json_schema":
+        schema = {"name": "answer", "schema": output_format.get("schema") or {}}
         translated["response_format"] = {"type": "json_schema", "json_schema": schema}
     return translated
 
@@ -54,7 +54,7 @@ def _message(message: Json) -> Iterator[Json]:
     elif role == "user":
         yield from _user(blocks)
     elif role == "system":
-        yield {"role": "system", "content": texts(blocks)}
+        yield {"role": "system", "content": extract_text(blocks)}
     else:
         raise CannotTranslateError(f"messages: expected role `user` or `assistant`, got `{role}`")
 
@@ -77,47 +77,47 @@ def _assistant(blocks: list[Json]) -> Iterator[Json]:
 
 
 def _user(blocks: list[Json]) -> Iterator[Json]:
-    """Yield tool results first, since they must follow the calls; then what else was said."""
-    shown: list[Json] = []
+    """Yield tool results first, since they must follow the calls; then the other blocks."""
+    other_parts: list[Json] = []
     for block in blocks:
         if block.get("type") != "tool_result":
             continue
         content = block.get("content")
         parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-        shown += [part for part in map(_part, parts) if part is not None and part["type"] != "text"]
-        text = texts(content)
+        other_parts += [part for part in map(_part, parts) if part is not None and part["type"] != "text"]
+        text = extract_text(content)
         yield {
             "role": "tool",
             "tool_call_id": block["tool_use_id"],
             "content": f"Error: {text}" if block.get("is_error") else text,
         }
-    shown += [part for part in map(_part, blocks) if part is not None]
-    if shown and all(part["type"] == "text" for part in shown):
-        # Plain text, which every server takes; small ones take no list.
-        yield {"role": "user", "content": "\n\n".join(part["text"] for part in shown)}
-    elif shown:
-        yield {"role": "user", "content": shown}
+    other_parts += [part for part in map(_part, blocks) if part is not None]
+    if other_parts and all(part["type"] == "text" for part in other_parts):
+        # As plain text: small servers do not accept a list.
+        yield {"role": "user", "content": "\n\n".join(part["text"] for part in other_parts)}
+    elif other_parts:
+        yield {"role": "user", "content": other_parts}
 
 
 def _part(block: Json) -> Json | None:
-    """Return one block as a part of a message; None for one that is said elsewhere."""
+    """Return the message part for a block; None for blocks that become no part, such as tool results."""
     kind = block.get("type")
     if kind == "text":
         return {"type": "text", "text": block["text"]}
     if kind == "image":
-        return {"type": "image_url", "image_url": {"url": _address(block["source"], kind)}}
+        return {"type": "image_url", "image_url": {"url": _url(block["source"], kind)}}
     if kind == "document":
         source = block["source"]
         if source.get("type") == "text":
             return {"type": "text", "text": source["data"]}
         name = block.get("title") or "document.pdf"
-        return {"type": "file", "file": {"filename": name, "file_data": _address(source, kind)}}
+        return {"type": "file", "file": {"filename": name, "file_data": _url(source, kind)}}
     if kind == "search_result":
-        return {"type": "text", "text": f"{block.get('title', '')}\n{texts(block.get('content'))}"}
+        return {"type": "text", "text": f"{block.get('title', '')}\n{extract_text(block.get('content'))}"}
     return None
 
 
-def _address(source: Json, kind: str) -> str:
+def _url(source: Json, kind: str) -> str:
     if source.get("type") == "base64":
         return f"data:{source['media_type']};base64,{source['data']}"
     if source.get("type") == "url":
@@ -131,13 +131,13 @@ def _tools(body: Json) -> Json:
     tools = [_tool(tool) for tool in body.get("tools") or () if tool.get("type", "custom") == "custom"]
     if not tools:
         return {}
-    found: Json = {"tools": tools}
+    translated: Json = {"tools": tools}
     choice = body.get("tool_choice") or {}
     if choice:
-        found["tool_choice"] = _choice(choice)
+        translated["tool_choice"] = _tool_choice(choice)
     if choice.get("disable_parallel_tool_use"):
-        found["parallel_tool_calls"] = False
-    return found
+        translated["parallel_tool_calls"] = False
+    return translated
 
 
 def _tool(tool: Json) -> Json:
@@ -147,7 +147,7 @@ def _tool(tool: Json) -> Json:
     return {"type": "function", "function": function}
 
 
-def _choice(choice: Json) -> Any:
+def _tool_choice(choice: Json) -> Any:
     if choice.get("type") == "tool":
         return {"type": "function", "function": {"name": choice["name"]}}
     return {"any": "required", "none": "none"}.get(str(choice.get("type")), "auto")
