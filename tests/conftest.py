@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from support.examples import by_hand
-from support.home import at_home
+from support.home import isolated_env
 from support.hub import running_hub
 from support.waiting import wait_until
 
@@ -46,7 +46,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Result[pytes
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the user's own is read or written: an empty home, and none of the variables we look at."""
-    env = at_home(tmp_path_factory.mktemp("home"), os.environ)
+    env = isolated_env(tmp_path_factory.mktemp("home"), os.environ)
     for name in os.environ.keys() - env.keys():
         monkeypatch.delenv(name)
     for name, value in env.items():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.home import at_home
+from support.home import isolated_env
 from support.terminal import hook_line, make_project
 
 import llmstack.shell.base
@@ -70,7 +70,7 @@ def main() -> None:
     """Measure each shell inside a trusted project, an untrusted one and outside, all 20 levels deep."""
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder).resolve()
-        os.environ |= at_home(base / "home", os.environ)
+        os.environ |= isolated_env(base / "home", os.environ)
         places = {
             "active": make_project(base / "active").work_dir,
             "untrusted": make_project(base / "untrusted", trusted=False).work_dir,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 import uvloop
-from support.waiting import until, wait_until
+from support.waiting import wait_until, wait_until_async
 
 from llmstack.errors import LlmstackError
 from llmstack.process.child import LOG_BACKUPS, LOG_BYTES, Child
@@ -35,7 +35,7 @@ LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 @pytest.fixture(params=sorted(LOOPS))
 def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
-    """Run on the event loop of the standard library, and on the one that the router uses."""
+    """Run a coroutine on the event loop of the standard library, and on the one that the router uses."""
 
     def runner(work: Coroutine[Any, Any, None]) -> None:
         with asyncio.Runner(loop_factory=LOOPS[request.param]) as loop:
@@ -54,7 +54,7 @@ async def spawn(tmp_path: Path, code: str, *argv: str) -> Child:
     )
 
 
-def test_life(tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+def test_a_child_from_start_to_stop(tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
     async def check() -> None:
         child = await spawn(
             tmp_path,
@@ -63,10 +63,10 @@ def test_life(tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]) 
         record = json.loads((tmp_path / "x.pid").read_text())
         assert (record["pid"], record["port"], record["argv"][0]) == (child.pid, 7, sys.executable)
         assert child.exit_code is None
-        await until(lambda: child.tail)
+        await wait_until_async(lambda: child.tail)
         waits = [asyncio.create_task(child.wait()) for _ in range(2)]
         await asyncio.sleep(0)
-        waits.pop().cancel()  # who no longer waits does not disturb the others
+        waits.pop().cancel()  # a cancelled waiter does not disturb the others
         await child.stop()
         assert await waits[0] == await child.wait() == child.exit_code
         assert child.exit_code in {3, -signal.SIGTERM}
@@ -76,7 +76,7 @@ def test_life(tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]) 
     run(check())
 
 
-def test_output_is_complete_once_it_ended(
+def test_all_output_is_in_the_log_when_the_child_has_ended(
     tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]
 ) -> None:
     async def check() -> None:
@@ -90,7 +90,7 @@ def test_output_is_complete_once_it_ended(
     run(check())
 
 
-def test_the_log_is_bounded(tmp_path: Path) -> None:
+def test_the_log_has_a_bounded_size(tmp_path: Path) -> None:
     async def check() -> None:
         child = await spawn(tmp_path, "print(('x' * 999 + '\\n') * 9000)")
         await child.wait()
@@ -101,12 +101,12 @@ def test_the_log_is_bounded(tmp_path: Path) -> None:
     assert max(sizes) <= LOG_BYTES
 
 
-def test_who_ignores_being_asked_is_killed(
+def test_a_child_that_ignores_sigterm_is_killed(
     tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]
 ) -> None:
     async def check() -> None:
         child = await spawn(tmp_path, STUBBORN)
-        await until(lambda: child.tail)
+        await wait_until_async(lambda: child.tail)
         await asyncio.gather(child.stop(grace_s=0.1), child.stop(grace_s=0.2))
         assert child.exit_code == -signal.SIGKILL
 
@@ -121,31 +121,31 @@ sys.stdin.read()
 """
 
 
-def test_what_a_dead_leader_left_behind_is_killed(
+def test_the_group_of_a_killed_child_is_killed(
     tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]
 ) -> None:
-    """A launcher killed where no kernel ends its server: the server also holds its output open."""
+    """As when a launcher is killed and its server, which holds the output open, still runs."""
 
     async def check() -> None:
         child = await spawn(tmp_path, LEADER.format(apart=False))
-        await until(lambda: child.tail)
+        await wait_until_async(lambda: child.tail)
         os.kill(child.pid, signal.SIGKILL)
         async with asyncio.timeout(3):
             assert await child.wait() == -signal.SIGKILL
         server = int(child.tail[0])
-        await until(
+        await wait_until_async(
             lambda: not psutil.pid_exists(server) or psutil.Process(server).status() == psutil.STATUS_ZOMBIE
         )
 
     run(check())
 
 
-def test_who_left_the_group_does_not_keep_the_child_from_ending(
+def test_a_process_outside_the_group_does_not_keep_the_child_open(
     tmp_path: Path, run: Callable[[Coroutine[Any, Any, None]], None]
 ) -> None:
     async def check() -> None:
         child = await spawn(tmp_path, LEADER.format(apart=True))
-        await until(lambda: child.tail)
+        await wait_until_async(lambda: child.tail)
         os.kill(child.pid, signal.SIGKILL)
         try:
             async with asyncio.timeout(5):
@@ -156,13 +156,13 @@ def test_who_left_the_group_does_not_keep_the_child_from_ending(
     run(check())
 
 
-async def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
+async def test_a_program_that_cannot_be_started_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LlmstackError, match=r"cannot start /no/such: No such file"):
         await Child.spawn(["/no/such"], env={}, port=1, pid_file=tmp_path / "x.pid", log=tmp_path / "x.log")
     assert not (tmp_path / "x.pid").exists()
 
 
-async def test_a_log_or_pid_file_that_cannot_be_written(tmp_path: Path) -> None:
+async def test_a_log_or_pid_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for pid_file, log in (("x.pid", "file/x.log"), ("file/x.pid", "x.log")):
         with pytest.raises(LlmstackError, match=r"cannot write .*file"):
@@ -192,13 +192,13 @@ asyncio.run(main())
 """
 
 
-async def test_a_full_disk_ends_the_log_and_nothing_else(tmp_path: Path) -> None:
+async def test_a_full_disk_stops_only_the_log(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         SMALL_DISK,
         str(tmp_path),
-        # A coverage measurement would want to write more than the small disk takes.
+        # A coverage measurement would write more than the small disk can hold.
         env={name: value for name, value in os.environ.items() if not name.startswith("COV")},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -223,7 +223,7 @@ asyncio.run(main())
 """
 
 
-async def test_a_child_sees_that_its_parent_was_killed(tmp_path: Path) -> None:
+async def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PARENT, str(tmp_path), stdout=asyncio.subprocess.PIPE
     )

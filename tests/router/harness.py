@@ -17,21 +17,26 @@ from llmstack.config.model import BackendKind, GgufModel, Role, Routing, Setting
 from llmstack.paths import Project
 from llmstack.router.admin.status_json import status
 from llmstack.router.app import RouterApp
-from llmstack.router.auth import RequestGuard
+from llmstack.router.auth import RequestAuth
 from llmstack.router.http.limits import HttpLimits
 from llmstack.router.http.server import Server
 from llmstack.router.keepalive import WaitTimeouts
 from llmstack.router.service import Service
-from llmstack.serving.base import NO_DEFAULTS, ModelState, TierUnavailableError
+from llmstack.serving.base import NO_DEFAULTS, ModelState
+from llmstack.serving.errors import TierUnavailableError
+from llmstack.serving.http_request import send_to
 from llmstack.serving.memory.eviction import memory_plan
 from llmstack.serving.memory.preflight import Obstacle
 from llmstack.serving.memory.survey import Survey, TierSurvey
+from llmstack.serving.remote.base import RemoteBackend
 from llmstack.upstream.client import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
+
+    from llmstack.serving.base import Backend, ModelRequest, ServerResponse
 
 T = TypeVar("T")
 DEADLINE_S = 10.0
@@ -167,7 +172,7 @@ async def model_server(script: Callable[[Asked], Awaitable[None]]) -> AsyncItera
         server.close()
         for task in list(tasks):
             task.cancel()
-        await until(lambda: not tasks, "the model server's connections are closed")
+        await wait_until_async(lambda: not tasks, "the model server's connections are closed")
 
 
 class FakeLease:
@@ -182,6 +187,9 @@ class FakeLease:
         self.slot: int | None = None
         self.kv = ""
         self.headers: Mapping[str, str] = {"authorization": f"Bearer {ENGINE_KEY}"}
+
+    async def send(self, request: ModelRequest) -> ServerResponse:
+        return await send_to(self._swapper.upstream, self, request)
 
     async def failure(self) -> str | None:
         return self._swapper.last_words
@@ -205,10 +213,12 @@ class FakeSwapper:
     """Hands out leases of one server, when told to."""
 
     kind: Literal["builtin", "llama-swap"] = "builtin"
+    loads_models = True
     prompt_cache = "not saved: a test"
 
     def __init__(self, url: str = "http://127.0.0.1:1") -> None:
         self.url = url
+        self.upstream = Upstream()
         self.ready = asyncio.Event()
         self.ready.set()
         self.refuses: TierUnavailableError | None = None
@@ -236,13 +246,16 @@ class FakeSwapper:
         up = {name: ModelState("resident", pid=17, port=10_001) for name in self.loaded}
         return {name: ModelState("idle") for name in self.tiers} | up
 
-    def state(self, tier: str) -> ModelState | None:
-        return self.states().get(tier)
+    def state(self, tier: str) -> ModelState:
+        return self.states()[tier]
 
-    def has_place(self, tier: str) -> bool:
+    def status(self) -> None:
+        """Nothing is said of it."""
+
+    def has_free_slot(self, tier: str) -> bool:
         return tier in self.loaded
 
-    def resident(self) -> frozenset[str]:
+    def loaded_tiers(self) -> frozenset[str]:
         return frozenset(self.loaded)
 
     async def load(self, tier: str) -> None:
@@ -257,12 +270,34 @@ class FakeSwapper:
         self.loaded.remove(tier)
         return True
 
-    async def reload(self, config: StackConfig, found: Survey) -> list[str]:  # noqa: ARG002 - of the Protocol
+    async def reload(self, config: StackConfig, survey: Survey) -> list[str]:  # noqa: ARG002 - of the Protocol
         self.loaded = [name for name in self.loaded if name in config.tiers]
         return []
 
     async def close(self) -> None:
         self.loaded.clear()
+
+
+class FakeHosted(RemoteBackend):
+    """Serves the tiers that are not gguf, from the same server."""
+
+    def __init__(self, swapper: FakeSwapper) -> None:
+        self._swapper = swapper
+
+    async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> FakeLease:
+        return await self._swapper.acquire(tier, session, pinned=pinned)
+
+    def state(self, tier: str) -> ModelState:
+        return self._swapper.state(tier)
+
+    def status(self) -> None:
+        """Nothing is said of it."""
+
+    async def reload(self, config: StackConfig, survey: Survey) -> list[str]:  # noqa: ARG002 - as above
+        return []
+
+    async def close(self) -> None:
+        """Nothing was started."""
 
 
 # The router itself
@@ -290,15 +325,15 @@ class Running:
     async def idle(self) -> None:
         """Wait until no request runs and every lease was given back."""
         swapper, service = self.swapper, self.app.service
-        await until(lambda: not (service.in_flight or swapper.held or swapper.waiting), "the router is idle")
+        await wait_until_async(lambda: not (service.in_flight or swapper.held or swapper.waiting), "the router is idle")
 
 
 @dataclass(frozen=True)
 class Setup:
     stack: StackConfig = field(default_factory=config)
     unavailable: Mapping[str, str] = field(default_factory=dict)
-    guard: RequestGuard = RequestGuard("127.0.0.1", (), "", "LLMSTACK_API_KEY")  # noqa: RUF009 - frozen
-    waits: WaitTimeouts = PATIENT
+    auth: RequestAuth = RequestAuth("127.0.0.1", (), "", "LLMSTACK_API_KEY")  # noqa: RUF009 - frozen
+    timeouts: WaitTimeouts = PATIENT
     limits: HttpLimits = HttpLimits()  # noqa: RUF009 - frozen
 
 
@@ -315,25 +350,27 @@ def _survey(setup: Setup) -> Survey:
 async def router(swapper: FakeSwapper, setup: Setup | None = None) -> AsyncIterator[Running]:
     setup = setup or Setup()
     swapper.tiers = setup.stack.tiers
+    hosted: Backend = FakeHosted(swapper)
 
     async def make_service() -> Service:
         return Service(
             project=Project.at(Path("/work-dir"), {}),
             channel=CURRENT,
             config=setup.stack,
-            guard=setup.guard,
-            found=_survey(setup),
+            auth=setup.auth,
+            survey=_survey(setup),
             swapper=swapper,
+            backends=dict.fromkeys(BackendKind, hosted) | {BackendKind.GGUF: swapper},
             upstream=Upstream(),
             env={},
         )
 
-    app = RouterApp(make_service, setup.waits)
+    app = RouterApp(make_service, setup.timeouts)
     server = Server(app, setup.limits)
     listening = socket.create_server(("127.0.0.1", 0))
     task = asyncio.create_task(server.serve(listening))
     try:
-        await until(lambda: server.started or task.done(), "the router has started")
+        await wait_until_async(lambda: server.started or task.done(), "the router has started")
         yield Running(listening.getsockname()[1], app, server, swapper)
     finally:
         server.stop()

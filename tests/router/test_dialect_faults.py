@@ -94,7 +94,7 @@ async def test_a_stream_that_is_cut_anywhere_is_an_error(api: Api, how: str) -> 
             # Of an event that was cut the SDKs read what there is of it, and raise before the error comes.
             with pytest.raises((*ERRORS, json.JSONDecodeError)):
                 await asyncio.wait_for(api.ask(running.url, stream=True), 10)
-            running.app.service.cooldowns.served("code-ultra")
+            running.app.service.cooldowns.note_success("code-ultra")
 
 
 @pytest.mark.parametrize("api", APIS.values(), ids=APIS)
@@ -130,7 +130,7 @@ async def test_a_client_that_leaves_ends_the_request(api: Api) -> None:
 
     async with failing(script) as running:
         asking = asyncio.ensure_future(api.ask(running.url, stream=True))
-        await until(lambda: running.swapper.held == 1, "the model is asked")
+        await wait_until_async(lambda: running.swapper.held == 1, "the model is asked")
         asking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asking

@@ -12,9 +12,9 @@ from router.clients import asking, chat, request, well_behaved
 from router.harness import FAST, PLAN, SMART, ULTRA, Asked, FakeSwapper, Setup, config, stack, until
 
 from llmstack.config.model import BackendKind, HostedModel, Routing
-from llmstack.router.failover import Cooldowns, asked_pause, judge
+from llmstack.router.failover import Cooldowns, classify_error, requested_pause
 from llmstack.router.keepalive import WaitTimeouts
-from llmstack.serving.base import TierUnavailableError
+from llmstack.serving.errors import TierUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -197,7 +197,7 @@ async def test_a_tier_that_loads_too_long_is_left_for_one_that_is_up() -> None:
 
     swapper = Slow()
     swapper.loaded = ["code-smart"]
-    setup = Setup(waits=WaitTimeouts(60, 60, load_s=0.05))
+    setup = Setup(timeouts=WaitTimeouts(60, 60, load_s=0.05))
     async with stack(well_behaved, setup, swapper=swapper) as (running, _):
         status, tier, reason = await tier_and_reason(running, asking())
         assert (status, tier) == (200, "code-smart")
@@ -212,7 +212,7 @@ async def test_while_loading_resident_the_chosen_tier_is_loaded_meanwhile() -> N
         status, tier, reason = await tier_and_reason(running, asking())
         assert (status, tier) == (200, "code-fast")
         assert reason.endswith("code-fast serves: code-ultra is not loaded yet")
-        await until(lambda: "code-ultra" in swapper.loaded, "the chosen tier is loaded")
+        await wait_until_async(lambda: "code-ultra" in swapper.loaded, "the chosen tier is loaded")
         assert (await tier_and_reason(running, asking()))[1] == "code-ultra"
         # A tier that was named is waited for.
         assert (await tier_and_reason(running, asking(model="plan")))[1] == "plan"
@@ -222,12 +222,12 @@ def test_cooldowns_double_and_end_with_a_success() -> None:
     now = [100.0]
     cooldowns = Cooldowns(clock=lambda: now[0])
     for pause in (5, 10, 20, 40, 80, 160, 300, 300):
-        cooldowns.failed("a", "failed (500)")
+        cooldowns.note_failure("a", "failed (500)")
         assert cooldowns.cooling() == {"a": f"failed (500), tried again in {pause} s"}
         now[0] += pause
         assert cooldowns.cooling() == {}
-    cooldowns.served("a")
-    cooldowns.failed("a", "is rate-limited", 30)
+    cooldowns.note_success("a")
+    cooldowns.note_failure("a", "is rate-limited", 30)
     assert cooldowns.cooling() == {"a": "is rate-limited, tried again in 30 s"}
 
 
@@ -246,7 +246,7 @@ def test_cooldowns_double_and_end_with_a_success() -> None:
     ],
 )
 def test_the_pause_a_server_asks_for(headers: list[tuple[str, str]], pause: float | None) -> None:
-    assert asked_pause(headers) == pause
+    assert requested_pause(headers) == pause
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_the_pause_a_server_asks_for(headers: list[tuple[str, str]], pause: floa
     ],
 )
 def test_what_an_error_says_of_its_tier(status: int, body: bytes, kind: str | None) -> None:
-    assert judge(status, body) == kind
+    assert classify_error(status, body) == kind
 
 
 async def test_metrics_count_what_happened() -> None:

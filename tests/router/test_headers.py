@@ -11,7 +11,7 @@ from router.clients import COMPLETION, asking, chat, raw_path, request, well_beh
 from router.harness import ENGINE_KEY, Asked, FakeSwapper, Setup, router, stack
 from router.wire import CHAT, connected, whole
 
-from llmstack.router.auth import RequestGuard
+from llmstack.router.auth import RequestAuth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +38,8 @@ SENT = {
 
 
 async def test_headers_that_reach_the_server() -> None:
-    guard = RequestGuard("127.0.0.1", (), "client-key", "K")
-    async with stack(well_behaved, Setup(guard=guard)) as (running, behind):
+    guard = RequestAuth("127.0.0.1", (), "client-key", "K")
+    async with stack(well_behaved, Setup(auth=guard)) as (running, behind):
         assert (await chat(running, headers=SENT)).status == 200
         got = behind.requests[0].headers
         assert got.pop("content-length") == str(len(behind.requests[0].body))

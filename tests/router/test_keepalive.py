@@ -15,13 +15,13 @@ from router.harness import FAST_WAITS, Asked, FakeSwapper, Setup, router, stack,
 from llmstack.router.app import RouterApp
 from llmstack.router.http.server import Server
 from llmstack.router.keepalive import WaitTimeouts
-from llmstack.serving.base import TierUnavailableError
+from llmstack.serving.errors import TierUnavailableError
 
 if TYPE_CHECKING:
     from llmstack.router.service import Service
 
 DECISION = b": llmstack tier=code-ultra tokens=1 reason=short: 1 <= 12000 tokens\n\n"
-SOON = Setup(waits=FAST_WAITS)
+SOON = Setup(timeouts=FAST_WAITS)
 
 
 def test_defaults_are_two_seconds_of_silence() -> None:
@@ -29,7 +29,7 @@ def test_defaults_are_two_seconds_of_silence() -> None:
 
 
 async def test_a_streaming_client_hears_nothing_then_comments_then_the_answer() -> None:
-    async with stack(well_behaved, Setup(waits=WaitTimeouts(0.3, 0.05))) as (running, _):
+    async with stack(well_behaved, Setup(timeouts=WaitTimeouts(0.3, 0.05))) as (running, _):
         running.swapper.ready.clear()
         async with raw_client(running, asking(stream=True)) as (reader, _writer):
             began = time.monotonic()
@@ -65,7 +65,7 @@ async def test_a_client_that_does_not_stream_just_waits() -> None:
     async with stack(well_behaved, SOON) as (running, _):
         running.swapper.ready.clear()
         waiting = asyncio.create_task(chat(running))
-        await until(lambda: running.swapper.waiting == 1, "the request is in the queue")
+        await wait_until_async(lambda: running.swapper.waiting == 1, "the request is in the queue")
         done, _ = await asyncio.wait((waiting,), timeout=0.4)
         assert not done
         running.swapper.ready.set()
@@ -132,8 +132,8 @@ async def test_a_client_that_leaves_the_queue_gives_up_its_place(*, stream: bool
     async with stack(well_behaved) as (running, behind):
         running.swapper.ready.clear()
         async with raw_client(running, asking(stream=stream)):
-            await until(lambda: running.swapper.waiting == 1, "the request is in the queue")
-        await until(lambda: running.swapper.waiting == 0, "its place is given up", 1.0)
+            await wait_until_async(lambda: running.swapper.waiting == 1, "the request is in the queue")
+        await wait_until_async(lambda: running.swapper.waiting == 0, "its place is given up", 1.0)
         await running.idle()
         assert (running.swapper.granted, behind.requests) == (0, [])
         assert running.recent[-1]["outcome"] == "client_gone"
@@ -147,8 +147,8 @@ async def test_a_client_that_leaves_a_hanging_server_cancels_the_request(*, stre
 
     async with stack(hang) as (running, behind):
         async with raw_client(running, asking(stream=stream)):
-            await until(lambda: len(behind.requests) == 1, "the server has the request")
-        await until(lambda: behind.open == 0, "the connection to the server is closed", 1.0)
+            await wait_until_async(lambda: len(behind.requests) == 1, "the server has the request")
+        await wait_until_async(lambda: behind.open == 0, "the connection to the server is closed", 1.0)
         await running.idle()
         assert running.swapper.granted == 1
 
@@ -163,7 +163,7 @@ async def test_a_client_that_leaves_in_mid_stream_cancels_it() -> None:
     async with stack(endless) as (running, behind):
         async with raw_client(running, asking(stream=True)) as (reader, _writer):
             await asyncio.wait_for(reader.readuntil(b"more"), 5)
-        await until(lambda: behind.open == 0, "the connection to the server is closed", 1.0)
+        await wait_until_async(lambda: behind.open == 0, "the connection to the server is closed", 1.0)
         await running.idle()
         assert running.recent[-1]["outcome"] == "client_gone"
 
@@ -182,7 +182,7 @@ async def test_a_client_that_reads_slowly_holds_the_server_back() -> None:
 
     async with stack(flood) as (running, _), raw_client(running, asking(stream=True)) as (reader, writer):
         writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await until(lambda: sent > 10, "the stream has begun")
+        await wait_until_async(lambda: sent > 10, "the stream has begun")
         seen = -1
         while seen != sent:
             seen = sent
@@ -225,11 +225,11 @@ async def test_draining_tells_everyone() -> None:
 
     async with stack(half, SOON) as (running, _):
         streaming = asyncio.create_task(chat(running, asking(stream=True)))
-        await until(lambda: running.swapper.held == 1, "a stream is in flight")
+        await wait_until_async(lambda: running.swapper.held == 1, "a stream is in flight")
         running.swapper.ready.clear()
         queued = asyncio.create_task(chat(running))
         commented = asyncio.create_task(chat(running, asking(stream=True)))
-        await until(lambda: running.swapper.waiting == 2, "two are in the queue")
+        await wait_until_async(lambda: running.swapper.waiting == 2, "two are in the queue")
         await asyncio.sleep(FAST_WAITS.quiet_s * 2)
         began = time.monotonic()
         running.server.stop()

@@ -14,7 +14,7 @@ from router.harness import FAST, SMART, Asked, FakeSwapper, Setup, config, stack
 from llmstack.config.model import Routing
 from llmstack.policy.decision import Decision
 from llmstack.policy.facts import RequestFacts
-from llmstack.router.sessions import HIGHEST, MOST, OLDEST_S, Sessions, counted_in
+from llmstack.router.sessions import MAX_AGE_S, MAX_FACTOR, MAX_SESSIONS, Sessions, prompt_tokens_in
 
 FACTS = RequestFacts(5_000, 6_000, user_turns=1, tools=True)
 MAIN, TITLE = "main", "title"
@@ -44,11 +44,11 @@ def test_an_opening_that_changes_with_the_date_is_the_same_conversation() -> Non
 def test_bounded_in_number_and_age() -> None:
     now = [0.0]
     sessions = Sessions(clock=lambda: now[0])
-    for number in range(MOST + 5):
+    for number in range(MAX_SESSIONS + 5):
         sessions.remember(f"k{number}", FACTS, Decision("code-fast", "short"))
-    assert len(sessions) == MOST
+    assert len(sessions) == MAX_SESSIONS
     assert sessions.get("k0") is None
-    now[0] = OLDEST_S + 1
+    now[0] = MAX_AGE_S + 1
     sessions.remember("new", FACTS, Decision("code-smart", "short"))
     assert len(sessions) == 1
 
@@ -65,13 +65,13 @@ def test_measured_tokens_rise_at_once_and_fall_slowly() -> None:
         sessions.observe("t", 1_000, 1_000)
     assert 1.0 <= sessions.factors["t"] < 1.01
     sessions.observe("t", 1_000, 10**9)
-    assert 2.5 < sessions.factors["t"] <= HIGHEST
+    assert 2.5 < sessions.factors["t"] <= MAX_FACTOR
     sessions.forget(["t"])
-    sessions.overflowed("t", 3_000, 12_000)
+    sessions.note_overflow("t", 3_000, 12_000)
     assert 4.0 < sessions.factors["t"] < 4.01
-    sessions.overflowed("t", 3_000, 12_000, 15_000)
+    sessions.note_overflow("t", 3_000, 12_000, 15_000)
     assert sessions.factors == {"t": 5.0}
-    sessions.overflowed("t", 3_000, 18_000, 15_000)  # its window is smaller than declared
+    sessions.note_overflow("t", 3_000, 18_000, 15_000)  # its window is smaller than declared
     assert 6.0 < sessions.factors["t"] < 6.01
 
 
@@ -89,7 +89,7 @@ def test_measured_tokens_rise_at_once_and_fall_slowly() -> None:
     ],
 )
 def test_what_an_engine_counted_is_read_from_its_error(error: bytes, count: int | None) -> None:
-    assert counted_in(error) == count
+    assert prompt_tokens_in(error) == count
 
 
 def body(text: str, size: int, *, pending: bool = False) -> dict[str, Any]:

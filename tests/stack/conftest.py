@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from support.home import at_home
+from support.home import isolated_env
 from support.project import CliProject
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[CliProject]:
-    """A project that is not installed yet; it is stopped afterwards, and must leave nothing running."""
+    """A project that is not installed yet. It is stopped after the test, and must leave nothing running."""
     project = CliProject(tmp_path / "project")
     project.directory.mkdir()
     yield project
@@ -23,7 +23,7 @@ def project(tmp_path: Path) -> Iterator[CliProject]:
 
 @pytest.fixture
 def stack(project: CliProject) -> CliProject:
-    """A project that is installed and runs."""
+    """An installed project whose stack runs."""
     project.install()
     project.start()
     return project
@@ -31,20 +31,20 @@ def stack(project: CliProject) -> CliProject:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliProject]:
-    """A stack for all tests that only talk to it, with a tier that talks for a long time."""
+    """A running stack shared by tests that do not change it; tier `talker` gives endless answers."""
     root = tmp_path_factory.mktemp("shared")
-    project = CliProject(root / "project", env=at_home(root / "home", os.environ))
+    project = CliProject(root / "project", env=isolated_env(root / "home", os.environ))
     project.write()
     project.add_talker()
     project.run("install", "--trust").check()
-    project.run_process("start").check()  # no child of ours: its models come and go between tests
+    project.run_process("start").check()  # in its own process: its models change between tests
     yield project
     project.close()
 
 
 @pytest.fixture
 def demo_project(tmp_path: Path) -> Iterator[CliProject]:
-    """A project with profile `demo`, on ports of its own."""
+    """A project with profile `demo` on its own ports."""
     project = CliProject(tmp_path / "project")
     project.directory.mkdir()
     project.run("install", "--profile", "demo").check()

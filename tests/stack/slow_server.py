@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A llama-server that never finishes loading: it listens nowhere and waits to be ended."""
+"""A llama-server that never finishes loading: it opens no port and waits for a signal."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""`ask`: one prompt to a tier or to a provider's model."""
+"""`llmstack ask`: send one prompt to a tier or to a provider's model."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def here(tmp_path: Path) -> Iterator[CliProject]:
     project.close()
 
 
-def test_a_providers_model_needs_no_project(here: CliProject) -> None:
+def test_a_providers_model_can_be_asked_without_a_project(here: CliProject) -> None:
     with provider("anthropic") as fake:
         here.env |= {"ANTHROPIC_BASE_URL": fake.url, "ANTHROPIC_API_KEY": KEY}
-        said = here.run(
+        result = here.run(
             "ask", "-m", "anthropic/sonnet", "-s", "Be brief.", "long", "--max-tokens", "9"
         ).check()
-        assert said.out == "You said: long.\n"
-        assert said.err.startswith("warning: the answer was cut off at 9 tokens")
+        assert result.out == "You said: long.\n"
+        assert result.err.startswith("warning: the answer was cut off at 9 tokens")
         assert fake.last["system"] == [{"type": "text", "text": "Be brief."}]
-        whole = json.loads(here.run("ask", "-m", "anthropic/haiku", "hello", "--json").check().out)
-        assert whole == {
+        document = json.loads(here.run("ask", "-m", "anthropic/haiku", "hello", "--json").check().out)
+        assert document == {
             "output": "You said: hello.",
             "model": "claude-haiku-4-5-20251001",
             "provider": "anthropic",
@@ -54,9 +54,9 @@ def test_a_providers_model_needs_no_project(here: CliProject) -> None:
         )
 
 
-def test_what_is_piped_in_follows_the_prompt(here: CliProject) -> None:
+def test_piped_input_follows_the_prompt(here: CliProject) -> None:
     with provider("local") as fake:
-        ran = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "llmstack", "ask", "-m", "vllm/x", "sum up:"],
             input="a file\n",
             env=here.env | {"VLLM_BASE_URL": fake.url},
@@ -65,10 +65,10 @@ def test_what_is_piped_in_follows_the_prompt(here: CliProject) -> None:
             text=True,
             check=True,
         )
-        assert ran.stdout == "You said: sum up:\n\na file.\n"
+        assert process.stdout == "You said: sum up:\n\na file.\n"
 
 
-def test_nothing_listening_is_one_error_that_says_what_to_do(here: CliProject) -> None:
+def test_a_server_that_does_not_run_is_an_error_with_a_hint(here: CliProject) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     here.env["OLLAMA_BASE_URL"] = url
     failed = here.run("ask", "-m", "ollama/x", "hello")
@@ -81,7 +81,7 @@ def test_nothing_listening_is_one_error_that_says_what_to_do(here: CliProject) -
     assert here.run("ask", "hello").err.startswith("error: the stack is not running\n")
 
 
-def test_a_cloned_project_cannot_say_where_prompts_go(here: CliProject) -> None:
+def test_an_untrusted_project_cannot_redirect_prompts(here: CliProject) -> None:
     (here.directory / ".llmstack").mkdir()
     (here.directory / ".llmstack" / "default-channel").write_text("external http://127.0.0.1:9\n")
     here.env["LLMSTACK_API_KEY"] = KEY
@@ -90,16 +90,16 @@ def test_a_cloned_project_cannot_say_where_prompts_go(here: CliProject) -> None:
 
 
 @pytest.mark.engine
-def test_a_tier_of_the_running_stack(stack: CliProject) -> None:
-    said = stack.run("ask", "-m", "plan", "hello there").check()
-    assert said.out == "[plan] You said: hello there\n"
+def test_a_tier_of_the_running_stack_answers(stack: CliProject) -> None:
+    result = stack.run("ask", "-m", "plan", "hello there").check()
+    assert result.out == "[plan] You said: hello there\n"
     answer = json.loads(stack.run("ask", "hello there", "--json").check().out)
     assert answer["provider"] == "llmstack"
     assert answer["tokens_used"]["output"] > 0
     project, user = Project.at(stack.directory, stack.env), UserDirs.from_env(stack.env)
-    offered = {tool.name: tool for tool in list_tools(project, stack.env, user)}
-    assert {"tier_auto", "tier_code-fast", "tier_plan", "provider_ollama"} <= offered.keys()
-    assert offered["tier_plan"].open_model("").call("hello there").output == "[plan] You said: hello there"
+    tools = {tool.name: tool for tool in list_tools(project, stack.env, user)}
+    assert {"tier_auto", "tier_code-fast", "tier_plan", "provider_ollama"} <= tools.keys()
+    assert tools["tier_plan"].open_model("").call("hello there").output == "[plan] You said: hello there"
     unknown = stack.run("ask", "-m", "pln", "hello")
     assert unknown.err.startswith("error: no tier is called `pln`\nhint: there are auto, code-fast, ")
     stack.env["OPENAI_BASE_URL"] = stack.url

@@ -1,4 +1,4 @@
-"""`llmstack check` against a hub on this machine, and without one."""
+"""`llmstack check` with a hub on this machine, and without one."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def here(tmp_path: Path, hub: FakeHubApi) -> CliProject:
     return project
 
 
-def tiers(project: CliProject, text: str, defaults: str = "memory_gb = 8") -> None:
+def write_tiers(project: CliProject, text: str, defaults: str = "memory_gb = 8") -> None:
     (project.state / "models.ini").write_text(
         f"[DEFAULT]\n{defaults}\nrouter_port = {project.port}\ncache_ram_gb = 0.5\n{text}"
     )
 
 
-def checked(project: CliProject, *flags: str) -> dict[str, Any]:
-    ran = project.run("check", "--json", *flags)
-    found: dict[str, Any] = json.loads(ran.out)
-    assert ran.code == int(any(problem["level"] == "error" for problem in found["problems"]))
-    return found
+def run_check(project: CliProject, *flags: str) -> dict[str, Any]:
+    command = project.run("check", "--json", *flags)
+    result: dict[str, Any] = json.loads(command.out)
+    assert command.code == int(any(problem["level"] == "error" for problem in result["problems"]))
+    return result
 
 
-def cached(project: CliProject, file: str, content: bytes, etag: str) -> Path:
+def add_to_cache(project: CliProject, file: str, content: bytes, etag: str) -> Path:
     """Put a file into the hub cache, as the hub's own tools lay it out."""
     repository = project.directory.parent / "cache" / f"models--{REPO.replace('/', '--')}"
     blob, link = repository / "blobs" / etag, repository / "snapshots" / "c0ffee" / file
@@ -58,13 +58,13 @@ def cached(project: CliProject, file: str, content: bytes, etag: str) -> Path:
     return blob
 
 
-def test_a_file_that_is_not_here_is_measured_from_its_header_at_the_hub(
+def test_the_memory_of_a_file_not_on_disk_comes_from_its_header_at_the_hub(
     here: CliProject, hub: FakeHubApi
 ) -> None:
     hub.add(REPO, "model-Q4_K_M.gguf", HEADER, size=3 * GB)
-    tiers(here, f"[a]\nrole = fast\nhf_repo = {REPO}\nhf_file = model-Q4_K_M.gguf\nctx_size = 4k\n")
-    found = checked(here)
-    (tier,) = found["tiers"]
+    write_tiers(here, f"[a]\nrole = fast\nhf_repo = {REPO}\nhf_file = model-Q4_K_M.gguf\nctx_size = 4k\n")
+    result = run_check(here)
+    (tier,) = result["tiers"]
     # 3 layers x 2 heads x 8 values x (K + V) at 34/32 bytes, for 2 slots of 4096
     assert (tier["on_disk"], tier["size_bytes"], tier["fits"]) == (False, 3 * GB, True)
     assert (tier["kv_known"], tier["need"]["kv"]) == (True, 2 * 4096 * 3 * 2 * 8 * 2 * 34 // 32)
@@ -73,7 +73,7 @@ def test_a_file_that_is_not_here_is_measured_from_its_header_at_the_hub(
         "size_bytes": 3 * GB,
         "date": DATE.replace(".000Z", "+00:00"),
     }
-    assert found["budget_bytes"] == 8 * GB
+    assert result["budget_bytes"] == 8 * GB
     ranges = [asked for _, path, asked in hub.request_log if path.startswith("/storage/")]
     assert ranges == ["bytes=0-262143"]  # the vocabulary, 2 MB, was left alone
     shown = here.run_process("check").out
@@ -81,7 +81,7 @@ def test_a_file_that_is_not_here_is_measured_from_its_header_at_the_hub(
     assert "at the hub: 3.0 GB, changed 2026-03-04" in shown
 
 
-def test_wrong_names_are_obvious(here: CliProject, hub: FakeHubApi) -> None:
+def test_wrong_repository_and_file_names_are_reported_with_a_hint(here: CliProject, hub: FakeHubApi) -> None:
     hub.add(REPO, "model-Q4_K_M.gguf", HEADER)
     hub.add("Closed/Model", "m.gguf", HEADER)
     hub.gated.add("Closed/Model")
@@ -92,12 +92,14 @@ def test_wrong_names_are_obvious(here: CliProject, hub: FakeHubApi) -> None:
         "gated": ("Closed/Model", "m.gguf"),
         "renamed": ("Old/Name", "model-Q4_K_M.gguf"),
     }
-    tiers(
+    write_tiers(
         here,
         "".join(f"[{tier}]\nhf_repo = {r}\nhf_file = {f}\nctx_size = 4k\n" for tier, (r, f) in names.items()),
     )
-    found = checked(here)
-    hints = {p["tier"]: (p["message"], p["hint"]) for p in found["problems"] if "on disk" not in p["message"]}
+    result = run_check(here)
+    hints = {
+        p["tier"]: (p["message"], p["hint"]) for p in result["problems"] if "on disk" not in p["message"]
+    }
     assert {tier: hints[tier] for tier in list(names)[:3]} == {
         "wrong-file": (
             f"{REPO} has no file model-q4-k-m.gguf",
@@ -112,19 +114,19 @@ def test_wrong_names_are_obvious(here: CliProject, hub: FakeHubApi) -> None:
             f"ask for access at {hub.url}/Closed/Model, then set HF_TOKEN",
         ),
     }
-    assert found["tiers"][3]["hub"]["size_bytes"] == len(HEADER)
+    assert result["tiers"][3]["hub"]["size_bytes"] == len(HEADER)
 
 
 def test_files_on_disk_are_compared_with_the_hub(here: CliProject, hub: FakeHubApi) -> None:
     same, cut, old = (HEADER + bytes(number) for number in (10, 20, 30))
     for name, content in {"same": same, "cut": cut, "old": old}.items():
         etag = hub.add(REPO, f"{name}.gguf", content)
-        cached(here, f"{name}.gguf", content, etag)
+        add_to_cache(here, f"{name}.gguf", content, etag)
     cut_blob = next((here.directory.parent / "cache").rglob("cut.gguf"))
     cut_blob.resolve().write_bytes(cut[:-5])
     hub.add(REPO, "old.gguf", HEADER + b"\1" * 30)
     hub.add(REPO, "queued.gguf", HEADER)
-    tiers(
+    write_tiers(
         here,
         "".join(
             f"[{name}]\nhf_repo = {REPO}\nhf_file = {name}.gguf\nctx_size = 4k\n"
@@ -132,62 +134,64 @@ def test_files_on_disk_are_compared_with_the_hub(here: CliProject, hub: FakeHubA
         )
         + "hf_file_next = queued.gguf\n",
     )
-    found = checked(here)
-    assert [tier["on_disk"] for tier in found["tiers"]] == [True] * 3
-    assert (found["tiers"][2]["next"], found["tiers"][2]["next_on_disk"]) == ("queued.gguf", False)
-    said = {
-        problem["tier"]: problem["message"] for problem in found["problems"] if problem["level"] == "warning"
+    result = run_check(here)
+    assert [tier["on_disk"] for tier in result["tiers"]] == [True] * 3
+    assert (result["tiers"][2]["next"], result["tiers"][2]["next_on_disk"]) == ("queued.gguf", False)
+    warnings = {
+        problem["tier"]: problem["message"] for problem in result["problems"] if problem["level"] == "warning"
     }
-    assert said == {
+    assert warnings == {
         "cut": f"cut.gguf has {len(cut) - 5} bytes on disk and {len(cut)} at the hub",
         "old": "the hub has another version of old.gguf",
     }
     assert not [path for _, path, _ in hub.request_log if path.startswith("/storage/")]  # headers are here
 
 
-def test_all_shards_count(here: CliProject, hub: FakeHubApi) -> None:
+def test_the_size_of_a_sharded_file_is_the_sum_of_its_shards(here: CliProject, hub: FakeHubApi) -> None:
     names = [f"big-0000{number}-of-00002.gguf" for number in (1, 2)]
     for name in names:
         hub.add(REPO, name, HEADER, size=2 * GB)
-    tiers(here, f"[a]\nhf_repo = {REPO}\nhf_file = {names[0]}\nctx_size = 4k\n")
-    assert checked(here)["tiers"][0]["size_bytes"] == 4 * GB
+    write_tiers(here, f"[a]\nhf_repo = {REPO}\nhf_file = {names[0]}\nctx_size = 4k\n")
+    assert run_check(here)["tiers"][0]["size_bytes"] == 4 * GB
 
 
-def test_a_damaged_file_and_a_model_larger_than_the_budget(here: CliProject, hub: FakeHubApi) -> None:
+def test_a_damaged_file_and_a_model_larger_than_the_budget_are_reported(
+    here: CliProject, hub: FakeHubApi
+) -> None:
     (here.directory / "bad.gguf").write_bytes(HEADER[:100])
     hub.add(REPO, "big.gguf", HEADER, size=9 * GB)
-    tiers(
+    write_tiers(
         here,
         f"[bad]\npath = {here.directory}/bad.gguf\nctx_size = 4k\n"
         f"[big]\nhf_repo = {REPO}\nhf_file = big.gguf\nctx_size = 4k\n",
     )
-    found = checked(here)
-    said = {(problem["tier"], problem["level"]): problem for problem in found["problems"]}
-    assert "the file ends inside its header" in said["bad", "error"]["message"]
-    assert said["big", "warning"]["message"].endswith("GB of a budget of 8.0 GB: loaded by itself")
-    assert "raise `memory_gb`" in said["big", "warning"]["hint"]
-    assert [(each["tiers"], each["fits"]) for each in found["combinations"]] == [
+    result = run_check(here)
+    problems = {(problem["tier"], problem["level"]): problem for problem in result["problems"]}
+    assert "the file ends inside its header" in problems["bad", "error"]["message"]
+    assert problems["big", "warning"]["message"].endswith("GB of a budget of 8.0 GB: loaded by itself")
+    assert "raise `memory_gb`" in problems["big", "warning"]["hint"]
+    assert [(each["tiers"], each["fits"]) for each in result["combinations"]] == [
         (["bad"], True),
         (["big"], True),
     ]
 
 
-def test_without_the_hub_it_goes_on_with_what_it_knows(here: CliProject, hub: FakeHubApi) -> None:
+def test_check_works_without_the_hub(here: CliProject, hub: FakeHubApi) -> None:
     named = f"hf_repo = {REPO}\nhf_file = a.gguf\nctx_size = 4k\n"
-    tiers(here, f"[a]\n{named}size_gb = 2\n[b]\n{named}")
+    write_tiers(here, f"[a]\n{named}size_gb = 2\n[b]\n{named}")
 
-    def about_the_hub(*flags: str) -> list[str]:
-        found = checked(here, *flags)
-        assert [(tier["fits"], tier["hub"], tier["kv_known"]) for tier in found["tiers"]] == [
+    def hub_messages(*flags: str) -> list[str]:
+        result = run_check(here, *flags)
+        assert [(tier["fits"], tier["hub"], tier["kv_known"]) for tier in result["tiers"]] == [
             (None, None, False)
         ] * 2
-        return [problem["message"] for problem in found["problems"] if problem["tier"] is None]
+        return [problem["message"] for problem in result["problems"] if problem["tier"] is None]
 
-    assert about_the_hub("--offline") == []
+    assert hub_messages("--offline") == []
     here.env["HF_HUB_OFFLINE"] = "1"
-    assert about_the_hub() == ["HF_HUB_OFFLINE is set: the hub was not queried"]
+    assert hub_messages() == ["HF_HUB_OFFLINE is set: the hub was not queried"]
     here.env["HF_HUB_OFFLINE"] = "0"
     here.env["HF_ENDPOINT"] = f"http://127.0.0.1:{free_port()}"
-    (said,) = about_the_hub()
-    assert said.startswith(f"{here.env['HF_ENDPOINT']} could not be reached: ")
+    (message,) = hub_messages()
+    assert message.startswith(f"{here.env['HF_ENDPOINT']} could not be reached: ")
     assert not hub.request_log

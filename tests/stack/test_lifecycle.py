@@ -1,4 +1,4 @@
-"""Starting and stopping, and everything that can come between."""
+"""Start and stop a stack, and everything that can go wrong in between."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def slow(project: CliProject) -> CliProject:
     return project
 
 
-def router_up(project: CliProject) -> bool:
+def is_router_up(project: CliProject) -> bool:
     try:
         return httpx.get(f"{project.url}/health").is_success
     except httpx.TransportError:
@@ -55,49 +55,49 @@ def test_start_serves_and_stop_leaves_nothing(project: CliProject) -> None:
     assert re.search(
         rf"^llmstack is up after [\d.]+ s at {project.url} \(pid \d+\)$", started.err, re.MULTILINE
     )
-    assert "  code-fast is resident" in started.err
-    assert project.said("hello") == "[code-ultra] You said: hello"
+    assert "  code-fast is loaded" in started.err
+    assert project.answer("hello") == "[code-ultra] You said: hello"
     assert project.run_process("stop").check().err == "stopped\n"
     assert not project.processes()
     assert sorted(path.name for path in project.state.glob("*.pid")) == []
     assert not (project.state / "active-channel").exists()
 
 
-def test_stop_waits_for_all_that_the_router_may_do_before_it_ends() -> None:
+def test_stop_waits_longer_than_the_router_needs_to_end() -> None:
     requests = HttpLimits().drain_s + 2 * HttpLimits().cut_s
     assert requests + LEAVE_S + GRACE_S <= STOP_GRACE_S
     assert inspect.signature(stop).parameters["timeout"].default == STOP_GRACE_S
 
 
-def test_start_twice_is_one_start(shared: CliProject) -> None:
+def test_a_second_start_reports_the_running_stack(shared: CliProject) -> None:
     pid = shared.pid()
     again = shared.run("start").check()
     assert again.err == f"llmstack was running already at {shared.url} (pid {pid})\n"
     assert shared.pid() == pid
 
 
-def test_start_elsewhere_than_it_runs_is_an_error(shared: CliProject) -> None:
+def test_start_on_another_address_than_the_running_stack_is_an_error(shared: CliProject) -> None:
     pid = shared.pid()
-    for flag, value, has in (("host", "127.0.0.2", "127.0.0.1"), ("port", "1", shared.port)):
+    for flag, value, actual in (("host", "127.0.0.2", "127.0.0.1"), ("port", "1", shared.port)):
         again = shared.run("start", f"--{flag}", value)
         assert again.code == 1
         assert again.err == (
-            f"error: the stack runs on {flag} {has}, not {value}\n"
+            f"error: the stack runs on {flag} {actual}, not {value}\n"
             f"hint: move it with `llmstack restart --{flag} {value}`\n"
         )
     assert shared.pid() == pid
 
 
-def test_two_starts_at_once_make_one_router(project: CliProject) -> None:
+def test_two_concurrent_starts_make_one_router(project: CliProject) -> None:
     project.install()
     both = [project.popen("start", "--detach") for _ in range(2)]
-    said = [process.communicate(timeout=60)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert sorted("already" in text for text in said) == [False, True]
+    errors = [process.communicate(timeout=60)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], errors
+    assert sorted("already" in text for text in errors) == [False, True]
     assert len([process for process in project.processes() if "llmstack.router" in process.cmdline()]) == 1
 
 
-def test_start_from_a_second_project_names_the_owner(shared: CliProject, tmp_path: Path) -> None:
+def test_start_names_the_project_that_owns_the_port(shared: CliProject, tmp_path: Path) -> None:
     second = CliProject(tmp_path / "second", port=shared.port)
     second.install()
     refused = second.run("start")
@@ -105,15 +105,15 @@ def test_start_from_a_second_project_names_the_owner(shared: CliProject, tmp_pat
     assert f"error: the router at {shared.url} belongs to {shared.directory}" in refused.err
     assert "hint: use it from here with `llmstack install --external`" in refused.err
     assert second.run("stop").check().err == "nothing was running\n"
-    assert router_up(shared)
+    assert is_router_up(shared)
 
 
-def test_stop_twice(stack: CliProject) -> None:
+def test_a_second_stop_finds_nothing(stack: CliProject) -> None:
     assert stack.run("stop").check().err == "stopped\n"
     assert stack.run("stop").check().err == "nothing was running\n"
 
 
-def test_stop_says_what_is_in_its_way(project: CliProject) -> None:
+def test_stop_names_the_file_that_it_cannot_remove(project: CliProject) -> None:
     project.install()
     marker = project.state / "active-channel"
     marker.mkdir()
@@ -121,7 +121,7 @@ def test_stop_says_what_is_in_its_way(project: CliProject) -> None:
     assert (refused.code, refused.err.split(":")[:2]) == (1, ["error", f" cannot remove {marker}"])
     marker.rmdir()
     if hasattr(os, "mkfifo"):
-        os.mkfifo(project.state / "router.pid")  # who opened it would wait for a writer
+        os.mkfifo(project.state / "router.pid")  # opening it would wait for a writer
         assert (
             project.run("stop").err
             == f"error: {project.state / 'router.pid'} is not a plain file\nhint: remove it\n"
@@ -129,7 +129,7 @@ def test_stop_says_what_is_in_its_way(project: CliProject) -> None:
         (project.state / "router.pid").unlink()
 
 
-def test_a_stop_that_is_interrupted_can_be_asked_for_again(stack: CliProject) -> None:
+def test_an_interrupted_stop_can_be_repeated(stack: CliProject) -> None:
     os.kill(stack.pid(), signal.SIGSTOP)  # a router that hangs
     stopping = stack.popen("stop")
     wait_until(lambda: not (stack.state / "active-channel").exists(), timeout=20)
@@ -141,34 +141,38 @@ def test_a_stop_that_is_interrupted_can_be_asked_for_again(stack: CliProject) ->
     assert list(stack.state.glob("*.pid")) == []
 
 
-def test_a_router_whose_pid_file_is_gone_is_named(stack: CliProject) -> None:
+def test_start_names_a_router_whose_pid_file_is_missing(stack: CliProject) -> None:
     pid_file = stack.state / "router.pid"
-    noted, pid = pid_file.read_text(), stack.pid()
+    content, pid = pid_file.read_text(), stack.pid()
     pid_file.unlink()
     refused = stack.run("start")
     assert refused.code == 1
-    assert f"a router of this project is at {stack.url} already, and its pid file is gone\n" in refused.err
+    assert (
+        f"a router of this project already runs at {stack.url}, but its pid file is missing\n" in refused.err
+    )
     assert f"(pid {pid})" in refused.err or sys.platform != "linux"
-    pid_file.write_text(noted)
+    pid_file.write_text(content)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("LOG_LEVEL", "banana", "the router ended: LOG_LEVEL: expected `debug`, `info`"),
         ("LLMSTACK_API_KEY", "two\nlines", "$LLMSTACK_API_KEY: expected a key of printable ASCII"),
     ],
 )
-def test_a_variable_that_is_nonsense_is_named(project: CliProject, name: str, value: str, said: str) -> None:
+def test_an_invalid_environment_variable_is_an_error(
+    project: CliProject, name: str, value: str, message: str
+) -> None:
     project.install()
     project.env[name] = value
     refused = project.run_process("start")
     assert refused.code == 1
-    assert f"error: {said}" in refused.err
+    assert f"error: {message}" in refused.err
     assert "Traceback" not in refused.err
 
 
-def test_an_install_without_room_for_its_models_writes_nothing(project: CliProject) -> None:
+def test_an_install_that_cannot_store_its_models_writes_nothing(project: CliProject) -> None:
     (project.directory.parent / "full").write_text("")
     project.env["XDG_DATA_HOME"] = str(project.directory.parent / "full")
     refused = project.run_process("install", "--profile", "demo")
@@ -177,7 +181,7 @@ def test_an_install_without_room_for_its_models_writes_nothing(project: CliProje
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_a_directory_whose_name_is_not_text_is_no_project(tmp_path: Path) -> None:
+def test_a_directory_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     odd = CliProject(tmp_path / "\udcff")
     odd.directory.mkdir()
     refused = odd.run("install", "--profile", "demo")
@@ -187,13 +191,13 @@ def test_a_directory_whose_name_is_not_text_is_no_project(tmp_path: Path) -> Non
     assert list(odd.directory.iterdir()) == []
 
 
-def test_a_directory_whose_name_looks_like_markup(tmp_path: Path) -> None:
+def test_a_directory_name_that_looks_like_markup_is_printed_as_is(tmp_path: Path) -> None:
     odd = CliProject(tmp_path / "[bold] x[" / "b]")
     odd.write()
-    asked = odd.run("install")
-    assert (asked.code, f"{odd.state} has files" in asked.err) == (1, True)
+    refused = odd.run("install")
+    assert (refused.code, f"{odd.state} has files" in refused.err) == (1, True)
     assert odd.run("trust", "--yes").check().err.endswith(f"{odd.directory} is trusted\n")
-    assert odd.run("trust", "--revoke").check().err == f"{odd.directory} is not trusted any more\n"
+    assert odd.run("trust", "--revoke").check().err == f"{odd.directory} is no longer trusted\n"
     assert odd.run("trust", "--revoke").check().err == f"{odd.directory} was not trusted\n"
 
 
@@ -201,14 +205,16 @@ def test_stop_interrupts_a_slow_start(slow: CliProject) -> None:
     starting = slow.popen("start")
     wait_until((slow.state / "model-code-fast.pid").exists, timeout=20)
     assert slow.run("stop").check().err == "stopped\n"
-    _, said = starting.communicate(timeout=20)
+    _, error = starting.communicate(timeout=20)
     assert starting.returncode == 1
-    assert said.endswith("error: the stack was stopped while it was starting\n")
+    assert error.endswith("error: the stack was stopped while it was starting\n")
     assert not slow.processes()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_who_ends_a_slow_start_leaves_nothing(slow: CliProject, number: int, code: int) -> None:
+def test_a_signal_during_a_slow_start_leaves_nothing_running(
+    slow: CliProject, number: int, code: int
+) -> None:
     starting = slow.popen("start")
     wait_until((slow.state / "model-code-fast.pid").exists, timeout=20)
     starting.send_signal(number)
@@ -218,8 +224,8 @@ def test_who_ends_a_slow_start_leaves_nothing(slow: CliProject, number: int, cod
     assert not (slow.state / "router.pid").exists()
 
 
-def test_the_models_of_a_killed_router_end_by_themselves_and_start_works_again(stack: CliProject) -> None:
-    stack.said("hello")
+def test_models_of_a_killed_router_end_and_the_stack_starts_again(stack: CliProject) -> None:
+    stack.answer("hello")
     models = [process for process in stack.processes() if "llmstack.llama_cpp.bundled" in process.cmdline()]
     assert len(models) == 2
     os.kill(stack.pid(), signal.SIGKILL)
@@ -227,10 +233,10 @@ def test_the_models_of_a_killed_router_end_by_themselves_and_start_works_again(s
     down = stack.run("status")
     assert (down.code, "not running" in down.out) == (1, True)
     stack.start()
-    assert stack.said("again") == "[code-ultra] You said: again"
+    assert stack.answer("again") == "[code-ultra] You said: again"
 
 
-def test_a_taken_port_is_named_with_its_owner(project: CliProject) -> None:
+def test_a_taken_port_is_an_error_that_names_its_owner(project: CliProject) -> None:
     project.install()
     with listener(project.port):
         refused = project.run("start")
@@ -241,16 +247,16 @@ def test_a_taken_port_is_named_with_its_owner(project: CliProject) -> None:
     assert not (project.state / "router.pid").exists()
 
 
-def test_a_taken_model_port_is_stepped_over(project: CliProject) -> None:
+def test_a_taken_model_port_is_skipped(project: CliProject) -> None:
     project.install()
     text = (project.state / "models.ini").read_text()
     first = int(re.search(r"start_port = (\d+)", text)[1])  # type: ignore[index]
     with listener(first):
         project.start()
-        assert project.said("hello", "code-fast") == "[code-fast] You said: hello"
+        assert project.answer("hello", "code-fast") == "[code-fast] You said: hello"
 
 
-def test_five_mistakes_are_five_errors_with_lines(project: CliProject) -> None:
+def test_every_mistake_in_models_ini_is_reported_with_its_line(project: CliProject) -> None:
     project.install()
     ini = project.state / "models.ini"
     ini.write_text(
@@ -275,19 +281,19 @@ def test_five_mistakes_are_five_errors_with_lines(project: CliProject) -> None:
     assert not project.processes()
 
 
-def test_a_missing_model_is_listed_and_the_rest_runs(project: CliProject) -> None:
+def test_a_tier_without_its_model_file_is_reported_and_the_rest_runs(project: CliProject) -> None:
     project.install(extra=f"[plan-b]\npath = {project.directory}/missing.gguf\n")
     started = project.run("start").check()
     missing = f"{project.directory}/missing.gguf is not on disk"
     assert f"warning: plan-b cannot start: {missing}" in started.err
-    assert project.said("hello", "plan") == "[plan] You said: hello"
+    assert project.answer("hello", "plan") == "[plan] You said: hello"
     refused = project.ask("hello", "plan-b")
     assert refused.status_code == 503
     assert missing in refused.json()["error"]["message"]
     assert project.status()["tiers"][-1]["state"] == "down"
 
 
-def test_no_model_at_all_is_an_error(project: CliProject) -> None:
+def test_start_without_any_model_file_is_an_error(project: CliProject) -> None:
     project.install(tiers=("code-fast",))
     project.model("code-fast").unlink()
     refused = project.run("start")
@@ -296,10 +302,12 @@ def test_no_model_at_all_is_an_error(project: CliProject) -> None:
     assert not (project.state / "router.pid").exists()
 
 
-def test_a_corrupt_model_says_so_with_the_engines_own_words(project: CliProject) -> None:
+def test_a_corrupt_model_is_an_error_with_the_output_of_llama_server(project: CliProject) -> None:
     project.install()
     whole = project.model("plan").read_bytes()
-    project.model("plan").write_bytes(whole[: len(whole) // 2])  # its header is fine, its tensors are cut
+    project.model("plan").write_bytes(
+        whole[: len(whole) // 2]
+    )  # the header is valid, the tensors are cut off
     project.start()
     refused = project.ask("hello", "plan")
     assert refused.status_code == 503
@@ -311,7 +319,7 @@ def test_a_corrupt_model_says_so_with_the_engines_own_words(project: CliProject)
     assert "down" in status.out
 
 
-def test_a_file_that_is_no_model_is_found_before_the_start(project: CliProject) -> None:
+def test_a_file_that_is_no_model_is_reported_at_the_start(project: CliProject) -> None:
     project.install()
     project.model("plan").write_text("<html>not found</html>")
     started = project.run("start").check()
@@ -330,7 +338,7 @@ def test_an_untrusted_project_does_not_start(project: CliProject) -> None:
     project.start()
 
 
-def test_a_program_named_after_the_trust_was_given_does_not_run(project: CliProject) -> None:
+def test_arguments_added_after_the_project_was_trusted_are_refused(project: CliProject) -> None:
     project.install()
     ini = project.state / "models.ini"
     ini.write_text(ini.read_text() + "extra_args = --chat-template evil\n")
@@ -340,36 +348,36 @@ def test_a_program_named_after_the_trust_was_given_does_not_run(project: CliProj
     assert not project.processes()
 
 
-def test_restart_keeps_what_runs_when_models_ini_is_wrong(stack: CliProject) -> None:
+def test_restart_with_a_wrong_models_ini_keeps_the_stack_running(stack: CliProject) -> None:
     pid = stack.pid()
     ini = stack.state / "models.ini"
     right = ini.read_text()
     ini.write_text(right.replace("ctx_size = 16k", "ctx_size = lots"))
     assert stack.run("restart").code == 1
-    assert (stack.pid(), router_up(stack)) == (pid, True)
+    assert (stack.pid(), is_router_up(stack)) == (pid, True)
     ini.write_text(right.replace("ctx_size = 16k", "ctx_size = 8k"))
     stack.run("restart").check()
     assert stack.pid() != pid
     assert {tier["ctx_size"] for tier in stack.status()["tiers"]} == {8192}
 
 
-def test_restart_keeps_what_runs_when_the_port_is_taken(shared: CliProject) -> None:
+def test_restart_on_a_taken_port_keeps_the_stack_running(shared: CliProject) -> None:
     pid, port = shared.pid(), free_port()
     with listener(port):
         refused = shared.run("restart", "--port", str(port))
     assert refused.code == 1
     assert refused.err.startswith(f"error: port {port} is taken by ")
-    assert (shared.pid(), router_up(shared)) == (pid, True)
+    assert (shared.pid(), is_router_up(shared)) == (pid, True)
 
 
-def test_restart_keeps_what_runs_when_it_would_be_open_to_the_network(shared: CliProject) -> None:
+def test_restart_on_a_network_address_without_a_key_keeps_the_stack_running(shared: CliProject) -> None:
     pid = shared.pid()
     refused = shared.run("restart", "--host", "0.0.0.0")  # noqa: S104 - that it is refused is the point
     assert refused.err.startswith("error: host 0.0.0.0 is reachable from the network, and $LLMSTACK_API_KEY")
-    assert (shared.pid(), router_up(shared)) == (pid, True)
+    assert (shared.pid(), is_router_up(shared)) == (pid, True)
 
 
-def test_next_runs_the_queued_upgrade_and_restart_goes_back(project: CliProject) -> None:
+def test_start_next_runs_the_queued_upgrade_and_restart_goes_back(project: CliProject) -> None:
     cache = project.directory.parent / "hub"
     snapshot = cache / "models--org--m" / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
@@ -394,7 +402,7 @@ def test_next_runs_the_queued_upgrade_and_restart_goes_back(project: CliProject)
     assert (refused.code, "restart" in refused.err) == (1, True)
 
 
-def test_next_with_nothing_queued_is_an_error(project: CliProject) -> None:
+def test_channel_next_without_queued_upgrades_is_an_error(project: CliProject) -> None:
     project.install()
     for arguments in (["start", "--next"], ["install", "--next"]):
         refused = project.run(*arguments)
@@ -407,15 +415,15 @@ def test_next_with_nothing_queued_is_an_error(project: CliProject) -> None:
 def foreground(project: CliProject) -> Iterator[Foreground]:
     project.install()
     process = project.popen("start", "--foreground")
-    wait_until(lambda: router_up(project), timeout=20)
+    wait_until(lambda: is_router_up(project), timeout=20)
     yield project, process
     process.kill()
     process.communicate()
 
 
-def test_foreground_ends_on_sigterm(foreground: Foreground) -> None:
+def test_a_foreground_stack_ends_on_sigterm(foreground: Foreground) -> None:
     project, process = foreground
-    assert project.said("hello") == "[code-ultra] You said: hello"
+    assert project.answer("hello") == "[code-ultra] You said: hello"
     process.terminate()
     process.communicate(timeout=20)
     assert process.returncode == 0
@@ -423,35 +431,35 @@ def test_foreground_ends_on_sigterm(foreground: Foreground) -> None:
     assert not (project.state / "router.pid").exists()
 
 
-def test_foreground_killed_takes_the_stack_along(foreground: Foreground) -> None:
+def test_the_stack_ends_if_its_foreground_process_is_killed(foreground: Foreground) -> None:
     project, process = foreground
-    project.said("hello")
+    project.answer("hello")
     process.kill()
     wait_until(lambda: not project.processes(), timeout=10)
 
 
-def test_status_json_has_the_promised_keys(stack: CliProject) -> None:
-    stack.said("hello")
+def test_status_json_has_the_documented_keys(stack: CliProject) -> None:
+    stack.answer("hello")
     status = stack.status()
     assert {"work_dir", "channel", "router", "swapper", "tiers"} <= status.keys()
     assert {"url", "pid", "healthy", "uptime_s", "rss_mb"} <= status["router"].keys()
-    wanted = {"name", "role", "backend", "model", "ctx_size", "state", "pid", "rss_mb"}
-    assert all(wanted <= tier.keys() for tier in status["tiers"])
+    tier_keys = {"name", "role", "backend", "model", "ctx_size", "state", "pid", "rss_mb"}
+    assert all(tier_keys <= tier.keys() for tier in status["tiers"])
     states = {tier["name"]: tier["state"] for tier in status["tiers"]}
     assert states == {"code-fast": "resident", "code-smart": "idle", "code-ultra": "resident", "plan": "idle"}
     assert status["recent"][-1]["reason"] == "short: 1 <= 500 tokens"
 
 
-def test_load_and_unload(stack: CliProject) -> None:
-    assert stack.run_process("load", "plan").check().err.endswith("plan is resident\n")
+def test_tiers_are_loaded_and_unloaded_by_hand(stack: CliProject) -> None:
+    assert stack.run_process("load", "plan").check().err.endswith("plan is loaded\n")
     assert stack.run("unload", "plan").check().err.endswith("unloaded plan\n")
-    assert stack.run("unload", "plan").check().err.endswith("nothing was resident\n")
+    assert stack.run("unload", "plan").check().err.endswith("nothing was loaded\n")
     refused = stack.run("load", "paln")
     assert (refused.code, refused.err.startswith("error: no tier is called `paln`")) == (1, True)
 
 
-def test_no_key_in_any_command_line_or_file(shared: CliProject) -> None:
-    shared.said("hello")
+def test_the_model_servers_key_is_in_no_command_line_and_no_file(shared: CliProject) -> None:
+    shared.answer("hello")
     model = next(
         process for process in shared.processes() if "llmstack.llama_cpp.bundled" in process.cmdline()
     )
@@ -464,8 +472,8 @@ def test_no_key_in_any_command_line_or_file(shared: CliProject) -> None:
     assert not any(key.encode() in path.read_bytes() for path in files)
 
 
-def test_every_port_refuses_strangers(shared: CliProject) -> None:
-    shared.said("hello")
+def test_every_port_refuses_requests_of_web_pages_and_without_a_key(shared: CliProject) -> None:
+    shared.answer("hello")
     for headers in ({"host": "evil.example"}, {"origin": "https://evil.example"}, {"origin": "null"}):
         for path in ("/models.ini", "/v1/models", "/llmstack/status", "/health"):
             assert httpx.get(shared.url + path, headers=headers).status_code == 403
@@ -481,7 +489,7 @@ def test_every_port_refuses_strangers(shared: CliProject) -> None:
                 assert answer.headers.get("access-control-allow-origin") in {None, "", "http://127.0.0.1"}
 
 
-def test_beyond_loopback_it_wants_a_key(project: CliProject) -> None:
+def test_a_network_address_requires_a_key(project: CliProject) -> None:
     project.install()
     refused = project.run("start", "--host", "0.0.0.0")  # noqa: S104 - that it is refused is the point
     assert refused.code == 1
@@ -501,7 +509,7 @@ def test_beyond_loopback_it_wants_a_key(project: CliProject) -> None:
     )
 
 
-def test_nonsense_in_a_pid_file_is_an_error_not_a_signal(project: CliProject) -> None:
+def test_an_invalid_pid_file_is_an_error(project: CliProject) -> None:
     project.install()
     (project.state / "router.pid").write_text('{"pid": 1}')
     for command in ("start", "stop", "status"):
@@ -510,7 +518,7 @@ def test_nonsense_in_a_pid_file_is_an_error_not_a_signal(project: CliProject) ->
     (project.state / "router.pid").unlink()
 
 
-def test_a_pid_that_was_used_again_is_nobody(project: CliProject) -> None:
+def test_a_pid_that_another_process_has_now_is_left_alone(project: CliProject) -> None:
     project.install()
     stale = {"pid": os.getpid(), "started": 1.0, "argv": [sys.executable], "port": project.port}
     (project.state / "router.pid").write_text(json.dumps(stale))

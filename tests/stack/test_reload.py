@@ -1,4 +1,4 @@
-"""Editing models.ini while the stack runs."""
+"""Edit models.ini while the stack runs."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def pids(project: CliProject) -> dict[str, int | None]:
 
 
 class Stream(threading.Thread):
-    """A client that reads a long answer."""
+    """A client that reads a long answer; `is_complete` tells whether all of it arrived."""
 
     def __init__(self, project: CliProject, model: str, tokens: int) -> None:
         super().__init__()
         self.url = f"{project.url}/v1/chat/completions"
-        words = {"role": "user", "content": "talk"}
-        self.body = {"model": model, "messages": [words], "stream": True}
+        message = {"role": "user", "content": "talk"}
+        self.body = {"model": model, "messages": [message], "stream": True}
         self.body |= {"max_tokens": tokens, "ignore_eos": True}
-        self.began = threading.Event()
+        self.has_begun = threading.Event()
         self.events: list[dict[str, Any]] = []
 
     def run(self) -> None:
@@ -46,15 +46,15 @@ class Stream(threading.Thread):
             for line in response.iter_lines():
                 if line.startswith("data: {"):
                     self.events.append(json.loads(line.removeprefix("data: ")))
-                    self.began.set()
+                    self.has_begun.set()
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         finished = [choice["finish_reason"] for event in self.events for choice in event.get("choices", [])]
         return finished[-1] == "length" and not any("error" in event for event in self.events)
 
 
-def test_reload_under_load_drops_nothing_and_keeps_what_did_not_change(project: CliProject) -> None:
+def test_reload_under_load_drops_no_request_and_keeps_unchanged_tiers_loaded(project: CliProject) -> None:
     names = ("one", "two", "three")
     project.write(tiers=("code-fast",))
     text = (project.state / "models.ini").read_text()
@@ -64,22 +64,22 @@ def test_reload_under_load_drops_nothing_and_keeps_what_did_not_change(project: 
     (project.state / "models.ini").write_text(text)
     project.run("install", "--trust").check()
     project.start()
-    # `two` has to outlast the reload, on a busy machine as well
+    # `two` must outlast the reload, even on a busy machine
     streams = [Stream(project, name, 3000 if name == "two" else 300) for name in names]
     for stream in streams:
         stream.start()
     for stream in streams:
-        assert stream.began.wait(30)
+        assert stream.has_begun.wait(30)
     before = pids(project)
     edit(project, "description = two\n", "description = two\nctx_size = 8k\n")
     edit(project, "description = three\n", "description = three\nttl = 1h\n")
     assert "changed: two, three" in project.run("reload").check().err
-    assert streams[1].is_alive()  # or nothing would be shown
+    assert streams[1].is_alive()  # otherwise the test would prove nothing
     later = Stream(project, "two", 5)
     later.start()
     for stream in [*streams, later]:
         stream.join(100)
-        assert stream.whole
+        assert stream.is_complete
     after = pids(project)
     assert {name for name in after if after[name] != before[name]} == {"two"}
     ctx = {tier["name"]: tier["ctx_size"] for tier in project.status()["tiers"]}
@@ -88,8 +88,8 @@ def test_reload_under_load_drops_nothing_and_keeps_what_did_not_change(project: 
     assert outcomes == {"ok"}
 
 
-def test_a_wrong_file_changes_nothing(stack: CliProject) -> None:
-    stack.said("hello")
+def test_reload_of_a_wrong_file_changes_nothing(stack: CliProject) -> None:
+    stack.answer("hello")
     before = pids(stack)
     edit(stack, "ctx_size = 16k", "ctx_size = lots")
     refused = stack.run("reload")
@@ -97,10 +97,10 @@ def test_a_wrong_file_changes_nothing(stack: CliProject) -> None:
     assert "ctx_size: expected a size, got `lots`" in refused.err
     edit(stack, "ctx_size = lots", "ctx_size = 16k")
     assert pids(stack) == before
-    assert stack.said("hello") == "[code-ultra] You said: hello"
+    assert stack.answer("hello") == "[code-ultra] You said: hello"
 
 
-def test_what_is_read_at_the_start_only_is_refused(stack: CliProject) -> None:
+def test_reload_refuses_a_change_that_needs_a_restart(stack: CliProject) -> None:
     edit(stack, "ctx_size = 16k", "ctx_size = 16k\nallowed_hosts = localhost")
     stack.run("trust", "--yes").check()
     refused = stack.run("reload")
@@ -109,8 +109,8 @@ def test_what_is_read_at_the_start_only_is_refused(stack: CliProject) -> None:
     assert "llmstack restart" in refused.err
 
 
-def test_tiers_come_and_go(stack: CliProject) -> None:
-    assert stack.said("hello", "plan") == "[plan] You said: hello"
+def test_reload_adds_and_removes_tiers(stack: CliProject) -> None:
+    assert stack.answer("hello", "plan") == "[plan] You said: hello"
     write_echo(stack.model("review"), speaker="review")
     edit(
         stack,
@@ -118,14 +118,14 @@ def test_tiers_come_and_go(stack: CliProject) -> None:
         f"[review]\npath = {stack.model('review')}",
     )
     assert "changed: plan, review" in stack.run_process("reload").check().err
-    assert stack.said("hello", "review") == "[review] You said: hello"
+    assert stack.answer("hello", "review") == "[review] You said: hello"
     assert stack.ask("hello", "plan").status_code == 404
     wait_until(lambda: not (stack.state / "model-plan.pid").exists(), timeout=10)
     config = json.loads((stack.state / "opencode.json").read_text())
     assert "review" in config["provider"]["llama.cpp"]["models"]
 
 
-def test_reload_without_a_stack_and_without_trust(project: CliProject) -> None:
+def test_reload_needs_a_running_stack_and_a_trusted_project(project: CliProject) -> None:
     project.install()
     refused = project.run("reload")
     assert (refused.code, "the stack is not running" in refused.err) == (1, True)
@@ -159,7 +159,7 @@ quant_next = Q8_0
     assert (refused.code, "`code-fast` has no queued upgrade; tiers with one: q" in refused.err) == (1, True)
     project.start()
     done = project.run_process("promote").check()
-    assert done.err == "q: two.gguf, in place of one.gguf\nnext: `llmstack restart`\n"
+    assert done.err == "q: two.gguf replaces one.gguf\nnext: `llmstack restart`\n"
     assert (
         ini.read_text()
         == before

@@ -1,4 +1,4 @@
-"""Requests to a whole running stack: real router, real llama.cpp, real clients."""
+"""Requests to a running stack: real router, real llama.cpp, real clients."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def tier_status(project: CliProject, name: str) -> dict[str, Any]:
     return next(tier for tier in tiers if tier["name"] == name)
 
 
-def test_sdk_lists_models(sdk: openai.OpenAI) -> None:
+def test_openai_sdk_lists_models(sdk: openai.OpenAI) -> None:
     assert [model.id for model in sdk.models.list()] == [
         "auto",
         "code-fast",
@@ -53,7 +53,7 @@ def test_sdk_lists_models(sdk: openai.OpenAI) -> None:
     ]
 
 
-def test_sdk_chat(sdk: openai.OpenAI) -> None:
+def test_openai_sdk_gets_an_answer(sdk: openai.OpenAI) -> None:
     answer = sdk.chat.completions.create(model="auto", messages=[{"role": "user", "content": "hello"}])
     assert answer.choices[0].message.content == "[code-ultra] You said: hello"
     assert answer.choices[0].finish_reason == "stop"
@@ -61,7 +61,7 @@ def test_sdk_chat(sdk: openai.OpenAI) -> None:
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens > 0
 
 
-def test_sdk_streaming_with_usage(sdk: openai.OpenAI) -> None:
+def test_openai_sdk_streams_an_answer_with_usage(sdk: openai.OpenAI) -> None:
     stream = sdk.chat.completions.create(
         model="auto",
         messages=[{"role": "user", "content": "bit by bit"}],
@@ -69,13 +69,13 @@ def test_sdk_streaming_with_usage(sdk: openai.OpenAI) -> None:
         stream_options={"include_usage": True},
     )
     chunks = list(stream)
-    said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-    assert said == "[code-ultra] You said: bit by bit"
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == "[code-ultra] You said: bit by bit"
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens > 0
 
 
-def test_sdk_tools(sdk: openai.OpenAI) -> None:
+def test_openai_sdk_gets_tool_calls(sdk: openai.OpenAI) -> None:
     answer = sdk.chat.completions.create(
         model="auto", messages=[{"role": "user", "content": "call get_weather for Paris"}], tools=[TOOL]
     )
@@ -87,14 +87,14 @@ def test_sdk_tools(sdk: openai.OpenAI) -> None:
     assert "Paris" in json.loads(calls[0].function.arguments)["city"]
 
 
-def test_sdk_completions(sdk: openai.OpenAI) -> None:
+def test_openai_sdk_completes_text(sdk: openai.OpenAI) -> None:
     answer = sdk.completions.create(model="auto", prompt="def f(x):", max_tokens=8)
     assert answer.model == "code-ultra"
     assert answer.usage is not None
     assert 0 < answer.usage.completion_tokens <= 8
 
 
-def test_sdk_gets_errors_it_understands(sdk: openai.OpenAI) -> None:
+def test_openai_sdk_raises_its_own_error_classes(sdk: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError, match="no model is called `gpt-9`"):
         sdk.chat.completions.create(model="gpt-9", messages=[{"role": "user", "content": "hello"}])
     with pytest.raises(openai.BadRequestError, match="exceeds the available context size") as caught:
@@ -102,7 +102,7 @@ def test_sdk_gets_errors_it_understands(sdk: openai.OpenAI) -> None:
     assert caught.value.code == "context_length_exceeded"
 
 
-def test_a_model_killed_in_mid_stream_ends_in_an_error_event(shared: CliProject) -> None:
+def test_a_model_killed_during_a_stream_ends_it_with_an_error_event(shared: CliProject) -> None:
     body = {"model": "talker", "messages": [{"role": "user", "content": "talk"}], **ENDLESS}
     with httpx.stream("POST", f"{shared.url}/v1/chat/completions", json=body, timeout=60) as response:
         chunks = response.iter_bytes()
@@ -117,7 +117,7 @@ def test_a_model_killed_in_mid_stream_ends_in_an_error_event(shared: CliProject)
     assert shared.ask("again", "talker", max_tokens=5).status_code == 200  # it is started again
 
 
-def test_a_client_that_leaves_in_mid_stream_frees_the_model(shared: CliProject) -> None:
+def test_a_client_that_disconnects_during_a_stream_frees_the_model(shared: CliProject) -> None:
     body = {"model": "talker", "messages": [{"role": "user", "content": "talk"}], **ENDLESS}
     with httpx.stream("POST", f"{shared.url}/v1/chat/completions", json=body, timeout=60) as response:
         chunks = response.iter_bytes()
@@ -130,7 +130,7 @@ def test_a_client_that_leaves_in_mid_stream_frees_the_model(shared: CliProject) 
     assert shared.ask("hello", "talker", max_tokens=2).status_code == 200
 
 
-def test_a_router_that_stops_tells_its_streams(project: CliProject) -> None:
+def test_a_stopping_router_ends_streams_with_an_error_event(project: CliProject) -> None:
     project.write()
     project.add_talker()
     project.run("install", "--trust").check()
@@ -146,17 +146,17 @@ def test_a_router_that_stops_tells_its_streams(project: CliProject) -> None:
     assert stopping.returncode == 0
 
 
-def test_two_hundred_at_once_while_models_swap(project: CliProject) -> None:
-    """A budget for two of four models: none starves, none fails, each is answered by the tier it named."""
+def test_two_hundred_concurrent_requests_succeed_while_models_are_swapped(project: CliProject) -> None:
+    """The memory budget holds two of four models. Every request is answered by the tier it names."""
     project.install(defaults="memory_gb = 0.2")
     project.start()
     tiers = ["code-fast", "code-smart", "code-ultra", "plan"]
 
     async def ask(http: httpx.AsyncClient, number: int) -> tuple[int, str]:
         tier = tiers[number % len(tiers)]
-        words = {"role": "user", "content": f"number {number}"}
+        message = {"role": "user", "content": f"number {number}"}
         answer = await http.post(
-            "/v1/chat/completions", json={"model": tier, "messages": [words], "stream": number % 3 == 0}
+            "/v1/chat/completions", json={"model": tier, "messages": [message], "stream": number % 3 == 0}
         )
         return answer.status_code, answer.text
 
@@ -168,23 +168,23 @@ def test_two_hundred_at_once_while_models_swap(project: CliProject) -> None:
     answers = asyncio.run(ask_all())
     assert {status for status, _ in answers} == {200}
     for number, (_, text) in enumerate(answers):
-        said = text if number % 3 else "".join(_pieces(text))
-        assert f"[{tiers[number % 4]}] You said: number {number}" in said
-    resident = [tier for tier in project.status()["tiers"] if tier["state"] == "resident"]
-    assert 1 <= len(resident) <= 2
+        answer = text if number % 3 else "".join(_deltas(text))
+        assert f"[{tiers[number % 4]}] You said: number {number}" in answer
+    loaded = [tier for tier in project.status()["tiers"] if tier["state"] == "resident"]
+    assert 1 <= len(loaded) <= 2
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _deltas(text: str) -> Iterator[str]:
     for line in text.splitlines():
         if line.startswith("data: {"):
             for choice in json.loads(line.removeprefix("data: "))["choices"]:
                 yield choice["delta"].get("content") or ""
 
 
-def test_a_client_that_only_connects_costs_nothing(shared: CliProject) -> None:
+def test_idle_connections_do_not_block_requests(shared: CliProject) -> None:
     silent = [socket.create_connection(("127.0.0.1", shared.port)) for _ in range(50)]
     try:
-        assert shared.said("hello") == "[code-ultra] You said: hello"
+        assert shared.answer("hello") == "[code-ultra] You said: hello"
     finally:
         for connection in silent:
             connection.close()

@@ -1,4 +1,4 @@
-"""The real Claude Code and Codex against the running stack, in a repository that wants them elsewhere."""
+"""The real Claude Code and Codex with a running stack, in a repository that tries to redirect them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ needs_codex = [
 NOWHERE = "http://127.0.0.1:9"
 
 
-def hostile_to_claude(repo: Path) -> Path:
-    """Settings, hooks, a key helper and an MCP server; return the directory that must stay empty."""
+def add_hostile_claude_settings(repo: Path) -> Path:
+    """Add settings, hooks, a key helper and an MCP server; return the directory that must stay empty."""
     touched = repo.parent / "touched"
     touched.mkdir()
 
@@ -53,25 +53,27 @@ def hostile_to_claude(repo: Path) -> Path:
 class TestClaude:
     pytestmark = needs_claude
 
-    def test_it_is_answered_through_auto(self, demo_project: CliProject) -> None:
-        touched = hostile_to_claude(demo_project.directory)
-        ran = demo_project.run_process("run", "claude", "-p", "say hi", "--tools", "", timeout=200).check()
-        assert "You said: say hi" in ran.out
+    def test_claude_is_answered_through_auto(self, demo_project: CliProject) -> None:
+        touched = add_hostile_claude_settings(demo_project.directory)
+        result = demo_project.run_process("run", "claude", "-p", "say hi", "--tools", "", timeout=200).check()
+        assert "You said: say hi" in result.out
         assert ("auto", "code-ultra", "ok") in decisions(demo_project)
         assert not list(touched.iterdir())
 
-    def test_a_request_that_nothing_holds_is_an_error_it_compacts_on(self, demo_project: CliProject) -> None:
+    def test_a_request_too_long_for_every_tier_is_an_error_that_claude_understands(
+        self, demo_project: CliProject
+    ) -> None:
         ini = demo_project.state / "models.ini"
         ini.write_text(ini.read_text().replace("ctx_size          = 128k", "ctx_size = 2k"))
-        ran = demo_project.run_process("run", "claude", "-p", "say hi", "--tools", "", timeout=200)
-        assert ran.code == 1
-        assert "Prompt is too long" in ran.out
+        result = demo_project.run_process("run", "claude", "-p", "say hi", "--tools", "", timeout=200)
+        assert result.code == 1
+        assert "Prompt is too long" in result.out
 
 
 class TestCodex:
     pytestmark = needs_codex
 
-    def test_it_is_answered_through_auto(self, demo_project: CliProject) -> None:
+    def test_codex_is_answered_through_auto(self, demo_project: CliProject) -> None:
         repo = demo_project.directory
         touched = repo.parent / "mcp"
         (repo / ".codex").mkdir()
@@ -83,13 +85,13 @@ class TestCodex:
         )
         home = repo.parent / "codex"
         home.mkdir()
-        trusted = f'model = "mine"\n[projects."{repo.resolve()}"]\ntrust_level = "trusted"\n'
-        (home / "config.toml").write_text(trusted)
+        config = f'model = "mine"\n[projects."{repo.resolve()}"]\ntrust_level = "trusted"\n'
+        (home / "config.toml").write_text(config)
         demo_project.env["CODEX_HOME"] = str(home)
-        ran = demo_project.run_process(
+        result = demo_project.run_process(
             "run", "codex", "exec", "--skip-git-repo-check", "say hi", timeout=200
         ).check()
-        assert "You said: say hi" in ran.out
+        assert "You said: say hi" in result.out
         assert {("auto", "code-smart", "ok")} == set(decisions(demo_project))
         assert not touched.exists()
-        assert (home / "config.toml").read_text() == trusted
+        assert (home / "config.toml").read_text() == config

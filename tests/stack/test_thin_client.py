@@ -1,4 +1,4 @@
-"""Projects that use the router of another."""
+"""Projects that use another project's router."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.project import Result
+    from support.project import CommandResult
 
 pytestmark = pytest.mark.engine
 
@@ -33,7 +33,7 @@ TIERS = ["code-fast", "code-smart", "code-ultra", "plan"]
 
 @pytest.fixture
 def client(tmp_path: Path) -> CliProject:
-    """A directory that is no project yet."""
+    """A directory that is not a project yet."""
     client = CliProject(tmp_path / "client")
     client.directory.mkdir()
     return client
@@ -41,7 +41,7 @@ def client(tmp_path: Path) -> CliProject:
 
 @contextmanager
 def web_page(body: bytes, content_type: str = "text/html") -> Iterator[str]:
-    """A server that answers everything with this."""
+    """Run a server that answers every request with this body."""
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -51,7 +51,7 @@ def web_page(body: bytes, content_type: str = "text/html") -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
     thread = threading.Thread(target=server.serve_forever)
@@ -64,7 +64,7 @@ def web_page(body: bytes, content_type: str = "text/html") -> Iterator[str]:
         server.server_close()
 
 
-def refused(result: Result) -> str:
+def refused(result: CommandResult) -> str:
     """Return the one error line of a command that failed."""
     assert result.code == 1, result
     errors = [line for line in result.err.splitlines() if line.startswith("error: ")]
@@ -73,7 +73,7 @@ def refused(result: Result) -> str:
     return errors[0]
 
 
-def test_the_life_of_a_thin_client(stack: CliProject, client: CliProject) -> None:
+def test_every_command_works_in_a_thin_client(stack: CliProject, client: CliProject) -> None:
     installed = client.run("install", "--external", stack.url).check()
     assert f"is set up for the router at {stack.url}" in installed.err
     assert (client.state / "default-channel").read_text() == f"external {stack.url}\n"
@@ -89,8 +89,8 @@ def test_the_life_of_a_thin_client(stack: CliProject, client: CliProject) -> Non
     }
 
     for command in ("start", "restart"):
-        said = client.run(command).check().err
-        assert said.startswith(f"the router at {stack.url} answers; its tiers: auto, {', '.join(TIERS)}\n")
+        message = client.run(command).check().err
+        assert message.startswith(f"the router at {stack.url} answers; its tiers: auto, {', '.join(TIERS)}\n")
     status = client.status()
     assert status["channel"] == f"external {stack.url}"
     assert status["work_dir"] == str(client.directory)
@@ -107,10 +107,10 @@ def test_the_life_of_a_thin_client(stack: CliProject, client: CliProject) -> Non
     assert "no model is called `pln`" in refused(client.run("ask", "hello", "-m", "pln"))
     client.env["OPENAI_BASE_URL"] = stack.url
     assert "is this router's own address" in client.run("ask", "hello", "-m", "openai/x").err
-    place, user = Project.at(client.directory, client.env), UserDirs.from_env(client.env)
-    offered = {tool.name: tool for tool in list_tools(place, client.env, user)}
-    assert {"tier_auto", *(f"tier_{name}" for name in TIERS)} <= offered.keys()
-    assert offered["tier_plan"].open_model("").call("hello").output == "[plan] You said: hello"
+    client_project, user = Project.at(client.directory, client.env), UserDirs.from_env(client.env)
+    offered_tools = {tool.name: tool for tool in list_tools(client_project, client.env, user)}
+    assert {"tier_auto", *(f"tier_{name}" for name in TIERS)} <= offered_tools.keys()
+    assert offered_tools["tier_plan"].open_model("").call("hello").output == "[plan] You said: hello"
     assert sorted(path.name for path in client.state.glob("*.pid")) == []
 
     ini = stack.state / "models.ini"
@@ -128,7 +128,7 @@ def test_the_life_of_a_thin_client(stack: CliProject, client: CliProject) -> Non
     assert down.out.startswith(f"router   {stack.url}  nothing answers at ")
     assert refused(client.run("reload"))
     assert refused(client.run("ask", "hello")).startswith(f"error: nothing answers at {stack.url}")
-    assert next(iter(list_tools(place, client.env, user))).name == "tier_auto"
+    assert next(iter(list_tools(client_project, client.env, user))).name == "tier_auto"
     client.run("install", "--current", "--profile", "demo").check()  # and back
     assert (client.state / "default-channel").read_text() == "current\n"
 
@@ -136,7 +136,7 @@ def test_the_life_of_a_thin_client(stack: CliProject, client: CliProject) -> Non
 @pytest.mark.parametrize(
     "command", ["setup", "download", "install-llama-swap", "promote", "load plan", "unload", "start --next"]
 )
-def test_what_needs_models_of_its_own_is_refused(client: CliProject, command: str) -> None:
+def test_commands_that_need_own_models_are_refused(client: CliProject, command: str) -> None:
     client.state.mkdir()
     (client.state / "default-channel").write_text("external http://127.0.0.1:1\n")
     result = client.run(*command.split())
@@ -144,7 +144,9 @@ def test_what_needs_models_of_its_own_is_refused(client: CliProject, command: st
     assert "http://127.0.0.1:1" in result.err
 
 
-def test_which_url(stack: CliProject, client: CliProject) -> None:
+def test_the_url_comes_from_the_option_the_pin_or_the_environment(
+    stack: CliProject, client: CliProject
+) -> None:
     client.env["LLMSTACK_REMOTE_URL"] = stack.url
     assert f"channel external {stack.url}" in client.run("install").check().err
     del client.env["LLMSTACK_REMOTE_URL"]
@@ -158,27 +160,27 @@ def test_which_url(stack: CliProject, client: CliProject) -> None:
         assert "expected the address of a router" in refused(client.run("install", "--external", wrong))
 
 
-def test_install_writes_nothing_where_the_router_cannot_be_used(client: CliProject) -> None:
+def test_install_writes_nothing_if_the_router_cannot_be_used(client: CliProject) -> None:
     assert refused(client.run("install", "--external", f"http://127.0.0.1:{free_port()}"))
     assert not client.state.exists()
 
 
-def test_what_answers_and_is_no_router(client: CliProject) -> None:
+def test_a_server_that_is_no_router_is_an_error(client: CliProject) -> None:
     pages = (
         (b"<!doctype html><title>hi</title>", "text/html", "with a web page"),
         (b'{"ok": true}', "application/json", "no models.ini"),
         (b"\xff\xfe\x00" * 1000, "image/png", "no models.ini"),
     )
-    for body, kind, said in pages:
-        with web_page(body, kind) as url:
-            assert said in refused(client.run("install", "--external", url))
+    for body, content_type, message in pages:
+        with web_page(body, content_type) as url:
+            assert message in refused(client.run("install", "--external", url))
             client.state.mkdir(exist_ok=True)
             (client.state / "default-channel").write_text(f"external {url}\n")
             assert "no llmstack router" in client.run("status").out
         shutil.rmtree(client.state)
 
 
-def test_a_router_that_hangs_is_given_up_in_time(client: CliProject) -> None:
+def test_a_router_that_hangs_is_an_error_within_seconds(client: CliProject) -> None:
     with listener() as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         began = time.monotonic()
@@ -186,7 +188,7 @@ def test_a_router_that_hangs_is_given_up_in_time(client: CliProject) -> None:
         assert time.monotonic() - began < 5
 
 
-def test_a_foreign_router_cannot_name_the_variable_that_is_sent_to_it(client: CliProject) -> None:
+def test_a_foreign_router_cannot_choose_the_variable_with_its_key(client: CliProject) -> None:
     ini = (
         b"[DEFAULT]\napi_key_env = AWS_SECRET_ACCESS_KEY\n[m]\nrole = fast\nmodel = ollama/x\nctx_size = 8k\n"
     )
@@ -197,8 +199,8 @@ def test_a_foreign_router_cannot_name_the_variable_that_is_sent_to_it(client: Cl
     assert re.findall(r'"apiKey": "(.*)"', text) == ["{env:LLMSTACK_API_KEY}"]
 
 
-def test_a_cloned_thin_client_sends_nothing_before_it_is_trusted(client: CliProject) -> None:
-    asked = []
+def test_an_untrusted_thin_client_sends_no_request(client: CliProject) -> None:
+    connections = []
     client.state.mkdir()
     with listener() as server:
         server.settimeout(0.2)
@@ -207,14 +209,16 @@ def test_a_cloned_thin_client_sends_nothing_before_it_is_trusted(client: CliProj
         for command in ("start", "restart", "reload", "run opencode"):
             assert "not trusted" in refused(client.run(*command.split()))
             try:
-                asked.append(server.accept())
+                connections.append(server.accept())
             except TimeoutError:
                 continue
-    assert not asked
+    assert not connections
 
 
-def test_serving_others_needs_a_key_everywhere(project: CliProject, client: CliProject) -> None:
-    """Two hosts: the owner listens on another address than loopback's usual one, as on a network."""
+def test_a_router_on_the_network_requires_its_key_on_every_route(
+    project: CliProject, client: CliProject
+) -> None:
+    """The second loopback address stands for another host on the network."""
     project.install(defaults="host = 0.0.0.0")
     bare = project.run("start", "--detach")
     assert "host 0.0.0.0 is reachable from the network, and $LLMSTACK_API_KEY is not set" in bare.err
@@ -227,21 +231,21 @@ def test_serving_others_needs_a_key_everywhere(project: CliProject, client: CliP
         assert httpx.get(url + path, headers={"authorization": f"Bearer {KEY}"}).status_code == 200
         assert httpx.get(url + path, headers={"x-api-key": KEY}).status_code == 200
 
-    wanted = "error: this router wants the key of $LLMSTACK_API_KEY"
-    assert refused(client.run("install", "--external", url)).startswith(wanted)
+    key_error = "error: this router wants the key of $LLMSTACK_API_KEY"
+    assert refused(client.run("install", "--external", url)).startswith(key_error)
     client.env["LLMSTACK_API_KEY"] = "wrong"
-    assert refused(client.run("install", "--external", url)).startswith(wanted)
+    assert refused(client.run("install", "--external", url)).startswith(key_error)
     client.env["LLMSTACK_API_KEY"] = KEY
     client.run("install", "--external", url).check()
     assert client.run("start").check()
     assert '"apiKey": "{env:LLMSTACK_API_KEY}"' in (client.state / "opencode.json").read_text()
-    for written in [*client.state.rglob("*"), *project.state.rglob("*")]:
-        assert not written.is_file() or KEY.encode() not in written.read_bytes(), written
+    for path in [*client.state.rglob("*"), *project.state.rglob("*")]:
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 
 
 @pytest.mark.opencode
 @pytest.mark.skipif(shutil.which("opencode") is None, reason="opencode is not on PATH")
-def test_a_thin_clients_opencode_gets_its_answer(project: CliProject, client: CliProject) -> None:
+def test_opencode_in_a_thin_client_is_answered(project: CliProject, client: CliProject) -> None:
     project.env["LLMSTACK_API_KEY"] = client.env["LLMSTACK_API_KEY"] = KEY
     project.run("install", "--profile", "demo").check()
     ini = project.state / "models.ini"
@@ -250,5 +254,5 @@ def test_a_thin_clients_opencode_gets_its_answer(project: CliProject, client: Cl
     project.run("install", "--trust").check()
     project.start()
     client.run("install", "--external", f"http://127.0.0.2:{project.port}").check()
-    ran = client.run_process("run", "opencode", "run", "say hi", timeout=100).check()
-    assert 'You said: "say hi"' in ran.out
+    result = client.run_process("run", "opencode", "run", "say hi", timeout=100).check()
+    assert 'You said: "say hi"' in result.out

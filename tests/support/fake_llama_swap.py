@@ -1,6 +1,6 @@
-"""A stand-in for llama-swap: as much of its behaviour as the stack relies on, in one small program.
+"""A fake llama-swap: the part of its behaviour that the stack relies on, in one small program.
 
-Unlike the real one it refuses keys it does not know, so that a misspelt one fails a test.
+Unlike the real one, it rejects unknown configuration keys, so that a misspelt key fails a test.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ import aiohttp
 from aiohttp import web
 from ruamel.yaml import YAML
 
-REAL = os.environ.get("LLAMA_SWAP_BIN")  # read before a test's environment is emptied
-TOP = {
+REAL_PROGRAM = os.environ.get("LLAMA_SWAP_BIN")  # read before a test's environment is emptied
+TOP_LEVEL_KEYS = {
     *("healthCheckTimeout", "logLevel", "logToStdout", "startPort", "sendLoadingState", "apiKeys", "models"),
     *("includeAliasesInList", "globalTTL", "unloadTimeout", "macros", "routing", "peers"),
     "captureBuffer",
 }
-MODEL = {
+MODEL_KEYS = {
     *("cmd", "cmdStop", "proxy", "checkEndpoint", "ttl", "aliases", "env", "name", "description", "unlisted"),
     *("useModelName", "concurrencyLimit", "filters", "metadata", "sendLoadingState"),
 }
-MATRIX = {"vars", "evict_costs", "sets"}
+MATRIX_KEYS = {"vars", "evict_costs", "sets"}
 _MACRO = re.compile(r"\$\{([^}]*)\}")
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a configuration as llama-swap does: variables, ports, macros; refuse what it would refuse."""
+    """Read a configuration as llama-swap does: variables, ports and macros. Exit if it is invalid."""
     text = _MACRO.sub(_from_environment, path.read_text(encoding="utf-8"))
     document: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
-    _refuse(set(document) - TOP, "top level")
+    _refuse_unknown(set(document) - TOP_LEVEL_KEYS, "top level")
     if not all(document.get("apiKeys", [])):
         sys.exit("empty api key found in apiKeys")
     port = document.get("startPort", 5800)
     for name in sorted(document["models"]):
         model = document["models"][name]
-        _refuse(set(model) - MODEL, name)
+        _refuse_unknown(set(model) - MODEL_KEYS, name)
         if "${PORT}" in model["cmd"]:
             for key in ("cmd", "proxy", "checkEndpoint"):
                 if key in model:
                     model[key] = model[key].replace("${PORT}", str(port))
             model["port"] = port
             port += 1
-        _refuse(set(_MACRO.findall(json.dumps(model))), f"macros of {name}")
+        _refuse_unknown(set(_MACRO.findall(json.dumps(model))), f"macros of {name}")
     router = document.get("routing", {}).get("router", {"use": "matrix", "settings": {"matrix": {}}})
     if router["use"] != "matrix":
-        _refuse({str(router["use"])}, "router")
-    _refuse(set(router["settings"]["matrix"]) - MATRIX, "matrix")
+        _refuse_unknown({str(router["use"])}, "router")
+    _refuse_unknown(set(router["settings"]["matrix"]) - MATRIX_KEYS, "matrix")
     return document
 
 
@@ -70,18 +70,18 @@ def _from_environment(macro: re.Match[str]) -> str:
     return os.environ[name[4:]]
 
 
-def _refuse(unknown: set[str], where: str) -> None:
+def _refuse_unknown(unknown: set[str], section: str) -> None:
     if unknown:
-        sys.exit(f"{where}: unknown {sorted(unknown)}")
+        sys.exit(f"{section}: unknown {sorted(unknown)}")
 
 
-def split(command: str) -> list[str]:
+def split_command(command: str) -> list[str]:
     lines = [line for line in command.split("\n") if not line.strip().startswith("#")]
     return shlex.split(" ".join(line.removesuffix("\\") for line in lines))
 
 
-def sets_of(document: dict[str, Any]) -> list[set[str]]:
-    """Return what may run together. Only `a & b`, which is all that is generated."""
+def model_sets(document: dict[str, Any]) -> list[set[str]]:
+    """Return the sets of models that may run together. Only `a & b` is supported, as that is generated."""
     matrix = document.get("routing", {}).get("router", {}).get("settings", {}).get("matrix", {})
     names = matrix.get("vars", {})
     return [{names.get(word, word) for word in text.split(" & ")} for text in matrix.get("sets", {}).values()]
@@ -90,7 +90,7 @@ def sets_of(document: dict[str, Any]) -> list[set[str]]:
 @dataclass
 class Model:
     name: str
-    about: dict[str, Any]
+    config: dict[str, Any]
     process: asyncio.subprocess.Process | None = None
     state: str = "stopped"
     lines: list[bytes] = field(default_factory=list)
@@ -98,11 +98,11 @@ class Model:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def start(self) -> str | None:
-        """Start it and wait for its health; return why that failed."""
-        env = dict(os.environ) | dict(entry.split("=", 1) for entry in self.about.get("env", []))
+        """Start the model server and wait until it is healthy; return an error message if it is not."""
+        env = dict(os.environ) | dict(entry.split("=", 1) for entry in self.config.get("env", []))
         self.state = "starting"
         self.process = process = await asyncio.create_subprocess_exec(
-            *split(self.about["cmd"]),
+            *split_command(self.config["cmd"]),
             env=env,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -113,9 +113,9 @@ class Model:
         async with aiohttp.ClientSession() as session:
             while process.returncode is None:
                 with contextlib.suppress(aiohttp.ClientError):
-                    url = self.about["proxy"] + self.about["checkEndpoint"]
-                    async with session.get(url) as answer:
-                        if answer.status == 200:
+                    url = self.config["proxy"] + self.config["checkEndpoint"]
+                    async with session.get(url) as response:
+                        if response.status == 200:
                             self.state = "ready"
                             return None
                 await asyncio.sleep(0.02)
@@ -147,30 +147,30 @@ class Swap:
         self.config = config
         self.open_upstream = open_upstream
         self.document = read_config(config)
-        self.models = {name: Model(name, about) for name, about in self.document["models"].items()}
+        self.models = {name: Model(name, config) for name, config in self.document["models"].items()}
         self.changing = asyncio.Lock()
 
     async def reload(self) -> None:
         await self.stop()
         self.document = read_config(self.config)
-        self.models = {name: Model(name, about) for name, about in self.document["models"].items()}
+        self.models = {name: Model(name, config) for name, config in self.document["models"].items()}
 
     async def stop(self) -> None:
         await asyncio.gather(*(model.stop() for model in self.models.values()))
 
     def find(self, name: str) -> Model | None:
         for model in self.models.values():
-            if name in {model.name, *model.about.get("aliases", [])}:
+            if name in {model.name, *model.config.get("aliases", [])}:
                 return model
         return None
 
-    async def ensure(self, model: Model) -> str | None:
+    async def ensure_loaded(self, model: Model) -> str | None:
         async with self.changing:
             if model.state == "ready":
                 return None
             running = {other.name for other in self.models.values() if other.state != "stopped"}
             together = max(
-                (one for one in sets_of(self.document) if model.name in one),
+                (one for one in model_sets(self.document) if model.name in one),
                 key=lambda one: len(one & running),
                 default={model.name},
             )
@@ -179,21 +179,21 @@ class Swap:
 
     # HTTP
 
-    def refusal(self, request: web.Request) -> web.Response | None:
+    def check_key(self, request: web.Request) -> web.Response | None:
         keys = self.document.get("apiKeys", [])
         if self.open_upstream and request.path.startswith("/upstream/"):
             return None
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if keys and (given or request.headers.get("x-api-key", "")) not in keys:
-            return failed(401, "unauthorized: invalid or missing API key")
+        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if keys and (bearer or request.headers.get("x-api-key", "")) not in keys:
+            return error_response(401, "unauthorized: invalid or missing API key")
         return None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         path = request.path
         if path == "/health":
             return web.Response(text="OK")
-        if (refused := self.refusal(request)) is not None:
-            return refused
+        if (error := self.check_key(request)) is not None:
+            return error
         if path == "/running":
             running = [model for model in self.models.values() if model.state != "stopped"]
             return web.json_response(
@@ -205,51 +205,51 @@ class Swap:
             return await self.logs(request, path.removeprefix("/logs/stream/"))
         if path.startswith("/api/models/unload"):
             name = path.removeprefix("/api/models/unload").strip("/")
-            found = self.find(name) if name else None
-            await (found.stop() if found else self.stop())
+            model = self.find(name) if name else None
+            await (model.stop() if model else self.stop())
             return web.Response(text="OK")
         if path.startswith("/upstream/"):
             name, _, rest = path.removeprefix("/upstream/").partition("/")
-            return await self.pass_on(request, name, f"/{rest}")
+            return await self.forward(request, name, f"/{rest}")
         body = await request.json()
-        return await self.pass_on(request, body["model"], path)
+        return await self.forward(request, body["model"], path)
 
     async def logs(self, request: web.Request, name: str) -> web.StreamResponse:
         if name not in self.models:
-            return failed(400, "invalid log monitor")
-        answer = web.StreamResponse()
-        await answer.prepare(request)
-        await answer.write(b"".join(self.models[name].lines))
+            return error_response(400, "invalid log monitor")
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"".join(self.models[name].lines))
         await asyncio.sleep(30)
-        return answer
+        return response
 
-    async def pass_on(self, request: web.Request, name: str, path: str) -> web.StreamResponse:
+    async def forward(self, request: web.Request, name: str, path: str) -> web.StreamResponse:
         model = self.find(name)
         if model is None:
-            return failed(404, "no router for requested model")
-        if (why := await self.ensure(model)) is not None:
-            return failed(500, f"unspecific error: {why}")
-        dropped = {"authorization", "x-api-key", "host", "content-length", "connection"}
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in dropped}
-        url = f"{model.about['proxy']}{path}"
+            return error_response(404, "no router for requested model")
+        if (error := await self.ensure_loaded(model)) is not None:
+            return error_response(500, f"unspecific error: {error}")
+        excluded = {"authorization", "x-api-key", "host", "content-length", "connection"}
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in excluded}
+        url = f"{model.config['proxy']}{path}"
         async with aiohttp.ClientSession(auto_decompress=False) as session:
             try:
-                got = await session.request(
+                upstream = await session.request(
                     request.method, url, headers=headers, data=await request.read(), params=request.query
                 )
             except aiohttp.ClientError:
                 return web.Response(status=502)
-            kept = {"content-type": got.headers.get("content-type", "")}
-            answer = web.StreamResponse(status=got.status, headers=kept)
-            await answer.prepare(request)
-            with contextlib.suppress(aiohttp.ClientError):  # what came so far is all there is
-                async for chunk in got.content.iter_any():
-                    await answer.write(chunk)
-            await answer.write_eof()
-            return answer
+            headers = {"content-type": upstream.headers.get("content-type", "")}
+            response = web.StreamResponse(status=upstream.status, headers=headers)
+            await response.prepare(request)
+            with contextlib.suppress(aiohttp.ClientError):  # the response ends where the model server's ends
+                async for chunk in upstream.content.iter_any():
+                    await response.write(chunk)
+            await response.write_eof()
+            return response
 
 
-def failed(status: int, message: str) -> web.Response:
+def error_response(status: int, message: str) -> web.Response:
     return web.json_response({"error": message, "src": "llama-swap"}, status=status)
 
 
@@ -261,27 +261,27 @@ async def serve(config: Path, listen: str, *, open_upstream: bool) -> None:
     await runner.setup()
     host, _, port = listen.rpartition(":")
     await web.TCPSite(runner, host, int(port)).start()
-    ended = asyncio.Event()
+    stop_requested = asyncio.Event()
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
-    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    loop.add_signal_handler(signal.SIGTERM, stop_requested.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(asyncio.create_task(swap.reload())))
-    print("[INFO] the stand-in listens on", listen, flush=True)
-    await ended.wait()
+    print("[INFO] the fake listens on", listen, flush=True)
+    await stop_requested.wait()
     await swap.stop()
     await runner.cleanup()
 
 
 def install(directory: Path, *, older: bool = False) -> Path:
-    """Put a `llama-swap` there and return it: this program, or the real one that `LLAMA_SWAP_BIN` names.
+    """Install `llama-swap` into a directory: this program, or the real one that `LLAMA_SWAP_BIN` names.
 
-    `older` is this program in any case, and asks for no key below /upstream, as the real one once did.
+    With `older`, it is always this program, and requires no key below /upstream, as older releases did.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "llama-swap"
     path.unlink(missing_ok=True)
-    if REAL and not older:
-        path.symlink_to(REAL)
+    if REAL_PROGRAM and not older:
+        path.symlink_to(REAL_PROGRAM)
         return path
     flags = "sys.argv.append('-open-upstream')\n" if older else ""
     run = f"runpy.run_path({str(Path(__file__).resolve())!r}, run_name='__main__')\n"

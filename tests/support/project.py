@@ -1,4 +1,4 @@
-"""A project in a directory of its own, driven through the command line as a user drives it."""
+"""A project in its own directory, used through the command line as a user would."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROLES = {"code-fast": "fast", "code-smart": "agent", "code-ultra": "ultra", "pla
 
 @dataclass
 class CliProject:
-    """One project: its directory, its ports, its tiers."""
+    """One project: its directory, ports and tiers."""
 
     directory: Path
     env: dict[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -43,7 +43,7 @@ class CliProject:
         return self.directory.parent / "models" / f"{tier}.gguf"
 
     def write(self, *, defaults: str = "", tiers: tuple[str, ...] = tuple(ROLES), extra: str = "") -> None:
-        """Write a models.ini with these tiers, and build their models."""
+        """Write a models.ini with these tiers, and create their models."""
         text = f"""[DEFAULT]
 router_port = {self.port}
 swap_port = {free_port()}
@@ -66,44 +66,44 @@ mid_fidelity_ceiling = 1000
         (self.state / "models.ini").write_text(text + extra)
 
     def add_talker(self) -> None:
-        """Add a tier that talks for as long as it is let."""
+        """Add a tier whose answers only end at the token limit."""
         write_random(self.model("talker"), dim=256, layers=6)
         ini = self.state / "models.ini"
         ini.write_text(f"{ini.read_text()}[talker]\npath = {self.model('talker')}\n")
 
-    def install(self, **more: Any) -> None:
-        """Write models.ini and install it."""
-        self.write(**more)
+    def install(self, **options: Any) -> None:
+        """Write models.ini and install the project."""
+        self.write(**options)
         self.run("install", "--trust").check()
 
-    def popen(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
+    def popen(self, *args: str, **options: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "llmstack", *arguments],
+            [sys.executable, "-m", "llmstack", *args],
             cwd=self.directory,
             env=self.env,
             text=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            **more,
+            **options,
         )
 
-    def run(self, *arguments: str) -> Result:
+    def run(self, *args: str) -> CommandResult:
         """Run a command in this process."""
-        return Result(*run_here(arguments, self.env, self.directory))
+        return CommandResult(*run_here(args, self.env, self.directory))
 
-    def run_process(self, *arguments: str, timeout: float = 60) -> Result:
-        """Run a command in a process of its own, as a user does."""
-        process = self.popen(*arguments)
+    def run_process(self, *args: str, timeout: float = 60) -> CommandResult:
+        """Run a command in a separate process, as a user does."""
+        process = self.popen(*args)
         try:
             out, err = process.communicate(timeout=timeout)
         finally:
             process.kill()
             process.wait()
-        return Result(process.returncode, out, err)
+        return CommandResult(process.returncode, out, err)
 
-    def start(self, *arguments: str) -> None:
-        self.run("start", *arguments).check()
+    def start(self, *args: str) -> None:
+        self.run("start", *args).check()
 
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = json.loads(self.run("status", "--json").out)
@@ -112,58 +112,56 @@ mid_fidelity_ceiling = 1000
     def pid(self, name: str = "router") -> int:
         return int(json.loads((self.state / f"{name}.pid").read_text())["pid"])
 
-    def ask(self, words: str, model: str = "auto", **more: Any) -> httpx.Response:
-        body = {"model": model, "messages": [{"role": "user", "content": words}], **more}
+    def ask(self, prompt: str, model: str = "auto", **options: Any) -> httpx.Response:
+        body = {"model": model, "messages": [{"role": "user", "content": prompt}], **options}
         return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=60)
 
-    def said(self, words: str, model: str = "auto") -> str:
-        answer = self.ask(words, model)
-        return str(answer.json()["choices"][0]["message"]["content"])
+    def answer(self, prompt: str, model: str = "auto") -> str:
+        return str(self.ask(prompt, model).json()["choices"][0]["message"]["content"])
 
-    def said_ok(self, words: str, model: str = "code-fast") -> bool:
-        """Ask, and say whether there was an answer."""
-        return self.ask(words, model).is_success
+    def is_answered(self, prompt: str, model: str = "code-fast") -> bool:
+        return self.ask(prompt, model).is_success
 
     def processes(self) -> list[psutil.Process]:
-        """Every process that serves this project, found by its directory on the command line."""
-        found = []
+        """Return every process that serves this project: the directory is in its command line."""
+        processes = []
         for process in psutil.process_iter():
             try:
                 line = " ".join(process.cmdline())
             except psutil.Error:
                 continue
-            ours = str(self.directory.parent) in line and "llmstack." in line
-            if ours and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
-                found.append(process)
-        return found
+            is_ours = str(self.directory.parent) in line and "llmstack." in line
+            if is_ours and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+                processes.append(process)
+        return processes
 
     def close(self) -> None:
-        """Stop it, and fail where something was left."""
+        """Stop the stack, and fail if a process is left running."""
         if (self.state / "router.pid").exists():
             self.run("stop", "--timeout", "5")
         try:
             wait_until(lambda: not self.processes(), timeout=5)
         except TimeoutError:
-            left = [process.cmdline() for process in self.processes()]
+            command_lines = [process.cmdline() for process in self.processes()]
             for process in self.processes():
                 process.kill()
-            raise AssertionError(f"left running: {left}") from None
+            raise AssertionError(f"left running: {command_lines}") from None
 
 
 @dataclass(frozen=True)
-class Result:
-    """What a command printed, and its exit code."""
+class CommandResult:
+    """The output of a command and its exit code."""
 
     code: int
     out: str
     err: str
 
-    def check(self) -> Result:
+    def check(self) -> CommandResult:
         assert self.code == 0, f"exit code {self.code}\n{self.out}\n{self.err}"
         return self
 
 
 def decisions(project: CliProject) -> list[tuple[str, str, str]]:
-    """What the running router did lately: the model that was asked for, the tier, the outcome."""
+    """Return the router's last decisions: requested model, tier and outcome."""
     recent = httpx.get(f"{project.url}/llmstack/status").json()["recent"]
     return [(record["asked"], record["tier"], record["outcome"]) for record in recent]

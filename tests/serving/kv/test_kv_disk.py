@@ -13,10 +13,10 @@ from typing import Any
 import psutil
 import pytest
 from support.kv import Talk, swapping
-from support.waiting import until
+from support.waiting import wait_until_async
 
 from llmstack.llama_cpp.tiny import write_random
-from llmstack.serving.base import TierUnavailableError
+from llmstack.serving.errors import TierUnavailableError
 
 pytestmark = pytest.mark.engine
 RULE = "You are a careful agent, and these are your rules. "
@@ -89,7 +89,7 @@ async def test_a_swap_that_saves_while_the_router_stops(models: Path, tmp_path: 
     async with swapping(tmp_path, models, **KV) as swapper:
         await conversation.turn(swapper, "one?")
         swap = asyncio.create_task(swapper.load("b"))
-        await until(lambda: kept(tmp_path, ".part", ".kv"))
+        await wait_until_async(lambda: kept(tmp_path, ".part", ".kv"))
         await swapper.close()
         with pytest.raises(TierUnavailableError, match="the router is stopping"):
             await swap

@@ -194,7 +194,7 @@ def up(stack: CliProject) -> dict[str, Any]:
 
 
 def test_the_rest_does_not_wait_and_a_request_waits_with_comments(stack: CliProject) -> None:
-    assert stack.said_ok("hello")
+    assert stack.is_answered("hello")
     body = {"model": "llama", "stream": True, "messages": [{"role": "user", "content": PROMPT}]}
     with httpx.stream("POST", f"{stack.url}/v1/chat/completions", json=body, timeout=READY_S) as answer:
         text = "".join(answer.iter_text())
@@ -329,7 +329,7 @@ def test_no_key_and_no_prompt_is_left_anywhere(stack: CliProject) -> None:
 def test_on_next_the_queued_model_serves_and_a_killed_router_leaves_nothing(stack: CliProject) -> None:
     stack.run("restart", "--next", "--detach").check()
     proxy = up(stack)["pid"]
-    assert "I am gpt-next" in stack.said("hi", "code-ultra")
+    assert "I am gpt-next" in stack.answer("hi", "code-ultra")
     family = [psutil.Process(proxy), *psutil.Process(proxy).children(recursive=True)]
     psutil.Process(stack.pid()).kill()
     wait_until(lambda: not any(member.is_running() for member in family), timeout=10)

@@ -14,15 +14,15 @@ import pytest
 from support.fake_llama_swap import install
 from support.native import native_server
 from support.net import free_port, listener
-from support.waiting import until
+from support.waiting import wait_until_async
 from support.yaml_text import dump_yaml
 
 from llmstack.config.model import BackendKind, GgufModel, Role, Routing, Settings, StackConfig, Tier
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_env
-from llmstack.llama_cpp.parent_watch import LIFELINE, PARENT_PID
-from llmstack.process.leftovers import instance_of, of_instance
+from llmstack.llama_cpp.parent_watch import WATCH_MODE_VARIABLE, PARENT_PID
+from llmstack.process.leftovers import instance_id, find_instance
 from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.llama_swap.backend import LlamaSwapBackend
 from llmstack.serving.llama_swap.process import LlamaSwapProcess, of_model_servers
@@ -48,7 +48,7 @@ def write(tmp_path: Path, **more: Any) -> Path:
             ),
             "proxy": "http://127.0.0.1:${PORT}/hidden",
             "checkEndpoint": "/health",
-            "env": [f"{LIFELINE}={PARENT_PID}", "LLAMA_ARG_API_PREFIX=/hidden"],
+            "env": [f"{WATCH_MODE_VARIABLE}={PARENT_PID}", "LLAMA_ARG_API_PREFIX=/hidden"],
         }
         for name in NAMES
     }
@@ -65,7 +65,7 @@ def process(tmp_path: Path, port: int | None = None, *, older: bool = False, **m
         write(tmp_path, **more),
         port=port or free_port(),
         env=server_env(os.environ, api_key=None),
-        instance=instance_of(tmp_path),
+        instance=instance_id(tmp_path),
         pid_file=tmp_path / "llama-swap.pid",
         log=tmp_path / "logs" / "llama-swap.log",
     )
@@ -90,7 +90,7 @@ async def swapper(
         yield swap
     finally:
         await swap.close()
-        assert not of_instance(instance_of(tmp_path))
+        assert not find_instance(instance_id(tmp_path))
         assert not (tmp_path / "llama-swap.pid").exists()
 
 
@@ -101,7 +101,7 @@ async def get(url: str, headers: dict[str, str]) -> int:
 
 async def test_it_preloads_swaps_and_unloads(tmp_path: Path) -> None:
     async with swapper(tmp_path) as swap:
-        await until(lambda: swap.states()["a"].state == "resident")
+        await wait_until_async(lambda: swap.states()["a"].state == "resident")
         async with await swap.acquire("b") as lease:
             assert await get(f"{lease.url}/props", dict(lease.headers)) == 200
             assert await get(f"{lease.url}/props", {}) == 401
@@ -151,7 +151,7 @@ async def test_a_model_that_dies_is_noticed_and_explained(tmp_path: Path) -> Non
             why = await lease.explain(502, b"")
             assert why is not None
             assert why.startswith("the model server of b ended")
-        await until(lambda: swap.states()["b"].state == "idle")
+        await wait_until_async(lambda: swap.states()["b"].state == "idle")
         async with await swap.acquire("b"):
             assert swap.states()["b"].pid != pid
 
@@ -159,12 +159,12 @@ async def test_a_model_that_dies_is_noticed_and_explained(tmp_path: Path) -> Non
 async def test_it_is_started_again_after_a_crash(tmp_path: Path) -> None:
     async with swapper(tmp_path) as swap:
         async with await swap.acquire("b") as lease:
-            found = [psutil.Process(each.pid) for each in of_instance(instance_of(tmp_path))]
+            found = [psutil.Process(each.pid) for each in find_instance(instance_id(tmp_path))]
             lines = {each: each.cmdline() for each in found}
             (itself,) = [each for each in found if str(tmp_path / "bin" / "llama-swap") in lines[each][:2]]
             itself.kill()
             assert (await lease.failure() or "").startswith("llama-swap ended")
-        await until(lambda: swap.states()["a"].state == "resident", timeout=15)
+        await wait_until_async(lambda: swap.states()["a"].state == "resident", timeout=15)
         async with await swap.acquire("b") as lease:
             assert await get(f"{lease.url}/props", dict(lease.headers)) == 200
 
@@ -198,7 +198,7 @@ async def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
 async def test_closing_while_it_starts(tmp_path: Path) -> None:
     async with swapper(tmp_path) as swap:
         waiting = asyncio.create_task(swap.acquire("a"))
-        await until((tmp_path / "llama-swap.pid").exists)
+        await wait_until_async((tmp_path / "llama-swap.pid").exists)
         await swap.close()
         with pytest.raises(TierUnavailableError, match="the router is stopping"):
             await waiting
@@ -208,7 +208,7 @@ async def test_closing_while_a_reload_waits_for_a_request(tmp_path: Path) -> Non
     async with swapper(tmp_path, preloaded=None) as swap:
         lease = await swap.acquire("a")
         reloading = asyncio.create_task(swap.reload(*stack(preloaded=None)))
-        await until(lambda: not swap.has_free_slot("a"))
+        await wait_until_async(lambda: not swap.has_free_slot("a"))
         async with asyncio.timeout(20):  # not as long as it waits for requests
             await swap.close()
         await reloading
@@ -230,7 +230,7 @@ def test_its_own_lines_are_not_taken_for_a_model_servers() -> None:
 def test_no_secret_is_in_a_command_line(tmp_path: Path) -> None:
     async def look() -> None:
         async with swapper(tmp_path) as swap, await swap.acquire("b"):
-            found = of_instance(instance_of(tmp_path))
+            found = find_instance(instance_id(tmp_path))
             assert len(found) == 4  # a launcher each for it and its model server
             lines = [" ".join(psutil.Process(each.pid).cmdline()) for each in found]
             assert sys.executable in lines[0]

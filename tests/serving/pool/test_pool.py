@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.models import FakeServer, FakeServers
-from support.waiting import until
+from support.waiting import wait_until_async
 
 from llmstack.errors import LlmstackError
 from llmstack.serving.errors import TierUnavailableError
@@ -43,7 +43,7 @@ async def pool_of(
         yield pool
     finally:
         await pool.close()
-        await until(lambda: asyncio.all_tasks() <= before, timeout=2)
+        await wait_until_async(lambda: asyncio.all_tasks() <= before, timeout=2)
         assert {state.state for state in pool.states().values()} <= {"idle", "down"}
 
 
@@ -66,7 +66,7 @@ async def test_requests_for_a_loading_model_wait_for_the_same_load() -> None:
     servers = FakeServers(a={"load_s": None})
     async with pool_of(servers, slots=5) as pool:
         asked = [asyncio.create_task(pool.acquire("a")) for _ in range(5)]
-        await until(lambda: pool.states()["a"].waiting == 5)
+        await wait_until_async(lambda: pool.states()["a"].waiting == 5)
         assert states(pool) == {"a": "loading"}
         servers.created[0].loaded.set()
         assert [lease.tier for lease in await asyncio.gather(*asked)] == ["a"] * 5
@@ -90,7 +90,7 @@ async def test_a_busy_model_is_not_stopped() -> None:
     async with pool_of(servers, budget=1) as pool:
         async with await pool.acquire("a") as lease:
             waiting = asyncio.create_task(pool.acquire("b"))
-            await until(lambda: pool.states()["b"].waiting == 1)
+            await wait_until_async(lambda: pool.states()["b"].waiting == 1)
             assert servers.for_tier("a")[0].up
             assert await lease.failure() is None
         async with await waiting:
@@ -108,7 +108,7 @@ async def test_an_endless_stream_does_not_keep_others_out() -> None:
                     await asyncio.sleep(0.005)
 
         streams = [asyncio.create_task(stream()) for _ in range(4)]
-        await until(lambda: pool.states()["a"].leases)
+        await wait_until_async(lambda: pool.states()["a"].leases)
         async with asyncio.timeout(2), await pool.acquire("b"):
             over.set()
         await asyncio.gather(*streams)
@@ -117,7 +117,7 @@ async def test_an_endless_stream_does_not_keep_others_out() -> None:
 async def test_a_full_queue_is_refused_with_a_time_to_come_back() -> None:
     async with pool_of(FakeServers(a={"load_s": None}), queue=2) as pool:
         waiting = [asyncio.create_task(pool.acquire("a")) for _ in range(2)]
-        await until(lambda: pool.states()["a"].waiting == 2)
+        await wait_until_async(lambda: pool.states()["a"].waiting == 2)
         with pytest.raises(TierUnavailableError, match="2 requests are waiting for a already") as refused:
             await pool.acquire("a")
         assert refused.value.retry_after == 10
@@ -147,7 +147,7 @@ async def test_who_goes_away_while_queued_is_forgotten() -> None:
     servers = FakeServers(a={"load_s": None})
     async with pool_of(servers) as pool:
         leaving, staying = (asyncio.create_task(pool.acquire("a")) for _ in range(2))
-        await until(lambda: pool.states()["a"].waiting == 2)
+        await wait_until_async(lambda: pool.states()["a"].waiting == 2)
         leaving.cancel()
         await asyncio.wait([leaving])
         assert pool.states()["a"].waiting == 1
@@ -163,7 +163,7 @@ async def test_who_goes_away_at_any_moment_takes_no_lease_along(steps: int) -> N
     servers = FakeServers(a={"load_s": None})
     async with pool_of(servers, slots=1) as pool:
         leaving = asyncio.create_task(pool.acquire("a"))
-        await until(lambda: pool.states()["a"].waiting == 1)
+        await wait_until_async(lambda: pool.states()["a"].waiting == 1)
         servers.created[0].loaded.set()
         for _ in range(steps):
             await asyncio.sleep(0)
@@ -218,7 +218,7 @@ async def test_a_server_that_cannot_be_made_fails_its_own_requests_only() -> Non
     async with pool_of(make, budget=1) as pool:
         held = await pool.acquire("b")
         first, second = asyncio.create_task(pool.acquire("a")), asyncio.create_task(pool.acquire("c"))
-        await until(lambda: pool.states()["c"].waiting == 1)
+        await wait_until_async(lambda: pool.states()["c"].waiting == 1)
         async with held:
             pass
         with pytest.raises(TierUnavailableError, match="a has no file"):
@@ -249,7 +249,7 @@ async def test_a_crash_in_use_is_noticed_and_the_next_request_restarts(
         async with await pool.acquire("a") as lease:
             servers.created[0].crash()
             assert await lease.failure() == "a crashed"
-            await until(lambda: states(pool) == {})
+            await wait_until_async(lambda: states(pool) == {})
             async with asyncio.timeout(2), await pool.acquire("a") as again:
                 assert await again.failure() is None
         assert pool.states()["a"].leases == 0
@@ -262,7 +262,7 @@ async def test_a_crash_while_idle_is_noticed() -> None:
     async with pool_of(servers) as pool:
         await pool.load("a")
         servers.created[0].crash()
-        await until(lambda: states(pool) == {})
+        await wait_until_async(lambda: states(pool) == {})
         await pool.load("a")
         assert states(pool) == {"a": "resident"}
 
@@ -273,7 +273,7 @@ async def test_a_model_idle_for_its_ttl_is_stopped() -> None:
         async with await pool.acquire("a"):
             await asyncio.sleep(0.1)
             assert servers.created[0].up
-        await until(lambda: not servers.running, timeout=1)
+        await wait_until_async(lambda: not servers.running, timeout=1)
 
 
 async def test_a_model_does_not_outlive_its_ttl_because_another_one_has_a_longer_one() -> None:
@@ -282,7 +282,7 @@ async def test_a_model_does_not_outlive_its_ttl_because_another_one_has_a_longer
         await pool.load("b")
         async with await pool.acquire("a"):
             pass
-        await until(lambda: states(pool) == {"b": "resident"}, timeout=1)
+        await wait_until_async(lambda: states(pool) == {"b": "resident"}, timeout=1)
 
 
 async def test_unload_waits_for_requests_and_keeps_new_ones_out() -> None:
@@ -293,7 +293,7 @@ async def test_unload_waits_for_requests_and_keeps_new_ones_out() -> None:
         unloading = asyncio.create_task(pool.unload("a"))
         await asyncio.sleep(0)
         later = asyncio.create_task(pool.acquire("a"))
-        await until(lambda: pool.states()["a"].waiting == 1)
+        await wait_until_async(lambda: pool.states()["a"].waiting == 1)
         assert servers.created[0].up
         async with held:
             pass
@@ -307,7 +307,7 @@ async def test_unload_need_not_wait_for_a_load(caplog: pytest.LogCaptureFixture)
     servers = FakeServers(a={"load_s": None})
     async with pool_of(servers) as pool:
         loading = asyncio.create_task(pool.load("a"))
-        await until(lambda: states(pool) == {"a": "loading"})
+        await wait_until_async(lambda: states(pool) == {"a": "loading"})
         loading.cancel()
         await asyncio.wait([loading])
         assert await pool.unload("a") is True
@@ -339,7 +339,7 @@ async def test_close_stops_everything_and_refuses_who_waits(caplog: pytest.LogCa
     async with pool_of(servers, slots=1) as pool:
         held = await pool.acquire("a")
         waiting = [asyncio.create_task(pool.acquire(tier)) for tier in ("a", "b", "c")]
-        await until(lambda: pool.states()["c"].waiting == 1)
+        await wait_until_async(lambda: pool.states()["c"].waiting == 1)
         unloading = asyncio.create_task(pool.unload("a"))
         await asyncio.gather(pool.close(), pool.close())
         assert servers.running == []

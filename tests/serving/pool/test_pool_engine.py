@@ -13,17 +13,18 @@ import psutil
 import pytest
 from support.native import native_server
 from support.net import free_port, listener
-from support.waiting import until, wait_until
+from support.waiting import wait_until, wait_until_async
 
 from llmstack.config.model import BackendKind, EngineSettings, GgufModel, Tier
 from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_env, server_flags
 from llmstack.llama_cpp.tiny import write_echo, write_random
-from llmstack.serving.base import TierUnavailableError
+from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.pool.model_server import LlamaServer, Ports
 from llmstack.serving.pool.pool import Pool
 from llmstack.serving.pool.pool_config import PoolConfig
+from llmstack.upstream.client import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -70,7 +71,9 @@ def build(
 
     names = ("a", "b", "bad", "missing", "slow")
     plan = MemoryPlan(budget, dict.fromkeys(names, 1), dict.fromkeys(names, 1.0))
-    return Pool(PoolConfig(server, plan, ttls=dict.fromkeys(names, 0.0), slots=dict.fromkeys(names, 1)))
+    return Pool(
+        PoolConfig(server, plan, ttls=dict.fromkeys(names, 0.0), slots=dict.fromkeys(names, 1)), Upstream()
+    )
 
 
 def pid_files(state: Path) -> list[str]:
@@ -154,7 +157,7 @@ async def test_a_native_server(models: Path, tmp_path: Path) -> None:
             launcher.kill()
             assert "killed by signal 9" in (await lease.failure() or "")
             # The kernel ends it with its launcher, but not in the same instant.
-            await until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
+            await wait_until_async(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
         async with await pool.acquire("a"):
             pass
     async with pool_of(models, tmp_path, **about, extra=("--fails",)) as pool:
@@ -165,7 +168,7 @@ async def test_a_native_server(models: Path, tmp_path: Path) -> None:
 async def test_closing_while_a_model_loads(models: Path, tmp_path: Path) -> None:
     async with pool_of(models, tmp_path) as pool:
         loading = asyncio.create_task(pool.acquire("a"))
-        await until(lambda: pool.states()["a"].pid)
+        await wait_until_async(lambda: pool.states()["a"].pid)
         await pool.close()
         with pytest.raises(TierUnavailableError, match="the router is stopping"):
             await loading

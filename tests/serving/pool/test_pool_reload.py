@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.kv import configured, swapping
-from support.waiting import until
+from support.waiting import wait_until_async
 
 from llmstack.llama_cpp.tiny import write_echo
 from llmstack.serving.memory.survey import survey
@@ -43,7 +43,7 @@ async def test_a_file_is_deleted_that_no_tier_names_any_more(models: Path, tmp_p
         config = configured(tmp_path, models, ctx=2048)
         moved = replace(config.tiers["a"], model=config.tiers["b"].model)
         await take_up(swapper, replace(config, tiers={**config.tiers, "a": moved}))
-        await until(lambda: swapper.states()["a"].state == "idle")
+        await wait_until_async(lambda: swapper.states()["a"].state == "idle")
         await swapper.load("a")
 
 
@@ -56,7 +56,7 @@ async def test_a_file_is_exchanged_for_another_of_its_name(models: Path, tmp_pat
         assert swapper.states()["a"].pid == before
         (models / "other.gguf").replace(models / "a.gguf")
         await take_up(swapper, config)
-        await until(lambda: swapper.states()["a"].state == "idle")
+        await wait_until_async(lambda: swapper.states()["a"].state == "idle")
 
 
 async def test_a_tier_that_goes_and_comes_back_otherwise(models: Path, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ async def test_a_tier_that_goes_and_comes_back_otherwise(models: Path, tmp_path:
         lease = await swapper.acquire("a")
         before = swapper.states()["a"].pid
         waiting = asyncio.create_task(swapper.acquire("a"))
-        await until(lambda: swapper.states()["a"].waiting == 1)
+        await wait_until_async(lambda: swapper.states()["a"].waiting == 1)
         await take_up(swapper, without)
         await take_up(swapper, larger)
         async with lease:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.models import FakeServers
-from support.waiting import until
+from support.waiting import wait_until_async
 
 from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.memory.eviction import MemoryPlan
@@ -62,7 +62,7 @@ async def test_a_changed_model_ends_what_it_is_at_and_the_next_request_gets_the_
     async with pool_of(old, plan(a=1)) as pool:
         lease = await pool.acquire("a")
         waiting = asyncio.create_task(pool.acquire("a"))
-        await until(lambda: pool.states()["a"].waiting == 1)
+        await wait_until_async(lambda: pool.states()["a"].waiting == 1)
         replace(pool, new, plan(a=1), "a")
         assert (old.created[0].up, waiting.done(), new.created) == (True, False, [])
         async with lease:
@@ -76,7 +76,7 @@ async def test_who_waits_for_a_tier_that_is_gone_is_served_and_nobody_after() ->
     async with pool_of(old, plan(a=1, b=1)) as pool:
         lease = await pool.acquire("b")
         waiting = asyncio.create_task(pool.acquire("b"))
-        await until(lambda: pool.states()["b"].waiting == 1)
+        await wait_until_async(lambda: pool.states()["b"].waiting == 1)
         replace(pool, new, plan(a=1), "b")
         with pytest.raises(TierUnavailableError, match="b has no model to load"):
             await pool.acquire("b")
@@ -84,15 +84,15 @@ async def test_who_waits_for_a_tier_that_is_gone_is_served_and_nobody_after() ->
             pass
         async with await waiting as served:
             assert served.url == "http://b"
-        await until(lambda: not old.up)
-        await until(lambda: list(pool.states()) == ["a"])
+        await wait_until_async(lambda: not old.up)
+        await wait_until_async(lambda: list(pool.states()) == ["a"])
     assert new.created == []
 
 
 async def granted_once_given_back(pool: Pool, tier: str, held: PoolLease, new: FakeServers) -> PoolLease:
     """Return a lease of a tier for which there is no room before another lease is given back."""
     waiting = asyncio.create_task(pool.acquire(tier))
-    await until(lambda: pool.states()[tier].waiting == 1)
+    await wait_until_async(lambda: pool.states()[tier].waiting == 1)
     assert new.created == []  # the old server still fills the budget
     async with held:
         pass
