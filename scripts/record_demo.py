@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pyte.screens import Char
 
 COLUMNS, ROWS = 100, 60
+MARGIN = 2  # columns, on the right of the picture
 PICTURE = Path(__file__).parents[1] / "docs" / "demo.svg"
 COMMAND = "llmstack demo"
 # What pyte calls the standard colours that rich has another word for.

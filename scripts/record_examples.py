@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 SHOWN_HOME = "/home/me"
 LIMIT_S = 600
 MARK = re.compile(
-    r"<!-- hidden: (?P<hidden>.+?) -->"
+    r"<!-- hidden:\s(?P<hidden>.+?) -->"
     r"|<!-- recorded(?:: (?P<lines>\d+) lines)? -->\n(?P<fence>```console\n)(?P<block>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )

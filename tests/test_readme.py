@@ -19,37 +19,37 @@ DOCS = {
     for path in ROOT.glob("docs/**/*.md")
 }
 GUIDE = "\n".join([README, *((ROOT / name).read_text(encoding="utf-8") for name in PAGES), *DOCS.values()])
-COMMANDS = getattr(typer.main.get_command(build_app()), "commands")  # noqa: B009 - click's, which is not imported
+COMMANDS = getattr(typer.main.get_command(build_app()), "commands")  # noqa: B009 - an attribute of click, which has no stubs here
 
-# Set by the stack for what it starts itself, or by the shell hook.
+# Set by the stack for its own processes, or by the shell hook.
 INTERNAL = {"LLMSTACK_HOOK", "LLMSTACK_INSTANCE", "LLMSTACK_LIFELINE", "LLMSTACK_SAVED_"}
 
 
-def test_the_two_set_up_commands_are_where_ci_looks_for_them() -> None:
-    found = re.findall(r"^pip install -e '\.\[.*", README, re.MULTILINE)
-    assert found == ["pip install -e '.[engine]' && llmstack demo", "pip install -e '.[dev]' && pytest"]
+def test_the_set_up_commands_have_the_form_that_ci_looks_for() -> None:
+    commands = re.findall(r"^pip install -e '\.\[.*", README, re.MULTILINE)
+    assert commands == ["pip install -e '.[engine]' && llmstack demo", "pip install -e '.[dev]' && pytest"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_table_of_commands_has_every_option(command: str) -> None:
+def test_the_table_of_commands_lists_every_option(command: str) -> None:
     row = next(
         line
         for line in DOCS["reference/commands.md"].splitlines()
         if re.match(rf"\| `llmstack {command}[ `]", line)
     )
-    promised = set(re.findall(r"(?<=`)--[a-z-]+", row))
+    documented = set(re.findall(r"(?<=`)--[a-z-]+", row))
     options = {name for each in COMMANDS[command].params for name in each.opts if name.startswith("--")}
-    assert promised == options - {"--help"} - ({"--model"} if "`-m`" in row else set())
+    assert documented == options - {"--help"} - ({"--model"} if "`-m`" in row else set())
 
 
-def test_what_is_shown_to_be_typed_can_be_typed() -> None:
-    typed = re.findall(r"(?:^\$ |`|[|&] )llmstack ([a-z][a-z-]+)([^`\n&|;<]*)", GUIDE, re.MULTILINE)
-    assert len(typed) > len(COMMANDS)
-    for command, rest in typed:
+def test_every_command_line_in_the_guide_is_valid() -> None:
+    command_lines = re.findall(r"(?:^\$ |`|[|&] )llmstack ([a-z][a-z-]+)([^`\n&|;<]*)", GUIDE, re.MULTILINE)
+    assert len(command_lines) > len(COMMANDS)
+    for command, rest in command_lines:
         options = {name for each in COMMANDS[command].params for name in each.opts}
-        known = options | {"--help"} if command != "run" else set()
+        valid_options = options | {"--help"} if command != "run" else set()
         assert command in COMMANDS
-        assert command == "run" or set(re.findall(r"(?<= )--?[a-z][a-z-]*", rest)) <= known, rest
+        assert command == "run" or set(re.findall(r"(?<= )--?[a-z][a-z-]*", rest)) <= valid_options, rest
 
 
 def test_every_key_of_models_ini_is_in_its_table() -> None:
@@ -60,13 +60,13 @@ def test_every_key_of_models_ini_is_in_its_table() -> None:
     assert shared == {*schema.LIMITS, *schema.ENGINE}
 
 
-def test_the_example_of_models_ini_is_right() -> None:
-    example = re.search(r"```ini\n(\[DEFAULT\].*?)```", DOCS["reference/models-ini.md"], re.DOTALL)
-    assert example
-    assert list(parse(example[1], "models-ini.md", base=ROOT).tiers) == ["code-fast", "code-smart", "plan"]
+def test_the_example_of_models_ini_is_valid() -> None:
+    match = re.search(r"```ini\n(\[DEFAULT\].*?)```", DOCS["reference/models-ini.md"], re.DOTALL)
+    assert match
+    assert list(parse(match[1], "models-ini.md", base=ROOT).tiers) == ["code-fast", "code-smart", "plan"]
 
 
-def test_every_variable_that_is_read_is_in_the_table() -> None:
+def test_every_environment_variable_is_documented() -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "llmstack").rglob("*.py"))
     pattern = r'"((?:LLMSTACK|LLAMA_S|LITELLM_BIN|HF_(?!TOKENS)|LOCAL_LLM|LOG_LEVEL|NO_COLOR)[A-Z_]*)"'
     read = set(re.findall(pattern, sources))
