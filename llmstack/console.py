@@ -18,7 +18,7 @@ from llmstack.errors import ConfigError, LlmstackError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from llmstack.progress import Bar
+    from llmstack.progress import FileProgress
 
 PIPED_WIDTH = 400  # columns; does not cut tables that are piped
 STYLES = {
@@ -124,7 +124,7 @@ class Console:
             yield lambda text: spinner.update(escape(text))
 
     @contextmanager
-    def bars(self) -> Iterator[Callable[[Sequence[Bar]], None]]:
+    def bars(self) -> Iterator[Callable[[Sequence[FileProgress]], None]]:
         """Yield a function that shows the progress of files: bars on a terminal, else lines."""
         from llmstack.console_progress import PipedBars, TerminalBars  # noqa: PLC0415 - only downloads need it
 

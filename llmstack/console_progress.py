@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn
 from rich.text import Text
 
-from llmstack.progress import STYLES, Bar, amount
+from llmstack.progress import STYLES, FileProgress, format_decimal_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,8 +30,8 @@ def format_clock(seconds: float) -> str:
 
 class _AmountColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
-        total = amount(task.total) if task.total is not None else "?"
-        done = amount(task.completed)
+        total = format_decimal_bytes(task.total) if task.total is not None else "?"
+        done = format_decimal_bytes(task.completed)
         done = done.removesuffix(total[-3:]) if done[-3:] == total[-3:] else done
         return Text(f"{done}/{total}", justify="right")
 
@@ -47,7 +47,7 @@ class _SpeedColumn(ProgressColumn):
             if remaining is not None and remaining < MAX_ESTIMATE_S
             else ""
         )
-        return Text(f"{amount(task.speed)}/s{estimate}")
+        return Text(f"{format_decimal_bytes(task.speed)}/s{estimate}")
 
 
 class TerminalBars:
@@ -66,11 +66,11 @@ class TerminalBars:
         self._tasks: dict[str, TaskID] = {}
         self._started: set[str] = set()
 
-    def show(self, bars: Sequence[Bar]) -> None:
+    def show(self, bars: Sequence[FileProgress]) -> None:
         """Update the bars."""
         fetching = any(bar.state == FETCHING for bar in bars)
         totals = [bar.total for bar in bars if bar.total is not None]
-        all_files = Bar(
+        all_files = FileProgress(
             "all", FETCHING if fetching else "", sum(bar.done for bar in bars), sum(totals) or None
         )
         started = {bar.name for bar in bars if bar.done}
@@ -92,7 +92,7 @@ class PipedBars:
         self._print_line = print_line
         self._last_steps: dict[str, tuple[str, int]] = {}
 
-    def show(self, bars: Sequence[Bar]) -> None:
+    def show(self, bars: Sequence[FileProgress]) -> None:
         """Print a line for each file that has progressed."""
         for bar in bars:
             percent = 100 * bar.done // bar.total if bar.total else 0
@@ -100,5 +100,5 @@ class PipedBars:
             if self._last_steps.get(bar.name) == step or bar.state == "waiting":
                 continue
             self._last_steps[bar.name] = step
-            total = f" of {amount(bar.total)}" if bar.total is not None else ""
-            self._print_line(escape(f"{bar.name}: {bar.state}, {percent}%, {amount(bar.done)}{total}"))
+            total = f" of {format_decimal_bytes(bar.total)}" if bar.total is not None else ""
+            self._print_line(escape(f"{bar.name}: {bar.state}, {percent}%, {format_decimal_bytes(bar.done)}{total}"))

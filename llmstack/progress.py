@@ -1,4 +1,4 @@
-"""What is told of files on their way: as values, without the machinery that draws bars."""
+"""The progress of file transfers, as plain values; `console_progress` draws them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ STYLES = {"done": "green", "failed": "red", "interrupted": "red"}
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """One file: `done` of `total` bytes, and a word for what happens to it."""
+class FileProgress:
+    """The progress of one file.
+
+    Attributes:
+        name: what the file is called in the output.
+        state: one word: waiting, fetching, done, failed…
+        done: bytes on disk.
+        total: size in bytes; None if not known.
+    """
 
     name: str
     state: str
@@ -17,8 +24,8 @@ class Bar:
     total: int | None
 
 
-def amount(count: float) -> str:
-    """Return bytes in decimal units, as disks and providers count them."""
+def format_decimal_bytes(count: float) -> str:
+    """Return a number of bytes in decimal units, as disks and providers count: `4.7 GB`, `120.0 MB`."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= factor:
             return f"{count / factor:.1f} {unit}"

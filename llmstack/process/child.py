@@ -1,4 +1,4 @@
-"""A server process that the router owns: its life hangs on a pipe, its output goes to a bounded log."""
+"""Server processes owned by the router: each ends with the router, and logs to files of bounded size."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 LOG_BYTES = 2_000_000
 LOG_BACKUPS = 2
 TAIL_LINES = 40
-LONGEST_LINE = 65_536  # bytes; a longer one is cut into several
-WATCH_S = 0.5
-GRACE_S = 5.0  # for a child that was asked to end
-DRAIN_S = 1.0  # for output that a process outside the group may still hold open
+MAX_LINE_BYTES = 65_536  # longer lines are split
+POLL_S = 0.5
+GRACE_S = 5.0  # between the request to end and SIGKILL
+DRAIN_S = 1.0  # how long to read on after the child ended: another process may hold its output open
 
 
-class _Log(RotatingFileHandler):
-    """Writes each line with one call. The library's own formats it twice and looks at the disk for each."""
+class _RotatingLog(RotatingFileHandler):
+    """Writes each line with one system call; the base class formats it twice and stats the file each time."""
 
     _size = 0
 
@@ -39,7 +39,7 @@ class _Log(RotatingFileHandler):
         return stream
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, into a new file where this one is full."""
+        """Write one line, into a new file if this one is full."""
         try:
             line = f"{self.format(record)}\n".encode(errors="backslashreplace")
             if self._size + len(line) > self.maxBytes and self._size:
@@ -47,30 +47,30 @@ class _Log(RotatingFileHandler):
             if self.stream is None:
                 self.stream = self._open()
             self._size += os.write(self.stream.fileno(), line)
-        except Exception:  # noqa: BLE001 - as the library has it: a log that cannot be written stops nobody
+        except Exception:  # noqa: BLE001 - as in the base class: a log that cannot be written must not stop the caller
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
-        """Let a line go that cannot be written: with the disk full, saying so would not be written either."""
+        """Drop a line that cannot be written: if the disk is full, no message could be written either."""
 
 
 def rotating_log(path: Path) -> RotatingFileHandler:
-    """Return a handler that appends to `path` and keeps it and its two predecessors under 2 MB each.
+    """Return a handler that appends to `path`, with two backups, each file at most 2 MB.
 
     Raises:
         LlmstackError: the file cannot be opened.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return _Log(path, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS, encoding="utf-8")
+        return _RotatingLog(path, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS, encoding="utf-8")
     except OSError as error:
         raise LlmstackError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 class Child:
-    """One running child. Made by `Child.spawn`; it ends when this process ends, however that ends.
+    """A running child process, created by `Child.spawn`. It ends with this process, however that ends.
 
-    The child holds the reading end of a pipe as its stdin and must exit when it closes.
+    The child's stdin is a pipe, and the child must exit when that pipe closes.
     """
 
     def __init__(self, transport: asyncio.SubprocessTransport, output: _Output) -> None:
@@ -85,7 +85,7 @@ class Child:
         """Start a child and write its pid file.
 
         Raises:
-            LlmstackError: the program cannot be started, or its log or pid file not be written.
+            LlmstackError: the program cannot be started, or its log or pid file cannot be written.
         """
         loop = asyncio.get_running_loop()
         handler = rotating_log(log)
@@ -106,7 +106,7 @@ class Child:
             handler.close()
             raise
         child = cls(transport, output)
-        identity = Identity.of(child.pid)
+        identity = Identity.from_pid(child.pid)
         if identity is not None and transport.get_returncode() is None:
             try:
                 write_pid_file(pid_file, Daemon(identity, tuple(argv), port))
@@ -117,29 +117,29 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._pid
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative for the signal that killed it."""
+        """The exit code: None while the child runs, negative if a signal killed it."""
         return self._transport.get_returncode() if self._output.ended.done() else None
 
     @property
     def tail(self) -> list[str]:
-        """The last lines it printed."""
+        """The last lines of its output."""
         return list(self._output.tail)
 
     async def wait(self) -> int:
-        """Wait until it has ended and all its output is in the log; return its exit code."""
+        """Wait until the child has ended and all its output is in the log; return its exit code."""
         await asyncio.shield(self._output.ended)
         return self._transport.get_returncode() or 0
 
     async def stop(self, *, grace_s: float = GRACE_S) -> None:
-        """Ask it to end by closing its pipe and SIGTERM, kill it after `grace_s` seconds."""
+        """Close the pipe and send SIGTERM; send SIGKILL if the child still runs after `grace_s` seconds."""
         if (stdin := self._transport.get_pipe_transport(0)) is not None:
             stdin.close()
-        if os.name != "nt":  # there it would be killed at once, and a launcher leave its server behind
+        if os.name != "nt":  # there `terminate` kills at once, and a launcher would leave its server behind
             with contextlib.suppress(ProcessLookupError):
                 self._transport.terminate()
         try:
@@ -153,7 +153,7 @@ class Child:
 
 
 class _Output(asyncio.SubprocessProtocol):
-    """Copies what a child prints into its log; once it ended, ends its group and forgets its pid file."""
+    """Copies a child's output into its log; when it has ended, kills its group and removes its pid file."""
 
     def __init__(self, log: RotatingFileHandler, pid_file: Path, ended: asyncio.Future[None]) -> None:
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -165,35 +165,35 @@ class _Output(asyncio.SubprocessProtocol):
         self._exited = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # A cast, not a check: uvloop's transport is one, but does not derive from it.
+        # A cast, not isinstance: uvloop's transport does not derive from this class.
         self._transport = cast("asyncio.SubprocessTransport", transport)
-        self._watch(self._transport)
+        self._poll(self._transport)
 
-    def _watch(self, transport: asyncio.SubprocessTransport) -> None:
-        """Look whether it ended: uvloop says so only once its output is closed."""
+    def _poll(self, transport: asyncio.SubprocessTransport) -> None:
+        """Poll for the end of the child: uvloop reports it only after the output is closed."""
         if transport.get_returncode() is not None:
             self.process_exited()
         elif not self.ended.done():
-            asyncio.get_running_loop().call_later(WATCH_S, self._watch, transport)
+            asyncio.get_running_loop().call_later(POLL_S, self._poll, transport)
 
     def pipe_data_received(self, _fd: int, data: bytes) -> None:
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
-            self._record(line)
-        while len(self._partial) > LONGEST_LINE:
-            self._record(self._partial[:LONGEST_LINE])
-            self._partial = self._partial[LONGEST_LINE:]
+            self._log_line(line)
+        while len(self._partial) > MAX_LINE_BYTES:
+            self._log_line(self._partial[:MAX_LINE_BYTES])
+            self._partial = self._partial[MAX_LINE_BYTES:]
 
     def process_exited(self) -> None:
         if self._transport is not None and not self._exited:
             self._exited = True
-            # A launcher that was killed must not leave its server behind, which also holds the output open.
+            # If a launcher was killed, its server still runs in the group and holds the output open.
             _kill_group(self._transport.get_pid())
             asyncio.get_running_loop().call_later(DRAIN_S, self._transport.close)
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self._partial:
-            self._record(self._partial)
+            self._log_line(self._partial)
         with contextlib.suppress(OSError):  # the disk may be full
             self._log.close()
         with contextlib.suppress(OSError):
@@ -203,13 +203,14 @@ class _Output(asyncio.SubprocessProtocol):
         if not self.ended.done():
             self.ended.set_result(None)
 
-    def _record(self, line: bytes) -> None:
+    def _log_line(self, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip("\r")
         self.tail.append(text)
         self._log.emit(logging.makeLogRecord({"msg": text}))
 
 
 def _kill_group(leader: int) -> None:
+    """Kill every process in the group of this leader."""
     if os.name != "nt":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(leader, signal.SIGKILL)

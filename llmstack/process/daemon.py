@@ -1,4 +1,4 @@
-"""Starting a process that outlives the command that started it."""
+"""Start a process that outlives the command that started it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def spawn_daemon(
     argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
 ) -> tuple[subprocess.Popen[bytes], Identity]:
-    """Start a process in a session of its own, its output appended to a log.
+    """Start a process in a session of its own, with its output appended to a log.
 
     Raises:
-        LlmstackError: it cannot be started, or ended at once.
+        LlmstackError: the process cannot be started, or ended immediately.
     """
     detached = (
         {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}  # type: ignore[attr-defined,unused-ignore]
@@ -45,7 +45,7 @@ def spawn_daemon(
             )
     except OSError as error:
         raise LlmstackError(f"cannot start {argv[0]} in {cwd}: {error.strerror or error}") from error
-    identity = Identity.of(process.pid)
+    identity = Identity.from_pid(process.pid)
     if identity is None:
         raise LlmstackError(f"{argv[0]} ended at once", hint=f"see {log}")
     return process, identity

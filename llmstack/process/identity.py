@@ -1,4 +1,4 @@
-"""Which process is meant: pid and start time, since a pid alone is used again."""
+"""Process identities (pid and start time, since the system reuses pids), and the pid files that hold them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
-from llmstack.trust.fingerprint import read_plain
+from llmstack.trust.fingerprint import read_plain_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import psutil
 
-START_TOLERANCE_S = 1.0  # for what writes a start time down with fewer digits
+START_TOLERANCE_S = 1.0  # for start times recorded with fewer digits
 _PROC = Path("/proc")
-_STARTTIME = 19  # of the fields of /proc/<pid>/stat after the program's name: field 22 in proc(5)
+_START_TICKS = 19  # index among the fields of /proc/<pid>/stat after the program's name; field 22 in proc(5)
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One process for as long as the machine is up.
+    """Identifies one process, even if its pid is used again.
 
     Attributes:
         pid: process id.
-        started: start time, seconds since the epoch.
-        birth: the boot, and the clock ticks from it to the start. Linux derives start times from those and
-            the clock of today, so that they move with each correction of it; empty elsewhere.
+        started: start time, in seconds since the epoch.
+        birth: on Linux the id of the boot and the clock ticks from it to the start, elsewhere empty. Linux
+            computes start times from these ticks and the current clock, so a start time changes whenever
+            the clock is corrected.
     """
 
     pid: int
@@ -37,9 +38,9 @@ class Identity:
     birth: str = ""
 
     @classmethod
-    def of(cls, pid: int) -> Identity | None:
-        """Return who has this pid now, or None."""
-        import psutil  # noqa: PLC0415 - not needed where nothing runs, and `status` is to start fast
+    def from_pid(cls, pid: int) -> Identity | None:
+        """Return the identity of the process that has this pid now, or None if there is none."""
+        import psutil  # noqa: PLC0415 - slow to import, and not needed by `status` if nothing runs
 
         try:
             return cls(pid, psutil.Process(pid).create_time(), _birth(pid))
@@ -47,59 +48,63 @@ class Identity:
             return None
 
     def process(self) -> psutil.Process | None:
-        """Return the process while it runs (a zombie does not)."""
+        """Return the process if it still runs, else None; a zombie does not run."""
         import psutil  # noqa: PLC0415 - as above
 
         try:
             process = psutil.Process(self.pid)
             if self.birth:
-                same = _birth(self.pid) == self.birth
+                is_same = _birth(self.pid) == self.birth
             else:
-                same = abs(process.create_time() - self.started) <= START_TOLERANCE_S  # False for NaN
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+                is_same = abs(process.create_time() - self.started) <= START_TOLERANCE_S  # False for NaN
+            return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
         except (psutil.Error, ValueError):  # ValueError: a negative pid
             return None
 
     @property
-    def alive(self) -> bool:
-        """Whether it still runs."""
+    def is_alive(self) -> bool:
+        """Whether the process still runs."""
         return self.process() is not None
 
     @property
     def token(self) -> str:
-        """It in one word that a file name can hold."""
+        """The identity as one word that can be part of a file name."""
         return f"{self.pid}.{self.birth or int(self.started)}"
 
     @classmethod
     def from_token(cls, token: str) -> Identity:
-        """Return who is meant by a token; ValueError where it is none."""
-        pid, said = token.split(".")
-        return cls(int(pid), float(said)) if said.isdecimal() else cls(int(pid), 0.0, said)
+        """Return the identity that a token stands for.
+
+        Raises:
+            ValueError: it is not a token.
+        """
+        pid, start = token.split(".")
+        return cls(int(pid), float(start)) if start.isdecimal() else cls(int(pid), 0.0, start)
 
 
-def identity_from(record: Mapping[str, Any]) -> Identity:
-    """Return who is meant by the members of an identity that was written as JSON.
+def identity_from_json(record: Mapping[str, Any]) -> Identity:
+    """Return the identity in a parsed JSON object with the keys `pid`, `started` and `birth`.
 
     Raises:
-        ArithmeticError, ValueError, KeyError, TypeError: there is none in it.
+        ArithmeticError, ValueError, KeyError, TypeError: the object holds no identity.
     """
     return Identity(int(record["pid"]), float(record["started"]), str(record.get("birth", "")))
 
 
 def _birth(pid: int) -> str:
-    """Return the boot and a process' ticks since, empty where the system does not say."""
+    """Return the boot id and the ticks from boot to the start of a process; empty if there is no /proc."""
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         stat = (_PROC / str(pid) / "stat").read_bytes()
     except OSError:
         return ""
-    ticks = stat.rpartition(b")")[2].split()[_STARTTIME]  # the name may hold anything, brackets too
+    ticks = stat.rpartition(b")")[2].split()[_START_TICKS]  # the name may hold any character, brackets too
     return f"{boot}-{int(ticks)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """What a pid file says: the process, its command line and the port it listens on."""
+    """The content of a pid file: a process, its command line and the port it listens on."""
 
     identity: Identity
     argv: tuple[str, ...]
@@ -113,17 +118,17 @@ def write_pid_file(path: Path, daemon: Daemon) -> None:
 
 
 def read_pid_file(path: Path) -> Daemon | None:
-    """Return what a pid file says; None where there is none.
+    """Return the content of a pid file; None if there is no such file.
 
     Raises:
-        LlmstackError: the file is not one of ours.
+        LlmstackError: the file was not written by llmstack.
     """
-    data = read_plain(path)
+    data = read_plain_file(path)
     if data is None:
         return None
     try:
         record = json.loads(data)
-        return Daemon(identity_from(record), tuple(map(str, record["argv"])), int(record["port"]))
+        return Daemon(identity_from_json(record), tuple(map(str, record["argv"])), int(record["port"]))
     except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise LlmstackError(
             f"{path}: expected a pid file written by llmstack: {error}",
@@ -131,7 +136,7 @@ def read_pid_file(path: Path) -> Daemon | None:
         ) from error
 
 
-def running(path: Path) -> Daemon | None:
-    """Return the daemon of a pid file if it still runs."""
+def running_daemon(path: Path) -> Daemon | None:
+    """Return the daemon that a pid file names if it still runs, else None."""
     daemon = read_pid_file(path)
-    return daemon if daemon is not None and daemon.identity.alive else None
+    return daemon if daemon is not None and daemon.identity.is_alive else None

@@ -1,4 +1,7 @@
-"""What outlived the process that should have ended it: found by an id in its environment."""
+"""Find and stop processes that outlived the daemon that should have stopped them.
+
+They are recognised by an id in their environment, which every process inherits from the daemon.
+"""
 
 from __future__ import annotations
 
@@ -15,37 +18,38 @@ from llmstack.process.stopping import stop_tree
 if TYPE_CHECKING:
     from pathlib import Path
 
-INSTANCE = "LLMSTACK_INSTANCE"
+INSTANCE_VARIABLE = "LLMSTACK_INSTANCE"
 
 
-def instance_of(state: Path, daemon: str = "llama-swap") -> str:
-    """Return the id that everything below one of this project's daemons has in its environment."""
+def instance_id(state: Path, daemon: str = "llama-swap") -> str:
+    """Return the id that a daemon of this project and all its descendants have in their environment."""
     return hashlib.sha256(os.fsencode(state.resolve() / daemon)).hexdigest()[:24]
 
 
-def of_instance(instance: str) -> list[Identity]:
-    """Return this user's running processes with that id."""
-    found = []
+def find_instance(instance: str) -> list[Identity]:
+    """Return this user's running processes that have this id in their environment, except this process."""
+    identities = []
     for process in psutil.process_iter(["pid"]):
         with contextlib.suppress(psutil.Error, OSError):
             if (
                 process.pid != os.getpid()
-                and _is_ours(process)
-                and process.environ().get(INSTANCE) == instance
+                and _is_own(process)
+                and process.environ().get(INSTANCE_VARIABLE) == instance
             ):
-                identity = Identity.of(process.pid)
-                if identity is not None and identity.alive:
-                    found.append(identity)
-    return found
+                identity = Identity.from_pid(process.pid)
+                if identity is not None and identity.is_alive:
+                    identities.append(identity)
+    return identities
 
 
-def _is_ours(process: psutil.Process) -> bool:
+def _is_own(process: psutil.Process) -> bool:
+    """Whether it belongs to this user."""
     return os.name == "nt" or process.uids().real == os.getuid()
 
 
 def stop_instance(instance: str, *, grace_s: float) -> int:
-    """Stop every process with that id; return how many there were."""
-    found = of_instance(instance)
-    for identity in found:
+    """Stop every process with this id; return how many there were."""
+    identities = find_instance(instance)
+    for identity in identities:
         stop_tree(identity, grace_s=grace_s)
-    return len(found)
+    return len(identities)

@@ -1,4 +1,4 @@
-"""Ports on this machine: is one free, and who has it."""
+"""TCP ports of this machine: which are free, and which process listens on one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MAX_PORT = 65_535
 
 
 def is_free(host: str, port: int) -> bool:
-    """Return whether a server could listen there now."""
+    """Return whether a server could listen on this port now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As servers do: a port in TIME_WAIT counts as free (on Windows the option would mean "share it").
+        # As servers do: a port in TIME_WAIT counts as free. On Windows the option would share the port.
         if hasattr(socket, "SO_REUSEPORT"):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -29,11 +29,17 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def free_run(host: str, first: int, count: int, reserved: Collection[int]) -> int:
-    """Return the first of `count` ports in a row that are free now, and none of the reserved ones.
+def find_free_ports(host: str, first: int, count: int, reserved: Collection[int]) -> int:
+    """Return the first of `count` consecutive ports that are free now and not reserved.
+
+    Args:
+        host: the address that servers will listen on.
+        first: the lowest port to consider.
+        count: how many ports are needed.
+        reserved: ports that must not be among them.
 
     Raises:
-        LlmstackError: there are none.
+        LlmstackError: there are not that many free ports in a row.
     """
     start = first
     for port in range(first, MAX_PORT + 1):
@@ -47,13 +53,13 @@ def free_run(host: str, first: int, count: int, reserved: Collection[int]) -> in
     )
 
 
-def owner(port: int) -> str | None:
-    """Return `name (pid N)` of the process that listens on a port, where the system tells."""
+def port_owner(port: int) -> str | None:
+    """Return `NAME (pid N)` of the process that listens on a port; None if there is none or it is unknown."""
     try:
         for connection in psutil.net_connections("tcp"):
             listening = connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,)
             if listening and connection.pid is not None:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     except psutil.Error:
-        return None  # macOS and Windows tell it to administrators only
+        return None  # macOS and Windows show other users' processes to administrators only
     return None

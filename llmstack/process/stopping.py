@@ -1,4 +1,4 @@
-"""The stop ladder: ask, wait, then kill; a process and everything below it."""
+"""Stop a process and all its descendants: SIGTERM, a grace period, then SIGKILL."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ def stop_tree(identity: Identity, *, grace_s: float) -> bool:
     """Stop a process and its descendants.
 
     Args:
-        identity: the process; nothing happens if it has ended or its pid was used again.
-        grace_s: seconds it gets to end by itself after SIGTERM.
+        identity: the process. Nothing happens if it has ended, even if its pid is in use again.
+        grace_s: how many seconds after SIGTERM it may take to end.
 
     Returns:
-        Whether it ended by itself, without SIGKILL.
+        Whether it ended without SIGKILL.
     """
     process = identity.process()
     if process is None:
         return True
-    family = _descendants(process)
+    descendants = _descendants(process)
     with contextlib.suppress(psutil.Error):
         process.terminate()
-    gone_in_time = not _wait([process], grace_s)
-    # A parent that was killed cannot end its children; one that ended itself may have lost some.
-    survivors = _wait({*family, *_descendants(process)}, CHILDREN_WAIT_S if gone_in_time else 0)
+    ended_in_time = not _wait([process], grace_s)
+    # Listed again: it may have started more children. They get time only if it could tell them to end.
+    survivors = _wait({*descendants, *_descendants(process)}, CHILDREN_WAIT_S if ended_in_time else 0)
     for survivor in [*survivors, process]:
         with contextlib.suppress(psutil.Error):
             survivor.kill()
     _wait([*survivors, process], KILL_WAIT_S)
-    return gone_in_time
+    return ended_in_time
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:
@@ -52,20 +52,20 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _wait(processes: Iterable[psutil.Process], timeout_s: float) -> list[psutil.Process]:
-    """Return those that still run after that time.
+    """Wait until the processes have ended; return those that still run after the timeout.
 
-    A zombie has ended, even where nobody ever reaps it, as in a container without an init.
+    A zombie counts as ended: in a container without an init nobody ever reaps it.
     """
     deadline, delay = time.monotonic() + timeout_s, FIRST_POLL_S
-    while running := [process for process in processes if _runs(process)]:
-        if (left := deadline - time.monotonic()) <= 0:
+    while running := [process for process in processes if _is_running(process)]:
+        if (remaining := deadline - time.monotonic()) <= 0:
             break
-        time.sleep(min(delay, left))
+        time.sleep(min(delay, remaining))
         delay = min(2 * delay, LAST_POLL_S)
     return running
 
 
-def _runs(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

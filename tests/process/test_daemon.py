@@ -30,7 +30,7 @@ def test_a_daemon_has_its_own_session_and_appends_to_its_log(tmp_path: Path) -> 
     assert log.read_text() == f"{tmp_path} True '' 1\nerr\n" * 2
 
 
-def test_what_cannot_be_started(tmp_path: Path) -> None:
+def test_a_daemon_that_cannot_be_started_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LlmstackError, match=r"cannot start /no/such in .*: No such file"):
         spawn_daemon(["/no/such"], env={}, cwd=tmp_path, log=tmp_path / "x.log")
     with pytest.raises(LlmstackError, match=r"cannot start .* in .*gone: No such file"):

@@ -40,10 +40,10 @@ time.sleep(60)
 def family(
     tmp_path: Path, parent: str, child: str
 ) -> Iterator[tuple[Identity, psutil.Process, psutil.Process]]:
-    up = tmp_path / "up"
-    with subprocess.Popen([sys.executable, "-c", PARENT, CHILD, parent, child, str(up)]) as started:
+    ready = tmp_path / "ready"
+    with subprocess.Popen([sys.executable, "-c", PARENT, CHILD, parent, child, str(ready)]) as started:
         try:
-            wait_until(up.exists)
+            wait_until(ready.exists)
             first = psutil.Process(started.pid)
             (second,) = first.children()
             yield Identity(started.pid, first.create_time()), first, second
@@ -59,16 +59,18 @@ def family(
     ("parent", "child", "in_time"),
     [("gentle", "gentle", True), ("gentle", "stubborn", True), ("stubborn", "stubborn", False)],
 )
-def test_nobody_of_a_family_stays(tmp_path: Path, parent: str, child: str, *, in_time: bool) -> None:
+def test_a_process_and_its_children_are_stopped(
+    tmp_path: Path, parent: str, child: str, *, in_time: bool
+) -> None:
     with family(tmp_path, parent, child) as (identity, first, second):
-        began = time.monotonic()
+        start = time.monotonic()
         assert stop_tree(identity, grace_s=5.0 if in_time else 0.2) is in_time
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - start < 3
         wait_until(lambda: not second.is_running() or second.status() == psutil.STATUS_ZOMBIE)
         assert not first.is_running() or first.status() == psutil.STATUS_ZOMBIE
 
 
-def test_who_has_the_pid_now_is_left_alone(tmp_path: Path) -> None:
+def test_another_process_with_the_same_pid_is_not_stopped(tmp_path: Path) -> None:
     with family(tmp_path, "gentle", "gentle") as (identity, first, second):
         for started in (identity.started - 10, float("nan")):
             assert stop_tree(Identity(identity.pid, started), grace_s=1) is True
@@ -77,12 +79,12 @@ def test_who_has_the_pid_now_is_left_alone(tmp_path: Path) -> None:
         assert stop_tree(identity, grace_s=5)
 
 
-def test_a_process_that_nobody_reaps_has_ended_all_the_same(tmp_path: Path) -> None:
-    """As in a container whose first process does not reap."""
+def test_a_zombie_that_is_never_reaped_counts_as_ended(tmp_path: Path) -> None:
+    """As in a container whose first process does not reap its children."""
     with family(tmp_path, "gentle", "gentle") as (parent, _, child):
-        began = time.monotonic()
+        start = time.monotonic()
         assert stop_tree(Identity(child.pid, child.create_time()), grace_s=5) is True
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - start < 2
         assert child.status() == psutil.STATUS_ZOMBIE
         stop_tree(parent, grace_s=5)
 

@@ -76,7 +76,7 @@ class KvFiles:
         self.budget = budget
         self._making_room = asyncio.Lock()
         self._promised = 0
-        self._writer = Identity.of(os.getpid()) or Identity(os.getpid(), 0)
+        self._writer = Identity.from_pid(os.getpid()) or Identity(os.getpid(), 0)
 
     def prepare(self, identity: str) -> Path:
         """Return the directory that a server with this identity writes to, made where it is missing.
@@ -251,7 +251,7 @@ def _note_of(path: Path) -> Path:
 def _is_written(part: Path) -> bool:
     """Return whether the process that had it written still runs."""
     try:
-        return Identity.from_token(part.stem.partition(".")[2]).alive
+        return Identity.from_token(part.stem.partition(".")[2]).is_alive
     except ValueError:
         return False
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
 from llmstack.process.child import Child
-from llmstack.process.leftovers import INSTANCE, stop_instance
-from llmstack.process.ports import is_free, owner
+from llmstack.process.leftovers import INSTANCE_VARIABLE, stop_instance
+from llmstack.process.ports import is_free, port_owner
 from llmstack.serving.litellm.program import HOST, argv
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class LitellmProcess:
     ) -> None:
         self._argv = argv(program, config_file, port=port)
         self._port = port
-        self._env = {**env, INSTANCE: instance}
+        self._env = {**env, INSTANCE_VARIABLE: instance}
         self._instance = instance
         self._pid_file = pid_file
         self.headers = {"authorization": f"Bearer {key}"}
@@ -82,7 +82,7 @@ class LitellmProcess:
         if await asyncio.to_thread(stop_instance, self._instance, grace_s=LEFTOVER_S):
             _log.warning("a LiteLLM that an earlier router had left was stopped")
         if not is_free(HOST, self._port):
-            who = await asyncio.to_thread(owner, self._port)
+            who = await asyncio.to_thread(port_owner, self._port)
             raise LlmstackError(
                 f"port {self._port} for LiteLLM is taken{f' by {who}' if who else ''}",
                 hint="stop that program, or set another `litellm_port` in models.ini",

@@ -14,9 +14,9 @@ from urllib.parse import quote
 import psutil
 
 from llmstack.errors import LlmstackError
-from llmstack.llama_cpp.parent_watch import LIFELINE, PIPE_ONLY
+from llmstack.llama_cpp.parent_watch import WATCH_MODE_VARIABLE, PIPE_ONLY
 from llmstack.process.child import Child
-from llmstack.process.leftovers import INSTANCE, stop_instance
+from llmstack.process.leftovers import INSTANCE_VARIABLE, stop_instance
 from llmstack.serving.llama_swap.port import HOST, refuse_taken_port
 from llmstack.upstream.client import Upstream, UpstreamError, ask
 
@@ -67,7 +67,7 @@ class LlamaSwapProcess:
         self._binary = binary
         self._config_file = config_file
         self._port = port
-        self._env = {**env, INSTANCE: instance, LIFELINE: PIPE_ONLY}
+        self._env = {**env, INSTANCE_VARIABLE: instance, WATCH_MODE_VARIABLE: PIPE_ONLY}
         self._instance = instance
         self._pid_file = pid_file
         self.log = log
