@@ -1,4 +1,4 @@
-"""The routes that the router answers itself."""
+"""The routes that the router answers itself: models, status, metrics, load, unload, reload."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from fastapi.responses import PlainTextResponse, Response
 
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO
+from llmstack.router.admin import status_json
 from llmstack.router.admin.metrics import CONTENT_TYPE
-from llmstack.router.admin.status_json import models as models_of
-from llmstack.router.admin.status_json import status as status_of
-from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
-from llmstack.router.forward import of_swapper
+from llmstack.router.forward import unavailable_report
 from llmstack.router.routing import explain
-from llmstack.serving.base import TierUnavailableError
+from llmstack.serving.errors import FailureReport, RequestFailedError, TierUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from starlette.requests import Request
+    from fastapi import Request
 
     from llmstack.config.model import Tier
     from llmstack.router.service import Service
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AdminApi:
-    """The application of these routes, and the paths it serves besides `/llmstack/…`."""
+    """The ASGI application of these routes, and the paths that it serves beside `/llmstack/…`."""
 
     app: FastAPI
     paths: frozenset[str]
@@ -38,7 +36,7 @@ class AdminApi:
 
 @dataclass(frozen=True, slots=True)
 class RouteQuestion:
-    """The body of a request, and the conversation it is sent for: as `x-session-id` names it."""
+    """The body of a request, and the conversation it belongs to, as `x-session-id` would name it."""
 
     body: dict[str, Any]
     session: str = ""
@@ -66,7 +64,7 @@ def _add_reads(app: FastAPI, service: Callable[[], Service]) -> None:
     # Coroutines all: in a thread they would read the router's state while it changes.
     @app.api_route("/", methods=["GET", "HEAD"], response_class=PlainTextResponse, include_in_schema=False)
     async def root() -> str:
-        """Say what this is."""
+        """Say what this server is."""
         return "llmstack router: /v1/models, /v1/chat/completions, /llmstack/status, /models.ini\n"
 
     @app.get("/health")
@@ -83,38 +81,38 @@ def _add_reads(app: FastAPI, service: Callable[[], Service]) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """List `auto`, every tier and every alias."""
-        return {"object": "list", "data": models_of(service())}
+        return {"object": "list", "data": status_json.models(service())}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """Return what was counted, for Prometheus."""
+        """Return the metrics, for Prometheus."""
         return Response(service().metrics.text(), media_type=CONTENT_TYPE)
 
     @app.post("/llmstack/route")
-    async def route(asked: RouteQuestion) -> dict[str, Any]:
-        """Say where a request would go, without sending it or remembering it."""
-        return explain(asked.body, asked.session, service())
+    async def route(question: RouteQuestion) -> dict[str, Any]:
+        """Return where a request would go, without sending it or remembering it."""
+        return explain(question.body, question.session, service())
 
     @app.get("/llmstack/status")
     async def status() -> dict[str, Any]:
-        """Tell what runs, and the last decisions."""
-        return status_of(service())
+        """Return what runs, and the last decisions."""
+        return status_json.status(service())
 
 
 def _add_commands(app: FastAPI, service: Callable[[], Service]) -> None:
     @app.post("/llmstack/load/{name}")
     async def load(name: str) -> dict[str, Any]:
-        """Make a tier resident."""
+        """Load a tier's model."""
         tier = _servable(service(), name)
         try:
-            await service().swapper.load(tier.name)
+            await service().backends[tier.backend].load(tier.name)
         except TierUnavailableError as error:
-            raise RequestFailedError(of_swapper(error)) from error
+            raise RequestFailedError(unavailable_report(error)) from error
         return {"tier": tier.name, "state": service().state(tier).state}
 
     @app.post("/llmstack/reload")
     async def reload() -> dict[str, Any]:
-        """Take up an edited models.ini."""
+        """Apply an edited models.ini."""
         try:
             return await service().reload()
         except LlmstackError as error:
@@ -123,19 +121,19 @@ def _add_commands(app: FastAPI, service: Callable[[], Service]) -> None:
 
     @app.post("/llmstack/unload")
     async def unload_all() -> dict[str, Any]:
-        """Stop every resident model once its requests have ended."""
-        resident = [name for name, state in service().swapper.states().items() if state.pid is not None]
-        return {"unloaded": [name for name in resident if await service().swapper.unload(name)]}
+        """Unload every model once its requests have ended."""
+        running = [name for name, state in service().swapper.states().items() if state.pid is not None]
+        return {"unloaded": [name for name in running if await service().swapper.unload(name)]}
 
     @app.post("/llmstack/unload/{name}")
     async def unload(name: str) -> dict[str, Any]:
-        """Stop one tier once its requests have ended."""
+        """Unload one tier once its requests have ended."""
         tier = _servable(service(), name)
-        return {"unloaded": [tier.name] if await service().swapper.unload(tier.name) else []}
+        return {"unloaded": [tier.name] if await service().backends[tier.backend].unload(tier.name) else []}
 
 
 def _servable(service: Service, name: str) -> Tier:
-    """Return the tier of that name that can be loaded here.
+    """Return the tier of that name.
 
     Raises:
         RequestFailedError: there is none, or it cannot start.

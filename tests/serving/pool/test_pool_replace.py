@@ -84,7 +84,7 @@ async def test_who_waits_for_a_tier_that_is_gone_is_served_and_nobody_after() ->
             pass
         async with await waiting as served:
             assert served.url == "http://b"
-        await wait_until_async(lambda: not old.up)
+        await wait_until_async(lambda: not old.running)
         await wait_until_async(lambda: list(pool.states()) == ["a"])
     assert new.created == []
 
@@ -130,4 +130,4 @@ async def test_memory_counts_a_busy_model_of_two_exchanges_ago() -> None:
         async with await granted_once_given_back(pool, "b", lease, new):
             await pool.load("a")
             await pool.load("c")
-            assert len(new.up) == 3
+            assert len(new.running) == 3
