@@ -11,19 +11,18 @@ import os
 import signal
 import socket
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmstack.channel import Channel
 from llmstack.config import load
-from llmstack.config.network import router_key
+from llmstack.config.network import require_router_key
 from llmstack.errors import LlmstackError
-from llmstack.llama_cpp.parent_watch import on_parent_gone
+from llmstack.llama_cpp.parent_watch import watch_stdin
 from llmstack.paths import Project, UserDirs
 from llmstack.process.child import rotating_log
 from llmstack.router.app import RouterApp
-from llmstack.router.auth import RequestGuard
+from llmstack.router.auth import RequestAuth
 from llmstack.router.composition import build_service
 from llmstack.router.http.event_loop import new_loop
 from llmstack.router.http.server import Server
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from llmstack.router.service import Service
 
 
-OPEN_FILES = 16_384  # 4 096 connections of clients, as many to servers, and room
+OPEN_FILES = 16_384  # 4 096 connections of clients, as many to servers, and some to spare
 
 
 def main() -> None:
@@ -45,8 +44,8 @@ def main() -> None:
     project = Project.at(options.work_dir, env)
     _allow_open_files()
     if options.foreground:
-        # Started with a pipe as stdin: ends with the command that holds its other end.
-        on_parent_gone(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        # stdin is a pipe: the router ends with the command that holds its other end.
+        watch_stdin(lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         _log_to(project, env, foreground=options.foreground)
         _serve(options, project, env)
@@ -55,16 +54,16 @@ def main() -> None:
 
 
 def _allow_open_files() -> None:
-    """Raise the soft limit of open files: each request takes two, and the usual 1 024 are soon used up."""
+    """Raise the soft limit of open files: each request takes two, and the usual 1 024 do not last."""
     if sys.platform == "win32":
-        return  # there is no such limit
+        return  # it has no such limit
     import resource  # noqa: PLC0415 - not there on Windows
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    target = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < target:
         with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit of its own
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
 
 
 def _options() -> argparse.Namespace:
@@ -83,78 +82,61 @@ def _log_to(project: Project, env: Mapping[str, str], *, foreground: bool) -> No
     if foreground:
         handlers.append(logging.StreamHandler())
     for handler in handlers:
-        handler.setFormatter(_Lines())
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=level, handlers=handlers)
-    # What no line shows is not looked for (Logging HOWTO, Optimization): the caller alone takes 2 us.
-    logging._srcfile = None  # noqa: SLF001 - documented there
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def _level(env: Mapping[str, str]) -> int:
-    named = env.get("LOG_LEVEL") or "INFO"
-    level = int(named) if named.isdecimal() else logging.getLevelNamesMapping().get(named.upper())
+    setting = env.get("LOG_LEVEL") or "INFO"
+    level = int(setting) if setting.isdecimal() else logging.getLevelNamesMapping().get(setting.upper())
     if level is None:
         raise LlmstackError(
-            f"LOG_LEVEL: expected `debug`, `info`, `warning`, `error` or a number, got `{named}`"
+            f"LOG_LEVEL: expected `debug`, `info`, `warning`, `error` or a number, got `{setting}`"
         )
     return level
-
-
-class _Lines(logging.Formatter):
-    """Writes time, level and message, without the detours of the library's own."""
-
-    _second, _text = 0, ""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line, and below it the trace of an error."""
-        second = int(record.created)
-        if second != self._second:
-            self._second, self._text = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-        line = f"{self._text},{int(record.msecs):03d} {record.levelname} {record.getMessage()}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]) -> None:
     declared = load(project.models_ini)
     channel = Channel(options.channel)
-    config = declared.on(channel.runs)
+    config = declared.for_channel(channel.local_channel)
     host = options.host or config.settings.host
     port = options.port or config.settings.router_port
-    key = router_key(host, config.settings, env)
-    guard = RequestGuard(host, config.settings.allowed_hosts, key, config.settings.api_key_env)
+    key = require_router_key(host, config.settings, env)
+    auth = RequestAuth(host, config.settings.allowed_hosts, key, config.settings.api_key_env)
 
     async def make_service() -> Service:
         return build_service(
             project=project,
             channel=channel,
             config=config,
-            guard=guard,
+            auth=auth,
             upstream=Upstream(),
             env=env,
             dirs=UserDirs.from_env(env),
             port=port,
         )
 
-    # Modules and configuration stay: to look at them again for garbage held up every stream for 20 ms.
+    # Modules and configuration stay: collecting them again stopped every stream for 20 ms (benchmarks/streams.py).
     gc.freeze()
     with _listen(host, port) as listening, asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_run(Server(RouterApp(make_service)), listening))
 
 
 async def _run(server: Server, listening: socket.socket) -> None:
-    """Serve until a signal says to stop; a second one ends what still runs."""
+    """Serve until a signal arrives; a second signal ends requests in flight."""
     loop = asyncio.get_running_loop()
-    # Not the loop's own signal handlers: Windows has none.
+    # Not the loop's own signal handlers: Windows does not have them.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(server.stop))
     await server.serve(listening)
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Take the port before anything is started.
+    """Listen on the port before anything is started.
 
     Raises:
-        LlmstackError: somebody else has it, or the address is not one of this machine's.
+        LlmstackError: the port is taken, or the address is not one of this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

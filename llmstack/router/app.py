@@ -1,39 +1,43 @@
-"""The application: who may enter, and which way a request goes."""
+"""The router's application: checks each request, and answers it here or forwards it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from llmstack.router.access_log import AccessRecord, Line
+from llmstack.router.access_log import AccessRecord
 from llmstack.router.admin.admin_api import admin_api
-from llmstack.router.dialects.base import FailureReport, RequestFailedError
 from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.dialects.table import dialects
-from llmstack.router.forward import fail, forward, respond_error
-from llmstack.router.http.asgi import answer_by
+from llmstack.router.forward import forward, respond_error, send_failure
+from llmstack.router.http.asgi import answer_with
 from llmstack.router.http.limits import MIB
 from llmstack.router.http.request_body import BodyTooLargeError, ClientGoneError
 from llmstack.router.keepalive import WaitTimeouts
-from llmstack.router.routed_request import Ids, printable
+from llmstack.router.routed_request import RequestIds, to_ascii
 from llmstack.router.routing import plan
+from llmstack.serving.errors import FailureReport, RequestFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from llmstack.router.dialects.base import Dialect
-    from llmstack.router.http.exchange import Exchange, RequestHead
+    from llmstack.router.http.exchange import Exchange
     from llmstack.router.routed_request import RoutedRequest
     from llmstack.router.service import Service
 
 MAX_BODY = 64 * MIB
-SHOWN_PATH = 200  # characters of a path that the log and the status keep
+SHOWN_PATH_CHARS = 200  # of a path, in the log and the status
 
-UNAUTHORIZED = 401
-_STOPPING = FailureReport(503, "router_stopping", "the router is stopping", retry_after=5)
-_BUG = FailureReport(500, "internal_error", "internal error, see the router's log")
+_STOPPING = FailureReport(
+    HTTPStatus.SERVICE_UNAVAILABLE, "router_stopping", "the router is stopping", retry_after=5
+)
+_BUG = FailureReport(
+    HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "internal error, see the router's log"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -43,149 +47,143 @@ class RouterApp:
 
     Args:
         make_service: builds the router's state once the event loop runs.
-        waits: how long clients are left without a word.
+        timeouts: how long a request waits for something.
     """
 
     def __init__(
-        self, make_service: Callable[[], Awaitable[Service]], waits: WaitTimeouts | None = None
+        self, make_service: Callable[[], Awaitable[Service]], timeouts: WaitTimeouts | None = None
     ) -> None:
         self._make_service = make_service
-        self._waits = waits or WaitTimeouts()
+        self._timeouts = timeouts or WaitTimeouts()
         self._service: Service | None = None
-        self._typed = admin_api(lambda: self.service)
+        self._admin = admin_api(lambda: self.service)
         self._dialects = dialects()
-        self._other: Dialect = Untranslated()  # how errors look on every other path
+        self._default_dialect: Dialect = Untranslated()  # formats the errors of all other paths
         self._served: set[Exchange] = set()
-        self._ids = Ids()
+        self._ids = RequestIds()
         self._draining = False
-        self._admitted: RequestHead | None = None  # the last one: the next request mostly has the same
 
     @property
     def service(self) -> Service:
-        """The router's state; there is none before start-up."""
+        """The router's state, which exists after start-up."""
         if self._service is None:
             raise RuntimeError("the router has not started")
         return self._service
 
     async def start(self) -> None:
-        """Build the router's state, and load what is to be resident from the start."""
+        """Build the router's state, and start to load the model that is preloaded."""
         self._service = await self._make_service()
         if self._service.preloaded is not None:
-            self._service.warm(self._service.preloaded)
+            self._service.load_in_background(self._service.preloaded)
 
     async def close(self) -> None:
-        """Stop the model servers and let go of every connection to them."""
+        """Stop the model servers and close every connection to them."""
         if self._service is not None:
             await self._service.close()
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""
-        dialect = self._dialects.get(exchange.path, self._other)
-        if exchange.head is not self._admitted:
-            refusal = self.service.guard.refusal(exchange.headers)
-            if refusal is not None:
-                wanted = [("www-authenticate", "Bearer")] if refusal.status == UNAUTHORIZED else []
-                respond_error(exchange, dialect, refusal, wanted)
-                return
-            self._admitted = exchange.head
+        dialect = self._dialects.get(exchange.path, self._default_dialect)
+        refusal = self.service.auth.check(exchange.headers)
+        if refusal is not None:
+            unauthorized = refusal.status == HTTPStatus.UNAUTHORIZED
+            headers = [("www-authenticate", "Bearer")] if unauthorized else []
+            respond_error(exchange, dialect, refusal, headers)
+            return
         try:
             body = await exchange.body(MAX_BODY)
         except BodyTooLargeError:
-            report = FailureReport(413, "body_too_large", f"the body is larger than {MAX_BODY // MIB} MB")
+            text = f"the body is larger than {MAX_BODY // MIB} MB"
+            report = FailureReport(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", text)
             respond_error(exchange, dialect, report, [])
         except ClientGoneError:
             pass
         else:
-            if exchange.path in self._typed.paths or exchange.path.startswith("/llmstack/"):
-                await answer_by(self._typed.app, exchange, body)
+            if exchange.path in self._admin.paths or exchange.path.startswith("/llmstack/"):
+                await answer_with(self._admin.app, exchange, body)
             else:
                 await self._serve(exchange, dialect, body)
 
-    def refusal(self, status: int, code: str, text: str) -> bytes:
-        """Return the body of the answer to what is not even a request."""
-        return self._other.error(FailureReport(status, code, text))
+    def error_body(self, status: int, code: str, text: str) -> bytes:
+        """Return the body of the response to something that is not even an HTTP request."""
+        return self._default_dialect.error(FailureReport(status, code, text))
 
     def drain(self) -> None:
-        """End every request that still runs, each with an error its client understands."""
+        """End every request in flight, each with an error that its client understands."""
         self._draining = True
         for exchange in self._served:
             exchange.cancel()
 
     async def _serve(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
-        """Answer a request for as long as its client is there."""
-        exchange.when_gone(self._left)  # nothing that knows the exchange, which would know it in turn
+        """Answer a request for as long as its client is connected."""
+        exchange.on_client_gone(self._on_client_gone)
         self._served.add(exchange)
         try:
             await self._answer(exchange, dialect, body)
         finally:
             self._served.discard(exchange)
 
-    def _left(self, exchange: Exchange) -> None:
-        """Stop answering a client that has gone, unless all are being told that the router stops."""
-        if not self._draining:
+    def _on_client_gone(self, exchange: Exchange) -> None:
+        if not self._draining:  # else all clients are being told that the router stops
             exchange.cancel()
 
     async def _answer(self, exchange: Exchange, dialect: Dialect, body: bytes) -> None:
-        """Decide and forward."""
+        """Decide where a request goes, and forward it."""
         if self._draining:
             respond_error(exchange, dialect, _STOPPING, [])
             return
         try:
-            call = plan(exchange, self._dialects.get(exchange.path), body, self.service)
-        except RequestFailedError as failure:
-            report = failure.report
-            self.service.metrics.refused(report.code)
-            _log.info("%s refused: %d %s", _shown(exchange), report.status, report.code)
+            request = plan(exchange, self._dialects.get(exchange.path), body, self.service)
+        except RequestFailedError as failed:
+            report = failed.report
+            self.service.metrics.count_refusal(report.code)
+            _log.info("%s refused: %d %s", _request_line(exchange), report.status, report.code)
             respond_error(exchange, dialect, report, [])
         except Exception:  # noqa: BLE001 - as below
-            _log.exception("%s", _shown(exchange))
+            _log.exception("%s", _request_line(exchange))
             respond_error(exchange, dialect, _BUG, [])
         else:
-            call.id = self._ids.of(exchange.headers)
-            await self._forward(exchange, call)
+            request.id = self._ids.id_for(exchange.headers)
+            await self._forward(exchange, request)
 
-    async def _forward(self, exchange: Exchange, call: RoutedRequest) -> None:
+    async def _forward(self, exchange: Exchange, request: RoutedRequest) -> None:
         service = self.service
         service.in_flight += 1
         try:
-            await forward(exchange, call, service, self._waits)
+            await forward(exchange, request, service, self._timeouts)
         except asyncio.CancelledError:
-            if not call.told_all:
-                call.failed("client_gone", "client")
+            if not request.stream_complete:
+                request.mark_failed("client_gone", "client")
             if not self._draining:
                 raise
-            call.failed(_STOPPING.code, "router")
-            fail(exchange, call, _STOPPING)
-        except Exception:  # noqa: BLE001 - a bug: this client gets an error, the log the trace, others go on
-            call.failed(_BUG.code, "router")
-            _log.exception("%s", _shown(exchange))
-            fail(exchange, call, _BUG)
+            request.mark_failed(_STOPPING.code, "router")
+            send_failure(exchange, request, _STOPPING)
+        except Exception:  # noqa: BLE001 - a bug: this client gets an error, the log a traceback, others go on
+            request.mark_failed(_BUG.code, "router")
+            _log.exception("%s", _request_line(exchange))
+            send_failure(exchange, request, _BUG)
         finally:
             service.in_flight -= 1
-            self._record(exchange, call)
+            self._record(exchange, request)
 
-    def _record(self, exchange: Exchange, call: RoutedRequest) -> None:
-        """Note what became of a request; nothing of what it said."""
+    def _record(self, exchange: Exchange, request: RoutedRequest) -> None:
+        """Record what became of a request."""
         record = AccessRecord(
-            id=call.id,
+            id=request.id,
             at=time.time(),
-            path=printable(exchange.path[:SHOWN_PATH]),
-            asked=call.asked,
-            tier=call.tier,
-            reason=call.reason,
-            tokens=call.tokens,
+            path=to_ascii(exchange.path[:SHOWN_PATH_CHARS]),
+            asked=request.requested_model,
+            tier=request.tier,
+            reason=request.reason,
+            tokens=request.tokens,
             status=exchange.status,
-            first_byte_s=call.first_byte_s,
-            total_s=time.monotonic() - call.arrived,
-            outcome=call.outcome,
+            first_byte_s=request.first_byte_s,
+            total_s=time.monotonic() - request.received_at,
+            outcome=request.outcome,
         )
-        self.service.ended(call, record)
-        if _log.isEnabledFor(logging.INFO):
-            line = Line(record)
-            for handler in logging.root.handlers:  # at once: to ask every logger on the way takes longer
-                if handler.level <= logging.INFO:
-                    handler.handle(line)
+        self.service.note_end(request, record)
+        record.log()
 
 
-def _shown(exchange: Exchange) -> str:
-    return printable(f"{exchange.method} {exchange.path[:SHOWN_PATH]}")
+def _request_line(exchange: Exchange) -> str:
+    return to_ascii(f"{exchange.method} {exchange.path[:SHOWN_PATH_CHARS]}")

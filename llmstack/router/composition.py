@@ -1,4 +1,4 @@
-"""Putting the router's state together: which swapper, which backends."""
+"""Putting the router's state together: which backend serves each kind of tier."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from llmstack.config.model import BackendKind
 from llmstack.llama_cpp.command import server_env
-from llmstack.process.leftovers import instance_of
-from llmstack.providers.model_aliases import load as load_known
+from llmstack.process.leftovers import instance_id
+from llmstack.providers.model_aliases import load_aliases
 from llmstack.router.service import Service
 from llmstack.serving.litellm.backend import LitellmBackend
 from llmstack.serving.llama_swap.backend import LlamaSwapBackend
 from llmstack.serving.llama_swap.process import LlamaSwapProcess
 from llmstack.serving.llama_swap.program import llama_swap_binary
-from llmstack.serving.memory.survey import survey
+from llmstack.serving.memory.survey import survey as survey_machine
 from llmstack.serving.pool.backend import PoolBackend
 from llmstack.serving.remote.mcp import McpBackend
 from llmstack.serving.remote.server import ServerBackend
@@ -24,33 +24,38 @@ if TYPE_CHECKING:
     from llmstack.channel import Channel
     from llmstack.config.model import StackConfig
     from llmstack.paths import Project, UserDirs
-    from llmstack.router.auth import RequestGuard
+    from llmstack.router.auth import RequestAuth
     from llmstack.serving.base import Swapper
     from llmstack.serving.memory.survey import Survey
     from llmstack.upstream.client import Upstream
 
 
 def build_swapper(
-    config: StackConfig, found: Survey, project: Project, env: Mapping[str, str], dirs: UserDirs
+    config: StackConfig,
+    survey: Survey,
+    project: Project,
+    env: Mapping[str, str],
+    dirs: UserDirs,
+    upstream: Upstream,
 ) -> Swapper:
-    """Return llama-swap where its binary is installed or asked for, else the built-in pool.
+    """Return llama-swap if its binary is installed or requested, else the built-in pool.
 
     Raises:
-        LlmstackError: it is asked for and not installed.
+        LlmstackError: it is requested and not installed.
     """
     binary = llama_swap_binary(config.settings.swapper, dirs.bin)
     if binary is None:
-        return PoolBackend(project, config, found, env, dirs.prompt_caches)
-    swap = LlamaSwapProcess(
+        return PoolBackend(project, config, survey, env, dirs.prompt_caches, upstream)
+    process = LlamaSwapProcess(
         binary,
         project.llama_swap_yaml,
         port=config.settings.swap_port,
         env=server_env(env, api_key=None),
-        instance=instance_of(project.state),
+        instance=instance_id(project.state),
         pid_file=project.pid_file("llama-swap"),
         log=project.log("llama-swap"),
     )
-    return LlamaSwapBackend(swap, config, found)
+    return LlamaSwapBackend(process, config, survey, upstream)
 
 
 def build_service(
@@ -58,30 +63,33 @@ def build_service(
     project: Project,
     channel: Channel,
     config: StackConfig,
-    guard: RequestGuard,
+    auth: RequestAuth,
     upstream: Upstream,
     env: Mapping[str, str],
     dirs: UserDirs,
     port: int,
 ) -> Service:
-    """Look at the machine and put the router's state together. Inside the event loop."""
-    found = survey(config, env)
-    known = load_known(dirs.config)
-    bind = f"[{guard.bind}]" if ":" in guard.bind else guard.bind
-    own = (f"http://127.0.0.1:{port}", f"http://{bind}:{port}")  # a tier must not be served by us again
+    """Survey the machine and put the router's state together. Call it inside the event loop."""
+    survey = survey_machine(config, env)
+    unavailable = survey.unavailable
+    aliases = load_aliases(dirs.config)
+    bind = f"[{auth.bind}]" if ":" in auth.bind else auth.bind
+    own_addresses = (f"http://127.0.0.1:{port}", f"http://{bind}:{port}")  # the router must not call itself
+    swapper = build_swapper(config, survey, project, env, dirs, upstream)
     return Service(
         project=project,
         channel=channel,
         config=config,
-        guard=guard,
-        found=found,
-        swapper=build_swapper(config, found, project, env, dirs),
+        auth=auth,
+        survey=survey,
+        swapper=swapper,
         backends={
+            BackendKind.GGUF: swapper,
             BackendKind.LITELLM: LitellmBackend(
-                project, config, found.unavailable, env, known, router_port=port
+                project, config, unavailable, env, aliases, router_port=port, upstream=upstream
             ),
-            BackendKind.SERVER: ServerBackend(config, found.unavailable, env, known, own),
-            BackendKind.MCP: McpBackend(project, config, found.unavailable, env),
+            BackendKind.SERVER: ServerBackend(config, unavailable, env, aliases, own_addresses, upstream),
+            BackendKind.MCP: McpBackend(project, config, unavailable, env),
         },
         env=env,
         upstream=upstream,

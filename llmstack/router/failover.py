@@ -1,4 +1,4 @@
-"""When another tier serves in place of one that cannot. Pure, but for the clock it is given."""
+"""When another tier serves in place of one that cannot. Pure, but for the clock that is passed in."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
-from llmstack.providers.translation.failures import retry_after
-from llmstack.router.dialects.base import RequestFailedError
+from llmstack.http_headers import read_retry_after
+from llmstack.serving.errors import RequestFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from llmstack.router.dialects.base import FailureReport
+    from llmstack.serving.errors import FailureReport
 
-LITELLM_PREFIX = "llm_provider-"  # what LiteLLM puts before the names of a provider's headers
+LITELLM_PREFIX = "llm_provider-"  # LiteLLM puts it before the names of a provider's headers
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 300.0
-LONGEST_ASKED_S = 3600.0  # a provider's Retry-After above that is taken for that
+LONGEST_RETRY_AFTER_S = 3600.0  # a longer Retry-After of a provider counts as this
 
-Kind = Literal["context", "limited", "refused", "broken"]
+FailureKind = Literal["context", "limited", "refused", "broken"]
 
 # How servers say that a request is longer than their window: llama.cpp, OpenAI, Anthropic, vLLM, Ollama.
 _CONTEXT_SIGNS = (
@@ -34,8 +35,8 @@ _CONTEXT_SIGNS = (
     b"longer than the maximum model length",
     b"input length and `max_tokens` exceed context limit",
 )
-# How they say that the account cannot pay: a 400 or 429 whose repetition is no use.
-# `billing` alone may be the name of a tool that a request is refused for.
+# How they say that the account cannot pay, in a 400 or 429 that no retry helps against.
+# `billing` alone may be the name of a tool for which a request is refused.
 _CREDIT_SIGNS = (
     b"insufficient_quota",
     b"credit balance is too low",
@@ -43,7 +44,7 @@ _CREDIT_SIGNS = (
     b"billing_not_active",
     b"enable billing",
 )
-_ERROR_STARTS = (
+_ERROR_EVENT_STARTS = (
     b'data: {"error"',
     b'data:{"error"',
     b"event: error",
@@ -52,25 +53,24 @@ _ERROR_STARTS = (
     b"event: response.failed",
 )
 
-# At a stream's beginning: what servers say while they read the prompt, or wait for another server.
-_COMMENTS = re.compile(rb"\A(?:(?::[^\r\n]*)?[\r\n])*")
+# The start of a stream: what servers send while they read the prompt, or wait for another server.
+_LEADING_COMMENTS = re.compile(rb"\A(?:(?::[^\r\n]*)?[\r\n])*")
 
-_BAD_REQUEST, _PAYMENT, _TOO_LARGE, _TOO_MANY, _SERVER_ERROR = 400, 402, 413, 429, 500
-_CREDENTIALS = (401, 403)
+_CREDENTIALS_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 class TierFailedError(RequestFailedError):
-    """A tier could not serve a request of which nothing was sent yet: another one may.
+    """A tier could not serve a request of which nothing was sent to the client yet: another one may.
 
     Args:
-        report: what the client is told where none does.
-        kind: `context` where only a larger window helps.
+        report: what the client is told if no other tier can.
+        kind: `context` if only a larger window helps.
         brief: why, in a few words, for the reason.
-        pause_s: how long it asked to be left alone; None where it said nothing.
+        pause_s: how long the server asked for a pause; None if it did not.
     """
 
     def __init__(
-        self, report: FailureReport, kind: Kind, brief: str, *, pause_s: float | None = None
+        self, report: FailureReport, kind: FailureKind, brief: str, *, pause_s: float | None = None
     ) -> None:
         super().__init__(report)
         self.kind = kind
@@ -78,39 +78,47 @@ class TierFailedError(RequestFailedError):
         self.pause_s = pause_s
 
 
-def judge(status: int, body: bytes) -> Kind | None:
-    """Return what a server's error says of its tier; None where it says something of the request."""
-    if (status in {_BAD_REQUEST, _TOO_LARGE} or status >= _SERVER_ERROR) and any(
-        sign in body for sign in _CONTEXT_SIGNS
-    ):
+def classify_error(status: int, body: bytes) -> FailureKind | None:
+    """Return what a server's error says about its tier; None if it is about the request."""
+    is_server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    may_be_context = is_server_error or status in {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    }
+    may_be_credit = status in {
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.PAYMENT_REQUIRED,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
+    if may_be_context and any(sign in body for sign in _CONTEXT_SIGNS):
         return "context"
-    if status in {_BAD_REQUEST, _PAYMENT, _TOO_MANY} and any(sign in body for sign in _CREDIT_SIGNS):
+    if may_be_credit and any(sign in body for sign in _CREDIT_SIGNS):
         return "refused"
-    if status == _TOO_MANY:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         return "limited"
-    if status == _PAYMENT or status in _CREDENTIALS:
+    if status == HTTPStatus.PAYMENT_REQUIRED or status in _CREDENTIALS_REFUSED:
         return "refused"
-    return "broken" if status >= _SERVER_ERROR else None
+    return "broken" if is_server_error else None
 
 
-def asked_pause(headers: Iterable[tuple[str, str]]) -> float | None:
-    """Return how long a server asks to be left alone, in seconds; None where it does not say."""
-    said = {name.removeprefix(LITELLM_PREFIX): value for name, value in headers}
-    return retry_after(said, datetime.now(UTC))
+def requested_pause(headers: Iterable[tuple[str, str]]) -> float | None:
+    """Return the pause that a server asks for, in seconds; None if it does not."""
+    by_name = {name.removeprefix(LITELLM_PREFIX): value for name, value in headers}
+    return read_retry_after(by_name, datetime.now(UTC))
 
 
-def without_comments(first: bytes) -> bytes:
-    """Return the events that a stream begins with, from the first one that says something."""
-    return _COMMENTS.sub(b"", first)
+def strip_leading_comments(events: bytes) -> bytes:
+    """Return the events at the start of a stream without the comments before them."""
+    return _LEADING_COMMENTS.sub(b"", events)
 
 
-def is_error_event(first: bytes) -> bool:
-    """Return whether a stream begins with an error instead of content."""
-    return first.lstrip().startswith(_ERROR_STARTS)
+def is_error_event(events: bytes) -> bool:
+    """Return whether a stream starts with an error instead of content."""
+    return events.lstrip().startswith(_ERROR_EVENT_STARTS)
 
 
 @dataclass(slots=True)
-class _Rest:
+class _Cooldown:
     until: float
     why: str
     failures: int
@@ -118,36 +126,35 @@ class _Rest:
 
 @dataclass(slots=True)
 class Cooldowns:
-    """Tiers that failed lately, and are left alone for a while.
+    """Tiers that failed lately, and are not asked for a while.
 
-    The pause doubles with every failure in a row, from 5 s to 300 s; a server that says how long it wants is
-    believed. A success ends it.
+    The pause doubles with every failure in a row, from 5 s to 300 s, unless the server asks for another one.
+    A success ends it.
     """
 
     clock: Callable[[], float] = time.monotonic
-    _resting: dict[str, _Rest] = field(default_factory=dict)
+    _by_tier: dict[str, _Cooldown] = field(default_factory=dict)
 
-    def failed(self, tier: str, why: str, pause_s: float | None = None) -> None:
+    def note_failure(self, tier: str, why: str, pause_s: float | None = None) -> None:
         """Note a failure of a tier."""
-        before = self._resting.get(tier)
-        failures = before.failures + 1 if before else 1
+        previous = self._by_tier.get(tier)
+        failures = previous.failures + 1 if previous else 1
         pause = min(FIRST_PAUSE_S * 2 ** min(failures - 1, 10), LONGEST_PAUSE_S)
         if pause_s is not None:
-            pause = min(pause_s, LONGEST_ASKED_S)
-        self._resting[tier] = _Rest(self.clock() + pause, why, failures)
+            pause = min(pause_s, LONGEST_RETRY_AFTER_S)
+        self._by_tier[tier] = _Cooldown(self.clock() + pause, why, failures)
 
-    def served(self, tier: str) -> None:
+    def note_success(self, tier: str) -> None:
         """Note a success of a tier."""
-        if self._resting:
-            self._resting.pop(tier, None)
+        self._by_tier.pop(tier, None)
 
     def cooling(self) -> dict[str, str]:
-        """Return the tiers that are left alone now, each with why and for how long."""
-        if not self._resting:
+        """Return the tiers that are not asked now, each with why and for how long."""
+        if not self._by_tier:
             return {}
         now = self.clock()
         return {
-            tier: f"{rest.why}, tried again in {rest.until - now:.0f} s"
-            for tier, rest in self._resting.items()
-            if rest.until > now
+            tier: f"{cooldown.why}, tried again in {cooldown.until - now:.0f} s"
+            for tier, cooldown in self._by_tier.items()
+            if cooldown.until > now
         }

@@ -1,7 +1,7 @@
-"""Waiting for something slow, such as a model that loads, without the client timing out.
+"""Keeping a client connected while its request waits for something slow, such as a model that loads.
 
-For the first seconds nothing is sent, so that a failure can still be an HTTP error. Then a client that
-streams gets 200 and comments; from there on a failure is an error event.
+For the first seconds nothing is sent, so that a failure can still be an HTTP error. Then a streaming client
+gets status 200 and SSE comments; from there on a failure is an error event.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from llmstack.router.http.exchange import Exchange
     from llmstack.router.routed_request import RoutedRequest
 
-_EVENT_STREAM = (("content-type", "text/event-stream"), ("cache-control", "no-cache"))
+_STREAM_HEADERS = (("content-type", "text/event-stream"), ("cache-control", "no-cache"))
 
 
 @dataclass(frozen=True, slots=True)
 class WaitTimeouts:
-    """How long things may take, in seconds.
+    """How long a request waits for something, in seconds.
 
     Attributes:
-        quiet_s: nothing is sent to a client that waits, so that a failure can still be an HTTP error.
-        comment_s: between comments after that.
-        load_s: a tier that is not up by then is left for another one that is. 45 GB from a slow disk take
-            minutes.
+        quiet_s: before the first comment, so that a failure can still be an HTTP error.
+        comment_s: between two comments.
+        load_s: for a tier that is not up, if another tier could serve at once. Loading 45 GB from a slow disk
+            takes minutes.
     """
 
     quiet_s: float = 2.0
@@ -37,40 +37,41 @@ class WaitTimeouts:
 
 
 class KeepAlive:
-    """While it is entered, a streaming client is told now and then what its request waits for.
+    """While this context is active, a streaming client gets a comment now and then.
 
-    A timer, and a task only once there is something to say: most requests never wait that long.
+    It costs a timer, and a task only once there is something to send: most requests never wait that long.
 
     Attributes:
-        what: what is being waited for, before the tier's name.
-        waits: how long things may take.
+        waiting_for: what the request waits for; in a comment the tier's name follows.
+        timeouts: how long things may take.
     """
 
-    def __init__(self, exchange: Exchange, call: RoutedRequest, waits: WaitTimeouts) -> None:
-        self.what = "waiting for"
-        self.waits = waits
+    def __init__(self, exchange: Exchange, request: RoutedRequest, timeouts: WaitTimeouts) -> None:
+        self.waiting_for = "waiting for"
+        self.timeouts = timeouts
         self._exchange = exchange
-        self._call = call
-        self._told = ""
+        self._request = request
+        self._last_summary = ""
         self._timer: asyncio.TimerHandle | None = None
         self._comment: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Begin to count."""
-        if self._call.streams:
-            self._in(max(0.0, self.waits.quiet_s - (time.monotonic() - self._call.arrived)))
+        """Start the timer."""
+        if self._request.wants_stream:
+            waited_s = time.monotonic() - self._request.received_at
+            self._schedule(max(0.0, self.timeouts.quiet_s - waited_s))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Say no more."""
+        """Send no more comments."""
         if kind is asyncio.CancelledError and self._comment is not None:
             self._comment.cancel()  # nobody reads it
-        await self.end()
+        await self.stop()
 
-    async def end(self) -> None:
-        """Say no more; a comment that is being written is written to its end."""
+    async def stop(self) -> None:
+        """Send no more comments; one that is being written is completed."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -78,21 +79,21 @@ class KeepAlive:
             await asyncio.wait((self._comment,))
             self._comment = None
 
-    def _in(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._speak)
+    def _schedule(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._on_timer)
 
-    def _speak(self) -> None:
-        self._in(self.waits.comment_s)
-        if self._comment is None or self._comment.done():  # else the client does not even read the last one
-            self._comment = asyncio.create_task(self._write())
+    def _on_timer(self) -> None:
+        self._schedule(self.timeouts.comment_s)
+        if self._comment is None or self._comment.done():  # else the client has not even read the last one
+            self._comment = asyncio.create_task(self._write_comment())
 
-    async def _write(self) -> None:
-        exchange, call = self._exchange, self._call
+    async def _write_comment(self) -> None:
+        exchange, request = self._exchange, self._request
         text = ""
         if not exchange.started:
-            exchange.start(200, [*call.headers, *_EVENT_STREAM])
-        if self._told != call.explained:  # at first, and when another tier takes over
-            self._told = call.explained
-            text = f": {call.explained}\n\n"
-        seconds = time.monotonic() - call.arrived
-        await exchange.write(f"{text}: {self.what} {call.tier}, {seconds:.0f} s\n\n".encode())
+            exchange.start(200, [*request.headers, *_STREAM_HEADERS])
+        if self._last_summary != request.summary:  # in the first comment, and when another tier takes over
+            self._last_summary = request.summary
+            text = f": {request.summary}\n\n"
+        seconds = time.monotonic() - request.received_at
+        await exchange.write(f"{text}: {self.waiting_for} {request.tier}, {seconds:.0f} s\n\n".encode())

@@ -1,4 +1,4 @@
-"""From what a client sent to where it goes."""
+"""Deciding where a client's request goes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from urllib.parse import parse_qs, unquote
 
 from llmstack.policy.decision import AUTO, ContextOverflowError, Decision, NoTierError, NotServedError
 from llmstack.policy.facts import RequestFacts
-from llmstack.policy.named_model import named as named_decision
+from llmstack.policy.named_model import decide_named
 from llmstack.policy.session_policy import decide
-from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest, RequestFailedError
+from llmstack.router.dialects.base import BadRequestError, ParsedRequest
 from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.dialects.table import dialect_of
 from llmstack.router.routed_request import RoutedRequest
 from llmstack.router.sessions import session_name
+from llmstack.serving.errors import FailureReport, RequestFailedError
 
 if TYPE_CHECKING:
     from llmstack.router.dialects.base import Dialect
@@ -31,7 +32,7 @@ def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Serv
 
     Args:
         exchange: the request.
-        dialect: of its path; None where the path is not one that `auto` serves.
+        dialect: the API of its path; None if `auto` does not serve that path.
         body: of the request.
         service: tiers and their availability.
 
@@ -58,31 +59,33 @@ def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Serv
         exchange.target,
         body,
         parsed,
-        others=decision.others,
+        alternatives=decision.others,
         session=session,
     )
 
 
 def _plan_other(exchange: Exchange, body: bytes, service: Service) -> RoutedRequest:
-    """Pass anything else through to the tier it names: in its path, its body, or its query."""
+    """Route any other path to the tier that it names: in its path, its body, or its query."""
     dialect, target = Untranslated(), exchange.target
     tier, rest = _upstream_path(target)
     if tier and tier != AUTO:
         parsed = ParsedRequest(None, stream=False, facts=RequestFacts())
-        with contextlib.suppress(RequestFailedError):  # the engine judges what it is sent there
+        with contextlib.suppress(RequestFailedError):  # the engine checks what it is sent there
             parsed = _parse(dialect, body)
         decision = decide_for(tier, RequestFacts(), service)
-        return RoutedRequest(dialect, tier, decision.tier, decision.reason, rest, body, parsed, renames=False)
+        return RoutedRequest(
+            dialect, tier, decision.tier, decision.reason, rest, body, parsed, rewrites_body=False
+        )
     parsed = _parse(dialect, body)
-    named = parsed.model or _query_model(target)
-    if not named or named == AUTO or not target.startswith("/"):
+    model = parsed.model or _query_model(target)
+    if not model or model == AUTO or not target.startswith("/"):
         expected = f"a `model` that names a tier ({', '.join(service.config.tiers)}) to pass it on to"
         text = f"{exchange.method} {exchange.path[:200]}: expected a path of this router, or {expected}"
         raise RequestFailedError(FailureReport(404, "not_found", text))
-    decision = decide_for(named, RequestFacts(), service)
-    renames = bool(parsed.model)
+    decision = decide_for(model, RequestFacts(), service)
+    rewrites_body = bool(parsed.model)
     return RoutedRequest(
-        dialect, named, decision.tier, decision.reason, target, body, parsed, renames=renames
+        dialect, model, decision.tier, decision.reason, target, body, parsed, rewrites_body=rewrites_body
     )
 
 
@@ -96,14 +99,14 @@ def _parse(dialect: Dialect, body: bytes) -> ParsedRequest:
 def decide_for(
     model: str | None, facts: RequestFacts, service: Service, session: str = "", *, explain: bool = False
 ) -> Decision:
-    """Decide for a request; nothing is remembered of it.
+    """Decide where a request goes; nothing is remembered.
 
     Args:
         model: that it names.
-        facts: what it says.
+        facts: the facts of it that a decision depends on.
         service: tiers and their state.
-        session: key of its conversation; empty where there is none.
-        explain: say which rules were tried.
+        session: key of its conversation; empty if there is none.
+        explain: also return the rules that were tried.
 
     Raises:
         RequestFailedError: it cannot be served, and why.
@@ -132,7 +135,7 @@ def decide_for(
     if tier.name in state.unavailable:
         text = f"{tier.name} cannot start: {state.unavailable[tier.name]}"
         raise RequestFailedError(FailureReport(503, "model_unavailable", text))
-    return named_decision(model, tier, facts, config, state)
+    return decide_named(model, tier, facts, config, state)
 
 
 def explain(body: dict[str, Any], name: str, service: Service) -> dict[str, Any]:
@@ -161,7 +164,7 @@ def explain(body: dict[str, Any], name: str, service: Service) -> dict[str, Any]
 
 
 def _upstream_path(target: str) -> tuple[str, str]:
-    """Return tier and target of `/upstream/<tier>/...`; no tier where it is another path."""
+    """Return tier and target of `/upstream/<tier>/...`; an empty tier for any other path."""
     if not target.startswith(UPSTREAM_PREFIX):
         return "", target
     path, mark, query = target.removeprefix(UPSTREAM_PREFIX).partition("?")

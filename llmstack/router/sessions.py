@@ -1,4 +1,4 @@
-"""The conversations that the router knows, and what its tiers' tokens measure. Nothing of what was said."""
+"""The conversations that the router knows, and how many tokens its tiers count. Never what was said."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hashlib import blake2b
 from math import exp, log
 from typing import TYPE_CHECKING
 
-from llmstack.policy.session_policy import after, continues, moved
+from llmstack.policy.session_policy import may_continue, move_session, next_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -19,31 +19,38 @@ if TYPE_CHECKING:
     from llmstack.policy.facts import RequestFacts
     from llmstack.policy.session_policy import Session
 
-MOST = 1000
-OLDEST_S = 24 * 3600.0
+MAX_SESSIONS = 1000
+MAX_AGE_S = 24 * 3600.0
 
-LEAST_ESTIMATE = 64  # tokens; below, the chat template's own words outweigh what was sent
-LOWEST, HIGHEST = 0.5, 8.0  # tokens per estimated token: dense prose and a model that reads bytes
-_COUNTED = re.compile(rb'"n_prompt_tokens"\s*:\s*(\d{1,12})\b')
-RISE, FALL = 0.5, 0.1  # weight of a new measurement: too small an estimate costs a failed request
+MIN_ESTIMATE = 64  # tokens; below that, the chat template outweighs the content
+MIN_FACTOR, MAX_FACTOR = 0.5, 8.0  # tokens per estimated token: dense prose and a model that reads bytes
+_PROMPT_TOKENS = re.compile(rb'"n_prompt_tokens"\s*:\s*(\d{1,12})\b')
+RISE_WEIGHT, FALL_WEIGHT = (
+    0.5,
+    0.1,
+)  # weight of a new measurement: too small an estimate costs a failed request
 
 
 @dataclass(slots=True)
 class Sessions:
-    """What the router remembers between requests, bounded in number and age."""
+    """What the router remembers between requests, limited in number and age.
+
+    Attributes:
+        factors: by tier, tokens that its server counts for one estimated token.
+    """
 
     clock: Callable[[], float] = time.monotonic
     factors: dict[str, float] = field(default_factory=dict)
-    _known: OrderedDict[str, Session] = field(default_factory=OrderedDict)
+    _sessions: OrderedDict[str, Session] = field(default_factory=OrderedDict)
 
     def key(self, name: str, opening: str, facts: RequestFacts) -> str:
-        """Return what the conversation of a request is called here; empty where nothing tells it.
+        """Return the key of a request's conversation; empty if nothing identifies it.
 
-        Title calls and sub-agents under the same name have another opening, so they are other conversations.
+        Title requests and sub-agents under the same name have another opening, so they are other conversations.
 
         Args:
             name: as the client calls it, in a header or the body; may be empty.
-            opening: digest of what stays the same while it grows.
+            opening: digest of the part that stays the same while the conversation grows.
             facts: of the request.
         """
         if not name and not opening:
@@ -52,85 +59,88 @@ class Sessions:
             return f"-{opening}"
         prefix = f"{_digest(name)}-"
         key = f"{prefix}{opening}"
-        if key in self._known:
+        if key in self._sessions:
             return key
         same_name = (
             other
-            for other, session in self._known.items()
-            if other.startswith(prefix) and continues(session, facts)
+            for other, session in self._sessions.items()
+            if other.startswith(prefix) and may_continue(session, facts)
         )
-        return max(same_name, key=lambda other: self._known[other].size, default=key)
+        return max(same_name, key=lambda other: self._sessions[other].size, default=key)
 
     def get(self, key: str) -> Session | None:
-        """Return a conversation, where it is known."""
-        return self._known.get(key)
+        """Return a conversation; None if it is not known."""
+        return self._sessions.get(key)
 
     def remember(self, key: str, facts: RequestFacts, decision: Decision) -> None:
-        """Note where the next request of a conversation goes."""
+        """Remember the decision for the next request of the conversation."""
         if not key:
             return
         now = self.clock()
-        self._known[key] = after(self._known.get(key), facts, decision, now)
-        self._known.move_to_end(key)
-        while len(self._known) > MOST or next(iter(self._known.values())).at < now - OLDEST_S:
-            self._known.popitem(last=False)
+        self._sessions[key] = next_session(self._sessions.get(key), facts, decision, now)
+        self._sessions.move_to_end(key)
+        while (
+            len(self._sessions) > MAX_SESSIONS
+            or next(iter(self._sessions.values())).last_request_at < now - MAX_AGE_S
+        ):
+            self._sessions.popitem(last=False)
 
-    def served(self, key: str, tier: str) -> None:
-        """Note which tier served in the end, where another one had to take over."""
-        session = self._known.get(key)
+    def note_served(self, key: str, tier: str) -> None:
+        """Note which tier served in the end: another one than chosen may have taken over."""
+        session = self._sessions.get(key)
         if session is not None and session.tier != tier:
-            self._known[key] = moved(session, tier)
+            self._sessions[key] = move_session(session, tier)
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._sessions)
 
     def observe(self, tier: str, estimated: int, counted: int) -> None:
-        """Learn from what a server counted for a prompt that was estimated."""
-        if estimated < LEAST_ESTIMATE or counted <= 0:
+        """Learn from the tokens that a server counted for a prompt."""
+        if estimated < MIN_ESTIMATE or counted <= 0:
             return
-        measured = min(max(counted / estimated, LOWEST), HIGHEST)
-        known = self.factors.get(tier)
-        if known is None:
+        measured = min(max(counted / estimated, MIN_FACTOR), MAX_FACTOR)
+        factor = self.factors.get(tier)
+        if factor is None:
             self.factors[tier] = measured
             return
-        weight = RISE if measured > known else FALL
-        self.factors[tier] = exp((1 - weight) * log(known) + weight * log(measured))
+        weight = RISE_WEIGHT if measured > factor else FALL_WEIGHT
+        self.factors[tier] = exp((1 - weight) * log(factor) + weight * log(measured))
 
-    def overflowed(self, tier: str, estimated: int, room: int, counted: int | None = None) -> None:
-        """Learn that what was estimated to fit into this many tokens did not: the next such request must not.
+    def note_overflow(self, tier: str, estimated: int, room: int, counted: int | None = None) -> None:
+        """Learn that a request that was estimated to fit did not, so that the next such request is not sent.
 
         Args:
-            tier: that could not hold it.
+            tier: the tier that could not hold it.
             estimated: tokens of the prompt.
-            room: that was thought to be there for it.
-            counted: tokens of the prompt, where the server says so.
+            room: tokens of the tier's window for the prompt.
+            counted: tokens of the prompt; None if the server did not say.
         """
         if estimated <= 0:
             return
         if counted is not None and counted > room:
-            self.factors[tier] = min(counted / estimated, HIGHEST)
-        else:  # the window is smaller than declared, or all that is known is that the prompt is larger
-            least = min((room + 1) / estimated, HIGHEST)
+            self.factors[tier] = min(counted / estimated, MAX_FACTOR)
+        else:  # the window is smaller than declared, or the server did not say how large the prompt is
+            least = min((room + 1) / estimated, MAX_FACTOR)
             self.factors[tier] = max(self.factors.get(tier, 1.0), least)
 
     def forget(self, tiers: Iterable[str]) -> None:
-        """Drop what was measured of tiers that changed: another model has another tokenizer."""
+        """Drop the factors of tiers that changed: another model has another tokenizer."""
         for tier in tiers:
             self.factors.pop(tier, None)
 
 
 def session_name(headers: Mapping[str, str], in_body: str | None) -> str:
-    """Return what the client calls the conversation; empty where it does not say.
+    """Return the client's name for the conversation; empty if it sent none.
 
     opencode sends both headers to providers of its own making; some versions send none.
     """
     return headers.get("x-session-affinity") or headers.get("x-session-id") or in_body or ""
 
 
-def counted_in(error: bytes) -> int | None:
-    """Return the prompt's tokens as llama.cpp's context error says them, wherever in the body."""
-    found = _COUNTED.search(error)
-    return int(found[1]) if found else None
+def prompt_tokens_in(error: bytes) -> int | None:
+    """Return the tokens of the prompt from llama.cpp's context error; None if the error does not say."""
+    match = _PROMPT_TOKENS.search(error)
+    return int(match[1]) if match else None
 
 
 def _digest(text: str) -> str:

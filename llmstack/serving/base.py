@@ -1,48 +1,38 @@
-"""What the router asks of a swapper: the right to use a model for one request."""
+"""The protocol that everything that serves a tier implements: `Backend.acquire` → `Lease.send` → `ServerResponse`.
+
+A gguf tier, a LiteLLM tier, a remote server and an MCP tool are the same thing to the router.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import msgspec
 
-from llmstack.errors import LlmstackError
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from llmstack.config.model import StackConfig
+    from llmstack.serving.errors import FailureReport
     from llmstack.serving.memory.survey import Survey
+    from llmstack.upstream.client import Chunks
 
 State = Literal["resident", "loading", "idle", "down", "remote"]
 
 
-class TierUnavailableError(LlmstackError):
-    """A model cannot be used now.
-
-    Args:
-        message: what happened.
-        retry_after: seconds after which a client may try again; None where trying again is no use.
-        hint: the next step, where one helps.
-    """
-
-    def __init__(self, message: str, *, retry_after: int | None = None, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.retry_after = retry_after
-
-
 class ModelState(msgspec.Struct, frozen=True):
-    """What a swapper knows of one tier.
+    """What a backend knows of one tier.
 
     Attributes:
+        state: as `status --json` names it; `resident` means loaded.
         pid: of the process that serves it.
         since: seconds in this state.
         leases: requests in flight.
         waiting: requests in its queue.
-        loads: times that it was started.
-        detail: why it is down, where it is.
+        loads: how often it was started.
+        detail: why it is down, if it is.
     """
 
     state: State
@@ -57,11 +47,12 @@ class ModelState(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """Members that a request gets where its caller did not send them.
+    """Sampling values that a request gets if its client did not send them.
 
     Attributes:
         values: by name.
-        one_of: names of which the server takes one: a default for one is dropped where the other was sent.
+        one_of: names of which the server accepts only one: a default for one of them is dropped if the client
+            sent another.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
@@ -71,8 +62,62 @@ class Defaults:
 NO_DEFAULTS = Defaults()
 
 
+class ModelRequest(msgspec.Struct, frozen=True, gc=False):
+    """A client's request, ready to be sent to the server of a tier.
+
+    Attributes:
+        method: HTTP method, upper case.
+        target: path and query at the server.
+        headers: names in lower case; what the server itself requires is added by the lease.
+        body: as the client sent it.
+        model: the value of `model` in the body; None if it is absent.
+        rewrites_body: `model` is set to the server's name for it and defaults are added; else the body is
+            passed on unchanged.
+        has_slot: the body has an `id_slot` of its own.
+        format_error: returns a failure as the body of an HTTP error in the client's API.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+    model: str | None
+    rewrites_body: bool
+    has_slot: bool
+    format_error: Callable[[FailureReport], bytes]
+
+
+class ServerResponse(Protocol):
+    """A server's response, its body still to come. A context manager: leaving it closes the response."""
+
+    status: int
+    headers: list[tuple[str, str]]
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the body is server-sent events."""
+
+    def chunks(self) -> Chunks:
+        """Return an iterator over the body as it arrives; it raises UpstreamError if the connection breaks."""
+
+    async def read(self) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            UpstreamError: the connection broke before its end.
+        """
+
+    def __enter__(self) -> Self:
+        """Return self."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it, whether it was read or not."""
+
+
 class Lease(Protocol):
-    """The right to use a resident model for one request; the model is not evicted while it lasts.
+    """The right to use a tier for one request; a loaded model is not evicted while it lasts.
 
     An async context manager: leaving it gives the lease back.
     """
@@ -82,45 +127,33 @@ class Lease(Protocol):
         """The tier's name."""
 
     @property
-    def model(self) -> str:
-        """What its server calls the model."""
-
-    @property
-    def defaults(self) -> Defaults:
-        """Sampling values of models.ini that its server does not have as flags."""
-
-    @property
-    def url(self) -> str:
-        """Address of its server, without a path."""
-
-    @property
-    def slot(self) -> int | None:
-        """The server's slot that keeps this conversation; None where the server chooses."""
-
-    @property
     def kv(self) -> str:
-        """What was done about the prompt cache, such as `restored 48211 tokens in 0.4 s`; empty: nothing."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """What its server wants with every request, such as its key."""
+        """What was done about the prompt cache, such as `restored 48211 tokens in 0.4 s`; empty if nothing."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Credentials that its server may repeat in an error, and that nobody is shown."""
+        """Credentials that the server may repeat in an error, and that no client may see."""
 
     @property
     def origin(self) -> Literal["engine", "provider"]:
-        """Who fails where its server does."""
+        """Who failed if the server fails."""
+
+    async def send(self, request: ModelRequest) -> ServerResponse:
+        """Send a request and wait for the status of the response.
+
+        Raises:
+            UpstreamError: the server cannot be reached, or the connection broke.
+            RequestFailedError: the request cannot be expressed in the server's API.
+        """
 
     async def failure(self) -> str | None:
-        """Return why the server ended, if it did: asked after a connection broke."""
+        """Return why the server ended, or None if it still runs; asked after a connection broke."""
 
     async def explain(self, status: int, body: bytes) -> str | None:
-        """Return why, where such an answer is not the server's own but of what stands before it."""
+        """Return why a proxy in front of the server answered in its place; None if the server answered."""
 
     async def __aenter__(self) -> Self:
-        """Return itself."""
+        """Return self."""
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -128,50 +161,65 @@ class Lease(Protocol):
         """Give the lease back."""
 
 
-class Swapper(Protocol):
-    """Keeps the set of resident models inside what memory allows."""
+class Backend(Protocol):
+    """Serves every tier of one kind. Created once, whether or not such a tier exists."""
 
     @property
-    def kind(self) -> Literal["builtin", "llama-swap"]:
-        """Which one it is."""
-
-    @property
-    def prompt_cache(self) -> str:
-        """What becomes of prompts when a model is stopped: `on: …` or `off: …`, in words."""
+    def loads_models(self) -> bool:
+        """Whether its models must be loaded into memory before they can serve."""
 
     async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> Lease:
-        """Wait until a tier is resident and has a place, and return the right to use it.
+        """Wait until a tier can serve, and return the right to use it for one request.
 
         Args:
             tier: its name.
-            session: the conversation, so that it finds its slot again; empty where there is none.
-            pinned: the request will name the lease's slot to the server. Not every dialect of llama.cpp's
-                can; then the server chooses by what its slots hold, and the lease names none.
+            session: the conversation, so that it finds its slot again; empty if there is none.
+            pinned: the request will name the lease's slot to the server. Not every API of llama.cpp accepts
+                one; without it the server chooses a slot by its contents, and the lease names none.
 
         Raises:
-            TierUnavailableError: it cannot be started, or the queue is full or too slow.
+            TierUnavailableError: it cannot be started, its queue is full, or it took too long.
         """
 
-    def states(self) -> Mapping[str, ModelState]:
-        """Return the state of every tier it serves."""
+    def state(self, tier: str) -> ModelState:
+        """Return what is known of a tier; nothing is probed."""
 
-    def state(self, tier: str) -> ModelState | None:
-        """Return the state of one tier; None where it does not serve it."""
-
-    def has_place(self, tier: str) -> bool:
-        """Return whether a tier serves a request at once."""
-
-    def resident(self) -> frozenset[str]:
-        """Return the tiers that are loaded, or are being loaded."""
+    def has_free_slot(self, tier: str) -> bool:
+        """Return whether a tier would serve a request at once."""
 
     async def load(self, tier: str) -> None:
-        """Make a tier resident without a request."""
+        """Load a tier's model without a request.
+
+        Raises:
+            TierUnavailableError: it cannot be started, or there is nothing to load.
+        """
 
     async def unload(self, tier: str) -> bool:
-        """Stop a tier once its requests have ended; return False where it was not resident."""
+        """Unload a tier's model once its requests have ended; return False if it was not loaded."""
 
-    async def reload(self, config: StackConfig, found: Survey) -> list[str]:
-        """Take up an edited configuration; return in words what had to be cut for it."""
+    def status(self) -> dict[str, Any] | None:
+        """Return what `/llmstack/status` says of this backend; None if there is nothing to say."""
+
+    async def reload(self, config: StackConfig, survey: Survey) -> list[str]:
+        """Apply an edited configuration; return in words which requests had to be cut."""
 
     async def close(self) -> None:
         """Stop everything."""
+
+
+class Swapper(Backend, Protocol):
+    """The backend of gguf tiers: keeps the set of loaded models inside what memory allows."""
+
+    @property
+    def kind(self) -> Literal["builtin", "llama-swap"]:
+        """Which swapper it is."""
+
+    @property
+    def prompt_cache(self) -> str:
+        """What happens to prompt caches when a model is unloaded, in words: `saved …` or `not saved …`."""
+
+    def states(self) -> Mapping[str, ModelState]:
+        """Return the state of every tier that it serves."""
+
+    def loaded_tiers(self) -> frozenset[str]:
+        """Return the tiers whose models are loaded, or are being loaded."""

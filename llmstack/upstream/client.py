@@ -1,4 +1,4 @@
-"""The HTTP client. What sends requests knows only these classes."""
+"""The HTTP client. Code that sends requests knows only these classes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urlsplit
 
 from llmstack.upstream.connection import ServerConnection
-from llmstack.upstream.response_reader import BrokenError
+from llmstack.upstream.response_reader import ConnectionBrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from llmstack.upstream.connection import Relay, Sink
-    from llmstack.upstream.response_head import AnswerHead
+    from llmstack.upstream.response_head import ResponseHead
 
 CONNECT_S = 10.0
 IDLE_S = 4.0  # llama.cpp closes a connection after 5 s idle
@@ -29,12 +29,12 @@ class UpstreamError(Exception):
     """The connection to a server failed or broke; the text says how."""
 
 
-class Answer:
-    """A server's answer, its body still to come."""
+class Response:
+    """A server's response, its body still to come."""
 
     def __init__(
         self,
-        head: AnswerHead,
+        head: ResponseHead,
         connection: ServerConnection,
         give_back: Callable[[ServerConnection], None],
     ) -> None:
@@ -50,28 +50,31 @@ class Answer:
         return self.content_type.startswith("text/event-stream")
 
     def chunks(self) -> Chunks:
-        """Return what yields the body as it arrives.
+        """Return an iterator over the body as it arrives.
 
-        Raises:
-            UpstreamError: it broke before its end.
+        It raises UpstreamError if the connection breaks before the end of the body.
         """
         return _Chunks(self._connection)
 
     async def read(self) -> bytes:
-        """Return the whole body; UpstreamError where it broke."""
+        """Return the whole body.
+
+        Raises:
+            UpstreamError: the connection broke before its end.
+        """
         try:
             return await self._connection.whole()
-        except BrokenError as error:
+        except ConnectionBrokenError as error:
             raise UpstreamError(str(error)) from error
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Return self."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the connection unless the whole body was read: that cancels the request at the server."""
+        """Close the connection unless the whole body was read, which cancels the request at the server."""
         if self._connection.release():
             self._give_back(self._connection)
 
@@ -80,23 +83,23 @@ class Chunks(Protocol):
     """The parts of a body, none of them empty."""
 
     def __aiter__(self) -> Self:
-        """Return itself."""
+        """Return self."""
 
     async def __anext__(self) -> bytes:
-        """Return the next part; UpstreamError where it broke before its end."""
+        """Return the next part; raise UpstreamError if the connection broke."""
 
     async def pass_on(self, sink: Sink, relay: Relay | None = None, ending: bytes = b"") -> bool:
-        """Hand the rest to `sink` as it comes; return whether that was all, or it wants no more for now.
+        """Hand the rest to `sink` as it comes; return False if it cannot accept more for now.
 
         Args:
-            sink: takes what comes.
-            relay: is asked first where what came is one chunk of HTTP, whose content ends with `ending`.
-            ending: of those chunks.
+            sink: gets each part.
+            relay: gets it first if it is exactly one HTTP chunk whose content ends with `ending`.
+            ending: see `relay`.
         """
 
 
 class _Chunks:
-    """The parts of a server's answer."""
+    """The parts of a response's body."""
 
     __slots__ = ("_connection",)
 
@@ -109,7 +112,7 @@ class _Chunks:
     async def __anext__(self) -> bytes:
         try:
             part = await self._connection.part()
-        except BrokenError as error:
+        except ConnectionBrokenError as error:
             raise UpstreamError(str(error)) from error
         if not part:
             raise StopAsyncIteration
@@ -118,13 +121,13 @@ class _Chunks:
     async def pass_on(self, sink: Sink, relay: Relay | None = None, ending: bytes = b"") -> bool:
         try:
             return await self._connection.pass_on(sink, relay, ending)
-        except BrokenError as error:
+        except ConnectionBrokenError as error:
             raise UpstreamError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Origin:
-    """Where a server is; one object for one way to write it."""
+    """Address of a server; equal addresses are the same object."""
 
     secure: bool
     host: str
@@ -133,43 +136,43 @@ class _Origin:
 
 
 class Upstream:
-    """The HTTP client. Made inside a running event loop, closed with `close`."""
+    """The HTTP client. Created inside a running event loop, closed with `close`."""
 
     def __init__(self) -> None:
         self._idle: dict[_Origin, list[ServerConnection]] = {}
         self._open: dict[ServerConnection, _Origin] = {}
-        self._sweeping: asyncio.TimerHandle | None = None
+        self._sweep_timer: asyncio.TimerHandle | None = None
         self._tls: ssl.SSLContext | None = None
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], *body: bytes | memoryview
-    ) -> Answer:
-        """Send a request and wait for the status of the answer.
+    ) -> Response:
+        """Send a request and wait for the status of the response.
 
         llama.cpp advertises keep-alive and then closes the connection after every streamed response, and
-        every hundred requests: a pooled connection may be dead. A used one that closes before the first
-        byte is tried once more on a new one; a new one that does is the server's answer to this request.
+        every hundred requests: an idle connection may be dead. If an idle one closes before the first byte,
+        the request is sent once more on a new one.
 
         Raises:
             UpstreamError: the server cannot be reached, or the connection broke.
         """
         origin, target = _split(url)
-        head = _head(method, target, origin, headers, sum(map(len, body)))
-        connection = _take(self._idle.get(origin, []))
+        request_head = _request_head(method, target, origin, headers, sum(map(len, body)))
+        connection = _take_idle(self._idle.get(origin, []))
         if connection is not None:
             try:
-                said = await connection.answer(head, *body, no_body=method == "HEAD")
-            except BrokenError as error:
+                head = await connection.request(request_head, *body, no_body=method == "HEAD")
+            except ConnectionBrokenError as error:
                 if not error.silent:
                     raise UpstreamError(str(error)) from error
             else:
-                return Answer(said, connection, self._give_back)
+                return Response(head, connection, self._give_back)
         connection = await self._connect(origin)
         try:
-            said = await connection.answer(head, *body, no_body=method == "HEAD")
-        except BrokenError as error:
+            head = await connection.request(request_head, *body, no_body=method == "HEAD")
+        except ConnectionBrokenError as error:
             raise UpstreamError(str(error)) from error
-        return Answer(said, connection, self._give_back)
+        return Response(head, connection, self._give_back)
 
     def _give_back(self, connection: ServerConnection) -> None:
         self._idle.setdefault(self._open[connection], []).append(connection)
@@ -192,8 +195,8 @@ class Upstream:
         except OSError as error:
             raise UpstreamError(f"cannot connect: {error.strerror or error}") from error
         self._open[connection] = origin
-        if self._sweeping is None:
-            self._sweeping = loop.call_later(IDLE_S, self._sweep)
+        if self._sweep_timer is None:
+            self._sweep_timer = loop.call_later(IDLE_S, self._sweep)
         return connection
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -202,8 +205,8 @@ class Upstream:
         return self._tls
 
     def _sweep(self) -> None:
-        """Close what has been idle for long: one timer for all, and none where nothing is open."""
-        self._sweeping = None
+        """Close what was idle for long: one timer for all connections, none if none is open."""
+        self._sweep_timer = None
         oldest = time.monotonic() - IDLE_S
         for origin, idle in list(self._idle.items()):
             stale = [each for each in idle if not each.usable or each.idle_since < oldest]
@@ -213,10 +216,10 @@ class Upstream:
             if not idle:
                 del self._idle[origin]
         if self._open:
-            self._sweeping = asyncio.get_running_loop().call_later(IDLE_S, self._sweep)
+            self._sweep_timer = asyncio.get_running_loop().call_later(IDLE_S, self._sweep)
 
     async def __aenter__(self) -> Self:
-        """Return itself."""
+        """Return self."""
         return self
 
     async def __aexit__(
@@ -227,8 +230,8 @@ class Upstream:
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
         for connection in list(self._open):
             connection.abort()
         self._idle.clear()
@@ -248,8 +251,8 @@ async def ask(
             return answer.status, await answer.read()
 
 
-def _take(idle: list[ServerConnection]) -> ServerConnection | None:
-    """Return the connection used last, where it can be used again."""
+def _take_idle(idle: list[ServerConnection]) -> ServerConnection | None:
+    """Return the usable connection that was used last; None if there is none."""
     oldest = time.monotonic() - IDLE_S
     while idle:
         connection = idle.pop()
@@ -261,14 +264,14 @@ def _take(idle: list[ServerConnection]) -> ServerConnection | None:
 
 @lru_cache(maxsize=64)
 def _split(url: str) -> tuple[_Origin, str]:
-    """Return where a URL leads and the target to ask for there, untouched."""
+    """Return the server of a URL, and the request target as it is written."""
     if "\n" in url:
         raise UpstreamError("the address of the request holds a line break")
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     if not slash and "?" in authority:
-        authority, mark, query = authority.partition("?")
-        path = f"{mark}{query}"
+        authority, separator, query = authority.partition("?")
+        path = f"{separator}{query}"
     return _origin(scheme, authority), f"/{path}"
 
 
@@ -279,7 +282,7 @@ def _origin(scheme: str, authority: str) -> _Origin:
     return _Origin(secure, parts.hostname or "", parts.port or (443 if secure else 80), authority)
 
 
-def _head(method: str, target: str, origin: _Origin, headers: Mapping[str, str], size: int) -> bytes:
+def _request_head(method: str, target: str, origin: _Origin, headers: Mapping[str, str], size: int) -> bytes:
     fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     length = f"content-length: {size}\r\n" if size or method in _BODY_EXPECTED else ""
     if fields.count("\n") != len(headers):

@@ -1,41 +1,46 @@
-"""What an answer says before its body."""
+"""The part of a response before its body."""
 
 from __future__ import annotations
 
 import msgspec
 
-# Of what a server answered, these describe its connection to us, are set anew, or are not its business.
-_OWN_HEADERS = frozenset(
+# Headers of a server that describe its connection to us, that we set ourselves, or that are not its to set.
+_NOT_PASSED_ON = frozenset(
     (
         *("connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade"),
         *("proxy-authenticate", "server", "date", "content-length"),
     )
 )
-_OWN_PREFIXES = ("access-control-", "x-llmstack-")
+_PREFIXES_NOT_PASSED_ON = ("access-control-", "x-llmstack-")
 
 
-class AnswerHead(msgspec.Struct, frozen=True, eq=False):
-    """Status and headers of an answer.
+class ResponseHead(msgspec.Struct, frozen=True, eq=False):
+    """Status and headers of a response.
 
     Attributes:
-        headers: what is anybody's business beyond the connection it came on; names in lower case.
-        content_type: in lower case; empty where it says none.
-        keep: the connection is to go on after it.
+        status: HTTP status.
+        headers: those to pass on to the client; names in lower case.
+        content_type: in lower case; empty if there is none.
+        keep_alive: the connection can serve another request afterwards.
     """
 
     status: int
     headers: list[tuple[str, str]]
     content_type: str
-    keep: bool
+    keep_alive: bool
 
 
-def answer_head(status: int, headers: list[tuple[str, str]], *, keep: bool) -> AnswerHead:
-    """Return the head with this status and these headers, names in lower case."""
-    own, content_type = _OWN_HEADERS, ""
+def response_head(status: int, headers: list[tuple[str, str]], *, keep_alive: bool) -> ResponseHead:
+    """Return the head with this status and these headers (names in lower case)."""
+    excluded, content_type = _NOT_PASSED_ON, ""
     for name, value in headers:
         if name == "connection":
-            own = own.union([token.strip().lower() for token in value.split(",")])
+            excluded = excluded.union([token.strip().lower() for token in value.split(",")])
         elif name == "content-type":
             content_type = content_type or value.lower()
-    passed = [(n, value) for n, value in headers if n not in own and not n.startswith(_OWN_PREFIXES)]
-    return AnswerHead(status, passed, content_type, keep)
+    passed_on = [
+        (name, value)
+        for name, value in headers
+        if name not in excluded and not name.startswith(_PREFIXES_NOT_PASSED_ON)
+    ]
+    return ResponseHead(status, passed_on, content_type, keep_alive)

@@ -11,7 +11,7 @@ from support.providers import KEY
 
 from llmstack.config.model import BackendKind, HostedModel, Role, Tier
 from llmstack.paths import Project
-from llmstack.providers.model_aliases import bundled
+from llmstack.providers.model_aliases import load_bundled_aliases
 from llmstack.serving.remote.mcp import McpBackend
 from llmstack.serving.remote.server import ServerBackend
 
@@ -32,8 +32,12 @@ async def serving(
     env = {"ANTHROPIC_API_KEY": KEY, "MISTRAL_API_KEY": KEY, **(env or {})}
     async with router(FakeSwapper(), Setup(stack)) as running:
         tools = McpBackend(Project.at(work_dir, {}), stack, {}, {**env, "PATH": "/usr/bin:/bin"})
-        running.app.service.backends = {
-            BackendKind.SERVER: ServerBackend(stack, {}, env, bundled(), ["http://127.0.0.1:9"]),
+        service = running.app.service
+        service.backends = {
+            **service.backends,
+            BackendKind.SERVER: ServerBackend(
+                stack, {}, env, load_bundled_aliases(), ["http://127.0.0.1:9"], service.upstream
+            ),
             BackendKind.MCP: tools,
         }
         try:

@@ -11,7 +11,7 @@ from router.clients import asking, chat, raw_path, request, well_behaved
 from router.harness import FAST, PLAN, SMART, FakeSwapper, Setup, config, router, stack
 
 from llmstack.router.app import MAX_BODY
-from llmstack.serving.base import TierUnavailableError
+from llmstack.serving.errors import TierUnavailableError
 
 TIERS = "code-fast, code-smart, code-ultra, plan"
 

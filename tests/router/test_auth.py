@@ -5,11 +5,11 @@ from router.clients import request
 from router.harness import FakeSwapper, Setup, config, router
 
 from llmstack.config.model import Settings, StackConfig
-from llmstack.config.network import is_loopback, router_key
+from llmstack.config.network import is_loopback, require_router_key
 from llmstack.errors import LlmstackError
-from llmstack.router.auth import RequestGuard
+from llmstack.router.auth import RequestAuth
 
-OPEN = RequestGuard(
+OPEN = RequestAuth(
     "127.0.0.1", ("host.docker.internal", "Tunnel.Example", "[fd00::5]"), "", "LLMSTACK_API_KEY"
 )
 
@@ -54,7 +54,7 @@ OPEN = RequestGuard(
     ],
 )
 def test_hosts_on_loopback(host: str | None, *, known: bool) -> None:
-    refusal = OPEN.refusal({} if host is None else {"host": host})
+    refusal = OPEN.check({} if host is None else {"host": host})
     assert (refusal is None) == known
     if refusal is not None:
         assert (refusal.status, refusal.code) == (403, "forbidden")
@@ -80,12 +80,12 @@ def test_hosts_on_loopback(host: str | None, *, known: bool) -> None:
     ],
 )
 def test_origins_on_loopback(origin: str, *, known: bool) -> None:
-    assert (OPEN.refusal({"host": "localhost", "origin": origin}) is None) == known
+    assert (OPEN.check({"host": "localhost", "origin": origin}) is None) == known
 
 
-KEYED = RequestGuard("127.0.0.1", (), "s3cret", "LLMSTACK_API_KEY")
-UNICODE = RequestGuard("127.0.0.1", (), "schlüssel", "LLMSTACK_API_KEY")
-BYTES = RequestGuard("127.0.0.1", (), b"k\xff".decode(errors="surrogateescape"), "LLMSTACK_API_KEY")
+KEYED = RequestAuth("127.0.0.1", (), "s3cret", "LLMSTACK_API_KEY")
+UNICODE = RequestAuth("127.0.0.1", (), "schlüssel", "LLMSTACK_API_KEY")
+BYTES = RequestAuth("127.0.0.1", (), b"k\xff".decode(errors="surrogateescape"), "LLMSTACK_API_KEY")
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ BYTES = RequestGuard("127.0.0.1", (), b"k\xff".decode(errors="surrogateescape"),
         (BYTES, {"x-api-key": "k\xff"}, True),
     ],
 )
-def test_keys(guard: RequestGuard, headers: dict[str, str], *, known: bool) -> None:
-    refusal = guard.refusal({"host": "localhost", **headers})
+def test_keys(guard: RequestAuth, headers: dict[str, str], *, known: bool) -> None:
+    refusal = guard.check({"host": "localhost", **headers})
     assert (refusal is None) == known
     if refusal is not None:
         assert (refusal.status, refusal.code) == (401, "invalid_api_key")
@@ -120,9 +120,9 @@ def test_keys(guard: RequestGuard, headers: dict[str, str], *, known: bool) -> N
 
 
 def test_beyond_loopback_the_key_alone_decides() -> None:
-    guard = RequestGuard("0.0.0.0", (), "s3cret", "K")  # noqa: S104 - nothing listens
-    assert guard.refusal({"host": "any.example", "origin": "null", "x-api-key": "s3cret"}) is None
-    assert guard.refusal({"host": "localhost"}) is not None
+    guard = RequestAuth("0.0.0.0", (), "s3cret", "K")  # noqa: S104 - nothing listens
+    assert guard.check({"host": "any.example", "origin": "null", "x-api-key": "s3cret"}) is None
+    assert guard.check({"host": "localhost"}) is not None
 
 
 @pytest.mark.parametrize("key", [None, "", "  "])
@@ -131,7 +131,7 @@ def test_an_open_address_without_a_key_is_refused(host: str, key: str | None) ->
     env = {} if key is None else {"MY_KEY": key}
     stack = StackConfig(Settings(api_key_env="MY_KEY"), config().routing, {})
     with pytest.raises(LlmstackError) as caught:
-        router_key(host, stack.settings, env)
+        require_router_key(host, stack.settings, env)
     assert "$MY_KEY is not set" in caught.value.message
     assert caught.value.hint is not None
     assert "export MY_KEY=" in caught.value.hint
@@ -139,8 +139,8 @@ def test_an_open_address_without_a_key_is_refused(host: str, key: str | None) ->
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
 def test_loopback_needs_no_key(host: str) -> None:
-    assert router_key(host, config().settings, {}) == ""
-    assert router_key(host, config().settings, {"LLMSTACK_API_KEY": " k\n"}) == "k"
+    assert require_router_key(host, config().settings, {}) == ""
+    assert require_router_key(host, config().settings, {"LLMSTACK_API_KEY": " k\n"}) == "k"
 
 
 def test_is_loopback() -> None:
@@ -150,7 +150,7 @@ def test_is_loopback() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/health", "/models.ini", "/v1/models", "/v1/chat/completions", "/x"])
 async def test_every_path_is_guarded(path: str) -> None:
-    async with router(FakeSwapper(), Setup(guard=KEYED)) as running:
+    async with router(FakeSwapper(), Setup(auth=KEYED)) as running:
         reply = await request(running, "GET", path)
         assert (reply.status, reply.error["type"]) == (401, "authentication_error")
         assert reply.headers["www-authenticate"] == "Bearer"

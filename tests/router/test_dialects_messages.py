@@ -9,8 +9,9 @@ import pytest
 from router.watching import watched
 
 from llmstack.policy.facts import RequestFacts
-from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest, Usage
+from llmstack.router.dialects.base import BadRequestError, ParsedRequest, Usage
 from llmstack.router.dialects.messages import CountTokens, Messages
+from llmstack.serving.errors import FailureReport
 
 
 def messages(*said: dict[str, Any], **more: Any) -> ParsedRequest:

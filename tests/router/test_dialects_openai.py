@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from router.watching import watched
 
 from llmstack.policy.facts import RequestFacts
-from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest
+from llmstack.router.dialects.base import BadRequestError, ParsedRequest
 from llmstack.router.dialects.chat import OpenaiChat
 from llmstack.router.dialects.completions import OpenaiCompletion
 from llmstack.router.dialects.openai import Untranslated
+from llmstack.serving.errors import FailureReport
 
 
 def chat(*messages: dict[str, Any], **more: Any) -> ParsedRequest:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from router.watching import watched
 
 from llmstack.policy.facts import RequestFacts
-from llmstack.router.dialects.base import BadRequestError, FailureReport, ParsedRequest, Usage
+from llmstack.router.dialects.base import BadRequestError, ParsedRequest, Usage
 from llmstack.router.dialects.chat import OpenaiChat
 from llmstack.router.dialects.completions import OpenaiCompletion
 from llmstack.router.dialects.embeddings import Embeddings
@@ -21,6 +21,7 @@ from llmstack.router.dialects.messages import Messages
 from llmstack.router.dialects.rerank import Rerank
 from llmstack.router.dialects.responses import Responses
 from llmstack.router.dialects.table import dialect_of, dialects
+from llmstack.serving.errors import FailureReport
 
 if TYPE_CHECKING:
     from llmstack.router.dialects.base import Dialect

@@ -23,7 +23,7 @@ HELLO: ChatCompletionUserMessageParam = {"role": "user", "content": "hello"}
 def client_of(script: Callable[[Asked], Awaitable[None]]) -> Iterator[tuple[OpenAI, Running]]:
     @contextlib.asynccontextmanager
     async def only_router() -> AsyncIterator[Running]:
-        async with stack(script, Setup(waits=FAST_WAITS)) as (running, _):
+        async with stack(script, Setup(timeouts=FAST_WAITS)) as (running, _):
             yield running
 
     with (

@@ -114,7 +114,7 @@ def test_the_provider_gets_its_own_words_and_key(
 def test_errors_are_what_they_are_in_the_clients_words(
     openai_client: openai.OpenAI, claude: FakeProvider, running: Running, status: int, *, stream: bool
 ) -> None:
-    running.app.service.cooldowns.served("far")
+    running.app.service.cooldowns.note_success("far")
     claude.fails = [(status, "7")]
     with pytest.raises(openai.APIStatusError) as raised:
         list(openai_client.chat.completions.create(model="far", messages=HELLO, stream=stream))
@@ -250,7 +250,7 @@ async def test_a_tool_of_an_mcp_server(tmp_path: Path, path: str, *, stream: boo
         assert crashed.status == 502
         assert "ended:\nthe weights are gone" in crashed.error["message"]
         assert running.recent[-1]["outcome"] == "upstream_502"
-        running.app.service.cooldowns.served("tool")
+        running.app.service.cooldowns.note_success("tool")
         again = await request(running, "POST", path, body)
         assert (again.status, b"hello there" in again.body) == (200, True), again.body
         other = await request(running, "POST", "/v1/embeddings", {"model": "tool", "input": "x"})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmstack.router.reply import BodyStream
-from llmstack.router.sse import EventBuffer
+from llmstack.router.event_splitter import EventSplitter
+from llmstack.serving.response import BodyStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 def watched(dialect: Dialect, stream: bytes, size: int) -> tuple[bytes, StreamWatch]:
     """Return what is passed on of a stream that comes in chunks of so many bytes, and what was seen of it."""
-    events, watch = EventBuffer(BodyStream(_nothing())), dialect.watch()
+    events, watch = EventSplitter(BodyStream(_nothing())), dialect.watch()
     chunks = (stream[at : at + size] for at in range(0, len(stream), size))
     passed = b""
     for chunk in chunks:

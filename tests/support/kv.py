@@ -16,6 +16,7 @@ from llmstack.config import load
 from llmstack.paths import Project
 from llmstack.serving.memory.survey import survey
 from llmstack.serving.pool.backend import PoolBackend
+from llmstack.upstream.client import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -141,7 +142,7 @@ async def swapping(
     config = configured(work_dir, models, **about)
     env = dict(os.environ)
     project = Project.at(work_dir, {})
-    swapper = PoolBackend(project, config, survey(config, env), env, kv_root or work_dir / "kv")
+    swapper = PoolBackend(project, config, survey(config, env), env, kv_root or work_dir / "kv", Upstream())
     try:
         yield swapper
     finally:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from llmstack.upstream.connection import HIGH_BYTES, ServerConnection
-from llmstack.upstream.response_reader import BrokenError
+from llmstack.upstream.connection import MAX_WAITING_BYTES, ServerConnection
+from llmstack.upstream.response_reader import ConnectionBrokenError
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 HOSTILE = (
@@ -56,7 +56,7 @@ async def read(pieces: list[bytes], *, relaying: bool, ending: bytes = b"") -> G
     got, pipe = Got(), Pipe()
     connection = ServerConnection(lambda _: None)
     connection.connection_made(pipe)
-    answering = asyncio.create_task(connection.answer(b"GET", b"", no_body=False))
+    answering = asyncio.create_task(connection.request(b"GET", b"", no_body=False))
     await asyncio.sleep(0)
     connection.data_received(HEAD)
     await answering
@@ -81,7 +81,7 @@ async def read(pieces: list[bytes], *, relaying: bool, ending: bytes = b"") -> G
     connection.connection_lost(None)
     try:
         assert await passing
-    except BrokenError as error:
+    except ConnectionBrokenError as error:
         got.error = str(error)
     return got
 
@@ -143,7 +143,7 @@ async def test_what_only_looks_like_a_chunk(pieces: list[bytes]) -> None:
 async def test_a_bug_in_what_takes_chunks_is_seen() -> None:
     connection = ServerConnection(lambda _: None)
     connection.connection_made(Pipe())
-    answering = asyncio.create_task(connection.answer(b"GET", b"", no_body=False))
+    answering = asyncio.create_task(connection.request(b"GET", b"", no_body=False))
     await asyncio.sleep(0)
     connection.data_received(HEAD)
     await answering
@@ -169,7 +169,7 @@ async def connected() -> tuple[ServerConnection, Pipe]:
 
 async def exchanged(connection: ServerConnection, pipe: Pipe, pieces: list[bytes]) -> tuple[object, ...]:
     """Return what is said of an answer that comes in these pieces, and whether another one may come."""
-    answering = asyncio.create_task(connection.answer(b"GET", b"", no_body=False))
+    answering = asyncio.create_task(connection.request(b"GET", b"", no_body=False))
     await asyncio.sleep(0)
     for piece in pieces:
         if not pipe.closed:
@@ -179,7 +179,7 @@ async def exchanged(connection: ServerConnection, pipe: Pipe, pieces: list[bytes
     try:
         head = await answering
         said = (head.status, head.headers, head.content_type, await connection.whole())
-    except BrokenError as error:
+    except ConnectionBrokenError as error:
         return (str(error), connection.release())
     return (*said, connection.release())
 
@@ -206,9 +206,9 @@ async def test_a_head_that_came_before_says_what_the_parser_would_have_said(
 
 async def test_what_nobody_read_of_an_answer_does_not_hold_back_the_next_one() -> None:
     connection, pipe = await connected()
-    answering = asyncio.create_task(connection.answer(b"GET", b"", no_body=False))
+    answering = asyncio.create_task(connection.request(b"GET", b"", no_body=False))
     await asyncio.sleep(0)
-    connection.data_received(OK % b"%d" % (2 * HIGH_BYTES) + b"x" * 2 * HIGH_BYTES)
+    connection.data_received(OK % b"%d" % (2 * MAX_WAITING_BYTES) + b"x" * 2 * MAX_WAITING_BYTES)
     await answering
     assert connection.release()
     assert await exchanged(connection, pipe, [OK[:20], OK[20:] % b"2" + b"hi"]) == (*SAID, b"hi", True)

@@ -89,26 +89,26 @@ class Metrics(Collector):
         self._registry.register(self)
         self._registry.register(_Now(states, in_flight))
 
-    def ended(self, call: RoutedRequest) -> None:
+    def count_request(self, request: RoutedRequest) -> None:
         """Count a request that ended."""
-        alike, usage = (call.tier, call.rule, call.outcome, call.origin), call.usage
+        alike, usage = (request.tier, request.rule, request.outcome, request.origin), request.usage
         ended = self._ended.get(alike)
         if ended is None:
             ended = self._ended[alike] = _Ended()
         ended.requests += 1
-        ended.cost_usd += call.cost_usd
+        ended.cost_usd += request.cost_usd
         if usage is not None:
             ended.counted += 1
             ended.prompt += usage.prompt
             ended.cached += usage.cached
             ended.completion += usage.completion
-        if call.first_byte_s is not None and call.outcome == "ok":
-            first_bytes = self._first_bytes.get(call.tier)
+        if request.first_byte_s is not None and request.outcome == "ok":
+            first_bytes = self._first_bytes.get(request.tier)
             if first_bytes is None:
-                first_bytes = self._first_bytes[call.tier] = _FirstBytes()
-            first_bytes.observe(call.first_byte_s)
+                first_bytes = self._first_bytes[request.tier] = _FirstBytes()
+            first_bytes.observe(request.first_byte_s)
 
-    def refused(self, code: str) -> None:
+    def count_refusal(self, code: str) -> None:
         """Count a request that no tier was asked to serve."""
         self._refused[code] += 1
 

@@ -1,4 +1,4 @@
-"""What the router tells of itself, as JSON: its models, and how things stand."""
+"""The router's own JSON documents: its models, and its status."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from llmstack.config.model import BackendKind
 from llmstack.policy.decision import AUTO
 from llmstack.policy.ladder import auto_context
-from llmstack.process.identity import running
+from llmstack.process.identity import running_daemon
 
 if TYPE_CHECKING:
     from llmstack.config.model import Tier
@@ -29,7 +28,7 @@ def models(service: Service) -> list[dict[str, Any]]:
         }
     ]
     for tier in service.config.tiers.values():
-        about = {
+        fields = {
             "description": tier.description,
             "context_window": tier.ctx_size,
             "backend": tier.backend,
@@ -37,11 +36,11 @@ def models(service: Service) -> list[dict[str, Any]]:
             "channel": tier.channel,
             "model": tier.model.label,
         }
-        if tier.backend is BackendKind.GGUF:
-            about["state"] = service.state(tier).state
-        entries.append({**_entry(tier.name, service.started), **about, "aliases": tier.aliases})
+        if service.backends[tier.backend].loads_models:
+            fields["state"] = service.state(tier).state
+        entries.append({**_entry(tier.name, service.started), **fields, "aliases": tier.aliases})
         entries += [
-            {**_entry(alias, service.started), **about, "alias_of": tier.name} for alias in tier.aliases
+            {**_entry(alias, service.started), **fields, "alias_of": tier.name} for alias in tier.aliases
         ]
     return entries
 
@@ -55,16 +54,16 @@ def status(service: Service) -> dict[str, Any]:
         "in_flight": service.in_flight,
         "swapper": {
             "kind": service.swapper.kind,
-            "engine": service.found.engine.kind if service.found.engine else None,
-            "budget_gb": round(service.found.plan.budget / 1024**3, 2),
-            "sets": service.found.plan.sets(),
+            "engine": service.survey.engine.kind if service.survey.engine else None,
+            "budget_gb": round(service.survey.plan.budget / 1024**3, 2),
+            "sets": service.survey.plan.sets(),
             "prompt_cache": service.swapper.prompt_cache,
             **_llama_swap(service),
         },
         "backends": {
-            str(kind): about
+            str(kind): backend_status
             for kind, backend in service.backends.items()
-            if (about := backend.status()) is not None
+            if (backend_status := backend.status()) is not None
         },
         "preload": service.preloaded,
         "tiers": [_tier_status(service, tier) for tier in service.config.tiers.values()],
@@ -75,12 +74,12 @@ def status(service: Service) -> dict[str, Any]:
 def _llama_swap(service: Service) -> dict[str, Any]:
     if service.swapper.kind != "llama-swap":
         return {}
-    daemon = running(service.project.pid_file("llama-swap"))
+    daemon = running_daemon(service.project.pid_file("llama-swap"))
     return {"port": service.config.settings.swap_port, "pid": daemon.identity.pid if daemon else None}
 
 
 def _tier_status(service: Service, tier: Tier) -> dict[str, Any]:
-    about = {
+    fields = {
         "name": tier.name,
         "role": tier.role,
         "backend": tier.backend,
@@ -88,9 +87,9 @@ def _tier_status(service: Service, tier: Tier) -> dict[str, Any]:
         "channel": tier.channel,
         "ctx_size": tier.ctx_size,
     }
-    need = service.found.tiers[tier.name].need
-    known = {"need_bytes": need.total if need else None, "can_start": tier.name not in service.unavailable}
-    return about | known | msgspec.structs.asdict(service.state(tier))
+    need = service.survey.tiers[tier.name].need
+    capacity = {"need_bytes": need.total if need else None, "can_start": tier.name not in service.unavailable}
+    return fields | capacity | msgspec.structs.asdict(service.state(tier))
 
 
 def _entry(name: str, created: float) -> dict[str, Any]:

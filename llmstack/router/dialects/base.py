@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from llmstack.policy.facts import RequestFacts
-
-Origin = Literal["router", "swapper", "engine", "provider"]
+    from llmstack.serving.errors import FailureReport, Origin
 
 
 class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
@@ -51,39 +50,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cost_usd: float = 0.0
 
 
-class FailureReport(msgspec.Struct, frozen=True, gc=False):
-    """An error as a client is told it.
-
-    Attributes:
-        status: HTTP status.
-        code: short stable name, such as `context_length_exceeded`.
-        message: for people, the hint included.
-        origin: who failed.
-        retry_after: seconds; None where trying again is no use.
-        allow: the methods that the path takes, for a 405.
-        needed: tokens that a request asks for, where no window holds it; `window` is the largest one.
-    """
-
-    status: int
-    code: str
-    message: str
-    origin: Origin = "router"
-    retry_after: int | None = None
-    allow: str | None = None
-    needed: int | None = None
-    window: int | None = None
-
-
 class BadRequestError(Exception):
     """A body that is not a request of this API; the text says what was expected and where."""
-
-
-class RequestFailedError(Exception):
-    """A request that ends with an error the client is told."""
-
-    def __init__(self, report: FailureReport) -> None:
-        super().__init__(report.message)
-        self.report = report
 
 
 class StreamWatch(Protocol):

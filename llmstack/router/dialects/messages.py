@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from llmstack.providers.translation.failures import failure
-from llmstack.router.dialects.base import FailureReport, ParsedRequest
+from llmstack.providers.translation.failures import parse_failure
+from llmstack.router.dialects.base import ParsedRequest
 from llmstack.router.dialects.conversation_cache import ConversationReader
 from llmstack.router.dialects.parsing import NULL, SYSTEM_ROLES, decode
 from llmstack.router.dialects.stream import EndWatch, TrustingWatch, counted, usage_in
+from llmstack.serving.errors import FailureReport
 
 if TYPE_CHECKING:
-    from llmstack.router.dialects.base import Origin, StreamWatch, Usage
+    from llmstack.router.dialects.base import StreamWatch, Usage
     from llmstack.router.dialects.parsing import Transcript
+    from llmstack.serving.errors import Origin
 
 _END = re.compile(rb'"type"\s*:\s*"(?:message_stop|error)"|[\r\n]data: ?(?:\{\s*"error"\s*:\s*\{|(\[DONE\]))')
 
@@ -125,7 +127,7 @@ class Messages:
         try:
             found = _FAILURE.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            said = failure(status, body, {})
+            said = parse_failure(status, body, {})
             return self.error(FailureReport(status, f"upstream_{status}", said.message, origin))
         if found.type == "error" or found.error is None:
             return body

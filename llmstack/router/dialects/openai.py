@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from llmstack.policy.facts import RequestFacts
-from llmstack.providers.translation.failures import failure
-from llmstack.router.dialects.base import FailureReport, ParsedRequest
+from llmstack.providers.translation.failures import parse_failure
+from llmstack.router.dialects.base import ParsedRequest
 from llmstack.router.dialects.parsing import decode
 from llmstack.router.dialects.stream import EndWatch, TrustingWatch, usage_in
+from llmstack.serving.errors import FailureReport
 
 if TYPE_CHECKING:
-    from llmstack.router.dialects.base import Origin, StreamWatch, Usage
+    from llmstack.router.dialects.base import StreamWatch, Usage
+    from llmstack.serving.errors import Origin
 
 SERVER_FAILED = 500  # HTTP: from here on a status says that the server failed
 
@@ -47,7 +49,7 @@ class Openai:
                 return body
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass
-        said = failure(status, body, {})
+        said = parse_failure(status, body, {})
         return self.error(FailureReport(status, said.code or f"upstream_{status}", said.message, origin))
 
     def error_event(self, report: FailureReport) -> bytes:

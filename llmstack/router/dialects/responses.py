@@ -15,8 +15,9 @@ from llmstack.router.dialects.parsing import ABSENT, NULL, SYSTEM_ROLES, decode
 from llmstack.router.dialects.stream import EndWatch
 
 if TYPE_CHECKING:
-    from llmstack.router.dialects.base import FailureReport, StreamWatch
+    from llmstack.router.dialects.base import StreamWatch
     from llmstack.router.dialects.parsing import Transcript
+    from llmstack.serving.errors import FailureReport
 
 _END = re.compile(
     rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"'

@@ -1,4 +1,4 @@
-"""A bridge to ASGI applications, for the routes that are not worth their own code."""
+"""A bridge to ASGI applications, which serve the admin routes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     AsgiApp = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-async def answer_by(app: AsgiApp, exchange: Exchange, body: bytes) -> None:
+async def answer_with(app: AsgiApp, exchange: Exchange, body: bytes) -> None:
     """Let an ASGI application answer a request."""
-    asked = False
+    body_sent = False
 
     async def receive() -> Message:
-        nonlocal asked
-        if asked:
-            await exchange.gone()
+        nonlocal body_sent
+        if body_sent:
+            await exchange.client_gone()
             return {"type": "http.disconnect"}
-        asked = True
+        body_sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""One request of a client, and the answer to it. What forwards requests knows only this class."""
+"""One request of a client and the response to it. Code that forwards requests knows only this class."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ if TYPE_CHECKING:
 
     from llmstack.router.http.request_body import RequestBody
 
-JOINED_BYTES = 16 * 1024  # up to here copying costs less than one more buffer to write
+JOIN_BYTES = 16 * 1024  # up to this size copying costs less than writing one more buffer
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
-_BODILESS = frozenset((204, 304))
+_WITHOUT_BODY = frozenset((204, 304))
 
 
 class ConnectionWriter(Protocol):
-    """The connection that an exchange is held on."""
+    """The connection that an exchange takes place on."""
 
     def send(self, *parts: bytes) -> None:
-        """Write; nothing happens where the client has left."""
+        """Write to the client, unless it has left."""
 
     def relay(self, data: bytes) -> bool:
-        """Write in the middle of an answer; return False where the client does not read, or has left."""
+        """Write in the middle of a response; return False if the client does not read, or has left."""
 
     @property
     def congested(self) -> bool:
-        """Whether the client does not read."""
+        """Whether the client reads too slowly."""
 
     async def drained(self) -> None:
-        """Wait while the client does not read."""
+        """Wait until the client has read enough."""
 
-    def answered(self, exchange: Exchange) -> None:
-        """Go on to the next request."""
+    def on_response_end(self, exchange: Exchange) -> None:
+        """Continue with the next request."""
 
     def keeps_alive(self, exchange: Exchange) -> bool:
-        """Whether the connection stays open after this answer."""
+        """Return whether the connection stays open after this response."""
 
 
 class RequestHead(msgspec.Struct, frozen=True, eq=False):
-    """What a request says before its body.
+    """The part of a request before its body.
 
     Attributes:
-        method: upper case.
+        method: in upper case.
         target: path and query as they were sent; `path` is decoded.
-        headers: lower-case names; the values of repeated ones, with commas.
+        headers: names in lower case; repeated headers are joined with commas.
         version: of HTTP.
-        persistent: the connection is to go on after it.
+        persistent: the client wants to keep the connection.
     """
 
     method: str
@@ -70,34 +70,33 @@ class Exchange:
     """A request being answered.
 
     Attributes:
-        head: what it says before its body.
-        path: of the head, as `method`, `target` and `headers` are.
-        incoming: its body as it arrives.
-        started: the status has been sent; `ended`: the whole answer has.
-        left: the client has gone, or will send no more, which looks the same.
-        task: that answers it.
+        head: the part of the request before its body; `method`, `target`, `path` and `headers` are its own.
+        incoming: the body as it arrives.
+        started: the status was sent; `ended`: the whole response was.
+        is_client_gone: the client has left, or will send no more, which looks the same.
+        task: the task that answers it.
     """
 
-    started = ended = left = False
+    started = ended = is_client_gone = False
     status = 0
     task: asyncio.Task[None] | None = None
     _chunked = False
-    _gone: Callable[[Exchange], object] | None = None
+    _gone_callback: Callable[[Exchange], object] | None = None
 
-    def __init__(self, wire: ConnectionWriter, head: RequestHead, incoming: RequestBody) -> None:
+    def __init__(self, connection: ConnectionWriter, head: RequestHead, incoming: RequestBody) -> None:
         self.head = head
         self.method = head.method
         self.target = head.target
         self.path = head.path
         self.headers = head.headers
         self.incoming = incoming
-        self._wire = wire
+        self._connection = connection
         self._persistent = head.persistent
         self._silent = head.method == "HEAD"
 
     @property
     def persistent(self) -> bool:
-        """Whether the connection is to go on after it: the client wants that, and was not told otherwise."""
+        """Whether the connection is kept: the client wants that, and was not told otherwise."""
         return self._persistent
 
     async def body(self, limit: int) -> bytes:
@@ -111,60 +110,63 @@ class Exchange:
         if not (incoming.complete or incoming.too_large) and self.headers.get("expect", "").lower() == (
             "100-continue"
         ):
-            self._wire.send(CONTINUE)
+            self._connection.send(CONTINUE)
         body = await incoming.whole()
         if len(body) > limit:
             raise BodyTooLargeError
         return body
 
-    def when_gone(self, callback: Callable[[Exchange], object]) -> None:
-        """Call back with this exchange, once, when the client leaves before its answer has ended."""
-        self._gone = callback
-        if self.left:
-            self.leave()
+    def on_client_gone(self, callback: Callable[[Exchange], object]) -> None:
+        """Call `callback` with this exchange, once, if the client leaves before the response has ended.
 
-    async def gone(self) -> None:
+        The exchange is an argument so that the callback need not refer to it, which would make a cycle.
+        """
+        self._gone_callback = callback
+        if self.is_client_gone:
+            self.notify_client_gone()
+
+    async def client_gone(self) -> None:
         """Wait until the client has left."""
-        left = asyncio.Event()
-        self.when_gone(lambda _: left.set())
-        await left.wait()
+        gone = asyncio.Event()
+        self.on_client_gone(lambda _: gone.set())
+        await gone.wait()
 
     def cancel(self) -> None:
-        """Cancel what answers it."""
+        """Cancel the task that answers it."""
         if self.task is not None:
             self.task.cancel()
 
-    def leave(self) -> None:
-        """Note that the client has gone."""
-        self.left = True
+    def notify_client_gone(self) -> None:
+        """Note that the client has left."""
+        self.is_client_gone = True
         self.incoming.give_up()
-        callback, self._gone = self._gone, None
+        callback, self._gone_callback = self._gone_callback, None
         if callback is not None and not self.ended:
             callback(self)
 
     def _head(self, status: int, headers: Iterable[tuple[str, str]], length: int | None) -> bytes:
-        """Return the status line and headers, and settle how the body's end is marked."""
+        """Return the status line and headers, and decide how the end of the body is marked."""
         self.started = True
         self.status = status
-        self._silent = self._silent or status in _BODILESS
+        self._silent = self._silent or status in _WITHOUT_BODY
         fields = [f"{name}: {value}" for name, value in headers]
         if length is not None:
-            if status not in _BODILESS:
+            if status not in _WITHOUT_BODY:
                 fields.append(f"content-length: {length}")
         elif not self._silent:
             self._chunked = self.head.version == "1.1"
             self._persistent = self._persistent and self._chunked
             if self._chunked:
                 fields.append("transfer-encoding: chunked")
-        if not self._wire.keeps_alive(self):
+        if not self._connection.keeps_alive(self):
             fields.append("connection: close")
-            self._persistent = False  # whatever comes meanwhile
+            self._persistent = False
         elif self.head.version != "1.1":
             fields.append("connection: keep-alive")
         fields.append(_date(int(time.time())))
-        text = "\r\n".join((_STATUS_LINES.get(status) or f"HTTP/1.1 {status} ", *fields, "", ""))
+        text = "\r\n".join((_STATUS_LINES.get(status) or f"HTTP/1.1 {int(status)} ", *fields, "", ""))
         if text.count("\n") != len(fields) + 2 or "\0" in text:
-            raise ValueError("a header of an answer holds a line break")
+            raise ValueError("a response header holds a line break")
         return text.encode("latin-1")
 
     def start(self, status: int, headers: Iterable[tuple[str, str]], length: int | None = None) -> None:
@@ -172,38 +174,38 @@ class Exchange:
 
         Args:
             status: of HTTP.
-            headers: but for those that say where the body ends.
-            length: of the body in bytes; None where it is not known yet.
+            headers: without those that say where the body ends.
+            length: of the body in bytes; None if it is not known yet.
         """
-        self._wire.send(self._head(status, headers, length))
+        self._connection.send(self._head(status, headers, length))
 
     async def write(self, data: bytes) -> None:
-        """Send a part of the body; waits while the client does not read."""
+        """Send a part of the body; wait until the client has read enough."""
         if not self.write_now(data):
             await self.drained()
 
     def write_now(self, data: bytes) -> bool:
-        """Send a part of the body; return False where the client does not read, and is to be waited for."""
+        """Send a part of the body; return False if the client reads too slowly: wait for `drained` then."""
         if data and not self._silent and not self.ended:
             self._send(data)
-        return not self._wire.congested
+        return not self._connection.congested
 
     @property
     def relay(self) -> Callable[[bytes], bool] | None:
-        """What sends a chunk in its framing, or returns False; None where the client knows no chunks."""
-        return self._wire.relay if self._chunked else None
+        """Sends a chunk that is already framed, or returns False; None if the response is not chunked."""
+        return self._connection.relay if self._chunked else None
 
     async def drained(self) -> None:
-        """Wait while the client does not read."""
-        await self._wire.drained()
+        """Wait until the client has read enough."""
+        await self._connection.drained()
 
     def _send(self, data: bytes) -> None:
         if not self._chunked:
-            self._wire.send(data)
-        elif len(data) < JOINED_BYTES:
-            self._wire.send(b"%x\r\n%b\r\n" % (len(data), data))
+            self._connection.send(data)
+        elif len(data) < JOIN_BYTES:
+            self._connection.send(b"%x\r\n%b\r\n" % (len(data), data))
         else:
-            self._wire.send(b"%x\r\n" % len(data), data, b"\r\n")
+            self._connection.send(b"%x\r\n" % len(data), data, b"\r\n")
 
     def finish(self, data: bytes = b"") -> None:
         """Send the last part of the body."""
@@ -214,20 +216,20 @@ class Exchange:
             if data:
                 self._send(data)
             if self._chunked:
-                self._wire.send(b"0\r\n\r\n")
-        self._wire.answered(self)
+                self._connection.send(b"0\r\n\r\n")
+        self._connection.on_response_end(self)
 
     def respond(self, status: int, body: bytes, headers: Iterable[tuple[str, str]]) -> None:
-        """Send a whole answer."""
+        """Send a whole response."""
         head = self._head(status, headers, len(body))
         self.ended = True
         if self._silent or not body:
-            self._wire.send(head)
-        elif len(body) < JOINED_BYTES:
-            self._wire.send(head + body)
+            self._connection.send(head)
+        elif len(body) < JOIN_BYTES:
+            self._connection.send(head + body)
         else:
-            self._wire.send(head, body)
-        self._wire.answered(self)
+            self._connection.send(head, body)
+        self._connection.on_response_end(self)
 
 
 @lru_cache(maxsize=2)

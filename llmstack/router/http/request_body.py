@@ -5,31 +5,30 @@ from __future__ import annotations
 import asyncio
 import io
 
-FIRST_BYTES = 256 * 1024  # memory taken before a byte of it has come; then at most as much again as has come
+FIRST_BYTES = 256 * 1024  # allocated before the first byte; later at most as much again as has come
 
 
 class BodyTooLargeError(Exception):
-    """The client sends more than the router takes."""
+    """The client sends more than the router accepts."""
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection before its request was complete."""
+    """The client left before its request was complete."""
 
 
 class RequestBody:
     """The body of one request.
 
     Args:
-        length: as the client declared it; None where it comes in chunks.
-        limit: bytes; a longer one is thrown away as it comes.
-        whole: all of it, where it is here already, and not longer than that.
+        length: in bytes, as the client declared it; None if it comes in chunks.
+        limit: in bytes; a longer body is thrown away as it comes.
     """
 
     __slots__ = (
+        "_buffer",
         "_length",
         "_limit",
         "_parts",
-        "_room",
         "_waiter",
         "_whole",
         "broken",
@@ -37,16 +36,15 @@ class RequestBody:
         "received",
     )
 
-    def __init__(self, length: int | None, limit: int, whole: bytes | None = None) -> None:
+    def __init__(self, length: int | None, limit: int) -> None:
         self._length = length
         self._limit = limit
-        self._parts = [] if whole is None else [whole]
-        self._whole: io.BytesIO | None = None  # gives out what was read to it without a copy
-        self._room: memoryview | None = None  # the last that was given out
+        self._parts: list[bytes] = []
+        self._whole: io.BytesIO | None = None  # returns what was read into it without a copy
+        self._buffer: memoryview | None = None  # the last one that was returned
         self._waiter: asyncio.Future[None] | None = None
-        self.received = 0 if whole is None else len(whole)
-        self.complete = whole is not None
-        self.broken = False
+        self.received = 0
+        self.complete = self.broken = False
 
     @property
     def too_large(self) -> bool:
@@ -55,11 +53,11 @@ class RequestBody:
 
     @property
     def missing(self) -> int:
-        """How many of the declared bytes have not come."""
+        """How many of the declared bytes have not come yet."""
         return max(0, (self._length or 0) - self.received)
 
     def feed(self, data: bytes) -> None:
-        """Take a part."""
+        """Add a part."""
         self.received += len(data)
         if not self.too_large:
             self._parts.append(data)
@@ -67,16 +65,17 @@ class RequestBody:
             self._parts.clear()
             self._wake()
 
-    def room(self) -> memoryview | None:
-        """Return where the next bytes can be read to directly; None where its length is not known."""
+    def buffer(self) -> memoryview | None:
+        """Return where the next bytes can be read to directly; None if the length is not known."""
         if self._length is None or self.complete or self.broken or self.too_large:
             return None
-        if self._room is not None:
-            self._room.release()  # whoever read to it may still have it, and what is lent cannot grow
-        self._room = self._whole_with_room(self._length).getbuffer()[self.received :]
-        return self._room
+        if self._buffer is not None:
+            self._buffer.release()  # the event loop may still hold it, and an exported buffer cannot grow
+        self._buffer = self._grow(self._length).getbuffer()[self.received :]
+        return self._buffer
 
-    def _whole_with_room(self, length: int) -> io.BytesIO:
+    def _grow(self, length: int) -> io.BytesIO:
+        """Return the body with space for more bytes at its end."""
         if self._whole is None:
             self._whole = io.BytesIO(b"".join(self._parts))
             self._parts.clear()
@@ -86,23 +85,23 @@ class RequestBody:
             self._whole.write(b"\0")
         return self._whole
 
-    def fill(self, count: int) -> None:
-        """Note that so many bytes were read to where `room` said."""
+    def on_buffer_filled(self, count: int) -> None:
+        """Note that so many bytes were read into `buffer`."""
         self.received += count
         if self.received == self._length:
             self.finish()
 
     def finish(self) -> None:
-        """All of it is here."""
+        """Note that it is complete."""
         self.complete = True
         self._wake()
 
     def give_up(self) -> None:
-        """The rest will not come."""
+        """Note that the rest will not come."""
         if not self.complete:
             self.broken = True
             self._parts.clear()
-            self._whole = self._room = None
+            self._whole = self._buffer = None
             self._wake()
 
     def _wake(self) -> None:
@@ -110,7 +109,7 @@ class RequestBody:
             self._waiter.set_result(None)
 
     async def whole(self) -> bytes:
-        """Return all of it, once.
+        """Return the whole body; call it only once.
 
         Raises:
             BodyTooLargeError: it is longer than the limit.
@@ -124,8 +123,8 @@ class RequestBody:
         if self.broken:
             raise ClientGoneError
         if self._whole is not None:
-            if self._room is not None:
-                self._room.release()
+            if self._buffer is not None:
+                self._buffer.release()
             whole, self._whole = self._whole, None
             return whole.getvalue()
         parts, self._parts = self._parts, []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
@@ -12,176 +13,137 @@ from llmstack.router.http.exchange import ConnectionWriter, Exchange, RequestHea
 from llmstack.router.http.request_body import RequestBody
 
 if TYPE_CHECKING:
-    from llmstack.router.http.heads import Heads
     from llmstack.router.http.limits import HttpLimits
 
-FRAMING = 16  # bytes that may go into marking a chunk, for each byte of body: one-byte chunks take five
-_BAD_TARGET = re.compile(r"[^!-~]")
-_LENGTH = re.compile(r"\d{1,19}")
+FRAMING_BYTES = 16  # of chunk framing allowed for each byte of body: one-byte chunks take five
+_BAD_TARGET_CHAR = re.compile(r"[^!-~]")
+_CONTENT_LENGTH = re.compile(r"\d{1,19}")
 
 
-class RefusedError(Exception):
-    """What came is no request, or too much of one: the connection ends with this answer."""
+class BadHttpError(Exception):
+    """The client sent something that is not a request, or too much: the connection ends with this response."""
 
     def __init__(self, status: int, code: str, text: str) -> None:
         super().__init__(text)
         self.status, self.code, self.text = status, code, text
 
 
-class Taker(ConnectionWriter, Protocol):
-    """Whoever takes the requests."""
+class RequestHandler(ConnectionWriter, Protocol):
+    """What the reader hands requests to."""
 
-    def begun(self) -> None:
-        """A request begins."""
+    def on_request_start(self) -> None:
+        """The first bytes of a request came."""
 
-    def arrived(self, exchange: Exchange) -> None:
-        """Its headers are here; its body may be on its way still."""
+    def on_headers(self, exchange: Exchange) -> None:
+        """The headers of a request are complete; its body may still be on its way."""
 
-    def complete(self, exchange: Exchange) -> None:
-        """The whole of it is here."""
+    def on_request_end(self, exchange: Exchange) -> None:
+        """The whole request is here."""
 
 
 class RequestReader:
     """Reads requests, one after the other.
 
     Args:
-        taker: is given each; may answer it before its body is here.
-        limits: what is taken of a client.
-        unit: bytes that are fed at once at most.
-        heads: that need not be parsed again.
+        handler: gets each request; may answer it before its body is complete.
+        limits: of what is accepted from a client.
+        max_read: bytes that are fed at once at most.
 
     Attributes:
-        reading: the request whose body is arriving.
-        in_head: a request has begun, and its headers have not ended.
+        receiving: the request whose body is arriving.
+        in_head: a request has started, and its headers are not complete.
     """
 
-    def __init__(self, taker: Taker, limits: HttpLimits, unit: int, heads: Heads) -> None:
-        self._taker = taker
+    def __init__(self, handler: RequestHandler, limits: HttpLimits, max_read: int) -> None:
+        self._handler = handler
         self._limits = limits
-        self._unit = unit
-        self._heads = heads
-        self._first: memoryview | None = None  # where what is fed begins with a request, until that is read
-        self._unparsed = False  # the parser knows nothing of the request whose body is arriving
+        self._max_read = max_read
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: dict[str, str] = {}
-        self._head_size = self._header_count = self._framing = self._messages = 0
-        self.reading: Exchange | None = None
+        self._head_size = self._header_count = self._framing_size = self._requests_started = 0
+        self.receiving: Exchange | None = None
         self.in_head = False
 
     def close(self) -> None:
-        """Let go of the parser, which knows this object as this object knows it."""
+        """Release the parser: it and this object refer to each other."""
         self._parser = None
 
     def feed(self, data: memoryview) -> None:
-        """Take what was read.
+        """Process bytes from the client.
 
         Raises:
-            RefusedError: it is no request, or too much of one.
+            BadHttpError: they are not a request, or too much of one.
         """
-        while data and self._parser is not None:
-            if self._unparsed:
-                data = self._body(data)
-            elif self.reading is None and not self.in_head and (found := self._heads.find(data)) is not None:
-                data = self._known(*found, data)
-            else:
-                self._parse(data)
-                return
-
-    def _known(self, head: RequestHead, length: int, start: int, data: memoryview) -> memoryview:
-        """Take a request whose head was read before; return what follows it."""
-        end, limit = start + length, self._limits.body
-        if end <= len(data) and length <= limit:
-            self._taker.arrived(
-                Exchange(self._taker, head, RequestBody(length, limit, bytes(data[start:end])))
-            )
-            return data[end:]
-        self.reading, self._unparsed = Exchange(self._taker, head, RequestBody(length, limit)), True
-        self._taker.arrived(self.reading)
-        return data[start:]
-
-    def _body(self, data: memoryview) -> memoryview:
-        """Take a part of the body of such a request; return what follows it."""
-        reading = self.reading
-        if reading is None:
-            raise RuntimeError("no request is arriving")
-        part = data[: reading.incoming.missing]
-        reading.incoming.feed(bytes(part))
-        if not reading.incoming.missing:
-            self.on_message_complete()
-        return data[len(part) :]
-
-    def _parse(self, data: memoryview) -> None:
-        size, before = len(data), self._messages
-        inside, between = self.in_head, self.reading is None and not self.in_head
-        self._first = data if between else None
+        size, started_before = len(data), self._requests_started
+        was_in_head, was_idle = self.in_head, self.receiving is None and not self.in_head
         while self._parser is not None and data:
             try:
                 self._parser.feed_data(data)
                 break
             except httptools.HttpParserUpgrade as upgrade:
-                data = self._beyond_upgrade(data[upgrade.args[0] :])
+                data = self._feed_after_upgrade(data[upgrade.args[0] :])
             except httptools.HttpParserError as error:
-                raise _reason(error) from error
+                raise _bad_http(error) from error
         if self.in_head:
-            begun = self._messages - before
-            if (inside and begun == 0) or (between and begun == 1):  # else where it begins is not known
-                self._bound_head(size)
-        elif self.reading is not None:
-            self._bound_framing(size)
+            started = self._requests_started - started_before
+            if (was_in_head and started == 0) or (was_idle and started == 1):  # else its start is unknown
+                self._limit_head(size)
+        elif self.receiving is not None:
+            self._limit_framing(size)
 
-    def room(self) -> memoryview | None:
-        """Return where to read the body to that is arriving; None where none is, or its end is not known."""
-        return self.reading.incoming.room() if self.reading is not None else None
+    def body_buffer(self) -> memoryview | None:
+        """Return where to read the arriving body to; None if none is arriving, or if its length is unknown."""
+        return self.receiving.incoming.buffer() if self.receiving is not None else None
 
-    def filled(self, count: int) -> None:
-        """Note that so many bytes were read to where `room` said."""
-        reading = self.reading
-        if reading is not None:
-            reading.incoming.fill(count)
-            if reading.incoming.complete:
-                if not self._unparsed:
-                    self._parser = httptools.HttpRequestParser(self)  # the old one waits for this body still
+    def on_buffer_filled(self, count: int) -> None:
+        """Note that so many bytes were read into `body_buffer`."""
+        exchange = self.receiving
+        if exchange is not None:
+            exchange.incoming.on_buffer_filled(count)
+            if exchange.incoming.complete:
+                self._parser = httptools.HttpRequestParser(self)  # the old one still waits for this body
                 self.on_message_complete()
 
     def give_up(self) -> Exchange | None:
         """Return the request whose body was arriving: the rest will not come."""
-        broken, self.reading, self._unparsed = self.reading, None, False
+        broken, self.receiving = self.receiving, None
         if broken is not None:
             broken.incoming.give_up()
         return broken
 
-    # From the parser
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Start a request."""
         self._target = b""
         self._headers = {}
-        self._head_size = self._header_count = self._framing = 0
-        self._messages += 1
+        self._head_size = self._header_count = self._framing_size = 0
+        self._requests_started += 1
         self.in_head = True
-        self._taker.begun()
+        self._handler.on_request_start()
 
     def on_url(self, data: bytes) -> None:
-        """Take a part of the target."""
+        """Add a part of the target."""
         self._target += data
         if len(self._target) > self._limits.target:
-            raise RefusedError(414, "uri_too_long", f"the target is longer than {self._limits.target} bytes")
+            text = f"the target is longer than {self._limits.target} bytes"
+            raise BadHttpError(HTTPStatus.REQUEST_URI_TOO_LONG, "uri_too_long", text)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; what comes after a chunked body is of no interest."""
-        if self.reading is not None:
+        """Add a header; trailers after a chunked body are ignored."""
+        if self.receiving is not None:
             return
         headers, limits = self._headers, self._limits
         self._header_count += 1
         self._head_size += len(name) + len(value) + 4
         key = name.decode("latin-1").lower()
         if self._header_count > limits.headers or self._head_size > limits.head:
-            raise _too_long_a_head(limits)
+            raise _head_too_large(limits)
         if key == "host" and key in headers:
-            raise RefusedError(400, "invalid_http", "there is more than one Host")
-        text = value.decode("latin-1").rstrip(" \t")  # blanks around it are no part of it (RFC 9110, 5.5)
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text  # as RFC 9110, 5.3 has it
+            raise _invalid("there is more than one Host")
+        text = value.decode("latin-1").rstrip(" \t")  # RFC 9110, 5.5: white space around it is not part of it
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text  # RFC 9110, 5.3
 
     def on_headers_complete(self) -> None:
         """Hand the request over."""
@@ -190,39 +152,35 @@ class RequestReader:
             return
         exchange = self._exchange(parser)
         if parser.should_upgrade() and ("transfer-encoding" in self._headers or exchange.incoming.too_large):
-            raise RefusedError(400, "invalid_http", "an Upgrade with such a body is not understood")
-        if self._first is not None and not parser.should_upgrade():
-            self._heads.keep(self._first, exchange.head)
-        self._first = None
-        self.reading, self.in_head = exchange, False
-        self._taker.arrived(exchange)
+            raise _invalid("an Upgrade with such a body is not understood")
+        self.receiving, self.in_head = exchange, False
+        self._handler.on_headers(exchange)
 
     def on_body(self, data: bytes) -> None:
-        """Take a part of the body."""
-        if self.reading is not None:
-            self._framing = max(0, self._framing - FRAMING * len(data))
-            self.reading.incoming.feed(data)
+        """Add a part of the body."""
+        if self.receiving is not None:
+            self._framing_size = max(0, self._framing_size - FRAMING_BYTES * len(data))
+            self.receiving.incoming.feed(data)
 
     def on_message_complete(self) -> None:
-        """The whole request is here."""
-        exchange = self.reading
+        """Finish the request."""
+        exchange = self.receiving
         if exchange is None or exchange.incoming.missing:
             return  # asked to upgrade, the parser takes the body for something else
-        self.reading, self._unparsed = None, False
+        self.receiving = None
         exchange.incoming.finish()
-        self._taker.complete(exchange)
+        self._handler.on_request_end(exchange)
 
     def _exchange(self, parser: httptools.HttpRequestParser) -> Exchange:
         method, headers = parser.get_method().decode(), self._headers
         target = _origin_form(self._target.decode("latin-1"))
         if method == "CONNECT" or target is None:
-            text = "the target of a request is a path in printable ASCII, such as /v1/models"
-            raise RefusedError(400, "invalid_http", text)
+            raise _invalid("the target of a request is a path in printable ASCII, such as /v1/models")
         length: int | None = None
         if "transfer-encoding" not in headers:
-            declared = headers.pop("content-length", "0")  # another request with this head has another
-            if not _LENGTH.fullmatch(declared):
-                raise RefusedError(400, "invalid_http", "Content-Length is no number")
+            declared = headers.get("content-length", "0")
+            if not _CONTENT_LENGTH.fullmatch(declared):
+                raise _invalid("Content-Length is no number")
             length = int(declared)
         path = target.partition("?")[0]
         head = RequestHead(
@@ -233,51 +191,53 @@ class RequestReader:
             parser.get_http_version(),
             parser.should_keep_alive(),
         )
-        return Exchange(self._taker, head, RequestBody(length, self._limits.body))
+        return Exchange(self._handler, head, RequestBody(length, self._limits.body))
 
-    def _beyond_upgrade(self, data: memoryview) -> memoryview:
-        """Take the body of a request that would upgrade to what is not spoken here; return what follows."""
-        if self.reading is None:
+    def _feed_after_upgrade(self, data: memoryview) -> memoryview:
+        """Process the body of a request to upgrade to an unsupported protocol; return what follows it."""
+        if self.receiving is None:
             return data
-        incoming = self.reading.incoming
+        incoming = self.receiving.incoming
         body = data[: incoming.missing]
         if body:
             incoming.feed(bytes(body))
         self.on_message_complete()
         return data[len(body) :]
 
-    def _bound_head(self, size: int) -> None:
-        """Refuse a head that does not end; the parser keeps what it has of a header to itself."""
-        self._framing += size
-        if self._framing > self._limits.head:
-            raise _too_long_a_head(self._limits)
+    def _limit_head(self, size: int) -> None:
+        """Refuse a head that does not end; the parser reports a header only once it is complete."""
+        self._framing_size += size
+        if self._framing_size > self._limits.head:
+            raise _head_too_large(self._limits)
 
-    def _bound_framing(self, size: int) -> None:
+    def _limit_framing(self, size: int) -> None:
         """Refuse endless chunk extensions and trailers."""
-        self._framing += size
-        if self._framing > 2 * self._limits.head + self._unit:
-            raise RefusedError(400, "invalid_http", "the chunks of the body are mostly not body")
+        self._framing_size += size
+        if self._framing_size > 2 * self._limits.head + self._max_read:
+            raise _invalid("the chunks of the body are mostly not body")
 
 
-def _too_long_a_head(limits: HttpLimits) -> RefusedError:
+def _invalid(text: str) -> BadHttpError:
+    return BadHttpError(HTTPStatus.BAD_REQUEST, "invalid_http", text)
+
+
+def _head_too_large(limits: HttpLimits) -> BadHttpError:
     text = f"the headers are longer than {limits.head} bytes or more than {limits.headers}"
-    return RefusedError(431, "headers_too_large", text)
+    return BadHttpError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", text)
 
 
-def _reason(error: httptools.HttpParserError) -> RefusedError:
+def _bad_http(error: httptools.HttpParserError) -> BadHttpError:
     cause = error.__context__
-    if isinstance(cause, RefusedError):
-        return cause
-    return RefusedError(400, "invalid_http", f"this is not HTTP/1.1: {error}")
+    return cause if isinstance(cause, BadHttpError) else _invalid(f"this is not HTTP/1.1: {error}")
 
 
 def _origin_form(target: str) -> str | None:
-    """Return path and query of a request target; None where it has none, or bytes that no URL has."""
-    if _BAD_TARGET.search(target):
+    """Return path and query of a request target; None if it has none, or characters that no URL has."""
+    if _BAD_TARGET_CHAR.search(target):
         return None
     if not target.startswith("/"):
-        scheme, mark, rest = target.partition("://")
-        if not mark or scheme.lower() not in {"http", "https"}:
+        scheme, separator, rest = target.partition("://")
+        if not separator or scheme.lower() not in {"http", "https"}:
             return target if target == "*" else None
         authority = re.split(r"[/?]", rest, maxsplit=1)[0]
         target = rest[len(authority) :]

@@ -1,4 +1,4 @@
-"""The server: accepts connections, answers their requests, and stops without cutting what still runs."""
+"""The HTTP server: accepts connections, answers their requests, and stops without cutting what still runs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 import logging
 import sys
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from llmstack.router.http.connection import Connection
-from llmstack.router.http.heads import Heads
 from llmstack.router.http.limits import HttpLimits
 
 if TYPE_CHECKING:
@@ -24,22 +24,22 @@ _log = logging.getLogger(__name__)
 
 
 class Application(Protocol):
-    """What answers requests."""
+    """Answers requests."""
 
     async def start(self) -> None:
-        """Get ready; nothing is served before that."""
+        """Prepare; nothing is served before that."""
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer a request."""
 
-    def refusal(self, status: int, code: str, text: str) -> bytes:
-        """Return the body of the answer to what is not even a request."""
+    def error_body(self, status: int, code: str, text: str) -> bytes:
+        """Return the body of the response to something that is not even an HTTP request."""
 
     def drain(self) -> None:
-        """End what still runs, each with an answer."""
+        """End every request in flight, each with a response."""
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
 
 
 class Server:
@@ -47,18 +47,16 @@ class Server:
 
     Args:
         app: answers the requests.
-        limits: what is taken of a client.
+        limits: of what is accepted from a client.
 
     Attributes:
-        heads: of requests, which need not be parsed again.
         started: it serves.
-        stopping: no further request is taken.
+        stopping: no further requests are accepted.
     """
 
     def __init__(self, app: Application, limits: HttpLimits | None = None) -> None:
         self._app = app
         self.limits = limits or HttpLimits()
-        self.heads = Heads()
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,7 +68,7 @@ class Server:
         self.stopping = False
 
     async def serve(self, listening: socket.socket) -> None:
-        """Serve until `stop`, then give what runs its time to end."""
+        """Serve until `stop` is called, then let requests in flight end."""
         await self._app.start()
         try:
             self._loop = asyncio.get_running_loop()
@@ -85,7 +83,7 @@ class Server:
             await self._app.close()
 
     def stop(self) -> None:
-        """Take no further connection, and end; called again, at once."""
+        """Accept no further connections, and end; called a second time, end at once."""
         if self.stopping:
             self._empty.set()
         self.stopping = True
@@ -93,7 +91,7 @@ class Server:
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """Number of open connections."""
         return len(self._connections)
 
     async def _end_connections(self) -> None:
@@ -107,7 +105,7 @@ class Server:
         for task in list(self._tasks):
             task.cancel()
         self._empty.clear()
-        self._note_empty()
+        self._check_empty()
         await self._until_empty(self.limits.cut_s)
 
     async def _until_empty(self, seconds: float) -> None:
@@ -121,33 +119,33 @@ class Server:
     def _connection(self) -> Connection:
         return Connection(self)
 
-    # For connections
+    # Called by connections
 
     @property
     def buffer(self) -> memoryview:
-        """Where connections read to: they take what was read before the next of them reads."""
-        if sys.platform == "win32":  # there a read is under way while others read
+        """Buffer that connections read to; each processes its data before the next one reads."""
+        if sys.platform == "win32":  # there several reads are under way at once
             return memoryview(bytearray(READ_BYTES))
         return self._buffer
 
-    def joined(self, connection: Connection) -> bool:
-        """Count a connection; False where there are too many."""
+    def register(self, connection: Connection) -> bool:
+        """Add a connection; return False if there are too many."""
         self._connections.add(connection)
         if self._sweeping is None and self._loop is not None:
             self._sweeping = self._loop.call_later(self.limits.sweep_s, self._sweep)
         return len(self._connections) <= self.limits.connections and not self.stopping
 
-    def parted(self, connection: Connection) -> None:
-        """Forget a connection."""
+    def unregister(self, connection: Connection) -> None:
+        """Remove a connection."""
         self._connections.discard(connection)
-        self._note_empty()
+        self._check_empty()
 
-    def _note_empty(self) -> None:
+    def _check_empty(self) -> None:
         if self.stopping and not self._connections and not self._tasks:
             self._empty.set()
 
     def _sweep(self) -> None:
-        """Cut what takes too long: one timer for all connections, and none where there are none."""
+        """End what takes too long: one timer for all connections, none if there is no connection."""
         self._sweeping = None
         if self._loop is None or not self._connections:
             return
@@ -157,14 +155,14 @@ class Server:
         self._sweeping = self._loop.call_later(self.limits.sweep_s, self._sweep)
 
     def handle(self, connection: Connection, exchange: Exchange) -> None:
-        """Answer a request, in a task of its own."""
+        """Answer a request in a task of its own."""
         exchange.task = task = asyncio.get_running_loop().create_task(self._handle(connection, exchange))
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._note_empty()
+        self._check_empty()
 
     async def _handle(self, connection: Connection, exchange: Exchange) -> None:
         try:
@@ -177,21 +175,12 @@ class Server:
             if not exchange.ended:
                 connection.cut(exchange)
 
-    def refusal(self, status: int, code: str, text: str) -> bytes:
-        """Return the whole answer to what is no HTTP or too much of it."""
-        body = self._app.refusal(status, code, text)
-        retry = "retry-after: 1\r\n" if status == 503 else ""  # noqa: PLR2004 - HTTP
+    def error_response(self, status: int, code: str, text: str) -> bytes:
+        """Return the whole response to invalid HTTP."""
+        body = self._app.error_body(status, code, text)
+        retry = "retry-after: 1\r\n" if status == HTTPStatus.SERVICE_UNAVAILABLE else ""
         head = (
-            f"HTTP/1.1 {status} {_PHRASES[status]}\r\ncontent-type: application/json\r\n{retry}"
+            f"HTTP/1.1 {int(status)} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n{retry}"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         return head.encode() + body
-
-
-_PHRASES = {
-    400: "Bad Request",
-    408: "Request Timeout",
-    414: "URI Too Long",
-    431: "Request Header Fields Too Large",
-    503: "Service Unavailable",
-}

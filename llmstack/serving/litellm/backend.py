@@ -1,4 +1,4 @@
-"""LiteLLM tiers: one proxy for all of them, kept running, and the right to use it."""
+"""LiteLLM tiers: one proxy for all of them, which is kept running."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import contextlib
 import logging
 import math
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmstack.config.model import BackendKind
 from llmstack.errors import LlmstackError
-from llmstack.process.leftovers import instance_of
-from llmstack.serving.base import ModelState, TierUnavailableError
+from llmstack.process.leftovers import instance_id
+from llmstack.serving.base import Defaults, ModelState
+from llmstack.serving.errors import TierUnavailableError
+from llmstack.serving.http_request import send_to
 from llmstack.serving.litellm.process import LitellmProcess
 from llmstack.serving.litellm.program import environment, find_litellm, master_key, model_name
-from llmstack.serving.remote.lease import RemoteLease
+from llmstack.serving.remote.base import RemoteBackend, RemoteLease
 from llmstack.serving.sampling import defaults_of
 
 if TYPE_CHECKING:
@@ -24,9 +27,12 @@ if TYPE_CHECKING:
     from llmstack.config.model import StackConfig, Tier
     from llmstack.paths import Project
     from llmstack.providers.model_aliases import ModelAliases
+    from llmstack.serving.base import ModelRequest, ServerResponse
+    from llmstack.serving.memory.survey import Survey
+    from llmstack.upstream.client import Upstream
 
-FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 60.0  # before it is started again
-STEADY_S = 60.0  # what ran as long is not taken for something that keeps failing
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0  # before a restart
+STABLE_S = 60.0  # after running this long, the pause starts from its shortest again
 NAME = "litellm"
 
 Phase = Literal["off", "starting", "up", "failed"]
@@ -34,16 +40,53 @@ Phase = Literal["off", "starting", "up", "failed"]
 _log = logging.getLogger(__name__)
 
 
-class LitellmBackend:
-    """Serves every litellm tier. A `Backend`; made inside the event loop.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LitellmLease(RemoteLease):
+    """The right to use a model behind the proxy.
+
+    Attributes:
+        upstream: the HTTP client.
+        process: the proxy.
+        defaults: sampling values of models.ini.
+    """
+
+    upstream: Upstream
+    process: LitellmProcess
+    defaults: Defaults
+    slot: None = None
+
+    @property
+    def url(self) -> str:
+        """Address of the proxy."""
+        return self.process.url
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The proxy's key."""
+        return self.process.headers
+
+    async def send(self, request: ModelRequest) -> ServerResponse:
+        """Send a request: the proxy speaks every client's API."""
+        return await send_to(self.upstream, self, request)
+
+    async def failure(self) -> str | None:
+        """Return why the proxy ended, or None if it still runs."""
+        if self.process.pid is not None:
+            return None
+        return f"LiteLLM ended{self.process.last_words()}"
+
+
+class LitellmBackend(RemoteBackend):
+    """Serves every litellm tier. A `Backend`; created inside the event loop.
 
     Args:
         project: for its configuration, key, pid file and log.
         config: tiers as the running channel has them.
         unavailable: tiers that cannot start.
         env: for the proxy.
-        known: what models do not accept.
-        router_port: ours, which the proxy must not call.
+        aliases: what models do not accept.
+        router_port: this router's own port, which the proxy must not call.
+        upstream: the HTTP client.
     """
 
     def __init__(
@@ -52,26 +95,34 @@ class LitellmBackend:
         config: StackConfig,
         unavailable: Mapping[str, str],
         env: Mapping[str, str],
-        known: ModelAliases,
+        aliases: ModelAliases,
         *,
         router_port: int,
+        upstream: Upstream,
     ) -> None:
         self._project = project
-        self._known = known
+        self._aliases = aliases
+        self._upstream = upstream
         self._env = env
         self._port = config.settings.litellm_port
         self._own_ports = {router_port, config.settings.swap_port, self._port}
         self._tiers: dict[str, Tier] = {}
-        self._served = b""
+        self._config_bytes = b""
         self._process: LitellmProcess | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self._phase: Phase = "off"
         self._problem = LlmstackError("LiteLLM is not running")
-        self._again_at = 0.0
+        self._retry_at = 0.0
         self._settled = asyncio.Event()
-        self._take(config, unavailable)
+        self._serve(config, unavailable)
 
-    async def acquire(self, tier: str, session: str = "") -> RemoteLease:  # noqa: ARG002 - it keeps none
+    async def acquire(
+        self,
+        tier: str,
+        session: str = "",  # noqa: ARG002 - part of the protocol
+        *,
+        pinned: bool = True,  # noqa: ARG002
+    ) -> LitellmLease:
         """Wait until the proxy is up.
 
         Raises:
@@ -80,19 +131,18 @@ class LitellmBackend:
         await self._settled.wait()
         process = self._process
         if self._phase != "up" or process is None or tier not in self._tiers:
-            again = None if self._phase == "off" else max(1, math.ceil(self._again_at - time.monotonic()))
-            raise TierUnavailableError(self._problem.message, retry_after=again, hint=self._problem.hint)
-        return RemoteLease(
-            tier,
-            model_name(self._tiers[tier]),
-            process.url,
-            process.headers,
-            defaults_of(self._tiers[tier], self._known),
-            ended=lambda: None if process.pid is not None else f"LiteLLM ended{process.last_words()}",
+            wait_s = None if self._phase == "off" else max(1, math.ceil(self._retry_at - time.monotonic()))
+            raise TierUnavailableError(self._problem.message, retry_after=wait_s, hint=self._problem.hint)
+        return LitellmLease(
+            tier=tier,
+            model=model_name(self._tiers[tier]),
+            upstream=self._upstream,
+            process=process,
+            defaults=defaults_of(self._tiers[tier], self._aliases),
         )
 
     def state(self, tier: str) -> ModelState:  # noqa: ARG002 - one proxy for all
-        """Return what is known of a tier: that of the proxy while it is not up."""
+        """Return what is known of a tier: the state of the proxy while it is not up."""
         if self._phase == "starting":
             return ModelState("loading")
         if self._phase == "failed":
@@ -101,7 +151,7 @@ class LitellmBackend:
         return ModelState("remote")
 
     def status(self) -> dict[str, Any] | None:
-        """Return pid, addresses and where the key is; None where nothing is served by it."""
+        """Return pid, addresses and the path of the key; None if it serves no tier."""
         if self._process is None:
             return None
         return {
@@ -114,28 +164,28 @@ class LitellmBackend:
             "detail": self._problem.message if self._phase == "failed" else "",
         }
 
-    async def reload(self, config: StackConfig, unavailable: Mapping[str, str]) -> list[str]:
-        """Take up edited tiers; the proxy is started anew where its configuration changed."""
-        served, had = self._served, set(self._tiers)
-        self._tiers = _tiers(config, unavailable)
-        changed = self._configured() != served
-        if self._keeping is not None and (changed or not self._tiers):
+    async def reload(self, config: StackConfig, survey: Survey) -> list[str]:
+        """Apply edited tiers; the proxy is restarted if its configuration changed."""
+        previous, had_tiers = self._config_bytes, bool(self._tiers)
+        self._tiers = _litellm_tiers(config, survey.unavailable)
+        changed = self._read_config() != previous
+        if self._keeper is not None and (changed or not self._tiers):
             await self._end()
-        if self._keeping is None:
-            self._take(config, unavailable)
-        return ["LiteLLM was started anew, its requests in flight were cut"] if changed and had else []
+        if self._keeper is None:
+            self._serve(config, survey.unavailable)
+        return ["LiteLLM was restarted, its requests in flight were cut"] if changed and had_tiers else []
 
-    def _take(self, config: StackConfig, unavailable: Mapping[str, str]) -> None:
-        """Serve these tiers; start where there is one."""
-        self._tiers = _tiers(config, unavailable)
-        self._served = self._configured()
+    def _serve(self, config: StackConfig, unavailable: Mapping[str, str]) -> None:
+        """Serve these tiers; start the proxy if there is one."""
+        self._tiers = _litellm_tiers(config, unavailable)
+        self._config_bytes = self._read_config()
         if not self._tiers:
             self._settled.set()
             return
         self._enter("starting")
-        self._keeping = asyncio.create_task(self._keep())
+        self._keeper = asyncio.create_task(self._keep_running())
 
-    def _configured(self) -> bytes:
+    def _read_config(self) -> bytes:
         try:
             return self._project.litellm_config.read_bytes()
         except OSError:
@@ -148,8 +198,8 @@ class LitellmBackend:
         else:
             self._settled.set()
 
-    async def _keep(self) -> None:
-        """Keep the proxy running: what ends is started again, more slowly each time."""
+    async def _keep_running(self) -> None:
+        """Keep the proxy running: restart it when it ends, after a longer pause each time."""
         pause = FIRST_PAUSE_S
         while True:
             began = time.monotonic()
@@ -160,18 +210,18 @@ class LitellmBackend:
             except Exception as error:  # noqa: BLE001 - the router serves the other tiers all the same
                 _log.exception("LiteLLM")
                 problem = LlmstackError(f"LiteLLM: {error}", hint="see the router's log")
-            if time.monotonic() - began > STEADY_S:
+            if time.monotonic() - began > STABLE_S:
                 pause = FIRST_PAUSE_S
             _log.error("%s", problem.message)
-            self._problem, self._again_at = problem, time.monotonic() + pause
+            self._problem, self._retry_at = problem, time.monotonic() + pause
             self._enter("failed")
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LAST_PAUSE_S)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
             self._enter("starting")
 
     async def _run(self) -> LlmstackError:
         """Run it once, from its start to its end; return how it ended."""
-        process = self._process = self._made()
+        process = self._process = self._create_process()
         try:
             await process.start()
             self._enter("up")
@@ -182,10 +232,10 @@ class LitellmBackend:
             f"LiteLLM ended (exit code {code}){process.last_words()}", hint=f"see {process.log}"
         )
 
-    def _made(self) -> LitellmProcess:
+    def _create_process(self) -> LitellmProcess:
         program = find_litellm(self._env)
         if program is None:
-            raise LlmstackError("LiteLLM is not installed any more")
+            raise LlmstackError("LiteLLM is no longer installed")
         key = master_key(self._project.litellm_key)
         return LitellmProcess(
             program,
@@ -198,7 +248,7 @@ class LitellmBackend:
                 models=[tier.model for tier in self._tiers.values()],
             ),
             key=key,
-            instance=instance_of(self._project.state, NAME),
+            instance=instance_id(self._project.state, NAME),
             pid_file=self._project.pid_file(NAME),
             log=self._project.log(NAME),
         )
@@ -209,17 +259,17 @@ class LitellmBackend:
         await self._end()
 
     async def _end(self) -> None:
-        keeping, self._keeping = self._keeping, None
-        if keeping is not None:
-            keeping.cancel()
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await keeping
+                await keeper
         self._process = None
         self._problem = LlmstackError("LiteLLM is not running")
         self._enter("off")
 
 
-def _tiers(config: StackConfig, unavailable: Mapping[str, str]) -> dict[str, Tier]:
+def _litellm_tiers(config: StackConfig, unavailable: Mapping[str, str]) -> dict[str, Tier]:
     return {
         name: tier
         for name, tier in config.tiers.items()

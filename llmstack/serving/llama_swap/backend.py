@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.config.model import StackConfig
-    from llmstack.serving.base import Lease, ModelState
+    from llmstack.serving.base import ModelState
     from llmstack.serving.kv.identity import KvPlace
     from llmstack.serving.llama_swap.process import LlamaSwapProcess
     from llmstack.serving.memory.survey import Survey
+    from llmstack.serving.pool.lease import PoolLease
+    from llmstack.upstream.client import Upstream
 
 OK, BAD_GATEWAY = 200, 502
 LOAD_S = 930.0  # longer than llama-swap's own healthCheckTimeout, which tells more
@@ -132,14 +134,19 @@ class LlamaSwapBackend:
         swap: the process, not yet started.
         config: tiers as the running channel has them.
         found: what this machine can serve.
+        upstream: the HTTP client.
     """
 
     kind: Literal["llama-swap"] = "llama-swap"
 
-    def __init__(self, swap: LlamaSwapProcess, config: StackConfig, found: Survey) -> None:
+    loads_models = True
+
+    def __init__(
+        self, swap: LlamaSwapProcess, config: StackConfig, found: Survey, upstream: Upstream
+    ) -> None:
         self._swap = swap
         self._preloaded = _preloaded(config, found)
-        self._pool = Pool(pool_config_for(self._server, config, found))
+        self._pool = Pool(pool_config_for(self._server, config, found), upstream)
         self._watching = asyncio.create_task(self._watch())
 
     def _server(self, tier: str) -> LlamaSwapServer:
@@ -171,7 +178,7 @@ class LlamaSwapBackend:
         """They are lost."""
         return "not saved: llama-swap stops models as they are; `swapper = builtin` saves what they have read"
 
-    async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> Lease:
+    async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> PoolLease:
         """Wait until a tier is resident and has a place, and return the right to use it."""
         self._look_after()
         return await self._pool.acquire(tier, session, pinned=pinned)
@@ -185,17 +192,20 @@ class LlamaSwapBackend:
         """Return the state of every tier."""
         return self._pool.states()
 
-    def state(self, tier: str) -> ModelState | None:
+    def state(self, tier: str) -> ModelState:
         """Return the state of one tier."""
         return self._pool.state(tier)
 
-    def has_place(self, tier: str) -> bool:
-        """Return whether a tier serves a request at once."""
-        return self._pool.has_place(tier)
+    def status(self) -> None:
+        """Return None: the states of the tiers say everything."""
 
-    def resident(self) -> frozenset[str]:
-        """Return the tiers that are loaded, or are being loaded."""
-        return self._pool.resident()
+    def has_free_slot(self, tier: str) -> bool:
+        """Return whether a tier would serve a request at once."""
+        return self._pool.has_free_slot(tier)
+
+    def loaded_tiers(self) -> frozenset[str]:
+        """Return the tiers whose models are loaded, or are being loaded."""
+        return self._pool.loaded_tiers()
 
     async def load(self, tier: str) -> None:
         """Make a tier resident without a request."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llmstack.paths import Project
     from llmstack.serving.memory.survey import Survey
     from llmstack.serving.pool.pool_config import PoolConfig
+    from llmstack.upstream.client import Upstream
 
 ROOMY = 1.2  # a saved slot holds its tokens, too, beside what is counted
 
@@ -35,10 +36,17 @@ class PoolBackend(Pool):
         found: what this machine can serve.
         env: of the model servers, before it is scrubbed.
         kv_root: where prompt caches are saved, for all projects.
+        upstream: the HTTP client.
     """
 
     def __init__(
-        self, project: Project, config: StackConfig, found: Survey, env: Mapping[str, str], kv_root: Path
+        self,
+        project: Project,
+        config: StackConfig,
+        found: Survey,
+        env: Mapping[str, str],
+        kv_root: Path,
+        upstream: Upstream,
     ) -> None:
         settings = config.settings
         reserved = frozenset({settings.router_port, settings.swap_port, settings.litellm_port})
@@ -47,7 +55,7 @@ class PoolBackend(Pool):
         self._env = server_env(env, api_key=secrets.token_urlsafe(32))
         self._commands = _commands(config, found)
         self._kv = KvFiles(kv_root, budget_bytes(settings.kv_cache_gb, kv_root))
-        super().__init__(self._terms_of(config, found), kv_files=self._kv)
+        super().__init__(self._terms_of(config, found), upstream, kv_files=self._kv)
 
     @property
     def prompt_cache(self) -> str:

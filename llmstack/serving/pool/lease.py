@@ -6,12 +6,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, Self
 
 from llmstack.serving.base import NO_DEFAULTS
+from llmstack.serving.http_request import send_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from llmstack.serving.base import ModelRequest, ServerResponse
     from llmstack.serving.pool.loaded_model import Grant, LoadedModel
+    from llmstack.upstream.client import Upstream
 
 
 class PoolLease:
@@ -19,6 +22,7 @@ class PoolLease:
 
     Args:
         release: takes it back.
+        upstream: the HTTP client.
         tier: its name.
         session: the conversation.
         granted: the model, and its slot.
@@ -38,6 +42,7 @@ class PoolLease:
     def __init__(
         self,
         release: Callable[[str, LoadedModel], None],
+        upstream: Upstream,
         tier: str,
         session: str,
         granted: Grant,
@@ -45,6 +50,7 @@ class PoolLease:
         pinned: bool,
     ) -> None:
         self._release = release
+        self._upstream = upstream
         self._model, self._slot = granted
         self._session = session
         self._pinned = pinned
@@ -81,6 +87,10 @@ class PoolLease:
         except BaseException:
             self._give_back()
             raise
+
+    async def send(self, request: ModelRequest) -> ServerResponse:
+        """Send a request to the model server, which speaks every client's API."""
+        return await send_to(self._upstream, self, request)
 
     async def failure(self) -> str | None:
         """Return why the model server ended, if it did."""

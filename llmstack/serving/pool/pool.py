@@ -13,7 +13,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 from llmstack.errors import LlmstackError
-from llmstack.serving.base import ModelState, TierUnavailableError
+from llmstack.serving.base import ModelState
+from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.kv.cache import ModelKv
 from llmstack.serving.kv.llama_cpp_slots import LlamaCppSlots
 from llmstack.serving.pool.lease import PoolLease
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from llmstack.serving.kv.files import KvFiles
     from llmstack.serving.pool.loaded_model import Grant
     from llmstack.serving.pool.model_server import ModelServer
+    from llmstack.upstream.client import Upstream
 
 _log = logging.getLogger(__name__)
 
@@ -40,27 +42,31 @@ class Pool:
 
     Args:
         terms: what it serves.
+        upstream: the HTTP client for its leases.
         limits: bounds of its queues.
         kv_files: where prompt caches are saved; None where they are not.
         clock: monotonic seconds.
     """
 
     kind: Literal["builtin"] = "builtin"
+    loads_models = True
 
     def __init__(
         self,
         terms: PoolConfig,
+        upstream: Upstream,
         *,
         limits: PoolLimits | None = None,
         kv_files: KvFiles | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._terms = self._target = terms
+        self._upstream = upstream
         self._limits = limits or PoolLimits()
         self._kv_files = kv_files
         self._clock = clock
         self._models: dict[str, LoadedModel] = {}
-        self._resident: frozenset[str] = frozenset()  # of them: asked for with every request
+        self._loaded: frozenset[str] = frozenset()  # of them: asked for with every request
         self._queue = Queue(self._limits.queue)
         self._failures: dict[str, str] = {}
         self._loads: Counter[str] = Counter()
@@ -76,15 +82,15 @@ class Pool:
             raise TierUnavailableError("the router is stopping", retry_after=5)
         if tier not in self._target.plan.needs:
             raise TierUnavailableError(f"{tier} has no model to load: it is served elsewhere")
-        if self.has_place(tier):
+        if self.has_free_slot(tier):
             granted = self._models[tier].grant(session)
         else:
             granted = await self._granted(Request(tier, self._clock(), session))
-        lease = PoolLease(self._release, tier, session, granted, pinned=pinned)
+        lease = PoolLease(self._release, self._upstream, tier, session, granted, pinned=pinned)
         await lease.prepare()
         return lease
 
-    def has_place(self, tier: str) -> bool:
+    def has_free_slot(self, tier: str) -> bool:
         """Return whether `schedule` would grant a request now: nobody waits, nothing is to be decided."""
         model = self._models.get(tier)
         return model is not None and model.free and not self._queue
@@ -127,17 +133,20 @@ class Pool:
         """Return the state of every tier."""
         return {tier: self._state(tier) for tier in self._terms.plan.needs}
 
-    def state(self, tier: str) -> ModelState | None:
+    def state(self, tier: str) -> ModelState:
         """Return the state of one tier."""
-        return self._state(tier) if tier in self._terms.plan.needs else None
+        return self._state(tier)
 
-    def resident(self) -> frozenset[str]:
-        """Return the tiers that are loaded, or are being loaded."""
-        return self._resident
+    def status(self) -> None:
+        """Return None: the states of the tiers say everything."""
 
-    def _look(self) -> None:
-        """See which are resident, after one has come or goes."""
-        self._resident = frozenset(tier for tier, model in self._models.items() if model.state != "stopping")
+    def loaded_tiers(self) -> frozenset[str]:
+        """Return the tiers whose models are loaded, or are being loaded."""
+        return self._loaded
+
+    def _note_loaded(self) -> None:
+        """Note which models are loaded, after one was started or is stopping."""
+        self._loaded = frozenset(tier for tier, model in self._models.items() if model.state != "stopping")
 
     def _state(self, tier: str) -> ModelState:
         model, waiting, loads = self._models.get(tier), self._queue.waiting(tier), self._loads[tier]
@@ -231,7 +240,7 @@ class Pool:
                 self._refuse(tier, error)
             else:
                 self._models[tier] = model
-                self._look()
+                self._note_loaded()
                 self._spawn(self._run(tier, model))
         self._wake_at(actions.wake_at)
         if any(tier not in self._models for tier in actions.starts):
@@ -275,7 +284,7 @@ class Pool:
         if not model.gone.is_set():
             model.gone.set()
             del self._models[tier]
-            self._look()
+            self._note_loaded()
             self._act()
 
     async def _start(self, tier: str, model: LoadedModel) -> None:
@@ -303,7 +312,7 @@ class Pool:
     def _stop(self, tier: str, model: LoadedModel) -> None:
         """Begin to stop a model; its place is free once it is gone."""
         model.enter("stopping", self._clock())
-        self._look()
+        self._note_loaded()
         self._spawn(self._stopped(tier, model))
 
     async def _stopped(self, tier: str, model: LoadedModel) -> None:

@@ -8,7 +8,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmstack.serving.base import TierUnavailableError
+from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.pool.scheduler import Waiter
 
 if TYPE_CHECKING:

@@ -1,15 +1,24 @@
-"""Tiers behind one tool of a stdio MCP server, which is started with the first request."""
+"""Tiers behind a tool of a stdio MCP server, which is started with the first request."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
+import time
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from llmstack.config.model import BackendKind, McpModel
+from llmstack.providers.errors import ProviderError, RateLimitedError, RejectedError
+from llmstack.providers.limits import ModelLimits
+from llmstack.providers.mcp import chat as mcp_chat
 from llmstack.providers.mcp.source import McpSource
-from llmstack.serving.base import ModelState, TierUnavailableError
-from llmstack.serving.remote.lease import RemoteLease
+from llmstack.providers.translation import CannotTranslateError, translate
+from llmstack.serving.base import ModelState
+from llmstack.serving.errors import FailureReport, RequestFailedError, TierUnavailableError
+from llmstack.serving.remote.base import API_OF_PATH, RemoteBackend, RemoteLease
+from llmstack.serving.response import EVENT_STREAM, JSON, StaticResponse, TranslatedResponse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,13 +27,45 @@ if TYPE_CHECKING:
 
     from llmstack.config.model import StackConfig
     from llmstack.paths import Project
+    from llmstack.serving.base import ModelRequest, ServerResponse
+    from llmstack.serving.memory.survey import Survey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class McpLease(RemoteLease):
-    """The right to call one tool."""
+    """The right to call one tool, which knows chat completions only."""
 
     source: McpSource
+
+    async def send(self, request: ModelRequest) -> ServerResponse:
+        """Call the tool with a request, translated if it is not a chat completion."""
+        client_api = API_OF_PATH.get(request.target.partition("?")[0])
+        if client_api is None:
+            text = f"{self.tier} is a tool of an MCP server, which serves no {request.target[:200]}"
+            raise RequestFailedError(FailureReport(HTTPStatus.NOT_FOUND, "not_found", text))
+        try:
+            translated = None
+            if client_api != "chat":
+                now = int(time.time())
+                translated = translate(
+                    request.body, client_api, "chat", model=self.model, limits=ModelLimits(), now=now
+                )
+            ask, streams = mcp_chat.parse_chat_request(
+                translated.body if translated is not None else request.body
+            )
+            result = await self.source.answer(ask)
+        except CannotTranslateError as error:
+            report = FailureReport(HTTPStatus.BAD_REQUEST, "cannot_translate", error.message)
+            raise RequestFailedError(report) from error
+        except ProviderError as error:
+            report = _failure_report(error)
+            return StaticResponse(report.status, request.format_error(report), JSON)
+        build_body = mcp_chat.write_chat_events if streams else mcp_chat.write_chat_completion
+        body = build_body(result, now=int(time.time()), completion_id=secrets.token_hex(8))
+        response = StaticResponse(HTTPStatus.OK, body, EVENT_STREAM if streams else JSON)
+        if translated is None:
+            return response
+        return TranslatedResponse(response, request.format_error, (), translated)
 
 
 @dataclass(slots=True)
@@ -38,14 +79,14 @@ class _Served:
         self.log.close()
 
 
-class McpBackend:
+class McpBackend(RemoteBackend):
     """Serves every tier whose backend is `mcp`. A `Backend`.
 
     Args:
-        project: for the servers' own messages.
+        project: for the logs of the servers.
         config: tiers as the running channel has them.
         unavailable: tiers whose server cannot be started.
-        env: of the servers.
+        env: environment of the servers.
     """
 
     def __init__(
@@ -54,34 +95,40 @@ class McpBackend:
         self._project = project
         self._env = env
         self._served: dict[str, _Served] = {}
-        self._begin(_models(config, unavailable))
+        self._add(_mcp_models(config, unavailable))
 
-    async def acquire(self, tier: str, session: str = "") -> McpLease:  # noqa: ARG002 - it keeps none
+    async def acquire(
+        self,
+        tier: str,
+        session: str = "",  # noqa: ARG002 - part of the protocol
+        *,
+        pinned: bool = True,  # noqa: ARG002
+    ) -> McpLease:
         """Return the right to call a tier's tool.
 
         Raises:
-            TierUnavailableError: the tier is gone.
+            TierUnavailableError: the tier no longer exists.
         """
         served = self._served.get(tier)
         if served is None:
             raise TierUnavailableError(f"{tier} is not served any more", retry_after=1)
-        return McpLease(tier=tier, model=tier, url="", source=served.source)
+        return McpLease(tier=tier, model=tier, source=served.source)
 
     def state(self, tier: str) -> ModelState:
         """Return what is known of a tier: whether its server runs."""
         served = self._served.get(tier)
-        return ModelState("resident" if served is not None and served.source.running else "idle")
+        return ModelState("resident" if served is not None and served.source.is_running else "idle")
 
     def status(self) -> dict[str, Any] | None:
-        """Nothing but the tiers' own states."""
+        """Return None: the states of the tiers say everything."""
         return None
 
-    async def reload(self, config: StackConfig, unavailable: Mapping[str, str]) -> list[str]:
-        """Take up edited tiers; a server whose command changed is ended, with the calls it was at."""
-        wanted = _models(config, unavailable)
-        ended = [name for name, served in self._served.items() if wanted.get(name) != served.model]
+    async def reload(self, config: StackConfig, survey: Survey) -> list[str]:
+        """Apply edited tiers; a server whose command changed is ended, and its calls are cut."""
+        models = _mcp_models(config, survey.unavailable)
+        ended = [name for name, served in self._served.items() if models.get(name) != served.model]
         await asyncio.gather(*(self._served.pop(name).close() for name in ended))
-        self._begin({name: model for name, model in wanted.items() if name not in self._served})
+        self._add({name: model for name, model in models.items() if name not in self._served})
         return [f"the MCP server of {name} was ended, its calls were cut" for name in ended]
 
     async def close(self) -> None:
@@ -89,14 +136,14 @@ class McpBackend:
         await asyncio.gather(*(served.close() for served in self._served.values()))
         self._served.clear()
 
-    def _begin(self, models: Mapping[str, McpModel]) -> None:
+    def _add(self, models: Mapping[str, McpModel]) -> None:
         for name, model in models.items():
-            log = _opened(self._project.log(name))
+            log = _open_log(self._project.log(name))
             source = McpSource(model.command, model.tool, env=self._env, provider=name, log=log)
             self._served[name] = _Served(model, source, log)
 
 
-def _models(config: StackConfig, unavailable: Mapping[str, str]) -> dict[str, McpModel]:
+def _mcp_models(config: StackConfig, unavailable: Mapping[str, str]) -> dict[str, McpModel]:
     return {
         name: tier.model
         for name, tier in config.tiers.items()
@@ -104,6 +151,21 @@ def _models(config: StackConfig, unavailable: Mapping[str, str]) -> dict[str, Mc
     }
 
 
-def _opened(path: Path) -> TextIO:
+def _open_log(path: Path) -> TextIO:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("a+", encoding="utf-8", errors="replace")  # its end is quoted where the server ends
+    return path.open(
+        "a+", encoding="utf-8", errors="replace"
+    )  # its last lines are quoted when the server ends
+
+
+def _failure_report(error: ProviderError) -> FailureReport:
+    text = f"{error.message} ({error.hint})" if error.hint else error.message
+    return FailureReport(_status_of(error), "mcp_failed", text, "provider")
+
+
+def _status_of(error: ProviderError) -> int:
+    if isinstance(error, RateLimitedError):
+        return HTTPStatus.TOO_MANY_REQUESTS
+    if isinstance(error, RejectedError):
+        return error.status or HTTPStatus.BAD_REQUEST
+    return HTTPStatus.BAD_GATEWAY

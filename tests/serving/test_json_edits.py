@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmstack.router.body import renamed, with_defaults, with_slot
+from llmstack.serving.json_edits import add_members, set_model, set_slot
 
 
 def with_model(body: bytes, current: str | None, model: str, slot: int | None = None) -> bytes:
-    return b"".join(renamed(body, current, model, slot))
+    return b"".join(set_model(body, current, model, slot))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_megabyte_takes_no_time(tail: bytes) -> None:
     ],
 )
 def test_a_slot_is_set_and_nothing_else(body: bytes, after: bytes) -> None:
-    assert with_slot(body, 3) == after
+    assert set_slot(body, 3) == after
 
 
 @pytest.mark.parametrize(
@@ -188,11 +188,11 @@ ADDED = b'{"temperature":0.2,"top_p":0.9'
     ],
 )
 def test_what_the_caller_did_not_send_is_added_and_nothing_else_touched(body: bytes, expected: bytes) -> None:
-    assert with_defaults(body, {"temperature": 0.2, "top_p": 0.9}) == expected
+    assert add_members(body, {"temperature": 0.2, "top_p": 0.9}) == expected
 
 
 def test_of_what_excludes_each_other_nothing_is_added_to_what_was_sent() -> None:
     either = frozenset({"temperature", "top_p"})
     values = {"temperature": 0.2, "top_k": 20}
-    assert with_defaults(b'{"top_p":1}', values, either) == b'{"top_k":20,"top_p":1}'
-    assert with_defaults(b'{"a":1}', values, either) == b'{"temperature":0.2,"top_k":20,"a":1}'
+    assert add_members(b'{"top_p":1}', values, either) == b'{"top_k":20,"top_p":1}'
+    assert add_members(b'{"a":1}', values, either) == b'{"temperature":0.2,"top_k":20,"a":1}'

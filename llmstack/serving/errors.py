@@ -1,0 +1,56 @@
+"""How a request fails: what a client is told, and the exceptions that carry it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from llmstack.errors import LlmstackError
+
+Origin = Literal["router", "swapper", "engine", "provider"]
+
+
+class FailureReport(msgspec.Struct, frozen=True, gc=False):
+    """An error as the client is told it.
+
+    Attributes:
+        status: HTTP status.
+        code: short stable name, such as `context_length_exceeded`.
+        message: for people, the hint included.
+        origin: who failed.
+        retry_after: seconds; None if trying again is no use.
+        allow: the methods that the path accepts, for a 405.
+        needed: tokens that the request needs if no tier's window holds it; `window` is the largest one.
+    """
+
+    status: int
+    code: str
+    message: str
+    origin: Origin = "router"
+    retry_after: int | None = None
+    allow: str | None = None
+    needed: int | None = None
+    window: int | None = None
+
+
+class RequestFailedError(Exception):
+    """A request ends with an error that the client is told."""
+
+    def __init__(self, report: FailureReport) -> None:
+        super().__init__(report.message)
+        self.report = report
+
+
+class TierUnavailableError(LlmstackError):
+    """A tier cannot serve a request now.
+
+    Args:
+        message: what happened.
+        retry_after: seconds after which a client may try again; None if trying again is no use.
+        hint: the next step, if one helps.
+    """
+
+    def __init__(self, message: str, *, retry_after: int | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after

@@ -1,0 +1,168 @@
+"""Responses that do not come straight from the wire: made here, or translated into the client's API."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Self
+
+from llmstack.providers.errors import MalformedResponseError
+from llmstack.providers.translation.failures import parse_failure, redact_bytes
+from llmstack.serving.errors import FailureReport
+from llmstack.upstream.client import UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
+
+    from llmstack.providers.translation import StreamTranslation, TranslatedRequest
+    from llmstack.serving.base import ServerResponse
+    from llmstack.upstream.client import Chunks
+    from llmstack.upstream.connection import Relay, Sink
+
+FIRST_ERROR_STATUS = 400
+EVENT_STREAM, JSON = "text/event-stream", "application/json"
+
+
+class BodyStream:
+    """A body that is produced here, part by part."""
+
+    def __init__(self, parts: AsyncIterator[bytes]) -> None:
+        self._parts = parts
+
+    def __aiter__(self) -> Self:
+        """Return self."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next part."""
+        return await anext(self._parts)
+
+    async def pass_on(
+        self,
+        sink: Sink,
+        relay: Relay | None = None,  # noqa: ARG002 - there are no HTTP chunks to relay
+        ending: bytes = b"",  # noqa: ARG002
+    ) -> bool:
+        """Hand the remaining parts to `sink`; return False if it cannot accept more for now."""
+        async for part in self._parts:
+            if not sink(part):
+                return False
+        return True
+
+
+class StaticResponse:
+    """A response whose body is complete."""
+
+    def __init__(self, status: int, body: bytes, content_type: str) -> None:
+        self.status = status
+        self.headers = [("content-type", content_type)]
+        self._body = body
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the body is server-sent events."""
+        return self.headers[0][1] == EVENT_STREAM
+
+    def chunks(self) -> Chunks:
+        """Return the body in one part."""
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield self._body
+
+        return BodyStream(parts())
+
+    async def read(self) -> bytes:
+        """Return the body."""
+        return self._body
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is open."""
+
+
+class TranslatedResponse:
+    """A provider's response in the client's API, without credentials.
+
+    Args:
+        response: as it comes from the provider.
+        format_error: returns a failure as an error of the client's API.
+        secrets: credentials, which some providers repeat in their errors.
+        translated: translates back; None if the provider speaks the client's API.
+    """
+
+    def __init__(
+        self,
+        response: ServerResponse,
+        format_error: Callable[[FailureReport], bytes],
+        secrets: tuple[str, ...],
+        translated: TranslatedRequest | None,
+    ) -> None:
+        self._response = response
+        self._format_error = format_error
+        self._secrets = secrets
+        self._translated = translated
+        self.status = response.status
+        self.headers = response.headers
+        if translated is not None:
+            content_type = EVENT_STREAM if self.is_event_stream else JSON
+            self.headers = [
+                (name, content_type if name == "content-type" else value) for name, value in response.headers
+            ]
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the body is server-sent events."""
+        return self._response.is_event_stream and self.status < FIRST_ERROR_STATUS
+
+    def chunks(self) -> Chunks:
+        """Return an iterator over the events as they come."""
+        if self._translated is None:
+            return self._response.chunks()
+        return BodyStream(self._translated_parts(self._translated.start_stream()))
+
+    async def _translated_parts(self, stream: StreamTranslation) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._response.chunks():
+                if events := stream.feed(chunk):
+                    yield events
+            if events := stream.close():
+                yield events
+        except MalformedResponseError as error:
+            raise UpstreamError(error.message) from error
+
+    async def read(self) -> bytes:
+        """Return the whole body."""
+        body = await self._response.read()
+        if self.status >= FIRST_ERROR_STATUS:
+            return self._error(body)
+        if self._translated is None:
+            return body
+        try:
+            return self._translated.translate_response(body)
+        except MalformedResponseError as error:
+            raise UpstreamError(error.message) from error
+
+    def _error(self, body: bytes) -> bytes:
+        reported = parse_failure(self.status, body, dict(self.headers), secrets=self._secrets)
+        if reported.retry_after is not None and "retry-after" not in dict(self.headers):
+            self.headers = [*self.headers, ("retry-after", str(math.ceil(reported.retry_after)))]
+        if self._translated is None:
+            return redact_bytes(body, self._secrets)
+        code = reported.code or f"upstream_{self.status}"
+        return self._format_error(FailureReport(self.status, code, reported.message, "provider"))
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        self._response.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the provider's response, whether it was read or not."""
+        self._response.__exit__(kind, error, trace)
