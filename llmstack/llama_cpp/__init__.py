@@ -1,1 +1,1 @@
-"""One llama.cpp server: which program it is, its command line, and the GGUF files it reads."""
+"""A llama.cpp server: its program, its command line, and the GGUF files it loads."""

@@ -1,4 +1,4 @@
-"""Which llama.cpp server runs the models: a native llama-server, else the bundled one."""
+"""Find the llama.cpp server that runs the models: a native llama-server, else the bundled one."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from llmstack.errors import LlmstackError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NAME = "llama-server"
-USUAL_PLACES = ("/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "~/.local/bin", "~/llama.cpp/build/bin")
+PROGRAM = "llama-server"
+INSTALL_DIRS = ("/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "~/.local/bin", "~/llama.cpp/build/bin")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineBinary:
-    """How to run one model server.
+    """A program that can run as a model server.
 
     Attributes:
-        kind: `native` for a llama-server binary, `bundled` for the `engine` extra.
-        path: the binary; the interpreter for the bundled one.
+        kind: `native` for a llama-server binary, `bundled` for the server of the `engine` extra.
+        path: the binary; for the bundled server the Python interpreter.
     """
 
     kind: Literal["native", "bundled"]
     path: Path
 
     def argv(self, flags: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the command line of a server with these flags; it ends when its stdin closes."""
-        # -P: the project's directory, where this runs, is no place to import modules from.
+        """Return the command line of a server with these flags. The server ends when its stdin closes."""
+        # -P: do not import modules from the current directory, which is the project's.
         python = (sys.executable, "-P", "-m")
         if self.kind == "native":
             return (*python, "llmstack.llama_cpp.launcher", str(self.path), *flags)
@@ -40,25 +40,25 @@ class EngineBinary:
 
 
 def find_engine(env: Mapping[str, str]) -> EngineBinary:
-    """Return the engine: `LLAMA_SERVER_BIN`, PATH, the usual places, else the bundled one.
+    """Return the first engine of `LLAMA_SERVER_BIN`, PATH, the usual directories and the bundled server.
 
     Raises:
-        LlmstackError: there is none, or `LLAMA_SERVER_BIN` names no program.
+        LlmstackError: there is no engine, or `LLAMA_SERVER_BIN` does not name a program.
     """
-    named = env.get("LLAMA_SERVER_BIN")
-    if named:
-        found = shutil.which(Path(named).expanduser(), path=env.get("PATH", ""))
-        if found is None:
+    configured = env.get("LLAMA_SERVER_BIN")
+    if configured:
+        binary = shutil.which(Path(configured).expanduser(), path=env.get("PATH", ""))
+        if binary is None:
             raise LlmstackError(
-                f"LLAMA_SERVER_BIN: expected a program that can be run, got `{named}`",
+                f"LLAMA_SERVER_BIN: expected a program that can be run, got `{configured}`",
                 hint="correct it, or unset it to search PATH and then use the bundled engine",
             )
-        return EngineBinary("native", Path(found).absolute())
-    places = [env.get("PATH", ""), *(str(Path(place).expanduser()) for place in USUAL_PLACES)]
-    for place in filter(None, places):
-        found = shutil.which(NAME, path=place)
-        if found and Path(found).is_absolute():  # never what lies in the directory we are in
-            return EngineBinary("native", Path(found))
+        return EngineBinary("native", Path(binary).absolute())
+    directories = [env.get("PATH", ""), *(str(Path(directory).expanduser()) for directory in INSTALL_DIRS)]
+    for directory in filter(None, directories):
+        binary = shutil.which(PROGRAM, path=directory)
+        if binary and Path(binary).is_absolute():  # a relative path would be a file of the project
+            return EngineBinary("native", Path(binary))
     if importlib.util.find_spec("xllamacpp") is not None:
         return EngineBinary("bundled", Path(sys.executable))
     raise LlmstackError(

@@ -1,9 +1,8 @@
-"""llama-server from the `engine` extra: `python -m llmstack.llama_cpp.bundled FLAGS…`, one process per model.
+"""The server of the `engine` extra: `python -m llmstack.llama_cpp.bundled FLAGS…`, one process per model.
 
-xllamacpp contains llama.cpp's own HTTP server; this gives it llama-server's flags, as far as
-`engine.command` uses them and a few more, through public attributes only. The key that clients must send
-is read from LLAMA_API_KEY, the path that everything is served below from LLAMA_ARG_API_PREFIX, as
-llama-server does.
+xllamacpp contains llama.cpp's own HTTP server. This module gives it the flags of llama-server that
+`llama_cpp.command` uses, and a few more, through public attributes only. As llama-server does, it reads the
+key that clients must send from LLAMA_API_KEY, and the path prefix of all endpoints from LLAMA_ARG_API_PREFIX.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmstack.kv_types import KV_TYPES
-from llmstack.llama_cpp.command import NO_PAGE
-from llmstack.llama_cpp.parent_watch import hold_on, take_lifeline
+from llmstack.llama_cpp.command import CORS_ORIGIN
+from llmstack.llama_cpp.parent_watch import take_watch_mode, watch_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,44 +24,44 @@ if TYPE_CHECKING:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="llama-server (bundled)", allow_abbrev=False)
-    text, switch = parser.add_argument, ("on", "off", "auto")
-    text("-m", "--model", required=True)
-    text("-a", "--alias")
-    text("--host", default="127.0.0.1")
-    text("--port", type=int, default=8080)
-    text("-c", "--ctx-size", type=int)
-    text("-np", "--parallel", type=int, default=1)
-    text("-ngl", "--n-gpu-layers", "--gpu-layers", type=int)
-    text("-t", "--threads", type=int, default=-1)
-    text("-b", "--batch-size", type=int)
-    text("-ub", "--ubatch-size", type=int)
-    text("-fa", "--flash-attn", choices=switch, default="auto")
-    text("-ctk", "--cache-type-k", choices=KV_TYPES, default="f16")
-    text("-ctv", "--cache-type-v", choices=KV_TYPES, default="f16")
-    text("-cram", "--cache-ram", type=int)
-    text("--ctx-checkpoints", type=int)
-    text("--rope-scaling", choices=("none", "linear", "yarn"))
-    text("--rope-scale", type=float)
-    text("--yarn-orig-ctx", type=int)
-    text("--temp", type=float)
-    text("--top-p", type=float)
-    text("--top-k", type=int)
-    text("--min-p", type=float)
-    text("--repeat-penalty", type=float)
-    text("--chat-template")
-    text("--chat-template-file", type=Path)
-    text("--slot-save-path")
-    text("--jinja", action="store_true")
-    text("--no-jinja", action="store_true")
-    text("--embeddings", "--embedding", action="store_true")
-    text("--pooling", choices=("none", "mean", "cls", "last", "rank"))
-    text("--metrics", action="store_true")
-    text("--no-warmup", action="store_true")
+    add = parser.add_argument
+    add("-m", "--model", required=True)
+    add("-a", "--alias")
+    add("--host", default="127.0.0.1")
+    add("--port", type=int, default=8080)
+    add("-c", "--ctx-size", type=int)
+    add("-np", "--parallel", type=int, default=1)
+    add("-ngl", "--n-gpu-layers", "--gpu-layers", type=int)
+    add("-t", "--threads", type=int, default=-1)
+    add("-b", "--batch-size", type=int)
+    add("-ub", "--ubatch-size", type=int)
+    add("-fa", "--flash-attn", choices=("on", "off", "auto"), default="auto")
+    add("-ctk", "--cache-type-k", choices=KV_TYPES, default="f16")
+    add("-ctv", "--cache-type-v", choices=KV_TYPES, default="f16")
+    add("-cram", "--cache-ram", type=int)
+    add("--ctx-checkpoints", type=int)
+    add("--rope-scaling", choices=("none", "linear", "yarn"))
+    add("--rope-scale", type=float)
+    add("--yarn-orig-ctx", type=int)
+    add("--temp", type=float)
+    add("--top-p", type=float)
+    add("--top-k", type=int)
+    add("--min-p", type=float)
+    add("--repeat-penalty", type=float)
+    add("--chat-template")
+    add("--chat-template-file", type=Path)
+    add("--slot-save-path")
+    add("--jinja", action="store_true")
+    add("--no-jinja", action="store_true")
+    add("--embeddings", "--embedding", action="store_true")
+    add("--pooling", choices=("none", "mean", "cls", "last", "rank"))
+    add("--metrics", action="store_true")
+    add("--no-warmup", action="store_true")
     return parser
 
 
-def _flash_attention(x: Any, value: str) -> Any:
-    kinds = x.llama_flash_attn_type
+def _flash_attention(xllamacpp: Any, value: str) -> Any:
+    kinds = xllamacpp.llama_flash_attn_type
     return {
         "on": kinds.LLAMA_FLASH_ATTN_TYPE_ENABLED,
         "off": kinds.LLAMA_FLASH_ATTN_TYPE_DISABLED,
@@ -70,19 +69,19 @@ def _flash_attention(x: Any, value: str) -> Any:
     }[value]
 
 
-def _rope_scaling(x: Any, value: str) -> Any:
-    return getattr(x.llama_rope_scaling_type, f"LLAMA_ROPE_SCALING_TYPE_{value.upper()}")
+def _rope_scaling(xllamacpp: Any, value: str) -> Any:
+    return getattr(xllamacpp.llama_rope_scaling_type, f"LLAMA_ROPE_SCALING_TYPE_{value.upper()}")
 
 
-def _kv_type(x: Any, value: str) -> Any:
-    return getattr(x.ggml_type, f"GGML_TYPE_{value.upper()}")
+def _kv_type(xllamacpp: Any, value: str) -> Any:
+    return getattr(xllamacpp.ggml_type, f"GGML_TYPE_{value.upper()}")
 
 
-def _pooling(x: Any, value: str) -> Any:
-    return getattr(x.llama_pooling_type, f"LLAMA_POOLING_TYPE_{value.upper()}")
+def _pooling(xllamacpp: Any, value: str) -> Any:
+    return getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{value.upper()}")
 
 
-# option → (attribute of CommonParams, conversion); an option that was not given keeps llama.cpp's default
+# option → (attribute of CommonParams, conversion); without the option llama.cpp's default stays
 ATTRIBUTES: dict[str, tuple[str, Callable[[Any, Any], Any] | None]] = {
     "port": ("port", None),
     "ctx_size": ("n_ctx", None),
@@ -96,11 +95,11 @@ ATTRIBUTES: dict[str, tuple[str, Callable[[Any, Any], Any] | None]] = {
     "cache_ram": ("cache_ram_mib", None),
     "ctx_checkpoints": ("n_ctx_checkpoints", None),
     "rope_scaling": ("rope_scaling_type", _rope_scaling),
-    "rope_scale": ("rope_freq_scale", lambda _x, scale: 1 / scale),
+    "rope_scale": ("rope_freq_scale", lambda _, scale: 1 / scale),
     "yarn_orig_ctx": ("yarn_orig_ctx", None),
     "pooling": ("pooling_type", _pooling),
     "chat_template": ("chat_template", None),
-    "slot_save_path": ("slot_save_path", lambda _x, path: os.path.join(path, "")),  # noqa: PTH118 - llama.cpp wants the trailing separator
+    "slot_save_path": ("slot_save_path", lambda _, path: os.path.join(path, "")),  # noqa: PTH118 - llama.cpp requires the trailing separator
 }
 SAMPLING = {
     "temp": "temp",
@@ -111,15 +110,15 @@ SAMPLING = {
 }
 
 
-def _params(x: Any, options: argparse.Namespace, api_key: str) -> Any:
-    params = x.CommonParams()
+def _params(xllamacpp: Any, options: argparse.Namespace, api_key: str) -> Any:
+    params = xllamacpp.CommonParams()
     params.model.path = options.model
     params.model_alias = {options.alias} if options.alias else set()
     params.hostnames = [options.host]
     for option, (attribute, convert) in ATTRIBUTES.items():
         value = getattr(options, option)
         if value is not None:
-            setattr(params, attribute, convert(x, value) if convert else value)
+            setattr(params, attribute, convert(xllamacpp, value) if convert else value)
     for option, attribute in SAMPLING.items():
         value = getattr(options, option)
         if value is not None:
@@ -132,8 +131,8 @@ def _params(x: Any, options: argparse.Namespace, api_key: str) -> Any:
     params.embedding = options.embeddings
     params.endpoint_metrics = options.metrics
     params.warmup = not options.no_warmup
-    params.kv_unified = False  # unified, two requests that do not fit together would both fail
-    params.cors_origins = NO_PAGE
+    params.kv_unified = False  # with a unified cache, two requests that do not fit together would both fail
+    params.cors_origins = CORS_ORIGIN
     params.ui = False
     params.api_prefix = os.environ.pop("LLAMA_ARG_API_PREFIX", "")
     if api_key:
@@ -142,21 +141,19 @@ def _params(x: Any, options: argparse.Namespace, api_key: str) -> Any:
 
 
 def main() -> NoReturn:
-    """Load the model, serve until SIGTERM or until the parent is gone."""
+    """Load the model and serve it until SIGTERM or until the parent has ended."""
     options = _parser().parse_args()
     if not Path(options.model).is_file():
-        sys.exit(
-            f"error: {options.model}: expected a GGUF file"
-        )  # llama.cpp would name neither file nor reason
-    hold_on(
-        take_lifeline(), lambda: os._exit(0)
-    )  # acts before or after loading, which holds the interpreter lock
-    os.umask(0o077)  # saved prompts are conversations
-    import xllamacpp as x  # noqa: PLC0415 - after the flags were checked
+        # Checked here because llama.cpp's own error names neither the file nor the reason.
+        sys.exit(f"error: {options.model}: expected a GGUF file")
+    # Has an effect before and after loading only: loading holds the interpreter lock.
+    watch_parent(take_watch_mode(), lambda: os._exit(0))
+    os.umask(0o077)  # saved prompt caches contain conversations
+    import xllamacpp  # noqa: PLC0415 - slow, so only after the flags are checked
 
     try:
-        _server = x.Server(_params(x, options, os.environ.pop("LLAMA_API_KEY", "")))
-    except Exception as error:  # noqa: BLE001 - whatever the library raises, the reason goes to the log
+        _server = xllamacpp.Server(_params(xllamacpp, options, os.environ.pop("LLAMA_API_KEY", "")))
+    except Exception as error:  # noqa: BLE001 - whatever xllamacpp raises, the log must show the reason
         sys.exit(f"error: {error}")
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -164,7 +161,7 @@ def main() -> NoReturn:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: None)
     os.read(reader, 1)
-    # Deleting the server with a stream in flight takes 30 s (measured); the kernel closes everything at once.
+    # Deleting the server during a stream takes 30 s (measured); the kernel closes everything immediately.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""Flags and environment of one model server: the same for a native llama-server and the bundled one."""
+"""Flags and environment of a model server, the same for a native llama-server and the bundled one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from llmstack.config.model import EngineSettings, Sampler, Tier
 
-# Variables that would change what llama.cpp does, and secrets that a model server has no use for.
-_KEPT_FROM_SERVERS = re.compile(
+# Variables that would change what llama.cpp does, and secrets that a model server does not need.
+_ENV_DENYLIST = re.compile(
     r"LLAMA_.*|AWS_.*|(.*_)?(KEY|KEYS|APIKEY|TOKEN|TOKENS|SECRET|SECRETS|PASSWORD|PASSWD|CREDENTIALS)",
     re.IGNORECASE,
 )
@@ -24,14 +24,21 @@ _SAMPLER_FLAGS = {
     "rep_pen": "--repeat-penalty",
 }
 MIB_PER_GB = 1024
-NO_PAGE = "http://127.0.0.1"  # instead of any origin: no web page may read an answer
+CORS_ORIGIN = "http://127.0.0.1"  # instead of `*`: no web page may read responses
 
 
 def server_flags(tier: Tier, model: Path, *, host: str, port: int | str) -> tuple[str, ...]:
-    """Return llama-server's flags for a gguf tier; `port` may be a placeholder that llama-swap fills in.
+    """Return llama-server's flags for a gguf tier.
 
-    `ctx_size` is for one request, llama.cpp's `-c` for all slots together. A fixed `-np` also splits the
-    KV cache between the slots; with one shared cache, two requests that do not fit together both fail.
+    A tier's `ctx_size` is for one request, llama.cpp's `--ctx-size` for all slots together. An explicit
+    `--parallel` also splits the KV cache between the slots; with one shared cache, two requests that do not
+    fit together would both fail.
+
+    Args:
+        tier: the tier.
+        model: path of the GGUF file.
+        host: address to listen on.
+        port: port to listen on, or a placeholder that llama-swap replaces.
     """
     engine = tier.engine
     flags = [
@@ -53,10 +60,10 @@ def server_flags(tier: Tier, model: Path, *, host: str, port: int | str) -> tupl
 
 
 def _task_flags(tier: Tier) -> list[str]:
-    """Return what makes a model server embed or rerank; it does nothing else then.
+    """Return the flags that make a server embed or rerank instead of chat.
 
-    How an embedding model pools says its file; `extra_args = --pooling …` overrides it. Such an input is read
-    in one batch, so the batch is as large as the window.
+    An embedding model's pooling is read from its file; `extra_args = --pooling …` overrides it. Each input
+    must fit into one batch, so the batch is as large as the context window.
     """
     if tier.serves == "chat":
         return []
@@ -76,8 +83,8 @@ def _template_flags(engine: EngineSettings) -> list[str]:
     template = engine.chat_template
     if template is None:
         return []
-    written_out = "{{" in template or "{%" in template
-    is_file = not written_out and ("/" in template or template.endswith(".jinja"))
+    is_jinja = "{{" in template or "{%" in template
+    is_file = not is_jinja and ("/" in template or template.endswith(".jinja"))
     return ["--chat-template-file" if is_file else "--chat-template", template]
 
 
@@ -91,8 +98,8 @@ def _sampler_flags(sampler: Sampler) -> list[str]:
 
 
 def server_env(env: Mapping[str, str], *, api_key: str | None) -> dict[str, str]:
-    """Return the environment of a model server: ours, scrubbed, with the key it must ask for, if any."""
-    kept = {name: value for name, value in env.items() if not _KEPT_FROM_SERVERS.fullmatch(name)}
+    """Return `env` as a model server gets it: without secrets, plus the key it must require, if any."""
+    allowed = {name: value for name, value in env.items() if not _ENV_DENYLIST.fullmatch(name)}
     key = {} if api_key is None else {"LLAMA_API_KEY": api_key}
-    # A variable, not a flag: older versions pass over one that they do not know.
-    return {**kept, **key, "LLAMA_ARG_CORS_ORIGINS": NO_PAGE, "PYTHONUNBUFFERED": "1"}
+    # A variable, not a flag: older versions ignore variables that they do not know.
+    return {**allowed, **key, "LLAMA_ARG_CORS_ORIGINS": CORS_ORIGIN, "PYTHONUNBUFFERED": "1"}

@@ -1,4 +1,4 @@
-"""Runs a program so that it ends with its parent: `python -m llmstack.llama_cpp.launcher ARGV…`.
+"""Run a program that ends with its parent: `python -m llmstack.llama_cpp.launcher ARGV…`.
 
 Neither llama-server nor llama-swap watches its parent. Standard library only, to start in a few milliseconds.
 """
@@ -12,22 +12,22 @@ import subprocess
 import sys
 import threading
 
-from llmstack.llama_cpp.parent_watch import die_with_parent, hold_on, take_lifeline
+from llmstack.llama_cpp.parent_watch import die_with_parent, take_watch_mode, watch_parent
 
 GRACE_S = 4.0
 
 
 def main() -> None:
-    """Run the given command line, and end it when asked to or when the parent is gone."""
-    lifeline = take_lifeline()
-    os.umask(0o077)  # a server that saves its prompts writes conversations
-    hook = None if os.name == "nt" else die_with_parent
+    """Run the command line in `sys.argv`; stop it on SIGTERM, SIGINT or when the parent has ended."""
+    watch_mode = take_watch_mode()
+    os.umask(0o077)  # saved prompt caches contain conversations
+    before_exec = None if os.name == "nt" else die_with_parent
     try:
-        server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=hook)  # noqa: PLW1509 - no threads yet
+        server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=before_exec)  # noqa: PLW1509 - no threads yet
     except OSError as error:
         sys.exit(f"error: cannot start {sys.argv[1]}: {error.strerror or error}")
 
-    def end() -> None:
+    def stop_server() -> None:
         with contextlib.suppress(OSError):
             server.terminate()
         try:
@@ -36,11 +36,11 @@ def main() -> None:
             server.kill()
 
     def on_signal(_signum: int, _frame: object) -> None:
-        threading.Thread(target=end, daemon=True).start()
+        threading.Thread(target=stop_server, daemon=True).start()
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    hold_on(lifeline, end)
+    watch_parent(watch_mode, stop_server)
     code = server.wait()
     sys.exit(code if code >= 0 else 128 - code)
 

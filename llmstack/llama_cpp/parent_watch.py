@@ -1,7 +1,7 @@
-"""How a child notices that its parent is gone. Standard library only: it runs in every child.
+"""How a child process notices that its parent has ended. Standard library only: it runs in every child.
 
-Which sign counts is said by `LLMSTACK_LIFELINE`; without it both are watched that the router gives its own
-children: the kernel's, on Linux, and the end of the pipe at stdin.
+The environment variable `LLMSTACK_LIFELINE` selects what to watch. By default a child uses both means that
+the router provides: on Linux the kernel's signal when the parent dies, and the end of the pipe at stdin.
 """
 
 from __future__ import annotations
@@ -18,56 +18,61 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-LIFELINE = "LLMSTACK_LIFELINE"
-PIPE_ONLY = "pipe"  # the end of the pipe alone: time to end one's own children, where the kernel would kill
-PARENT_PID = "parent"  # another parent id: for what llama-swap starts, which gets no pipe
-WATCH_S = 0.5
+WATCH_MODE_VARIABLE = "LLMSTACK_LIFELINE"
+PIPE_ONLY = (
+    "pipe"  # only the pipe, so that the child has time to stop its own children; the kernel would kill it
+)
+PARENT_PID = "parent"  # only a change of the parent's pid, as llama-swap gives its children no pipe
+POLL_S = 0.5
 
 
-def take_lifeline() -> str:
-    """Return which sign counts for this process, not for its children; let the kernel act where it may."""
-    kind = os.environ.pop(LIFELINE, "")
-    if kind not in {PIPE_ONLY, PARENT_PID}:
+def take_watch_mode() -> str:
+    """Remove the watch mode from the environment, so that children do not inherit it, and return it.
+
+    Unless the mode excludes it, also ask the kernel to kill this process when its parent ends.
+    """
+    mode = os.environ.pop(WATCH_MODE_VARIABLE, "")
+    if mode not in {PIPE_ONLY, PARENT_PID}:
         die_with_parent()
-    return kind
+    return mode
 
 
-def hold_on(kind: str, act: Callable[[], None]) -> None:
-    """Call `act` from a thread once the parent is gone, as far as the kernel has not acted."""
-    if kind == PARENT_PID:
-        # Not the kernel's signal: it is tied to the thread that started us, and Go's come and go.
-        on_parent_changed(act)
+def watch_parent(mode: str, callback: Callable[[], None]) -> None:
+    """Call `callback` from a thread when the parent has ended, unless the kernel kills this process first."""
+    if mode == PARENT_PID:
+        # Not the kernel's signal: it is sent when the parent's thread ends, and Go's threads come and go.
+        watch_parent_pid(callback)
     else:
-        on_parent_gone(act)
+        watch_stdin(callback)
 
 
 def die_with_parent() -> None:
-    """On Linux, let the kernel kill this process when its parent ends; elsewhere the pipe must do."""
+    """On Linux, ask the kernel to kill this process when its parent ends; elsewhere do nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def on_parent_gone(act: Callable[[], None]) -> None:
-    """Call `act` from a thread once stdin, a pipe whose other end the router holds, is closed."""
+def watch_stdin(callback: Callable[[], None]) -> None:
+    """Call `callback` from a thread when stdin, a pipe from the router, is closed."""
 
     def watch() -> None:
         try:
             while os.read(0, 4096):
                 pass
         except OSError:
-            pass  # a stdin that cannot be read is as good as closed
-        act()
+            pass  # a stdin that cannot be read counts as closed
+        callback()
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def on_parent_changed(act: Callable[[], None]) -> None:
-    """Call `act` from a thread once this process has been handed to another parent (not on Windows)."""
+def watch_parent_pid(callback: Callable[[], None]) -> None:
+    """Call `callback` from a thread when this process gets another parent (never on Windows)."""
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(WATCH_S)
-        act()
+            time.sleep(POLL_S)
+        callback()
 
     threading.Thread(target=watch, daemon=True).start()

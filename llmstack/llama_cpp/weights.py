@@ -1,4 +1,4 @@
-"""Where a tier's GGUF file is on this disk: a local path, or the standard hub cache that llama.cpp shares."""
+"""Find a tier's GGUF file on disk: at a local path, or in the hub cache, which llama.cpp uses as well."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
 def hub_cache(env: Mapping[str, str]) -> Path:
-    """Return the hub's cache directory: `HF_HUB_CACHE`, `HF_HOME`/hub, else `~/.cache/huggingface/hub`."""
+    """Return the hub's cache directory: `$HF_HUB_CACHE`, `$HF_HOME/hub`, else `~/.cache/huggingface/hub`."""
     if env.get("HF_HUB_CACHE"):
         return Path(env["HF_HUB_CACHE"]).expanduser()
     if env.get("HF_HOME"):
@@ -25,20 +25,20 @@ def hub_cache(env: Mapping[str, str]) -> Path:
 
 
 def find_weights(model: GgufModel, env: Mapping[str, str]) -> Path | None:
-    """Return the file to load (the first shard of several), or None where any part is missing."""
+    """Return the file to load, which is the first shard of several; None if any part is missing."""
     if model.path is not None:
-        return _first(model.path)
+        return _complete_first_shard(model.path)
     if model.repo is None or model.file is None:
         return None
     repository = hub_cache(env) / f"models--{model.repo.replace('/', '--')}"
     for snapshot in _snapshots(repository):
-        if found := _first(snapshot / model.file):
-            return found
+        if path := _complete_first_shard(snapshot / model.file):
+            return path
     return None
 
 
 def _snapshots(repository: Path) -> list[Path]:
-    """Return the revisions that the cache holds, the one called `main` first."""
+    """Return the directories of the cached revisions, with `main` first."""
     try:
         snapshots = sorted((repository / "snapshots").iterdir())
     except OSError:
@@ -51,7 +51,7 @@ def _snapshots(repository: Path) -> list[Path]:
 
 
 def shards(path: Path) -> list[Path]:
-    """Return every file of a model that starts at `path`: itself, or all `-00001-of-0000N` parts."""
+    """Return every file of the model that `path` belongs to: itself, or all its `-00001-of-0000N` parts."""
     match = _SHARD.search(path.name)
     if match is None or int(match.group(2)) == 0:
         return [path]
@@ -59,10 +59,10 @@ def shards(path: Path) -> list[Path]:
     return [path.with_name(f"{stem}-{number:05d}-of-{total}.gguf") for number in range(1, int(total) + 1)]
 
 
-def _first(path: Path) -> Path | None:
-    """Return the file that llama.cpp is given for a model, its first shard, where all of it is there."""
+def _complete_first_shard(path: Path) -> Path | None:
+    """Return the first file of a model, the one that llama.cpp loads; None unless all its files exist."""
     try:
         parts = shards(path)
         return parts[0] if all(part.is_file() for part in parts) else None
     except OSError:
-        return None  # a directory that may not be entered, a name that is too long
+        return None  # for example a directory without permission, or a name that is too long

@@ -161,7 +161,7 @@ async def run(requests: int, seed: int) -> collections.Counter[str]:
 
         await asyncio.gather(*map(worker, range(AT_ONCE)))
         await running.idle()
-        await wait_until_async(lambda: not behind.open or left()[0] <= before[0] + behind.open, "its tasks have ended")
+        await until(lambda: not behind.open or left()[0] <= before[0] + behind.open, "its tasks have ended")
         kept = behind.open  # idle connections to the server, kept for the next request
         tasks, descriptors = left()
         assert tasks <= before[0] + 2 * kept, f"tasks {before[0]} -> {tasks}"

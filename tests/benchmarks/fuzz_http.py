@@ -64,10 +64,10 @@ async def run(cases: int, seed: int) -> int:
         async with asyncio.TaskGroup() as group:
             for number in range(AT_ONCE):
                 group.create_task(worker(number))
-        await wait_until_async(lambda: running.server.connections == 0, "every connection is gone")
+        await until(lambda: running.server.connections == 0, "every connection is gone")
         await running.idle()
         await running.app.service.upstream.close()
-        await wait_until_async(lambda: descriptors() <= before, "every file descriptor is closed")
+        await until(lambda: descriptors() <= before, "every file descriptor is closed")
         took = time.monotonic() - began
     print(f"{cases} cases with seed {seed} in {took:.0f} s; answers: {dict(sorted(seen.items()))}")
     print(f"log entries above INFO: {len(complaints.records)} {complaints.records[:3]}")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from llmstack.errors import LlmstackError
-from llmstack.llama_cpp.binary import USUAL_PLACES, EngineBinary, find_engine
+from llmstack.llama_cpp.binary import INSTALL_DIRS, EngineBinary, find_engine
 
 needs_no_server = pytest.mark.skipif(
-    any((Path(place) / "llama-server").exists() for place in USUAL_PLACES),
+    any((Path(directory) / "llama-server").exists() for directory in INSTALL_DIRS),
     reason="this machine has a llama-server",
 )
 
@@ -22,45 +22,45 @@ def program(directory: Path, name: str = "llama-server") -> Path:
     return path
 
 
-def test_the_one_that_is_named_comes_first(tmp_path: Path) -> None:
-    named, on_path = program(tmp_path / "a", "my-server"), program(tmp_path / "b")
-    env = {"PATH": str(on_path.parent), "LLAMA_SERVER_BIN": str(named)}
-    assert find_engine(env) == EngineBinary("native", named)
+def test_llama_server_bin_takes_precedence_over_path(tmp_path: Path) -> None:
+    configured, on_path = program(tmp_path / "a", "my-server"), program(tmp_path / "b")
+    env = {"PATH": str(on_path.parent), "LLAMA_SERVER_BIN": str(configured)}
+    assert find_engine(env) == EngineBinary("native", configured)
     assert find_engine({**env, "LLAMA_SERVER_BIN": "llama-server"}) == EngineBinary("native", on_path)
     assert find_engine({**env, "LLAMA_SERVER_BIN": ""}) == EngineBinary("native", on_path)
 
 
-@pytest.mark.parametrize("named", ["/no/such", ".", "not-on-path"])
-def test_one_that_cannot_be_run(named: str) -> None:
+@pytest.mark.parametrize("value", ["/no/such", ".", "not-on-path"])
+def test_llama_server_bin_that_cannot_be_run_is_an_error(value: str) -> None:
     with pytest.raises(
-        LlmstackError, match=f"LLAMA_SERVER_BIN: expected a program that can be run, got `{named}`"
+        LlmstackError, match=f"LLAMA_SERVER_BIN: expected a program that can be run, got `{value}`"
     ):
-        find_engine({"PATH": "", "LLAMA_SERVER_BIN": named})
+        find_engine({"PATH": "", "LLAMA_SERVER_BIN": value})
 
 
-def test_the_usual_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_usual_directories_are_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    found = program(tmp_path / ".local" / "bin")
-    if not any((Path(place) / "llama-server").exists() for place in USUAL_PLACES[:3]):
-        assert find_engine({"PATH": ""}) == EngineBinary("native", found)
+    binary = program(tmp_path / ".local" / "bin")
+    if not any((Path(directory) / "llama-server").exists() for directory in INSTALL_DIRS[:3]):
+        assert find_engine({"PATH": ""}) == EngineBinary("native", binary)
 
 
 @pytest.mark.engine
 @needs_no_server
-def test_else_the_bundled_one(tmp_path: Path) -> None:
+def test_the_bundled_engine_is_the_fallback(tmp_path: Path) -> None:
     assert find_engine({"PATH": str(tmp_path)}) == EngineBinary("bundled", Path(sys.executable))
 
 
 @pytest.mark.engine
 @needs_no_server
-def test_nothing_in_the_directory_we_are_in_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_in_the_current_directory_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path)
     monkeypatch.chdir(tmp_path)
     for path in (".", "", ":.:"):
         assert find_engine({"PATH": path}).kind == "bundled"
 
 
-def test_command_lines() -> None:
+def test_the_command_line_of_each_kind_of_engine() -> None:
     python = (sys.executable, "-P", "-m")
     assert EngineBinary("bundled", Path(sys.executable)).argv(("-c", "1")) == (
         *python,

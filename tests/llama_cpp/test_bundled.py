@@ -49,7 +49,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def started(tier: Tier, model: Path, port: int) -> subprocess.Popen[str]:
+def start_server(tier: Tier, model: Path, port: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         ENGINE.argv(server_flags(tier, model, host="127.0.0.1", port=port)),
         env=server_env(os.environ, api_key=KEY),
@@ -67,8 +67,8 @@ def fetch(port: int, path: str, key: str = KEY, body: object = None, origin: str
         f"http://127.0.0.1:{port}{path}", data, headers | ({"origin": origin} if origin else {})
     )
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - http
-            return answer.status, json.load(answer)
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - http
+            return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         error.close()
         return error.code, None
@@ -77,9 +77,9 @@ def fetch(port: int, path: str, key: str = KEY, body: object = None, origin: str
 
 
 @pytest.mark.parametrize("tier", [TIER, EVERYTHING], ids=["minimal", "every flag"])
-def test_it_takes_every_flag_that_we_use_and_wants_its_key(model: Path, tier: Tier) -> None:
+def test_it_accepts_every_flag_that_llmstack_uses_and_requires_its_key(model: Path, tier: Tier) -> None:
     port = free_port()
-    with started(tier, model, port) as server:
+    with start_server(tier, model, port) as server:
         try:
             wait_until(lambda: fetch(port, "/health")[0] == 200)
             assert [fetch(port, "/props", key)[0] for key in ("", "wrong", KEY)] == [401, 401, 200]
@@ -88,13 +88,13 @@ def test_it_takes_every_flag_that_we_use_and_wants_its_key(model: Path, tier: Ti
             assert props["default_generation_settings"]["n_ctx"] == 2048
             assert [model["id"] for model in fetch(port, "/v1/models")[1]["data"]] == ["a"]
         finally:
-            server.communicate()  # closes its stdin
+            server.communicate()  # closes its stdin, which ends it
         assert server.returncode == 0
 
 
-def test_it_answers(model: Path) -> None:
+def test_it_answers_a_chat_request(model: Path) -> None:
     port = free_port()
-    with started(TIER, model, port) as server:
+    with start_server(TIER, model, port) as server:
         try:
             wait_until(lambda: fetch(port, "/health")[0] == 200)
             body = {"messages": [{"role": "user", "content": "hello"}]}
@@ -108,20 +108,20 @@ def test_it_answers(model: Path) -> None:
         assert server.returncode == 0
 
 
-def test_it_embeds_or_reranks_where_a_tier_is_for_that(tmp_path: Path) -> None:
-    model = tmp_path / "noise.gguf"
+def test_it_embeds_or_reranks_if_the_tier_serves_that(tmp_path: Path) -> None:
+    model = tmp_path / "random.gguf"
     write_random(model, dim=64, layers=1)
-    # A model that is made for it says how it pools; this one does not.
+    # A real embedding model names its pooling; this one does not.
     engine = replace(TIER.engine, extra_args=("--pooling", "mean"))
     port, tier = free_port(), replace(TIER, serves="embedding", engine=engine)
-    with started(tier, model, port) as server:
+    with start_server(tier, model, port) as server:
         wait_until(lambda: fetch(port, "/health")[0] == 200)
         # longer than llama.cpp's own batch of 512
         code, answer = fetch(port, "/v1/embeddings", body={"input": ["a " * 700, "b"]})
         assert (code, [len(item["embedding"]) for item in answer["data"]]) == (200, [64, 64])
         server.communicate()
     port = free_port()
-    with started(replace(TIER, serves="rerank"), model, port) as server:
+    with start_server(replace(TIER, serves="rerank"), model, port) as server:
         wait_until(lambda: fetch(port, "/health")[0] == 200)
         code, answer = fetch(port, "/v1/rerank", body={"query": "a", "documents": ["b", "c"]})
         assert (code, sorted(item["index"] for item in answer["results"])) == (200, [0, 1])
@@ -129,27 +129,29 @@ def test_it_embeds_or_reranks_where_a_tier_is_for_that(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "noise", "directory"])
-def test_a_file_that_is_no_model(tmp_path: Path, model: Path, damage: str) -> None:
+def test_a_file_that_is_no_model_ends_the_server_with_an_error(
+    tmp_path: Path, model: Path, damage: str
+) -> None:
     path = tmp_path / "bad.gguf"
     contents = {"empty": b"", "cut": model.read_bytes()[:50_000], "noise": b"GGUF" + os.urandom(5000)}
     if damage == "directory":
         path.mkdir()
     elif damage != "missing":
         path.write_bytes(contents[damage])
-    with started(TIER, path, free_port()) as server:
+    with start_server(TIER, path, free_port()) as server:
         assert server.wait(20) == 1
         assert server.stderr is not None
         assert "error" in server.stderr.read()
 
 
-def test_a_port_that_is_taken(model: Path) -> None:
-    with listener() as taken, started(TIER, model, taken.getsockname()[1]) as server:
+def test_a_port_in_use_ends_the_server(model: Path) -> None:
+    with listener() as other, start_server(TIER, model, other.getsockname()[1]) as server:
         assert server.wait(20) == 1
 
 
-def test_a_flag_that_it_does_not_know(model: Path) -> None:
+def test_an_unknown_flag_ends_the_server(model: Path) -> None:
     tier = replace(TIER, engine=replace(TIER.engine, extra_args=("--no-such-flag",)))
-    with started(tier, model, 1) as server:
+    with start_server(tier, model, 1) as server:
         assert server.wait(20) == 2
         assert server.stderr is not None
         assert "unrecognized arguments: --no-such-flag" in server.stderr.read()

@@ -56,7 +56,7 @@ def test_flags_of_a_full_tier() -> None:
     )
 
 
-def test_a_chat_template_is_a_name_a_file_or_written_out() -> None:
+def test_a_chat_template_is_a_name_a_file_or_jinja_text() -> None:
     def template(value: str) -> list[str]:
         engine = EngineSettings(chat_template=value)
         tier = Tier("t", BackendKind.GGUF, GgufModel(path=Path("/m")), 1, engine=engine)
@@ -65,12 +65,12 @@ def test_a_chat_template_is_a_name_a_file_or_written_out() -> None:
     assert template("chatml") == ["--chat-template", "chatml"]
     assert template("my.jinja") == ["--chat-template-file", "my.jinja"]
     assert template("templates/x") == ["--chat-template-file", "templates/x"]
-    written_out = "{{ messages[0].content }}</s>"
-    assert template(written_out) == ["--chat-template", written_out]
+    jinja = "{{ messages[0].content }}</s>"
+    assert template(jinja) == ["--chat-template", jinja]
 
 
-def test_environment_of_a_model_server() -> None:
-    kept = {
+def test_the_environment_of_a_model_server_holds_no_secrets() -> None:
+    allowed = {
         "PATH": "/bin",
         "HOME": "/h",
         "CUDA_VISIBLE_DEVICES": "0",
@@ -93,12 +93,12 @@ def test_environment_of_a_model_server() -> None:
         ),
         *("GEMINI_API_KEYS", "CLIENT_SECRET", "API_KEY"),
     ]
-    found = server_env({**kept, **dict.fromkeys(scrubbed, "x")}, api_key="k")
-    ours = {"LLAMA_API_KEY": "k", "LLAMA_ARG_CORS_ORIGINS": "http://127.0.0.1", "PYTHONUNBUFFERED": "1"}
-    assert found == kept | ours
+    env = server_env({**allowed, **dict.fromkeys(scrubbed, "x")}, api_key="k")
+    added = {"LLAMA_API_KEY": "k", "LLAMA_ARG_CORS_ORIGINS": "http://127.0.0.1", "PYTHONUNBUFFERED": "1"}
+    assert env == allowed | added
 
 
-def test_what_embeds_or_reranks_does_so_in_one_batch() -> None:
+def test_embedding_and_reranking_servers_read_an_input_in_one_batch() -> None:
     batch = ["--batch-size", "512", "--ubatch-size", "512"]
 
     def tail(serves: Serves) -> list[str]:

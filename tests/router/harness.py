@@ -172,7 +172,7 @@ async def model_server(script: Callable[[Asked], Awaitable[None]]) -> AsyncItera
         server.close()
         for task in list(tasks):
             task.cancel()
-        await wait_until_async(lambda: not tasks, "the model server's connections are closed")
+        await until(lambda: not tasks, "the model server's connections are closed")
 
 
 class FakeLease:
@@ -325,7 +325,7 @@ class Running:
     async def idle(self) -> None:
         """Wait until no request runs and every lease was given back."""
         swapper, service = self.swapper, self.app.service
-        await wait_until_async(lambda: not (service.in_flight or swapper.held or swapper.waiting), "the router is idle")
+        await until(lambda: not (service.in_flight or swapper.held or swapper.waiting), "the router is idle")
 
 
 @dataclass(frozen=True)
@@ -370,7 +370,7 @@ async def router(swapper: FakeSwapper, setup: Setup | None = None) -> AsyncItera
     listening = socket.create_server(("127.0.0.1", 0))
     task = asyncio.create_task(server.serve(listening))
     try:
-        await wait_until_async(lambda: server.started or task.done(), "the router has started")
+        await until(lambda: server.started or task.done(), "the router has started")
         yield Running(listening.getsockname()[1], app, server, swapper)
     finally:
         server.stop()

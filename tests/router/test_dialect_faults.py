@@ -130,7 +130,7 @@ async def test_a_client_that_leaves_ends_the_request(api: Api) -> None:
 
     async with failing(script) as running:
         asking = asyncio.ensure_future(api.ask(running.url, stream=True))
-        await wait_until_async(lambda: running.swapper.held == 1, "the model is asked")
+        await until(lambda: running.swapper.held == 1, "the model is asked")
         asking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asking

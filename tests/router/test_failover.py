@@ -212,7 +212,7 @@ async def test_while_loading_resident_the_chosen_tier_is_loaded_meanwhile() -> N
         status, tier, reason = await tier_and_reason(running, asking())
         assert (status, tier) == (200, "code-fast")
         assert reason.endswith("code-fast serves: code-ultra is not loaded yet")
-        await wait_until_async(lambda: "code-ultra" in swapper.loaded, "the chosen tier is loaded")
+        await until(lambda: "code-ultra" in swapper.loaded, "the chosen tier is loaded")
         assert (await tier_and_reason(running, asking()))[1] == "code-ultra"
         # A tier that was named is waited for.
         assert (await tier_and_reason(running, asking(model="plan")))[1] == "plan"

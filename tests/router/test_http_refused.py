@@ -67,7 +67,7 @@ async def test_what_is_no_request(sent: bytes, status: int, caplog: pytest.LogCa
             assert got.headers["connection"] == "close"
             assert got.code == {400: "invalid_http", 414: "uri_too_long", 431: "headers_too_large"}[status]
             assert await wire.rest() == b""
-        await wait_until_async(lambda: running.server.connections == 0, "the connection is gone")
+        await until(lambda: running.server.connections == 0, "the connection is gone")
         assert behind.requests == []
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
@@ -141,7 +141,7 @@ async def test_one_connection_too_many() -> None:
                     "too_many_connections",
                     "1",
                 )
-        await wait_until_async(lambda: running.server.connections == 0, "all are gone")
+        await until(lambda: running.server.connections == 0, "all are gone")
         async with connected(running) as wire:
             await wire.say(HEALTH)
             assert (await wire.answer()).status == 200
@@ -157,6 +157,6 @@ async def test_a_sample_of_broken_requests(caplog: pytest.LogCaptureFixture) -> 
             found = await asyncio.gather(*(statuses(running.port, data, chance) for data in sent))
             for data, answers in zip(sent, found, strict=True):
                 assert all(status < 500 for status in answers), data
-        await wait_until_async(lambda: running.server.connections == 0, "every connection is gone")
+        await until(lambda: running.server.connections == 0, "every connection is gone")
         await running.idle()
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []

@@ -83,7 +83,7 @@ async def test_a_head_behind_a_request_ends_too(*, answered: bool) -> None:
     async with router(FakeSwapper(), Setup(limits=QUICK)) as running, connected(running) as wire:
         running.swapper.ready.clear()
         await wire.say(whole(json.dumps(asking("hello")).encode()) + b"GET / HTTP/1.1\r\nhost: x\r\nx: ")
-        await wait_until_async(lambda: running.swapper.waiting == 1, "the first one waits")
+        await until(lambda: running.swapper.waiting == 1, "the first one waits")
         if not answered:
             for _ in range(10):
                 await wire.say(b"y" * 10_000)
@@ -208,8 +208,8 @@ async def test_a_request_whose_client_left_is_not_left_to_the_garbage_collector(
                 behind.requests.clear()
                 async with connected(running) as wire:
                     await wire.say(whole())
-                    await wait_until_async(lambda: bool(behind.requests), "it is being answered")
-            await wait_until_async(lambda: running.server.connections == 0, "the connections are gone")
+                    await until(lambda: bool(behind.requests), "it is being answered")
+            await until(lambda: running.server.connections == 0, "the connections are gone")
             await running.idle()
             assert exchanges() == []
 
@@ -228,10 +228,10 @@ async def test_clients_that_reset_leave_nothing(caplog: pytest.LogCaptureFixture
             b"\0" * 99,
         ):
             await asyncio.gather(*(leave_at_once(running.port, sent) for _ in range(10)))
-        await wait_until_async(lambda: running.server.connections == 0, "every connection is gone")
+        await until(lambda: running.server.connections == 0, "every connection is gone")
         await running.idle()
         await running.app.service.upstream.close()
-        await wait_until_async(lambda: behind.open == 0, "no connection to the server is left")
+        await until(lambda: behind.open == 0, "no connection to the server is left")
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
@@ -249,7 +249,7 @@ async def test_what_waits_for_a_request_is_closed_and_what_runs_is_finished() ->
         await idle.say(HEALTH)
         assert (await idle.answer()).status == 200
         await busy.say(whole() + HEALTH)
-        await wait_until_async(lambda: len(behind.requests) == 1, "a request runs")
+        await until(lambda: len(behind.requests) == 1, "a request runs")
         running.server.stop()
         assert await idle.rest() == b""
         go_on.set()
@@ -272,7 +272,7 @@ async def test_what_comes_after_the_last_answer_has_begun_is_not_answered() -> N
 
     async with stack(slow) as (running, behind), connected(running) as wire:
         await wire.say(whole(json.dumps(asking(stream=True)).encode()))
-        await wait_until_async(lambda: len(behind.requests) == 1, "a request runs")
+        await until(lambda: len(behind.requests) == 1, "a request runs")
         running.server.stop()
         begin.set()
         got = await wire.reader.readuntil(b"hi")
@@ -290,7 +290,7 @@ async def test_the_end_is_bounded() -> None:
     async with stack(never, setup) as (running, _), connected(running) as wire, connected(running) as half:
         await half.say(HEALTH[:-2])
         await wire.say(whole())
-        await wait_until_async(lambda: running.swapper.held == 1, "a request runs")
+        await until(lambda: running.swapper.held == 1, "a request runs")
         running.server.stop()
         assert (await wire.answer()).code == "router_stopping"
-        await wait_until_async(lambda: running.server.connections == 0, "everything has ended", 2.0)
+        await until(lambda: running.server.connections == 0, "everything has ended", 2.0)

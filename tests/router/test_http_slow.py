@@ -39,7 +39,7 @@ async def test_a_client_that_falls_silent(sent: bytes, answer: int | None) -> No
             if answer is not None:
                 assert (await wire.answer()).status == answer
             assert await wire.rest() == b""
-        await wait_until_async(lambda: running.server.connections == 0, "the connection is gone")
+        await until(lambda: running.server.connections == 0, "the connection is gone")
 
 
 async def test_a_body_in_drips_is_not_waited_for_however_long_it_goes_on() -> None:
@@ -81,10 +81,10 @@ async def test_a_client_that_reads_nothing_is_cut() -> None:
         async with connected(running) as wire:
             wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
             await wire.say(whole(json.dumps(asking(stream=True)).encode()))
-            await wait_until_async(lambda: running.server.connections == 1, "the client is there")
-            await wait_until_async(lambda: running.server.connections == 0, "the client is cut")
+            await until(lambda: running.server.connections == 1, "the client is there")
+            await until(lambda: running.server.connections == 0, "the client is cut")
         await running.idle()
-        await wait_until_async(lambda: behind.open == 0, "the request at the server is cancelled")
+        await until(lambda: behind.open == 0, "the request at the server is cancelled")
 
 
 LARGE = Setup(replace(config(), text="; a line of it\n" * 1_000_000), limits=QUICK)  # no socket holds that

@@ -65,7 +65,7 @@ async def test_a_client_that_does_not_stream_just_waits() -> None:
     async with stack(well_behaved, SOON) as (running, _):
         running.swapper.ready.clear()
         waiting = asyncio.create_task(chat(running))
-        await wait_until_async(lambda: running.swapper.waiting == 1, "the request is in the queue")
+        await until(lambda: running.swapper.waiting == 1, "the request is in the queue")
         done, _ = await asyncio.wait((waiting,), timeout=0.4)
         assert not done
         running.swapper.ready.set()
@@ -132,8 +132,8 @@ async def test_a_client_that_leaves_the_queue_gives_up_its_place(*, stream: bool
     async with stack(well_behaved) as (running, behind):
         running.swapper.ready.clear()
         async with raw_client(running, asking(stream=stream)):
-            await wait_until_async(lambda: running.swapper.waiting == 1, "the request is in the queue")
-        await wait_until_async(lambda: running.swapper.waiting == 0, "its place is given up", 1.0)
+            await until(lambda: running.swapper.waiting == 1, "the request is in the queue")
+        await until(lambda: running.swapper.waiting == 0, "its place is given up", 1.0)
         await running.idle()
         assert (running.swapper.granted, behind.requests) == (0, [])
         assert running.recent[-1]["outcome"] == "client_gone"
@@ -147,8 +147,8 @@ async def test_a_client_that_leaves_a_hanging_server_cancels_the_request(*, stre
 
     async with stack(hang) as (running, behind):
         async with raw_client(running, asking(stream=stream)):
-            await wait_until_async(lambda: len(behind.requests) == 1, "the server has the request")
-        await wait_until_async(lambda: behind.open == 0, "the connection to the server is closed", 1.0)
+            await until(lambda: len(behind.requests) == 1, "the server has the request")
+        await until(lambda: behind.open == 0, "the connection to the server is closed", 1.0)
         await running.idle()
         assert running.swapper.granted == 1
 
@@ -163,7 +163,7 @@ async def test_a_client_that_leaves_in_mid_stream_cancels_it() -> None:
     async with stack(endless) as (running, behind):
         async with raw_client(running, asking(stream=True)) as (reader, _writer):
             await asyncio.wait_for(reader.readuntil(b"more"), 5)
-        await wait_until_async(lambda: behind.open == 0, "the connection to the server is closed", 1.0)
+        await until(lambda: behind.open == 0, "the connection to the server is closed", 1.0)
         await running.idle()
         assert running.recent[-1]["outcome"] == "client_gone"
 
@@ -182,7 +182,7 @@ async def test_a_client_that_reads_slowly_holds_the_server_back() -> None:
 
     async with stack(flood) as (running, _), raw_client(running, asking(stream=True)) as (reader, writer):
         writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await wait_until_async(lambda: sent > 10, "the stream has begun")
+        await until(lambda: sent > 10, "the stream has begun")
         seen = -1
         while seen != sent:
             seen = sent
@@ -225,11 +225,11 @@ async def test_draining_tells_everyone() -> None:
 
     async with stack(half, SOON) as (running, _):
         streaming = asyncio.create_task(chat(running, asking(stream=True)))
-        await wait_until_async(lambda: running.swapper.held == 1, "a stream is in flight")
+        await until(lambda: running.swapper.held == 1, "a stream is in flight")
         running.swapper.ready.clear()
         queued = asyncio.create_task(chat(running))
         commented = asyncio.create_task(chat(running, asking(stream=True)))
-        await wait_until_async(lambda: running.swapper.waiting == 2, "two are in the queue")
+        await until(lambda: running.swapper.waiting == 2, "two are in the queue")
         await asyncio.sleep(FAST_WAITS.quiet_s * 2)
         began = time.monotonic()
         running.server.stop()

@@ -73,7 +73,7 @@ def test_every_other_variable_comes_first() -> None:
         (host, "http://h:1/v1", "OLLAMA_HOST"),
     ):
         found = resolve("ollama/x", env, load_bundled_aliases())
-        assert (found.root, found.source) == (root, source)
+        assert (found.root, found.address_source) == (root, source)
     assert resolve("vllm/x", host, load_bundled_aliases()).address_source == "the default"
 
 

@@ -34,7 +34,7 @@ class FakeServer:
     exited: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: bool = False
     headers: dict[str, str] = field(default_factory=dict)
-    place: None = None
+    kv_directory: None = None
 
     @property
     def url(self) -> str:
@@ -70,7 +70,7 @@ class FakeServer:
         await asyncio.sleep(self.stop_s)
         self.exited.set()
 
-    async def ended(self) -> None:
+    async def wait(self) -> None:
         await self.exited.wait()
 
     async def failure(self) -> str | None:

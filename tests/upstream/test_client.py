@@ -102,7 +102,7 @@ async def test_answers_that_break_off(sent: bytes, then: str) -> None:
     async with client(saying(sent, then)) as (upstream, behind):
         with pytest.raises(UpstreamError, match="the connection was closed"):
             await ask(upstream, behind)
-        await wait_until_async(lambda: behind.open == 0, "the connection is closed")
+        await until(lambda: behind.open == 0, "the connection is closed")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ async def test_what_is_no_answer(sent: bytes, caplog: pytest.LogCaptureFixture) 
     async with client(saying(sent, "stay")) as (upstream, behind):
         with pytest.raises(UpstreamError):
             await ask(upstream, behind)
-        await wait_until_async(lambda: behind.open == 0, "the connection is closed")
+        await until(lambda: behind.open == 0, "the connection is closed")
         assert len(behind.requests) == 1
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
@@ -159,7 +159,7 @@ async def test_connections_are_used_again_and_no_longer_than_they_last() -> None
         assert behind.connections <= 5
         for asked in behind.requests:
             asked.close()
-        await wait_until_async(lambda: behind.open == 0, "the server has closed them all")
+        await until(lambda: behind.open == 0, "the server has closed them all")
         assert await ask(upstream, behind) == (200, b"hi")
 
 
@@ -172,13 +172,13 @@ async def test_an_answer_that_is_not_read_to_its_end_is_cancelled() -> None:
     async with client(endless) as (upstream, behind):
         with await upstream.send("POST", behind.url, {}, b"{}") as answer:
             assert await anext(answer.chunks())
-        await wait_until_async(lambda: behind.open == 0, "the connection is closed")
+        await until(lambda: behind.open == 0, "the connection is closed")
         sending = asyncio.create_task(upstream.send("POST", behind.url, {}, b"{}"))
         await asyncio.sleep(0)
         sending.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await sending
-        await wait_until_async(lambda: behind.open == 0, "the connection is closed")
+        await until(lambda: behind.open == 0, "the connection is closed")
 
 
 async def test_who_wants_no_more_for_now_gets_the_rest_later() -> None:
@@ -225,7 +225,7 @@ async def test_a_bug_in_what_takes_the_parts_is_seen() -> None:
                 pytest.raises(ZeroDivisionError),
             ):
                 await answer.chunks().pass_on(breaks)
-        await wait_until_async(lambda: behind.open == 0, "the connection is closed")
+        await until(lambda: behind.open == 0, "the connection is closed")
 
 
 async def test_a_request_that_has_no_answer_is_not_sent_to_its_end() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmstack.llama_cpp.tiny.echo import write_echo
-from llmstack.llama_cpp.tiny.noise import write_random
+from llmstack.llama_cpp.tiny.echo_model import write_echo
+from llmstack.llama_cpp.tiny.random_model import write_random
 
 __all__ = ["write_echo", "write_random"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack.llama_cpp.tiny.words import SYLLABLES, WORDS
+from llmstack.llama_cpp.tiny.word_list import SYLLABLES, WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

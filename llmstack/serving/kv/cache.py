@@ -1,7 +1,7 @@
-"""Prompt caches that survive swaps: what a slot holds is saved before it is lost, and restored on return.
+"""Prompt caches that survive swaps: a slot's contents are saved before they are lost, and restored later.
 
-Restoring waits until a conversation comes back: a model that is loaded for one request does not read the
-caches of all the others first.
+A cache is restored only when its conversation returns: a model that is loaded for one request does not read
+the caches of all other conversations first.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmstack.serving.kv.files import KvFiles
-    from llmstack.serving.kv.identity import KvPlace
+    from llmstack.serving.kv.identity import KvDirectory
     from llmstack.serving.kv.llama_cpp_slots import LlamaCppSlots
     from llmstack.serving.pool.slots import Slot, Slots
 
 _log = logging.getLogger(__name__)
 
-ENTER_S = 20.0  # for one request that waits while slots are exchanged
-ASK_S = 1.0
-LEAVE_S = 30.0  # for all slots of a model that is stopped; whoever stops the router waits for that, too
-COSTS = "costs.json"
-MARGIN = 1.1  # the last save said how large a token is; the next may differ a little
+SWITCH_S = 20.0  # for one request that waits while a slot is saved and restored
+QUERY_S = 1.0
+SAVE_ALL_S = 30.0  # for all slots of a model that is stopped; stopping the router waits for it, too
+COSTS_FILE = "costs.json"
+SIZE_MARGIN = 1.1  # the next save may need a little more for each token than the last one
 
 
 class ModelKv:
@@ -39,138 +39,147 @@ class ModelKv:
     Args:
         tier: its name.
         engine: its slots.
-        place: where it writes.
+        directory: where it saves their contents.
         files: all saved caches.
     """
 
-    def __init__(self, tier: str, engine: LlamaCppSlots, place: KvPlace, files: KvFiles) -> None:
+    def __init__(self, tier: str, engine: LlamaCppSlots, directory: KvDirectory, files: KvFiles) -> None:
         self._tier = tier
         self._engine = engine
-        self._place = place
+        self._directory = directory
         self._files = files
-        self._costs: Costs = load_costs(place.directory / COSTS)
+        self._costs: Costs = load_costs(directory.path / COSTS_FILE)
 
-    async def enter(self, slots: Slots, slot: Slot, session: str) -> str:
-        """Make a slot ready for a session: save what it holds, restore what the session left.
+    async def switch_to(self, slots: Slots, slot: Slot, session: str) -> str:
+        """Prepare a slot for a session: save its contents, restore what was saved of the session.
 
-        Whatever goes wrong, the request goes on, cold. Returns what happened in words; empty where nothing.
+        If something goes wrong, the request continues without a cache. Returns what was done, in words; empty
+        if nothing was.
         """
         if session and slot.session == session:
             return ""
         if not slot.unsaved and (not session or slots.has(session)):
-            slots.holds(slot, session)  # nothing to exchange
+            slots.assign(slot, session)  # nothing to save or restore
             return ""
-        said = ""
+        result = ""
         try:
-            async with asyncio.timeout(ENTER_S):
+            async with asyncio.timeout(SWITCH_S):
                 if slot.unsaved:
-                    await self._save(slot, (await self._engine.held())[slot.index].tokens)
-                slots.holds(slot, "")
+                    await self._save(slot, (await self._engine.contents())[slot.index].tokens)
+                slots.assign(slot, "")
                 if session and not slots.has(session):
-                    said = await self._restore(slot, session)
+                    result = await self._restore(slot, session)
         except DamagedError as error:
-            said = f"cold: {error.message}"
+            result = f"cold: {error.message}"
         except (LlmstackError, OSError, KeyError, TimeoutError) as error:
-            _log.warning("%s: exchanging the prompt in slot %d: %s", self._tier, slot.index, _words(error))
-        slots.holds(slot, session)
-        return said
+            _log.warning(
+                "%s: switching the prompt cache in slot %d failed: %s",
+                self._tier,
+                slot.index,
+                _message(error),
+            )
+        slots.assign(slot, session)
+        return result
 
-    async def tasks(self) -> dict[int, int]:
-        """Return the number of the request that each slot served last; empty where it is not known."""
+    async def slot_tasks(self) -> dict[int, int]:
+        """Return by slot the number of the request that it served last; empty if it is not known."""
         try:
-            async with asyncio.timeout(ASK_S):
-                return {index: held.task for index, held in (await self._engine.held()).items()}
+            async with asyncio.timeout(QUERY_S):
+                return {index: contents.task for index, contents in (await self._engine.contents()).items()}
         except (LlmstackError, TimeoutError):
             return {}
 
-    def keeps(self, session: str) -> bool:
-        """Return whether something of a session is on disk."""
-        return bool(session) and self._files.file(self._place.identity, session).exists()
+    def has_saved(self, session: str) -> bool:
+        """Return whether a cache of the session is on disk."""
+        return bool(session) and self._files.file(self._directory.identity, session).exists()
 
-    async def leave(self, slots: Slots) -> None:
-        """Save what idle slots hold, the latest first, before the server is stopped."""
-        ends = time.monotonic() + LEAVE_S
+    async def save_all(self, slots: Slots) -> None:
+        """Save the contents of idle slots, the latest used first, before the server is stopped."""
+        deadline = time.monotonic() + SAVE_ALL_S
         try:
-            async with asyncio.timeout(LEAVE_S):
-                waiting = slots.latest_first()
-                held = await self._engine.held() if waiting else {}
-                for slot in waiting:
-                    about = held[slot.index]
-                    # What cannot end in time is not begun; a busy one would make the others wait for it.
-                    if not about.busy and self._costs.saving_takes(about.tokens) < ends - time.monotonic():
-                        await self._save(slot, about.tokens)
+            async with asyncio.timeout(SAVE_ALL_S):
+                unsaved = slots.unsaved_latest_first()
+                by_slot = await self._engine.contents() if unsaved else {}
+                for slot in unsaved:
+                    contents = by_slot[slot.index]
+                    # A save that cannot end in time is not started; a busy slot would make the others wait.
+                    fits = self._costs.save_seconds(contents.tokens) < deadline - time.monotonic()
+                    if fits and not contents.busy:
+                        await self._save(slot, contents.tokens)
         except (LlmstackError, OSError, KeyError, TimeoutError) as error:
-            _log.warning("%s: saving its prompts: %s", self._tier, _words(error))
+            _log.warning("%s: saving its prompt caches failed: %s", self._tier, _message(error))
 
     async def _save(self, slot: Slot, tokens: int) -> None:
-        """Save a slot, where that pays and there is room. A failure costs what it holds, and nothing else."""
+        """Save a slot if that is worth it and there is room. A failure loses its contents, and nothing else."""
         try:
-            await self._measure_reading()
-            if self._costs.saves(tokens):
+            await self._measure_read_speed()
+            if self._costs.is_worth_saving(tokens):
                 await self._write(slot, tokens)
         except (LlmstackError, OSError) as error:
-            _log.warning("%s: saving the prompt in slot %d: %s", self._tier, slot.index, _words(error))
+            _log.warning(
+                "%s: saving the prompt cache in slot %d failed: %s", self._tier, slot.index, _message(error)
+            )
 
     async def _write(self, slot: Slot, tokens: int) -> None:
-        path = self._files.file(self._place.identity, slot.session)
-        await asyncio.to_thread(self._files.prepare, self._place.identity)  # a person may have removed it
-        async with self._files.room_for(self._size(tokens), path) as room:
+        path = self._files.file(self._directory.identity, slot.session)
+        await asyncio.to_thread(self._files.prepare, self._directory.identity)  # the user may have removed it
+        async with self._files.room_for(self._estimated_size(tokens), path) as room:
             if not room:
-                _log.info("%s: kv_cache_gb, or the disk, has no room for %d tokens", self._tier, tokens)
+                _log.info("%s: no room for %d tokens within kv_cache_gb or on the disk", self._tier, tokens)
                 return
             started = time.monotonic()
-            saved, written = await self._written(slot, path)
-        took = time.monotonic() - started
+            saved, size = await self._save_to(slot, path)
+        seconds = time.monotonic() - started
         slot.unsaved = False
-        self._costs.learn("save_s", saved, took)
-        self._costs.learn("token_bytes", saved, written)
-        await self._keep_costs()
-        _log.info("%s: saved %d tokens (%.1f MB) in %.2f s", self._tier, saved, written / 1024**2, took)
+        self._costs.learn("save_s", saved, seconds)
+        self._costs.learn("token_bytes", saved, size)
+        await self._store_costs()
+        _log.info("%s: saved %d tokens (%.1f MB) in %.2f s", self._tier, saved, size / 1024**2, seconds)
 
-    async def _written(self, slot: Slot, path: Path) -> tuple[int, int]:
-        """Have a slot written, take the file over if it is whole, and return its tokens and bytes."""
+    async def _save_to(self, slot: Slot, path: Path) -> tuple[int, int]:
+        """Save a slot to a file, commit the file if it is complete, and return its tokens and bytes."""
         part = self._files.part(path)
         try:
-            saved, written = await self._engine.save(slot.index, part.name)
-            if saved == 0 or part.stat().st_size != written:
-                raise LlmstackError(f"the server wrote {written} bytes, {part.stat().st_size} are on disk")
-            tier, model = self._tier, self._place.model
+            saved, size = await self._engine.save(slot.index, part.name)
+            if saved == 0 or part.stat().st_size != size:
+                raise LlmstackError(f"the server wrote {size} bytes, {part.stat().st_size} are on disk")
+            tier, model = self._tier, self._directory.model
             await asyncio.to_thread(self._files.commit, path, tier=tier, model=model, tokens=saved)
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
-        return saved, written
+        return saved, size
 
-    def _size(self, tokens: int) -> int:
-        """Return the bytes that a file of so many tokens will take, or a little less than those."""
-        of_token = self._costs.token_bytes or self._place.token_bytes
-        return min(self._place.most_bytes, round(MARGIN * of_token * tokens))
+    def _estimated_size(self, tokens: int) -> int:
+        """Return about how many bytes a file of so many tokens will take."""
+        token_bytes = self._costs.token_bytes or self._directory.token_bytes
+        return min(self._directory.max_bytes, round(SIZE_MARGIN * token_bytes * tokens))
 
     async def _restore(self, slot: Slot, session: str) -> str:
-        path = self._files.file(self._place.identity, session)
+        path = self._files.file(self._directory.identity, session)
         started = time.monotonic()
         note = await asyncio.to_thread(self._files.check, path)
         if note is None:
             return ""
         restored = await self._engine.restore(slot.index, path.name)
-        took = time.monotonic() - started
-        self._costs.learn("restore_s", restored, took)
-        await self._keep_costs()
-        text = f"restored {restored} tokens in {took:.2g} s"
+        seconds = time.monotonic() - started
+        self._costs.learn("restore_s", restored, seconds)
+        await self._store_costs()
+        text = f"restored {restored} tokens in {seconds:.2g} s"
         _log.info("%s: %s", self._tier, text)
         return text
 
-    async def _measure_reading(self) -> None:
-        tokens, seconds = await self._engine.reading()
-        if tokens >= FIRST_TOKENS and seconds:  # a few words take longer, each
+    async def _measure_read_speed(self) -> None:
+        tokens, seconds = await self._engine.prompt_totals()
+        if tokens >= FIRST_TOKENS and seconds:  # short prompts take longer for each token
             self._costs.learn("read_s", round(tokens), seconds)
 
-    async def _keep_costs(self) -> None:
+    async def _store_costs(self) -> None:
         try:
-            await asyncio.to_thread(store_costs, self._place.directory / COSTS, self._costs)
+            await asyncio.to_thread(store_costs, self._directory.path / COSTS_FILE, self._costs)
         except LlmstackError as error:
             _log.warning("%s: %s", self._tier, error.message)
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return error.message if isinstance(error, LlmstackError) else repr(error)

@@ -1,4 +1,4 @@
-"""What saving, restoring and reading a prompt take with one model, as measured. Pure but for its file."""
+"""How long saving, restoring and reading a prompt take with one model, as measured. Pure, but for its file."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from llmstack.files import write_atomic
 if TYPE_CHECKING:
     from pathlib import Path
 
-FIRST_TOKENS = 256  # where nothing was measured yet, this much is saved to measure it
-FIXED_S = 0.01  # of saving and restoring, whatever the size: requests to the server, the note
-FADE = 0.7  # what earlier measurements count, beside the latest
+FIRST_TOKENS = 256  # before anything was measured, prompts of this size are saved to measure it
+FIXED_S = 0.01  # for saving and restoring whatever the size: requests to the server, the note
+DECAY = 0.7  # weight of earlier measurements against the latest one
 
 
 @dataclass(slots=True)
 class Costs:
-    """Seconds for each token; 0 where it was not measured yet.
+    """Costs for each token; 0 if not measured yet.
 
     Attributes:
-        save_s: of writing to disk and of the digest.
-        restore_s: of checking the digest and of reading back.
-        read_s: of reading it as a prompt, by the model.
-        token_bytes: of one token on disk.
+        save_s: seconds to write it to disk, with the digest.
+        restore_s: seconds to check the digest and read it back.
+        read_s: seconds for the model to read it as a prompt.
+        token_bytes: its size on disk.
     """
 
     save_s: float = 0.0
@@ -32,18 +32,18 @@ class Costs:
     read_s: float = 0.0
     token_bytes: float = 0.0
 
-    def learn(self, what: str, tokens: int, value: float) -> None:
-        """Take in one measurement: `value` for so many tokens."""
-        new, old = value / tokens, getattr(self, what)
-        setattr(self, what, new if old == 0 else FADE * old + (1 - FADE) * new)
+    def learn(self, cost: str, tokens: int, value: float) -> None:
+        """Add a measurement of the named cost: `value` for so many tokens."""
+        new, old = value / tokens, getattr(self, cost)
+        setattr(self, cost, new if old == 0 else DECAY * old + (1 - DECAY) * new)
 
-    def saves(self, tokens: int) -> bool:
+    def is_worth_saving(self, tokens: int) -> bool:
         """Return whether saving and restoring so many tokens takes less time than reading them again."""
         if self.save_s == 0 or self.read_s == 0:
             return tokens >= FIRST_TOKENS
         return self.read_s * tokens > FIXED_S + self._disk_s * tokens
 
-    def saving_takes(self, tokens: int) -> float:
+    def save_seconds(self, tokens: int) -> float:
         """Return the seconds that saving so many tokens takes."""
         return FIXED_S / 2 + self.save_s * tokens
 
@@ -53,14 +53,14 @@ class Costs:
 
 
 def load_costs(path: Path) -> Costs:
-    """Return what an earlier run has measured."""
+    """Return what earlier runs have measured."""
     try:
-        kept = json.loads(path.read_text())
-        return Costs(**{field.name: float(kept[field.name]) for field in fields(Costs)})
+        stored = json.loads(path.read_text())
+        return Costs(**{field.name: float(stored[field.name]) for field in fields(Costs)})
     except (OSError, ValueError, TypeError, KeyError):
         return Costs()
 
 
 def store_costs(path: Path, costs: Costs) -> None:
-    """Keep it for the next run."""
+    """Store the costs for the next run."""
     write_atomic(path, json.dumps(asdict(costs)))

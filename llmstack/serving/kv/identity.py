@@ -1,4 +1,4 @@
-"""What makes a saved prompt cache valid for a model server, as one digest."""
+"""The identity of a model server's prompt caches: one digest of everything that makes a saved cache valid."""
 
 from __future__ import annotations
 
@@ -24,66 +24,68 @@ _WORDS = re.compile(r"[=,]|:(?=[\d.]+$)")  # `--lora=FILE`, `FILE,FILE`, `FILE:0
 
 
 @dataclass(frozen=True, slots=True)
-class KvPlace:
-    """Where a model server saves what its slots hold.
+class KvDirectory:
+    """Where a model server saves the contents of its slots.
 
     Attributes:
-        identity: names everything that makes a file valid; the directory's name.
-        directory: the server writes there, and reads from there.
-        model: its file, for people.
-        most_bytes: upper bound of one file: a slot with a whole context.
-        token_bytes: of one token, about.
+        identity: stands for everything that makes a file valid; the directory's name.
+        path: the directory that the server writes to and reads from.
+        model: label of the model, for people.
+        max_bytes: upper bound of one file: a slot with a full context.
+        token_bytes: about what one token takes.
     """
 
     identity: str
-    directory: Path
+    path: Path
     model: str
-    most_bytes: int
+    max_bytes: int
     token_bytes: int
 
 
 def kv_identity(tier: Tier, weights: Path, engine: EngineBinary) -> str:
     """Return the identity of the caches that a tier's server writes.
 
-    Everything on its command line counts, but for what does not touch the cache: sampling, templates (a
-    cache is of tokens), threads, and where things are.
+    It covers the whole command line, except what does not affect a cache: sampling, templates (a cache holds
+    tokens), threads, paths and addresses.
     """
     settings = replace(tier.engine, threads=-1, cache_ram_gb=0.0, chat_template=None, jinja=True)
     plain = replace(tier, name="", sampler=Sampler(), engine=settings)
-    about = {
+    parts = {
         "flags": server_flags(plain, Path(), host="", port=0),
-        "files": [_sampled(shard) for shard in shards(weights)],
-        # A LoRA, a draft model, whatever is named: another file of the same name is another thing.
-        "named": [_dated(word) for argument in tier.engine.extra_args for word in _WORDS.split(argument)],
-        "engine": _build(engine),
+        "files": [_file_digest(shard) for shard in shards(weights)],
+        # A LoRA or a draft model may be another file under the same name.
+        "named": [
+            _size_and_date(word) for argument in tier.engine.extra_args for word in _WORDS.split(argument)
+        ],
+        "engine": _engine_build(engine),
     }
-    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
-def _sampled(path: Path) -> tuple[int, int, str]:
-    """Return size, date and a digest of the header and of samples from all over the file.
+def _file_digest(path: Path) -> tuple[int, int, str]:
+    """Return size, date and a digest of the header and of samples from the whole file.
 
-    A model that was trained further has the same size and header, and may be copied with its date.
+    A fine-tuned model has the same size and header, and a copy may keep the date.
     """
-    written = path.stat()
+    status = path.stat()
     digest = hashlib.sha256()
     with path.open("rb") as file:
         digest.update(file.read(HEADER_BYTES))
         for number in range(SAMPLES):
-            file.seek(max(0, written.st_size - SAMPLE_BYTES) * number // (SAMPLES - 1))
+            file.seek(max(0, status.st_size - SAMPLE_BYTES) * number // (SAMPLES - 1))
             digest.update(file.read(SAMPLE_BYTES))
-    return written.st_size, written.st_mtime_ns, digest.hexdigest()
+    return status.st_size, status.st_mtime_ns, digest.hexdigest()
 
 
-def _dated(word: str) -> tuple[int, int] | None:
+def _size_and_date(word: str) -> tuple[int, int] | None:
     try:
-        found = Path(word).stat()
+        status = Path(word).stat()
     except (OSError, ValueError):
         return None
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
-def _build(engine: EngineBinary) -> str:
+def _engine_build(engine: EngineBinary) -> str:
     if engine.kind == "native":
         binary = engine.path.stat()
         return f"native {binary.st_size} {binary.st_mtime_ns}"

@@ -1,10 +1,11 @@
-"""llama.cpp's slots over HTTP, as its README documents them: what they hold, saving, restoring."""
+"""llama.cpp's slots over HTTP: their contents, saving, restoring. Source: llama.cpp tools/server/README.md."""
 
 from __future__ import annotations
 
 import json
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from llmstack.errors import LlmstackError
@@ -13,14 +14,13 @@ from llmstack.upstream.client import UpstreamError, ask
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-OK = 200
 SHOWN_BYTES = 200  # of an error
-_COUNTED = re.compile(r"^llamacpp:prompt_(tokens|seconds)_total ([\d.e+-]+)$", re.MULTILINE)
+_PROMPT_TOTALS = re.compile(r"^llamacpp:prompt_(tokens|seconds)_total ([\d.e+-]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What one slot holds: `task` is the number of the request that it served last."""
+class SlotContents:
+    """The contents of one slot; `task` is the number of the request that it served last."""
 
     index: int
     tokens: int
@@ -29,7 +29,7 @@ class Held:
 
 
 class SlotsError(LlmstackError):
-    """The server did not do it."""
+    """The server did not do what was asked."""
 
 
 class LlamaCppSlots:
@@ -37,58 +37,60 @@ class LlamaCppSlots:
 
     Args:
         url: its address.
-        headers: what it wants with every request.
+        headers: what it requires with every request.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         self._url = url
         self._headers = headers
 
-    async def held(self) -> dict[int, Held]:
-        """Return what each slot holds."""
-        answer = _json("/slots", await self._ask("GET", "/slots"))
+    async def contents(self) -> dict[int, SlotContents]:
+        """Return the contents of each slot, by its index."""
+        response = _json("/slots", await self._request("GET", "/slots"))
         try:
-            found = [
-                Held(one["id"], one.get("n_prompt_tokens", 0), one.get("id_task", -1), one["is_processing"])
-                for one in answer
+            slots = [
+                SlotContents(
+                    one["id"], one.get("n_prompt_tokens", 0), one.get("id_task", -1), one["is_processing"]
+                )
+                for one in response
             ]
         except (KeyError, TypeError) as error:
             raise SlotsError(f"/slots: not as documented: {error!r}") from error
-        return {held.index: held for held in found}
+        return {slot.index: slot for slot in slots}
 
     async def save(self, index: int, filename: str) -> tuple[int, int]:
-        """Have a slot written to a file of the server's directory; return tokens and bytes."""
-        answer = await self._do(index, "save", filename)
-        return int(answer["n_saved"]), int(answer["n_written"])
+        """Save a slot to a file in the server's directory; return tokens and bytes."""
+        response = await self._act(index, "save", filename)
+        return int(response["n_saved"]), int(response["n_written"])
 
     async def restore(self, index: int, filename: str) -> int:
-        """Have a slot filled from such a file; return its tokens."""
-        return int((await self._do(index, "restore", filename))["n_restored"])
+        """Restore a slot from such a file; return its tokens."""
+        return int((await self._act(index, "restore", filename))["n_restored"])
 
-    async def reading(self) -> tuple[float, float]:
+    async def prompt_totals(self) -> tuple[float, float]:
         """Return how many prompt tokens the server has read since its start, and in how many seconds."""
-        text = (await self._ask("GET", "/metrics")).decode(errors="replace")
-        counted = {what: float(value) for what, value in _COUNTED.findall(text)}
-        return counted.get("tokens", 0.0), counted.get("seconds", 0.0)
+        text = (await self._request("GET", "/metrics")).decode(errors="replace")
+        totals = {name: float(value) for name, value in _PROMPT_TOTALS.findall(text)}
+        return totals.get("tokens", 0.0), totals.get("seconds", 0.0)
 
-    async def _do(self, index: int, action: str, filename: str) -> Any:
+    async def _act(self, index: int, action: str, filename: str) -> Any:
         path = f"/slots/{index}?action={action}"
-        return _json(path, await self._ask("POST", path, json.dumps({"filename": filename}).encode()))
+        return _json(path, await self._request("POST", path, json.dumps({"filename": filename}).encode()))
 
-    async def _ask(self, method: str, path: str, body: bytes = b"") -> bytes:
-        """Send a request; whoever asks has a deadline for all of it."""
+    async def _request(self, method: str, path: str, body: bytes = b"") -> bytes:
+        """Send a request. There is no timeout here: the caller has a deadline for everything."""
         headers = {**self._headers, "content-type": "application/json"}
         try:
-            status, answer = await ask(method, f"{self._url}{path}", headers, body)
+            status, response = await ask(method, f"{self._url}{path}", headers, body)
         except UpstreamError as error:
             raise SlotsError(f"{path}: {error}") from error
-        if status != OK:
-            raise SlotsError(f"{path}: {status} {answer[:SHOWN_BYTES].decode(errors='replace')}")
-        return answer
+        if status != HTTPStatus.OK:
+            raise SlotsError(f"{path}: {status} {response[:SHOWN_BYTES].decode(errors='replace')}")
+        return response
 
 
-def _json(path: str, answer: bytes) -> Any:
+def _json(path: str, response: bytes) -> Any:
     try:
-        return json.loads(answer)
+        return json.loads(response)
     except ValueError as error:
         raise SlotsError(f"{path}: {error}") from error

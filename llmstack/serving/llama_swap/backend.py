@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from llmstack.config.model import StackConfig
     from llmstack.serving.base import ModelState
-    from llmstack.serving.kv.identity import KvPlace
+    from llmstack.serving.kv.identity import KvDirectory
     from llmstack.serving.llama_swap.process import LlamaSwapProcess
     from llmstack.serving.memory.survey import Survey
     from llmstack.serving.pool.lease import PoolLease
@@ -55,7 +55,9 @@ class LlamaSwapServer:
         self._stopped = False
         self.pid: int | None = None
         self.port: int | None = None
-        self.place: KvPlace | None = None  # llama-swap stops servers without asking: nothing is saved
+        self.kv_directory: KvDirectory | None = (
+            None  # llama-swap stops servers without notice: nothing is saved
+        )
 
     @property
     def url(self) -> str:
@@ -93,8 +95,8 @@ class LlamaSwapServer:
         except TimeoutError:
             _log.error("llama-swap still runs %s %g s after it was told to unload it", self._tier, STOP_S)
 
-    async def ended(self) -> None:
-        """Wait until it is gone, whoever stopped it."""
+    async def wait(self) -> None:
+        """Wait until it has ended, whoever stopped it."""
         await self._until_gone(WATCH_S)
 
     async def _until_gone(self, pause_s: float) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import psutil
 
 from llmstack.errors import LlmstackError
-from llmstack.llama_cpp.parent_watch import WATCH_MODE_VARIABLE, PIPE_ONLY
+from llmstack.llama_cpp.parent_watch import PIPE_ONLY, WATCH_MODE_VARIABLE
 from llmstack.process.child import Child
 from llmstack.process.leftovers import INSTANCE_VARIABLE, stop_instance
 from llmstack.serving.llama_swap.port import HOST, refuse_taken_port

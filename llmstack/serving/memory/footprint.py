@@ -26,7 +26,6 @@ RESIDUALS = 5  # copies of the residual stream that a pass holds (fitted)
 CHECKPOINTS = 32  # llama.cpp's default for --ctx-checkpoints, for each slot
 
 
-
 @dataclass(frozen=True, slots=True)
 class Footprint:
     """Memory that one resident model needs, in bytes.

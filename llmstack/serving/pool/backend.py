@@ -1,4 +1,4 @@
-"""The built-in swapper for llama.cpp: the pool, and how the servers of its tiers are made."""
+"""The pool as the backend of the gguf tiers: how their llama.cpp servers are created."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.command import server_env, server_flags
 from llmstack.serving.kv.files import GB, KvFiles, budget_bytes
-from llmstack.serving.kv.identity import KvPlace, kv_identity
+from llmstack.serving.kv.identity import KvDirectory, kv_identity
 from llmstack.serving.pool.model_server import HOST, LlamaServer, Ports
 from llmstack.serving.pool.pool import Pool
 from llmstack.serving.pool.pool_config import pool_config_for
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmstack.serving.pool.pool_config import PoolConfig
     from llmstack.upstream.client import Upstream
 
-ROOMY = 1.2  # a saved slot holds its tokens, too, beside what is counted
+SAVED_SIZE_FACTOR = 1.2  # a saved slot also holds its tokens, which the footprint does not count
 
 
 class PoolBackend(Pool):
@@ -33,8 +33,8 @@ class PoolBackend(Pool):
     Args:
         project: for pid files and logs.
         config: tiers as the running channel has them.
-        found: what this machine can serve.
-        env: of the model servers, before it is scrubbed.
+        survey: what this machine can serve.
+        env: environment of the model servers, before it is scrubbed.
         kv_root: where prompt caches are saved, for all projects.
         upstream: the HTTP client.
     """
@@ -43,7 +43,7 @@ class PoolBackend(Pool):
         self,
         project: Project,
         config: StackConfig,
-        found: Survey,
+        survey: Survey,
         env: Mapping[str, str],
         kv_root: Path,
         upstream: Upstream,
@@ -53,38 +53,40 @@ class PoolBackend(Pool):
         self._project = project
         self._ports = Ports(settings.start_port, reserved)
         self._env = server_env(env, api_key=secrets.token_urlsafe(32))
-        self._commands = _commands(config, found)
+        self._commands = _commands(config, survey)
         self._kv = KvFiles(kv_root, budget_bytes(settings.kv_cache_gb, kv_root))
-        super().__init__(self._terms_of(config, found), upstream, kv_files=self._kv)
+        super().__init__(self._pool_config(config, survey), upstream, kv_files=self._kv)
 
     @property
     def prompt_cache(self) -> str:
-        """What becomes of prompts when a model is stopped, in words."""
+        """What happens to prompt caches when a model is unloaded, in words."""
         if not self._kv.budget:
             return "not saved: kv_cache_gb = 0"
         return f"saved on swap, up to {self._kv.budget / GB:.3g} GB in {self._kv.root}"
 
-    async def reload(self, config: StackConfig, found: Survey) -> list[str]:
-        """Take up an edited configuration without dropping a request.
+    async def reload(self, config: StackConfig, survey: Survey) -> list[str]:
+        """Apply an edited configuration without dropping a request.
 
-        Tiers whose command line is the same keep their process; the others finish what they are at, and the
-        next request starts them anew.
+        Tiers whose command line is the same keep their process; the others finish their requests, and are
+        started again by the next one.
         """
-        commands = _commands(config, found)
-        names = self._commands.keys() | commands.keys()  # one that comes back may still run as it was
+        commands = _commands(config, survey)
+        names = (
+            self._commands.keys() | commands.keys()
+        )  # a tier that is added again may still run with its old command line
         changed = {name for name in names if self._commands.get(name) != commands.get(name)}
         self._commands = commands
         self._kv.budget = budget_bytes(config.settings.kv_cache_gb, self._kv.root)
-        self.replace(self._terms_of(config, found), changed=changed)
+        self.replace(self._pool_config(config, survey), changed=changed)
         return []
 
-    def _terms_of(self, config: StackConfig, found: Survey) -> PoolConfig:
+    def _pool_config(self, config: StackConfig, survey: Survey) -> PoolConfig:
         """Return what this pool serves."""
 
-        def server(name: str) -> LlamaServer:
-            tier, weights, engine = config.tiers[name], found.tiers[name].weights, found.engine
+        def create_server(name: str) -> LlamaServer:
+            tier, weights, engine = config.tiers[name], survey.tiers[name].weights, survey.engine
             if weights is None or engine is None:
-                why = found.unavailable.get(name, "its file is not on disk")
+                why = survey.unavailable.get(name, "its file is not on disk")
                 raise LlmstackError(f"{name} cannot start: {why}")
             return LlamaServer(
                 name,
@@ -94,39 +96,41 @@ class PoolBackend(Pool):
                 ports=self._ports,
                 pid_file=self._project.pid_file(f"model-{name}"),
                 log=self._project.log(name),
-                kv=lambda: self._place(tier, found, weights, engine),
+                find_kv_directory=lambda: self._kv_directory(tier, survey, weights, engine),
             )
 
-        return pool_config_for(server, config, found)
+        return pool_config_for(create_server, config, survey)
 
-    def _place(self, tier: Tier, found: Survey, weights: Path, engine: EngineBinary) -> KvPlace | None:
-        """Return where a tier's prompts are saved; models that answer no chat have none worth it."""
-        need = found.tiers[tier.name].need
+    def _kv_directory(
+        self, tier: Tier, survey: Survey, weights: Path, engine: EngineBinary
+    ) -> KvDirectory | None:
+        """Return where a tier's prompt caches are saved; None if they are not worth it (no chat model)."""
+        need = survey.tiers[tier.name].need
         if tier.serves != "chat" or not self._kv.budget or need is None:
             return None
         identity, slots = kv_identity(tier, weights, engine), tier.engine.parallel
-        return KvPlace(
+        return KvDirectory(
             identity,
             self._kv.prepare(identity),
             tier.model.label,
-            most_bytes=round(ROOMY * (need.kv + need.checkpoints) / slots),
+            max_bytes=round(SAVED_SIZE_FACTOR * (need.kv + need.checkpoints) / slots),
             token_bytes=need.kv // slots // tier.ctx_size,
         )
 
 
-def _commands(config: StackConfig, found: Survey) -> dict[str, object]:
-    """Return what decides whether the running server of each tier is still the right one.
+def _commands(config: StackConfig, survey: Survey) -> dict[str, object]:
+    """Return for each tier what its running server must be compared with, as it is now.
 
-    As it is now: by the next reload a file may have been exchanged, or be gone.
+    By the next reload a model file may have been replaced or deleted.
     """
-    return {name: _command(config, found, name) for name in found.plan.needs}
+    return {name: _command(config, survey, name) for name in survey.plan.needs}
 
 
-def _command(config: StackConfig, found: Survey, name: str) -> object:
-    """Return what decides whether a running server is still the right one."""
-    weights = found.tiers[name].weights
-    if weights is None or found.engine is None:
+def _command(config: StackConfig, survey: Survey, name: str) -> object:
+    """Return the command line and the identity of the model file; a change means an outdated server."""
+    weights = survey.tiers[name].weights
+    if weights is None or survey.engine is None:
         return None
-    written = weights.stat()
+    file = weights.stat()
     flags = server_flags(config.tiers[name], weights, host=HOST, port=0)
-    return found.engine.argv(flags), written.st_size, written.st_mtime_ns
+    return survey.engine.argv(flags), file.st_size, file.st_mtime_ns

@@ -1,4 +1,4 @@
-"""The leases that the built-in pool hands out."""
+"""The leases of the pool."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 
 class PoolLease:
-    """A lease of the built-in pool.
+    """A lease of the pool.
 
     Args:
-        release: takes it back.
+        release: called when the lease is given back.
         upstream: the HTTP client.
         tier: its name.
         session: the conversation.
-        granted: the model, and its slot.
-        pinned: the request names its slot to the engine; else the engine chooses, by what the slots hold.
+        grant: the model, and its slot.
+        pinned: the request names its slot to the engine; else the engine chooses one by its contents.
 
     Attributes:
-        kv: what was done about the prompt cache, in words; empty where nothing.
+        kv: what was done about the prompt cache, in words; empty if nothing was.
     """
 
     origin: Literal["engine"] = "engine"
-    secrets: tuple[str, ...] = ()  # its key ends with it, and it never says it
+    secrets: tuple[str, ...] = ()  # the engine never repeats its key
     defaults = NO_DEFAULTS  # llama.cpp has them as flags
     kv = ""
-    _before: Mapping[int, int] = MappingProxyType({})
-    _given_back = False
+    _tasks_before: Mapping[int, int] = MappingProxyType({})
+    _is_released = False
 
     def __init__(
         self,
@@ -45,13 +45,13 @@ class PoolLease:
         upstream: Upstream,
         tier: str,
         session: str,
-        granted: Grant,
+        grant: Grant,
         *,
         pinned: bool,
     ) -> None:
         self._release = release
         self._upstream = upstream
-        self._model, self._slot = granted
+        self._model, self._slot = grant
         self._session = session
         self._pinned = pinned
         self.tier = self.model = tier
@@ -63,29 +63,29 @@ class PoolLease:
 
     @property
     def slot(self) -> int | None:
-        """The conversation's slot."""
+        """The conversation's slot; None if the engine chooses."""
         return self._slot.index if self._pinned else None
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The model server's key."""
+        """The header with the model server's key."""
         return self._model.server.headers
 
     async def prepare(self) -> None:
-        """Bring the conversation's prompt into its slot, where it was saved. Cancelled, the lease is over."""
+        """Restore the conversation's prompt cache into its slot if it was saved. If cancelled, the lease ends."""
         kv, slots = self._model.kv, self._model.slots
         try:
             if kv is None:
-                slots.holds(self._slot, self._session)
+                slots.assign(self._slot, self._session)
             elif self._pinned:
-                self.kv = await kv.enter(slots, self._slot, self._session)
+                self.kv = await kv.switch_to(slots, self._slot, self._session)
             else:
-                # The engine will find the slot that holds the most of it: its own, once that is restored.
-                if kv.keeps(self._session):
-                    self.kv = await kv.enter(slots, self._slot, self._session)
-                self._before = await kv.tasks()
+                # The engine chooses the slot that holds the most of it: its own, once that is restored.
+                if kv.has_saved(self._session):
+                    self.kv = await kv.switch_to(slots, self._slot, self._session)
+                self._tasks_before = await kv.slot_tasks()
         except BaseException:
-            self._give_back()
+            self._end()
             raise
 
     async def send(self, request: ModelRequest) -> ServerResponse:
@@ -93,15 +93,15 @@ class PoolLease:
         return await send_to(self._upstream, self, request)
 
     async def failure(self) -> str | None:
-        """Return why the model server ended, if it did."""
+        """Return why the model server ended, or None if it runs."""
         return await self._model.server.failure()
 
     async def explain(self, status: int, body: bytes) -> str | None:
-        """Return why, where an answer with this status is not the model server's own."""
+        """Return why a proxy in front of the model server answered in its place; None if it answered itself."""
         return await self._model.server.explain(status, body)
 
     async def __aenter__(self) -> Self:
-        """Return itself."""
+        """Return self."""
         return self
 
     async def __aexit__(
@@ -109,23 +109,23 @@ class PoolLease:
     ) -> None:
         """Give the lease back."""
         try:
-            if not self._pinned and not self._given_back:
-                await self._find()
+            if not self._pinned and not self._is_released:
+                await self._find_served_slot()
         finally:
-            self._give_back()
+            self._end()
 
-    async def _find(self) -> None:
-        """Find out in which slot the engine has served it."""
+    async def _find_served_slot(self) -> None:
+        """Find out in which slot the engine has served the request."""
         kv, slots = self._model.kv, self._model.slots
         if kv is None or self._model.state == "stopping":
             return
-        after = await kv.tasks()
+        after = await kv.slot_tasks()
         others = {slot.index for slot in slots.all if slot.busy and slot is not self._slot}
-        changed = {index for index, task in after.items() if task != self._before.get(index)}
-        slots.served(self._session, changed - others)
+        changed = {index for index, task in after.items() if task != self._tasks_before.get(index)}
+        slots.assign_served(self._session, changed - others)
 
-    def _give_back(self) -> None:
-        if not self._given_back:
-            self._given_back = True
-            self._model.slots.give_back(self._slot, served=self._pinned)
+    def _end(self) -> None:
+        if not self._is_released:
+            self._is_released = True
+            self._model.slots.release(self._slot, served=self._pinned)
             self._release(self.tier, self._model)

@@ -1,4 +1,4 @@
-"""A model of the built-in pool while it holds memory."""
+"""A model of the pool while it holds memory."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ if TYPE_CHECKING:
     from llmstack.serving.pool.model_server import ModelServer
     from llmstack.serving.pool.slots import Slot, Slots
 
-_SHOWN_AS: dict[str, State] = {"starting": "loading", "ready": "resident", "stopping": "idle"}
+_REPORTED_STATE: dict[str, State] = {"starting": "loading", "ready": "resident", "stopping": "idle"}
 
 
 @dataclass(slots=True)
 class LoadedModel:
-    """A model server and who uses it.
+    """A model server, its state and its leases.
 
     Attributes:
-        since: when its state began; `last_used` when its last lease was given back.
-        gone: its process has ended.
+        since: when its state began; `last_used` is when its last lease was given back.
+        ended: set when its process has ended.
         leases: requests in flight.
         load_s: seconds that its start took.
-        unwanted: it is to be stopped once its requests have ended.
-        kv: saves its prompts once it is ready, where that is wanted.
+        unload_requested: it is to be stopped once its requests have ended.
+        kv: saves its prompt caches once it is ready; None if they are not saved.
     """
 
     server: ModelServer
     since: float
     slots: Slots
     state: Literal["starting", "ready", "stopping"] = "starting"
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
     leases: int = 0
     load_s: float = 0.0
     last_used: float = 0.0
-    unwanted: bool = False
+    unload_requested: bool = False
     kv: ModelKv | None = None
 
     @property
-    def free(self) -> bool:
-        """Whether it takes a request now, where nobody waits."""
-        return self.state == "ready" and not self.unwanted and self.leases < len(self.slots.all)
+    def has_free_slot(self) -> bool:
+        """Whether it can serve one more request now."""
+        return self.state == "ready" and not self.unload_requested and self.leases < len(self.slots.all)
 
-    def enter(self, state: Literal["ready", "stopping"], now: float) -> None:
-        """Begin another state."""
+    def set_state(self, state: Literal["ready", "stopping"], now: float) -> None:
+        """Enter another state."""
         self.state, self.since = state, now
 
     def grant(self, session: str) -> Grant:
-        """Give a slot to a request of a conversation."""
+        """Give a request of a conversation a slot."""
         self.leases += 1
-        return self, self.slots.take(session)
+        return self, self.slots.acquire(session)
 
     def running(self, ttl: float) -> Running:
-        """Return what a decision is given of it."""
+        """Return its state as the scheduler sees it."""
         return Running(
             state=self.state,
             leases=self.leases,
@@ -66,13 +66,13 @@ class LoadedModel:
             load_s=self.load_s,
             last_used=self.last_used,
             ttl=ttl,
-            unwanted=self.unwanted,
+            unload_requested=self.unload_requested,
         )
 
-    def shown(self, *, now: float, waiting: int, loads: int) -> ModelState:
-        """Return what is told of it."""
+    def model_state(self, *, now: float, waiting: int, loads: int) -> ModelState:
+        """Return its state as the router reports it."""
         return ModelState(
-            state=_SHOWN_AS[self.state],
+            state=_REPORTED_STATE[self.state],
             pid=self.server.pid,
             port=self.server.port,
             since=now - self.since,
@@ -82,9 +82,9 @@ class LoadedModel:
         )
 
     async def stop(self) -> None:
-        """Save what its slots hold, then end its server."""
+        """Save the contents of its slots, then stop its server."""
         if self.kv is not None:
-            await self.kv.leave(self.slots)
+            await self.kv.save_all(self.slots)
         await self.server.stop()
 
 

@@ -1,9 +1,10 @@
-"""One model's server: started on a free port, waited for until healthy, stopped."""
+"""The server process of one model: start it on a free port, wait until it is healthy, stop it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from llmstack.errors import LlmstackError
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmstack.llama_cpp.binary import EngineBinary
-    from llmstack.serving.kv.identity import KvPlace
+    from llmstack.serving.kv.identity import KvDirectory
 
 _log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-PORTS = 200  # how far beyond the first port a free one is looked for
-FIRST_PROBE_S, LAST_PROBE_S = 0.005, 0.25
+MAX_PORTS = 200  # from the first port on, in which a free one is searched
+FIRST_PROBE_S, LONGEST_PROBE_S = 0.005, 0.25  # pause between two health checks
 PROBE_GROWTH = 1.05
-PROBE_S = 5.0  # for one answer
-REAP_S = 1.0
-SHOWN_LINES = 6
+PROBE_TIMEOUT_S = 5.0
+EXIT_GRACE_S = 1.0  # between a broken connection and the end of the process
+SHOWN_LOG_LINES = 6
 
 
 class ModelServer(Protocol):
@@ -38,7 +39,7 @@ class ModelServer(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What it wants with every request."""
+        """Headers that it requires with every request."""
 
     @property
     def pid(self) -> int | None:
@@ -49,27 +50,31 @@ class ModelServer(Protocol):
         """The port it listens on once started."""
 
     @property
-    def place(self) -> KvPlace | None:
-        """Where it saves what its slots hold, once started; None where it does not."""
+    def kv_directory(self) -> KvDirectory | None:
+        """Where it saves the contents of its slots, once started; None if it does not."""
 
     async def start(self) -> None:
-        """Start it and wait until it answers; LlmstackError with its last lines if it does not."""
+        """Start it and wait until it answers.
+
+        Raises:
+            LlmstackError: it does not answer; with the last lines of its log.
+        """
 
     async def stop(self) -> None:
-        """End it; nothing happens where it has ended or never started."""
+        """Stop it; nothing happens if it has ended or was never started."""
 
-    async def ended(self) -> None:
-        """Wait until its process is gone."""
+    async def wait(self) -> None:
+        """Wait until its process has ended."""
 
     async def failure(self) -> str | None:
-        """Return why it ended, shortly after a connection to it broke; None while it runs."""
+        """Return why it ended, or None if it runs; asked shortly after a connection to it broke."""
 
     async def explain(self, status: int, body: bytes) -> str | None:
-        """Return why, where an answer with this status is not its own but of what stands before it."""
+        """Return why a proxy in front of it answered in its place; None if it answered itself."""
 
 
 class Ports:
-    """Hands out ports to model servers, each to one at a time.
+    """Gives each model server a port of its own.
 
     Args:
         first: the first port to try.
@@ -78,27 +83,27 @@ class Ports:
 
     def __init__(self, first: int, reserved: frozenset[int]) -> None:
         self._first = first
-        self._taken: dict[int, object] = dict.fromkeys(reserved)
+        self._owners: dict[int, object] = dict.fromkeys(reserved)
 
-    def take(self, owner: object) -> int:
-        """Return a free port, kept for `owner` until it gives it back.
+    def acquire(self, owner: object) -> int:
+        """Return a free port, reserved for `owner` until it is released.
 
         Raises:
             LlmstackError: none of the next 200 is free.
         """
-        for port in range(self._first, min(self._first + PORTS, 65_536)):
-            if port not in self._taken and is_free(HOST, port):
-                self._taken[port] = owner
+        for port in range(self._first, min(self._first + MAX_PORTS, 65_536)):
+            if port not in self._owners and is_free(HOST, port):
+                self._owners[port] = owner
                 return port
         raise LlmstackError(
-            f"no free port from {self._first} to {min(self._first + PORTS, 65_536) - 1}",
+            f"no free port from {self._first} to {min(self._first + MAX_PORTS, 65_536) - 1}",
             hint="set another `start_port` in [DEFAULT] of models.ini",
         )
 
-    def give_back(self, owner: object) -> None:
-        """Make what an owner took available again."""
-        for port in [port for port, taker in self._taken.items() if taker is owner]:
-            del self._taken[port]
+    def release(self, owner: object) -> None:
+        """Release the ports of an owner."""
+        for port in [port for port, holder in self._owners.items() if holder is owner]:
+            del self._owners[port]
 
 
 class LlamaServer:
@@ -106,17 +111,17 @@ class LlamaServer:
 
     Args:
         tier: the tier's name.
-        flags: makes its flags for a port.
-        engine: what runs it.
+        flags: returns its flags for a port.
+        engine: the program that runs it.
         env: its environment, with its key.
-        ports: where its port comes from.
-        pid_file: where its pid file goes; `log` its output.
-        load_s: seconds it may take to load.
-        kv: finds out where it saves what its slots hold; asked at the start, in a thread, as it reads the
-            model's file.
+        ports: provides its port.
+        pid_file: path of its pid file; `log` is the path of its log.
+        load_s: seconds that it may take to load.
+        find_kv_directory: returns where it saves the contents of its slots; called at the start, in a thread,
+            since it reads the model file.
 
     Attributes:
-        place: the same once it was asked.
+        kv_directory: the result of `find_kv_directory`.
     """
 
     def __init__(
@@ -130,7 +135,7 @@ class LlamaServer:
         pid_file: Path,
         log: Path,
         load_s: float = 900.0,
-        kv: Callable[[], KvPlace | None] = lambda: None,
+        find_kv_directory: Callable[[], KvDirectory | None] = lambda: None,
     ) -> None:
         self._tier = tier
         self._flags = flags
@@ -140,8 +145,8 @@ class LlamaServer:
         self._pid_file = pid_file
         self._log = log
         self._load_s = load_s
-        self._kv = kv
-        self.place: KvPlace | None = None
+        self._find_kv_directory = find_kv_directory
+        self.kv_directory: KvDirectory | None = None
         self._child: Child | None = None
         self._stopped = False
         self.port: int | None = None
@@ -153,7 +158,7 @@ class LlamaServer:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Its key."""
+        """The header with its key."""
         return {"authorization": f"Bearer {self._env['LLAMA_API_KEY']}"}
 
     @property
@@ -165,11 +170,11 @@ class LlamaServer:
         """Start it and wait until it answers."""
         try:
             self._refuse_if_stopped()
-            saving = await self._saving()
+            slot_flags = await self._slot_flags()
             self._refuse_if_stopped()
-            self.port = self._ports.take(self)
+            self.port = self._ports.acquire(self)
             self._child = await Child.spawn(
-                self._engine.argv((*self._flags(self.port), *saving)),
+                self._engine.argv((*self._flags(self.port), *slot_flags)),
                 env=self._env,
                 port=self.port,
                 pid_file=self._pid_file,
@@ -178,87 +183,87 @@ class LlamaServer:
             self._refuse_if_stopped()
             try:
                 async with asyncio.timeout(self._load_s):
-                    await self._until_healthy(self._child)
+                    await self._wait_until_healthy(self._child)
             except TimeoutError:
-                shown = _shown(self._child)
+                lines = _last_log_lines(self._child)
                 raise LlmstackError(
-                    f"{self._tier} was not ready within {self._load_s:g} s{shown}", hint=f"see {self._log}"
+                    f"{self._tier} was not ready within {self._load_s:g} s{lines}", hint=f"see {self._log}"
                 ) from None
         except BaseException:
             await self.stop()
             raise
 
-    async def _saving(self) -> tuple[str, ...]:
-        """Return the flags for saving prompts; without them the model serves as well."""
+    async def _slot_flags(self) -> tuple[str, ...]:
+        """Return the flags for saving slots; without them the model can serve all the same."""
         try:
-            self.place = await asyncio.to_thread(self._kv)
+            self.kv_directory = await asyncio.to_thread(self._find_kv_directory)
         except (OSError, LlmstackError) as error:
-            _log.warning("%s: its prompts cannot be saved: %s", self._tier, error)
-        return ("--slot-save-path", str(self.place.directory)) if self.place else ()
+            _log.warning("%s: its prompt caches cannot be saved: %s", self._tier, error)
+        return ("--slot-save-path", str(self.kv_directory.path)) if self.kv_directory else ()
 
     def _refuse_if_stopped(self) -> None:
         if self._stopped:
             raise LlmstackError(f"{self._tier} was stopped while it was starting")
 
-    async def _until_healthy(self, child: Child) -> None:
+    async def _wait_until_healthy(self, child: Child) -> None:
         delay = FIRST_PROBE_S
         while True:
             healthy = await _answers(f"{self.url}/health")
-            # Anyone who took the port in the meantime would look healthy, but not know our key.
+            # Another program that took the port in the meantime may look healthy, but does not know the key.
             if healthy and await _answers(f"{self.url}/props", self.headers):
                 return
             if child.exit_code is not None:
-                raise LlmstackError(await self._last_words(child), hint=f"see {self._log}")
+                raise LlmstackError(await self._describe_end(child), hint=f"see {self._log}")
             await asyncio.sleep(delay)
-            delay = min(delay * PROBE_GROWTH, LAST_PROBE_S)
+            delay = min(delay * PROBE_GROWTH, LONGEST_PROBE_S)
 
-    async def _last_words(self, child: Child) -> str:
+    async def _describe_end(self, child: Child) -> str:
         code = await child.wait()
         if self._stopped:
             return f"the model server of {self._tier} was stopped"
         how = f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
-        return f"the model server of {self._tier} ended ({how}){_shown(child)}"
+        return f"the model server of {self._tier} ended ({how}){_last_log_lines(child)}"
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         self._stopped = True
         if self._child is not None:
             await self._child.stop()
-        self._ports.give_back(self)
+        self._ports.release(self)
 
-    async def ended(self) -> None:
-        """Wait until its process is gone."""
+    async def wait(self) -> None:
+        """Wait until its process has ended."""
         if self._child is not None:
             await self._child.wait()
-        self._ports.give_back(self)
+        self._ports.release(self)
 
     async def failure(self) -> str | None:
-        """Return why it ended; None while it runs."""
+        """Return why it ended, or None if it runs."""
         if self._child is None:
             return None
         try:
-            async with asyncio.timeout(REAP_S):
+            async with asyncio.timeout(EXIT_GRACE_S):
                 await self._child.wait()
         except TimeoutError:
             return None
-        return await self._last_words(self._child)
+        return await self._describe_end(self._child)
 
-    async def explain(self, status: int, body: bytes) -> str | None:  # noqa: ARG002 - nothing stands before it
-        """Return None: every answer is its own."""
+    async def explain(self, status: int, body: bytes) -> str | None:  # noqa: ARG002 - part of the protocol
+        """Return None: there is no proxy in front of it."""
         return None
 
 
-def _shown(child: Child) -> str:
+def _last_log_lines(child: Child) -> str:
     lines = [line for line in child.tail if line.strip()]
-    # llama.cpp logs from a thread: on a busy machine the reason comes before what was logged earlier.
-    reason = [line for line in lines[:-SHOWN_LINES] if line.startswith("error: ")][-1:]
-    return "".join(f"\n  {line}" for line in reason + lines[-SHOWN_LINES:])
+    # llama.cpp logs from a thread: on a busy machine the reason may come before earlier lines.
+    reason = [line for line in lines[:-SHOWN_LOG_LINES] if line.startswith("error: ")][-1:]
+    return "".join(f"\n  {line}" for line in reason + lines[-SHOWN_LOG_LINES:])
 
 
 async def _answers(url: str, headers: Mapping[str, str] | None = None) -> bool:
     try:
-        async with asyncio.timeout(PROBE_S):
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
             status, _ = await ask("GET", url, headers)
     except (UpstreamError, TimeoutError):
         return False
-    return status == 200  # noqa: PLR2004 - 503 while the model is loading
+    return status == HTTPStatus.OK  # 503 while the model is loading

@@ -1,6 +1,6 @@
-"""The built-in swapper: one model server process per resident model, started and stopped on demand.
+"""The built-in pool: one model server process per loaded model, started and stopped on demand.
 
-What to do is decided by `schedule`; this carries it out.
+`schedule` decides what to do next; `Pool` carries it out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llmstack.serving.kv.llama_cpp_slots import LlamaCppSlots
 from llmstack.serving.pool.lease import PoolLease
 from llmstack.serving.pool.loaded_model import LoadedModel
 from llmstack.serving.pool.pool_config import PoolConfig, PoolLimits
-from llmstack.serving.pool.queue import Queue, Request
+from llmstack.serving.pool.queue import Queue, WaitingRequest
 from llmstack.serving.pool.scheduler import schedule
 from llmstack.serving.pool.slots import Slots
 
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-SHORTEST_NAP_S = 0.001  # event loops count in milliseconds and may be early by a part of one
+MIN_DELAY_S = 0.001  # event loops count in milliseconds, and may be early by a fraction of one
 
 
 class Pool:
     """The built-in pool.
 
     Args:
-        terms: what it serves.
-        upstream: the HTTP client for its leases.
-        limits: bounds of its queues.
-        kv_files: where prompt caches are saved; None where they are not.
-        clock: monotonic seconds.
+        config: what it serves.
+        upstream: the HTTP client of its leases.
+        limits: of its queue.
+        kv_files: where prompt caches are saved; None if they are not saved.
+        clock: returns monotonic seconds.
     """
 
     kind: Literal["builtin"] = "builtin"
@@ -53,66 +53,66 @@ class Pool:
 
     def __init__(
         self,
-        terms: PoolConfig,
+        config: PoolConfig,
         upstream: Upstream,
         *,
         limits: PoolLimits | None = None,
         kv_files: KvFiles | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._terms = self._target = terms
+        self._config = self._target = config
         self._upstream = upstream
         self._limits = limits or PoolLimits()
         self._kv_files = kv_files
         self._clock = clock
         self._models: dict[str, LoadedModel] = {}
-        self._loaded: frozenset[str] = frozenset()  # of them: asked for with every request
+        self._loaded: frozenset[str] = frozenset()  # the same without those that are stopping
         self._queue = Queue(self._limits.queue)
         self._failures: dict[str, str] = {}
         self._loads: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake: asyncio.TimerHandle | None = None
         self._wakes_at = math.inf
-        self._warned: set[str] = set()  # of their size, since the terms are these
+        self._warned: set[str] = set()  # tiers that are larger than the whole budget
         self._closing = False
 
     async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> PoolLease:
-        """Wait until a tier is resident and has a free slot, and return the right to use it."""
+        """Wait until a tier's model is loaded and has a free slot, and return a lease of it."""
         if self._closing:
             raise TierUnavailableError("the router is stopping", retry_after=5)
         if tier not in self._target.plan.needs:
             raise TierUnavailableError(f"{tier} has no model to load: it is served elsewhere")
         if self.has_free_slot(tier):
-            granted = self._models[tier].grant(session)
+            grant = self._models[tier].grant(session)
         else:
-            granted = await self._granted(Request(tier, self._clock(), session))
-        lease = PoolLease(self._release, self._upstream, tier, session, granted, pinned=pinned)
+            grant = await self._wait_for_grant(WaitingRequest(tier, self._clock(), session))
+        lease = PoolLease(self._release, self._upstream, tier, session, grant, pinned=pinned)
         await lease.prepare()
         return lease
 
     def has_free_slot(self, tier: str) -> bool:
-        """Return whether `schedule` would grant a request now: nobody waits, nothing is to be decided."""
+        """Return whether a request would be granted at once, without scheduling."""
         model = self._models.get(tier)
-        return model is not None and model.free and not self._queue
+        return model is not None and model.has_free_slot and not self._queue
 
-    async def _granted(self, request: Request) -> Grant:
+    async def _wait_for_grant(self, request: WaitingRequest) -> Grant:
         """Wait in the queue until a request is granted."""
-        number = self._queue.join(request)
+        number = self._queue.add(request)
         try:
-            self._act()
+            self._run_schedule()
             async with asyncio.timeout(self._limits.wait_s):
                 await asyncio.wait([request.granted])
         except TimeoutError:
             pass
         except asyncio.CancelledError:
-            if (granted := request.lease) is not None:  # in the same moment: it must not be lost
-                model, slot = granted
-                model.slots.give_back(slot, served=False)
+            if (grant := request.grant) is not None:  # granted at the same moment: it must not be lost
+                model, slot = grant
+                model.slots.release(slot, served=False)
                 self._release(request.tier, model)
             raise
         finally:
-            if self._queue.leave(number):
-                self._act()
+            if self._queue.remove(number):
+                self._run_schedule()
         if not request.granted.done():
             raise TierUnavailableError(
                 f"{request.tier} did not become free within {self._limits.wait_s:g} s", retry_after=30
@@ -120,18 +120,17 @@ class Pool:
         return request.granted.result()
 
     def _release(self, tier: str, model: LoadedModel) -> None:
-        """Take a lease back."""
+        """End a lease, and schedule if that can change anything."""
         model.leases -= 1
         model.last_used = self._clock()
-        # Else there is nothing to decide: nobody waits, and it is looked again before this one expires.
-        ttl = self._terms.ttls.get(tier, 0)  # it may have ended, and be gone
-        expires = 0 < ttl < self._wakes_at - model.last_used
-        if self._queue or model.unwanted or expires or self._terms is not self._target:
-            self._act()
+        ttl = self._config.ttls.get(tier, 0)  # 0 if the tier was removed meanwhile
+        expires_before_wake = 0 < ttl < self._wakes_at - model.last_used
+        if self._queue or model.unload_requested or expires_before_wake or self._config is not self._target:
+            self._run_schedule()
 
     def states(self) -> dict[str, ModelState]:
         """Return the state of every tier."""
-        return {tier: self._state(tier) for tier in self._terms.plan.needs}
+        return {tier: self._state(tier) for tier in self._config.plan.needs}
 
     def state(self, tier: str) -> ModelState:
         """Return the state of one tier."""
@@ -151,59 +150,59 @@ class Pool:
     def _state(self, tier: str) -> ModelState:
         model, waiting, loads = self._models.get(tier), self._queue.waiting(tier), self._loads[tier]
         if model is not None:
-            return model.shown(now=self._clock(), waiting=waiting, loads=loads)
+            return model.model_state(now=self._clock(), waiting=waiting, loads=loads)
         failure = self._failures.get(tier)
         return ModelState("down" if failure else "idle", waiting=waiting, loads=loads, detail=failure or "")
 
     async def load(self, tier: str) -> None:
-        """Make a tier resident without a request."""
+        """Load a tier's model without a request."""
         model = self._models.get(tier)
-        if model is None or model.state != "ready" or model.unwanted:
+        if model is None or model.state != "ready" or model.unload_requested:
             async with await self.acquire(tier):
                 pass
 
     async def unload(self, tier: str) -> bool:
-        """Stop a tier once its requests have ended, and wait until it has."""
+        """Unload a tier's model once its requests have ended, and wait until it is stopped."""
         model = self._models.get(tier)
         if model is None:
             return False
-        model.unwanted = True
-        self._act()
-        await model.gone.wait()
+        model.unload_requested = True
+        self._run_schedule()
+        await model.ended.wait()
         return True
 
-    def replace(self, terms: PoolConfig, *, changed: Collection[str]) -> None:
-        """Serve other tiers from now on, or the same ones otherwise; no request is dropped.
+    def replace(self, config: PoolConfig, *, changed: Collection[str]) -> None:
+        """Apply another configuration; no request is dropped.
 
         Args:
-            terms: as for the pool itself.
-            changed: tiers whose running server is no longer the right one: it ends once its requests have.
+            config: what to serve from now on.
+            changed: tiers whose running server is outdated: it is stopped once its requests have ended.
         """
-        old, self._target = self._terms, terms
+        old, self._target = self._config, config
         self._warned.clear()
         for tier, model in self._models.items():
-            model.unwanted = model.unwanted or tier in changed
-        # Who still waits for a tier that is gone was promised it: it is served, and forgotten afterwards.
-        left = self._models.keys() | self._queue.tiers()
-        self._terms = self._target.beside(
+            model.unload_requested = model.unload_requested or tier in changed
+        # A tier that was removed still serves the requests that wait for it.
+        in_use = self._models.keys() | self._queue.tiers()
+        self._config = config.merge(
             old,
-            gone=[tier for tier in left if tier not in terms.plan.needs],
-            outdated=[tier for tier, model in self._models.items() if model.unwanted],
+            removed=[tier for tier in in_use if tier not in config.plan.needs],
+            outdated=[tier for tier, model in self._models.items() if model.unload_requested],
         )
-        self._act()
+        self._run_schedule()
 
-    def _settle(self) -> None:
-        """Let go of what an exchange of terms has left, once nobody needs it."""
+    def _drop_old_config(self) -> None:
+        """Drop what is left of an old configuration once nothing uses it."""
         waited_for = self._queue.tiers()
-        gone = [tier for tier in self._models.keys() | waited_for if tier not in self._target.plan.needs]
-        for tier in gone:
+        removed = [tier for tier in self._models.keys() | waited_for if tier not in self._target.plan.needs]
+        for tier in removed:
             if tier in self._models:
-                self._models[tier].unwanted = tier not in waited_for
-        if not gone and not any(model.unwanted for model in self._models.values()):
-            self._terms = self._target
+                self._models[tier].unload_requested = tier not in waited_for
+        if not removed and not any(model.unload_requested for model in self._models.values()):
+            self._config = self._target
 
     async def close(self) -> None:
-        """Refuse what waits and stop every model at once."""
+        """Refuse the waiting requests and stop every model at once."""
         self._closing = True
         self._wake_at(None)
         self._queue.close(TierUnavailableError("the router is stopping", retry_after=5))
@@ -213,19 +212,19 @@ class Pool:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    # Deciding and acting
+    # Scheduling
 
-    def _act(self) -> None:
-        """Carry out what `schedule` says of the present state."""
+    def _run_schedule(self) -> None:
+        """Carry out what `schedule` returns for the present state."""
         if self._closing:
             return
-        if self._terms is not self._target:
-            self._settle()
+        if self._config is not self._target:
+            self._drop_old_config()
         now = self._clock()
         actions = schedule(
-            {tier: model.running(self._terms.ttls[tier]) for tier, model in self._models.items()},
+            {tier: model.running(self._config.ttls[tier]) for tier, model in self._models.items()},
             self._queue.waiters(),
-            self._terms.plan,
+            self._config.plan,
             now=now,
             patience=self._limits.patience_s,
         )
@@ -235,16 +234,16 @@ class Pool:
             self._stop(tier, self._models[tier])
         for tier in actions.starts:
             try:
-                model = LoadedModel(self._terms.servers(tier), now, Slots(self._terms.slots[tier]))
+                model = LoadedModel(self._config.create_server(tier), now, Slots(self._config.slots[tier]))
             except LlmstackError as error:
                 self._refuse(tier, error)
             else:
                 self._models[tier] = model
                 self._note_loaded()
-                self._spawn(self._run(tier, model))
+                self._spawn(self._run_model(tier, model))
         self._wake_at(actions.wake_at)
         if any(tier not in self._models for tier in actions.starts):
-            self._act()  # those who waited for it were refused, others may have its place
+            self._run_schedule()  # its requests were refused, others may have its memory
 
     def _wake_at(self, at: float | None) -> None:
         if self._wake is not None:
@@ -252,28 +251,28 @@ class Pool:
             self._wake = None
         self._wakes_at = math.inf if at is None else at
         if at is not None:
-            delay = max(SHORTEST_NAP_S, at - self._clock())
-            self._wake = asyncio.get_running_loop().call_later(delay, self._act)
+            delay = max(MIN_DELAY_S, at - self._clock())
+            self._wake = asyncio.get_running_loop().call_later(delay, self._run_schedule)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # One model's life
+    # The life of one model
 
-    async def _run(self, tier: str, model: LoadedModel) -> None:
-        """Start a model, keep it until its process ends, then forget it."""
+    async def _run_model(self, tier: str, model: LoadedModel) -> None:
+        """Start a model, wait until its process ends, then forget it."""
         error: LlmstackError | None = None
         try:
             await self._start(tier, model)
-            await model.server.ended()
+            await model.server.wait()
             self._forget(tier, model)
             if model.state == "ready":
                 _log.error("%s ended unexpectedly: %s", tier, await model.server.failure())
         except LlmstackError as failure:
             error = failure
-        except Exception:  # noqa: BLE001 - a bug must not leave hanging those who wait
+        except Exception:  # noqa: BLE001 - a bug must not leave requests waiting
             _log.exception("running %s", tier)
             error = LlmstackError(f"{tier} cannot start: internal error, see the router's log")
         if error is not None and model.state == "starting":
@@ -281,14 +280,14 @@ class Pool:
         self._forget(tier, model)
 
     def _forget(self, tier: str, model: LoadedModel) -> None:
-        if not model.gone.is_set():
-            model.gone.set()
+        if not model.ended.is_set():
+            model.ended.set()
             del self._models[tier]
             self._note_loaded()
-            self._act()
+            self._run_schedule()
 
     async def _start(self, tier: str, model: LoadedModel) -> None:
-        plan = self._terms.plan
+        plan = self._config.plan
         if plan.exceeds(tier) and tier not in self._warned:
             self._warned.add(tier)
             _log.warning(
@@ -304,32 +303,32 @@ class Pool:
         self._failures.pop(tier, None)
         self._loads[tier] += 1
         model.load_s = self._clock() - model.since
-        model.kv = self._kv_of(tier, model.server)
-        model.enter("ready", self._clock())
-        _log.info("%s is resident after %.2f s (pid %s)", tier, model.load_s, model.server.pid)
-        self._act()
+        model.kv = self._model_kv(tier, model.server)
+        model.set_state("ready", self._clock())
+        _log.info("%s is loaded after %.2f s (pid %s)", tier, model.load_s, model.server.pid)
+        self._run_schedule()
 
     def _stop(self, tier: str, model: LoadedModel) -> None:
-        """Begin to stop a model; its place is free once it is gone."""
-        model.enter("stopping", self._clock())
+        """Start to stop a model; its memory is free once its process has ended."""
+        model.set_state("stopping", self._clock())
         self._note_loaded()
-        self._spawn(self._stopped(tier, model))
+        self._spawn(self._stop_server(tier, model))
 
-    async def _stopped(self, tier: str, model: LoadedModel) -> None:
+    async def _stop_server(self, tier: str, model: LoadedModel) -> None:
         try:
             await model.stop()
-        except Exception:  # noqa: BLE001 - a bug in stopping one must not keep the others from being stopped
+        except Exception:  # noqa: BLE001 - the other models must still be stopped
             _log.exception("stopping %s", tier)
         else:
             _log.info("%s was stopped", tier)
 
-    def _kv_of(self, tier: str, server: ModelServer) -> ModelKv | None:
-        if self._kv_files is None or server.place is None:
+    def _model_kv(self, tier: str, server: ModelServer) -> ModelKv | None:
+        if self._kv_files is None or server.kv_directory is None:
             return None
-        return ModelKv(tier, LlamaCppSlots(server.url, server.headers), server.place, self._kv_files)
+        return ModelKv(tier, LlamaCppSlots(server.url, server.headers), server.kv_directory, self._kv_files)
 
     def _refuse(self, tier: str, error: LlmstackError) -> None:
-        """Answer everybody who waits for a tier that could not start; the next request tries again."""
+        """Refuse every request that waits for a tier that could not start; the next request tries again."""
         self._failures[tier] = error.message
         _log.error("%s cannot start: %s", tier, error.message)
         self._queue.refuse(tier, error)

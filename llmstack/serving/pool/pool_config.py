@@ -1,4 +1,4 @@
-"""What a pool serves and within which bounds; exchanged as a whole when the configuration is."""
+"""What the pool serves and within which limits; replaced as a whole when models.ini is reloaded."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Bounds of a pool.
+    """Limits of the pool's queue.
 
     Attributes:
         queue: requests that may wait for one model.
-        wait_s: seconds that one request may wait; a load from a slow disk takes minutes.
+        wait_s: seconds that a request may wait; loading from a slow disk takes minutes.
         patience_s: see `schedule`.
     """
 
@@ -33,50 +33,52 @@ class PoolLimits:
 
 @dataclass(frozen=True, slots=True)
 class PoolConfig:
-    """What a pool serves.
+    """What the pool serves.
 
     Attributes:
-        servers: makes the server of a tier, not yet started; called once for every start.
-        plan: sizes and budget; its tiers are the ones that can be asked for.
-        ttls: seconds idle before a tier is stopped.
-        slots: requests that a tier serves at once.
+        create_server: returns a new server for a tier, not yet started; called for every start.
+        plan: sizes and budget; its tiers are the ones that can be requested.
+        ttls: seconds idle before a tier's model is unloaded, by tier.
+        slots: requests that a tier serves at once, by tier.
     """
 
-    servers: Callable[[str], ModelServer]
+    create_server: Callable[[str], ModelServer]
     plan: MemoryPlan
     ttls: Mapping[str, float]
     slots: Mapping[str, int]
 
-    def beside(self, old: PoolConfig, *, gone: Collection[str], outdated: Collection[str]) -> PoolConfig:
-        """Return these terms for as long as something of the old ones is left.
+    def merge(self, old: PoolConfig, *, removed: Collection[str], outdated: Collection[str]) -> PoolConfig:
+        """Return this configuration with what is still in use of the old one.
 
         Args:
-            old: the terms until now.
-            gone: tiers that are no longer served, but still run or are waited for.
+            old: the configuration until now.
+            removed: tiers that are no longer served, but whose models run or are waited for.
             outdated: tiers whose running server is still the old one; it may be the larger one.
         """
         needs = dict(self.plan.needs)
-        for tier in (*gone, *outdated):
+        for tier in (*removed, *outdated):
             needs[tier] = max(needs.get(tier, 0), old.plan.needs[tier])
-        of_gone = {tier: old.plan.costs[tier] for tier in gone}
+        old_costs = {tier: old.plan.costs[tier] for tier in removed}
 
-        def servers(tier: str) -> ModelServer:
-            return (old if tier in gone else self).servers(tier)
+        def create_server(tier: str) -> ModelServer:
+            return (old if tier in removed else self).create_server(tier)
 
         return PoolConfig(
-            servers,
-            replace(self.plan, needs=needs, costs={**self.plan.costs, **of_gone}),
-            ttls={**self.ttls, **{tier: old.ttls[tier] for tier in gone}},
-            slots={**self.slots, **{tier: old.slots[tier] for tier in gone}},
+            create_server,
+            replace(self.plan, needs=needs, costs={**self.plan.costs, **old_costs}),
+            ttls={**self.ttls, **{tier: old.ttls[tier] for tier in removed}},
+            slots={**self.slots, **{tier: old.slots[tier] for tier in removed}},
         )
 
 
-def pool_config_for(servers: Callable[[str], ModelServer], config: StackConfig, found: Survey) -> PoolConfig:
-    """Return what a configuration says of the gguf tiers that this machine can serve."""
-    tiers = [config.tiers[name] for name in found.plan.needs]
+def pool_config_for(
+    create_server: Callable[[str], ModelServer], config: StackConfig, survey: Survey
+) -> PoolConfig:
+    """Return the pool's configuration for the gguf tiers that this machine can serve."""
+    tiers = [config.tiers[name] for name in survey.plan.needs]
     return PoolConfig(
-        servers,
-        found.plan,
+        create_server,
+        survey.plan,
         ttls={tier.name: tier.ttl for tier in tiers},
         slots={tier.name: tier.engine.parallel for tier in tiers},
     )

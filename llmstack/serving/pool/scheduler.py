@@ -1,13 +1,14 @@
-"""What the pool does next: who gets a lease, which model starts, which stops. Pure.
+"""What the pool does next: which request gets a lease, which model starts, which one stops. Pure.
 
-The pool hands in what is so and carries out what comes back; nothing here waits, starts or stops anything.
+The pool passes in its present state and carries out the actions that come back; nothing here waits, starts or
+stops anything.
 
 The rules:
 - Requests are granted in the order of arrival, at most one per slot of a model.
-- A model that is wanted starts as soon as it fits; room is made by stopping the cheapest idle models.
-- A model with leases is never stopped. When others have waited for its place for `patience` seconds, it
-  gets no new leases, so that its own queue cannot keep them out for ever.
-- Memory is promised in the order of arrival: a small model does not slip in before a large one.
+- A requested model starts as soon as it fits; the cheapest idle models are stopped to make room.
+- A model with leases is never stopped. When another model has waited for its memory for `patience` seconds,
+  it gets no new leases, so that its own queue cannot keep the other one out for ever.
+- Memory is reserved in the order of arrival: a small model does not start before a large one that came first.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ class Waiter:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A model that holds memory.
+    """A model that holds memory. Times are seconds of one monotonic clock.
 
     Attributes:
         leases: requests in flight.
-        slots: how many may be in flight.
-        ready_since: when it became ready; `load_s` how long that took.
+        slots: requests that it serves at once.
+        ready_since: when it became ready; `load_s` is how long that took.
         last_used: when its last lease was given back.
-        ttl: seconds idle before it is stopped; 0 is never.
-        unwanted: a person asked for it to be unloaded.
+        ttl: seconds idle before it is stopped; 0 means never.
+        unload_requested: it is to be stopped once its requests have ended.
     """
 
     state: Literal["starting", "ready", "stopping"]
@@ -52,22 +53,22 @@ class Running:
     load_s: float = 0.0
     last_used: float = 0.0
     ttl: float = 0.0
-    unwanted: bool = False
+    unload_requested: bool = False
 
     @property
-    def idle(self) -> bool:
-        """Ready and not in use."""
+    def is_idle(self) -> bool:
+        """Whether it is ready and has no leases."""
         return self.state == "ready" and self.leases == 0
 
     @property
-    def fresh(self) -> bool:
-        """Nobody has had a lease of it since it is ready: whoever it was started for comes first."""
-        return self.idle and self.last_used < self.ready_since
+    def is_unused(self) -> bool:
+        """Whether it had no lease since it became ready: the request that it was started for comes first."""
+        return self.is_idle and self.last_used < self.ready_since
 
 
 @dataclass(slots=True)
 class Actions:
-    """What to do now, and when to ask again if nothing happens before."""
+    """What to do now, and when to schedule again at the latest."""
 
     grants: list[int] = field(default_factory=list)
     starts: list[str] = field(default_factory=list)
@@ -75,7 +76,7 @@ class Actions:
     wake_at: float | None = None
 
     def wake(self, at: float) -> None:
-        """Ask again no later than this."""
+        """Schedule again no later than this."""
         self.wake_at = at if self.wake_at is None else min(self.wake_at, at)
 
 
@@ -87,33 +88,33 @@ def schedule(
     now: float,
     patience: float = PATIENCE_S,
 ) -> Actions:
-    """Decide.
+    """Return what to do in this state.
 
     Args:
         running: models that hold memory, by tier.
         waiters: the queue, oldest first.
         plan: sizes and budget.
         now: the time.
-        patience: seconds that others wait before a busy model takes no new leases.
+        patience: seconds that another model waits before a busy one gets no new leases.
     """
     actions = Actions()
-    draining = _draining(running, waiters, plan, now=now, patience=patience, actions=actions)
+    draining = _draining_tiers(running, waiters, plan, now=now, patience=patience, actions=actions)
     leases = _grant(running, waiters, draining, actions)
-    _place(running, waiters, plan, leases, actions)
-    _expire(running, waiters, leases, now, actions)
+    _start_and_evict(running, waiters, plan, leases, actions)
+    _stop_expired(running, waiters, leases, now, actions)
     return actions
 
 
-def _wanted(running: Mapping[str, Running], waiters: Sequence[Waiter]) -> dict[str, float]:
-    """Return tiers that somebody waits for and that do not run, with the oldest wait of each."""
-    wanted: dict[str, float] = {}
+def _requested_tiers(running: Mapping[str, Running], waiters: Sequence[Waiter]) -> dict[str, float]:
+    """Return tiers that requests wait for and that do not run, with the oldest wait of each."""
+    requested: dict[str, float] = {}
     for waiter in waiters:
         if waiter.tier not in running:
-            wanted.setdefault(waiter.tier, waiter.since)
-    return wanted
+            requested.setdefault(waiter.tier, waiter.since)
+    return requested
 
 
-def _draining(
+def _draining_tiers(
     running: Mapping[str, Running],
     waiters: Sequence[Waiter],
     plan: MemoryPlan,
@@ -122,25 +123,27 @@ def _draining(
     patience: float,
     actions: Actions,
 ) -> set[str]:
-    """Return ready models that take no new leases: unwanted ones, and those whose turn is over."""
-    draining = {tier for tier, model in running.items() if model.unwanted}
+    """Return the models that get no new leases: those to be unloaded, and those whose turn is over."""
+    draining = {tier for tier, model in running.items() if model.unload_requested}
     waited_for = {waiter.tier for waiter in waiters}
     staying = {name for name, model in running.items() if model.state != "stopping"}
-    # The oldest turn ends first. Not by last use, which changes with every request: then, of two busy models,
-    # the one that is almost drained would be spared for the other, and neither ever ends.
+    # The model that became ready first is drained first. Ordered by last use, which changes with every request,
+    # of two busy models the one that is almost drained would be spared for the other, and neither would end.
     ready = {name: running[name].ready_since for name in staying if running[name].state == "ready"}
-    # A model between two requests of its own queue is busy too, or its turn would never end.
-    spare = {name: used for name, used in ready.items() if running[name].idle and name not in waited_for}
-    for tier, since in _wanted(running, waiters).items():
-        if plan.victims(staying, tier, spare) is not None:
-            continue  # there is room, or models that nobody uses can make it
+    # A model between two requests of its own queue counts as busy, or its turn would never end.
+    unused = {
+        name: since for name, since in ready.items() if running[name].is_idle and name not in waited_for
+    }
+    for tier, since in _requested_tiers(running, waiters).items():
+        if plan.victims(staying, tier, unused) is not None:
+            continue  # it fits, or evicting unused models makes room
         for victim in plan.victims(staying, tier, ready) or ():
             model = running[victim]
-            # A turn lasts at least as long as its loading did, or swapping would take more time than serving.
-            over = max(since, model.ready_since) + max(patience, model.load_s)
-            if now < over:
-                actions.wake(over)
-            elif not (model.fresh and victim in waited_for):
+            # A turn lasts at least as long as loading took, or swapping would take more time than serving.
+            turn_ends = max(since, model.ready_since) + max(patience, model.load_s)
+            if now < turn_ends:
+                actions.wake(turn_ends)
+            elif not (model.is_unused and victim in waited_for):
                 draining.add(victim)
     return draining
 
@@ -148,7 +151,7 @@ def _draining(
 def _grant(
     running: Mapping[str, Running], waiters: Sequence[Waiter], draining: set[str], actions: Actions
 ) -> dict[str, int]:
-    """Grant what can be granted; return the leases of each model afterwards."""
+    """Grant leases in the order of arrival; return the number of leases of each model afterwards."""
     leases = {tier: model.leases for tier, model in running.items()}
     for waiter in waiters:
         model = running.get(waiter.tier)
@@ -160,17 +163,17 @@ def _grant(
     return leases
 
 
-def _place(
+def _start_and_evict(
     running: Mapping[str, Running],
     waiters: Sequence[Waiter],
     plan: MemoryPlan,
     leases: Mapping[str, int],
     actions: Actions,
 ) -> None:
-    """Start wanted models where there is room, make room where idle models can give it."""
+    """Start the requested models that fit; stop idle models to make room for the others."""
     occupied = set(running)
     stopping = {tier for tier, model in running.items() if model.state == "stopping"}
-    for tier in _wanted(running, waiters):
+    for tier in _requested_tiers(running, waiters):
         if plan.fits(occupied | {tier}):
             actions.starts.append(tier)
             occupied.add(tier)
@@ -185,22 +188,22 @@ def _place(
         if victims:
             actions.stops += sorted(victims)
             stopping |= victims
-        occupied.add(tier)  # its place is promised, whether its victims are going or still busy
+        occupied.add(tier)  # its memory is reserved, whether its victims are stopping or still busy
 
 
-def _expire(
+def _stop_expired(
     running: Mapping[str, Running],
     waiters: Sequence[Waiter],
     leases: Mapping[str, int],
     now: float,
     actions: Actions,
 ) -> None:
-    """Stop what was idle for its ttl or is not wanted any more."""
+    """Stop models that were idle for their ttl, or are to be unloaded."""
     waited_for = {waiter.tier for waiter in waiters}
     for tier, model in running.items():
         if model.state == "stopping" or leases[tier] or tier in actions.stops:
             continue
-        if model.unwanted:
+        if model.unload_requested:
             actions.stops.append(tier)
         elif model.state == "ready" and model.ttl > 0 and tier not in waited_for:
             expires = max(model.last_used, model.ready_since) + model.ttl

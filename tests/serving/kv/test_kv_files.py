@@ -163,15 +163,18 @@ def test_the_budget(tmp_path: Path) -> None:
 
 def test_saving_is_for_what_takes_longer_to_read_again(tmp_path: Path) -> None:
     costs = Costs()
-    assert (costs.saves(255), costs.saves(256)) == (False, True)  # to measure it
+    assert (costs.is_worth_saving(255), costs.is_worth_saving(256)) == (False, True)  # to measure it
     costs.learn("save_s", 1000, 0.1)
     costs.learn("restore_s", 1000, 0.05)
     costs.learn("read_s", 1000, 1.0)
-    assert (costs.saves(11), costs.saves(12)) == (False, True)  # 1 ms a token against 0.15 and 10 ms
+    assert (costs.is_worth_saving(11), costs.is_worth_saving(12)) == (
+        False,
+        True,
+    )  # 1 ms a token against 0.15 and 10 ms
     store_costs(tmp_path / "costs.json", costs)
     assert load_costs(tmp_path / "costs.json") == costs
     for _ in range(20):
         costs.learn("save_s", 1000, 5.0)  # a slow disk
-    assert not costs.saves(100_000)
+    assert not costs.is_worth_saving(100_000)
     (tmp_path / "costs.json").write_text('{"save_s": "x"}')
     assert load_costs(tmp_path / "costs.json") == Costs()

@@ -21,8 +21,8 @@ from llmstack.config.model import BackendKind, GgufModel, Role, Routing, Setting
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_env
-from llmstack.llama_cpp.parent_watch import WATCH_MODE_VARIABLE, PARENT_PID
-from llmstack.process.leftovers import instance_id, find_instance
+from llmstack.llama_cpp.parent_watch import PARENT_PID, WATCH_MODE_VARIABLE
+from llmstack.process.leftovers import find_instance, instance_id
 from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.llama_swap.backend import LlamaSwapBackend
 from llmstack.serving.llama_swap.process import LlamaSwapProcess, of_model_servers

@@ -61,7 +61,7 @@ def test_what_can_start_and_what_cannot(tmp_path: Path, env: dict[str, str]) -> 
     assert found.tiers["fast"].size_bytes == good.stat().st_size
     assert found.unavailable == {
         "bad": f"{bad}: expected a GGUF model: the file ends inside its header"
-        " (the file is damaged or something else; fetch it again)",
+        " (the file is damaged or of another format; download it again)",
         "gone": f"{tmp_path / 'x.gguf'} is not on disk (put the file there, or correct `path` in models.ini)",
         "hub": "m.gguf is not on disk (fetch it with `llmstack download hub`)",
         "hosted": "$ANTHROPIC_API_KEY is not set, which anthropic wants"

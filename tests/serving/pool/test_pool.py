@@ -199,7 +199,7 @@ async def test_a_start_that_fails_is_told_to_all_who_wait_and_tried_again_for_th
     async with pool_of(servers) as pool:
         answers = await asyncio.gather(*(pool.acquire("a") for _ in range(3)), return_exceptions=True)
         assert [str(answer) for answer in answers] == ["out of memory"] * 3
-        assert {getattr(answer, "hint", None) for answer in answers} == {"mend it"}
+        assert {getattr(answer, "hint", None) for answer in answers} == {"fix it"}
         assert (pool.states()["a"].state, pool.states()["a"].detail) == ("down", "out of memory")
         servers.options.clear()
         async with await pool.acquire("a"):

@@ -123,15 +123,20 @@ SITUATIONS: dict[str, tuple[dict[str, Running], list[Waiter], float, Actions]] =
         10.0,
         Actions(wake_at=12.0),
     ),
-    "an unwanted model stops when it is idle": ({"a": ready(unwanted=True)}, [], 3.0, Actions(stops=["a"])),
+    "an unload_requested model stops when it is idle": (
+        {"a": ready(unload_requested=True)},
+        [],
+        3.0,
+        Actions(stops=["a"]),
+    ),
     "takes no new leases until then": (
-        {"a": ready(unwanted=True, leases=1, slots=2)},
+        {"a": ready(unload_requested=True, leases=1, slots=2)},
         [Waiter(1, "a", 3.0)],
         3.0,
         Actions(),
     ),
     "and needs not finish loading": (
-        {"a": Running("starting", unwanted=True)},
+        {"a": Running("starting", unload_requested=True)},
         [],
         3.0,
         Actions(stops=["a"]),
@@ -154,7 +159,7 @@ class Model:
     leases: int = 0
     load_s: float = 0.0
     last_used: float = 0.0
-    unwanted: bool = False
+    unload_requested: bool = False
 
     def running(self) -> Running:
         return Running(
@@ -165,7 +170,7 @@ class Model:
             self.load_s,
             self.last_used,
             self.ttl,
-            self.unwanted,
+            self.unload_requested,
         )
 
 
@@ -245,7 +250,7 @@ class World:
 
     def unload(self, tier: str) -> None:
         if tier in self.models:
-            self.models[tier].unwanted = True
+            self.models[tier].unload_requested = True
 
     def loaded(self, started: tuple[str, Model]) -> None:
         tier, model = started

@@ -11,10 +11,10 @@ def serve(slots: Slots, *sessions: str) -> list[int]:
     """Serve one request after the other; return the slots they had."""
     had = []
     for session in sessions:
-        slot = slots.take(session)
+        slot = slots.acquire(session)
         if not session or slot.session != session:
-            slots.holds(slot, session)
-        slots.give_back(slot)
+            slots.assign(slot, session)
+        slots.release(slot)
         had.append(slot.index)
     return had
 
@@ -36,32 +36,32 @@ def test_who_gets_which_slot(count: int, sessions: list[str], expected: list[int
 def test_a_session_whose_slot_is_busy_takes_another_and_keeps_its_own() -> None:
     slots = Slots(2)
     serve(slots, "x")
-    main, side = slots.take("x"), slots.take("x")
-    slots.holds(side, "x")
+    main, side = slots.acquire("x"), slots.acquire("x")
+    slots.assign(side, "x")
     assert (main.index, side.index, side.session) == (0, 1, "")
-    slots.give_back(side)
-    slots.give_back(main)
+    slots.release(side)
+    slots.release(main)
     assert serve(slots, "x") == [0]
 
 
 def test_what_is_unsaved_comes_latest_first_without_what_is_busy() -> None:
     slots = Slots(4)
     serve(slots, "x", "y", "", "z", "x")
-    busy = slots.take("z")
-    assert [slot.session for slot in slots.latest_first()] == ["x", "y"]
-    slots.give_back(busy)
+    busy = slots.acquire("z")
+    assert [slot.session for slot in slots.unsaved_latest_first()] == ["x", "y"]
+    slots.release(busy)
     slots.all[0].unsaved = False  # x was written to disk
-    assert [slot.session for slot in slots.latest_first()] == ["z", "y"]
+    assert [slot.session for slot in slots.unsaved_latest_first()] == ["z", "y"]
 
 
 def test_where_the_engine_chose_itself() -> None:
     slots = Slots(3)
     serve(slots, "x", "y")
-    taken = slots.take("new")  # slot 2, but the engine served it in slot 0
-    slots.served("new", {0})
-    slots.give_back(taken, served=False)
+    taken = slots.acquire("new")  # slot 2, but the engine served it in slot 0
+    slots.assign_served("new", {0})
+    slots.release(taken, served=False)
     assert [(slot.session, slot.unsaved) for slot in slots.all] == [("new", True), ("y", True), ("", False)]
-    slots.served("y", {0, 1})  # two at once: it is not known whose is whose
+    slots.assign_served("y", {0, 1})  # two at once: it is not known whose is whose
     assert [slot.session for slot in slots.all] == ["", "", ""]
 
 
@@ -72,13 +72,13 @@ def test_whatever_happens_no_slot_is_taken_twice_and_no_session_has_two(
     slots, taken = Slots(count), list[Slot]()
     for session, which in steps:
         if len(taken) < count:
-            slot = slots.take(session)
+            slot = slots.acquire(session)
             assert slot not in taken
             if slot.session != session:
-                slots.holds(slot, session)
+                slots.assign(slot, session)
             taken.append(slot)
         else:
-            slots.give_back(taken.pop(which % count))
+            slots.release(taken.pop(which % count))
         held = [slot.session for slot in slots.all if slot.session]
         assert len(held) == len(set(held))
         assert sum(slot.busy for slot in slots.all) == len(taken)
