@@ -1,4 +1,4 @@
-"""models.ini, read into frozen values."""
+"""Read models.ini into immutable values."""
 
 from llmstack.config.bundled import (
     PROFILE_MEMORY_GB,

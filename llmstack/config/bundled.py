@@ -1,4 +1,4 @@
-"""The profiles that come with the package: what `install` writes as the first models.ini."""
+"""The bundled profiles: texts that `install` writes as the first models.ini of a project."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MODELS_DIR = "{demo_models}"
-_OPENS = "; >>> hosted"
-_CLOSES = "; <<< hosted"
-# In the profiles `;key = value` is a line to switch on, and `; words` is for people.
+_HOSTED_BEGIN = "; >>> hosted"
+_HOSTED_END = "; <<< hosted"
+# In the profiles, `;key = value` is a setting that is switched off, and `; words` is a comment.
 _SWITCHED_OFF = re.compile(r"^;(?=\S)")
 
 
-# Memory that models must be allowed, in GB, for a profile to fit: the largest first. The test computes that
-# each tier fits in it, and the fast and the agent tier together. They are a little less than what machines
-# of that size have left: a Mac gives its GPU two thirds of 8, 16 or 32 GB, three quarters of 64; a 24 GB
-# card has 21.6 GB to give; a computer "with 64 GB" has 62.
+# Memory in GB that models must be able to use for a profile to fit, largest first. A test computes that each
+# tier fits into it, and that the fast and the agent tier fit together. The values are slightly below what
+# machines of that size offer: a Mac gives its GPU two thirds of 8, 16 or 32 GB and three quarters of 64 GB; a
+# 24 GB card offers 21.6 GB; a computer "with 64 GB" has 62 GB.
 PROFILE_MEMORY_GB = {"default": 57.0, "64gb": 46.5, "32gb": 21.3, "16gb": 10.6, "8gb": 5.3}
 SMALLEST_PROFILE = "8gb"
 
 
 def fitting_profile(budget_gb: float) -> str | None:
-    """Return the largest profile that so much memory for models holds, None where it holds none."""
-    return next((name for name, least in PROFILE_MEMORY_GB.items() if budget_gb >= least), None)
+    """Return the largest profile that fits into this much memory for models; None if none does."""
+    return next((name for name, needed_gb in PROFILE_MEMORY_GB.items() if budget_gb >= needed_gb), None)
 
 
 def profile_names() -> list[str]:
     """Return the names of the bundled profiles."""
-    from importlib import resources  # noqa: PLC0415 - a project has its own models.ini already
+    from importlib import resources  # noqa: PLC0415 - seldom needed: most projects have a models.ini
 
     files = resources.files("llmstack.config").joinpath("profiles").iterdir()
     return sorted(file.name.removesuffix(".ini") for file in files if file.name.endswith(".ini"))
@@ -44,17 +44,17 @@ def profile_text(name: str, *, demo_models: Path) -> str:
 
     Args:
         name: one of `profile_names()`.
-        demo_models: absolute directory of the tiny models that profile `demo` serves.
+        demo_models: absolute path of the directory with the tiny models of the profile `demo`.
 
     Raises:
         UsageError: there is no such profile.
-        LlmstackError: the directory's name cannot be written in an INI file.
+        LlmstackError: the profile names the directory, and its path cannot be written in an INI file.
     """
-    known = profile_names()
-    if name not in known:
-        near = nearest(name, known)
+    names = profile_names()
+    if name not in names:
+        near = nearest(name, names)
         raise UsageError(
-            f"no profile called `{name}`; there are: {', '.join(known)}",
+            f"no profile called `{name}`; there are: {', '.join(names)}",
             hint=f"did you mean `{near[0]}`?" if near else None,
         )
     from importlib import resources  # noqa: PLC0415 - as above
@@ -72,18 +72,18 @@ def profile_text(name: str, *, demo_models: Path) -> str:
 def enable_hosted(text: str) -> str:
     """Return a profile's text with the tier between its `hosted` markers switched on.
 
-    Everything else stays as it is, and a tier that is on already stays on.
+    Nothing else is changed; if the tier is on already, the text is returned as it is.
 
     Raises:
         LlmstackError: the text has no such markers.
     """
     lines = text.split("\n")
-    opens = next((number for number, line in enumerate(lines) if line.startswith(_OPENS)), len(lines))
-    closes = next((number for number, line in enumerate(lines) if line.startswith(_CLOSES)), -1)
-    if closes < opens:
+    begin = next((index for index, line in enumerate(lines) if line.startswith(_HOSTED_BEGIN)), len(lines))
+    end = next((index for index, line in enumerate(lines) if line.startswith(_HOSTED_END)), -1)
+    if end < begin:
         raise LlmstackError(
-            f"models.ini has no lines between `{_OPENS}` and `{_CLOSES}` to switch on",
+            f"models.ini has no lines between `{_HOSTED_BEGIN}` and `{_HOSTED_END}` to switch on",
             hint="add a tier with `role = ultra` and `model = <provider>/<id>` yourself",
         )
-    lines[opens:closes] = [_SWITCHED_OFF.sub("", line) for line in lines[opens:closes]]
+    lines[begin:end] = [_SWITCHED_OFF.sub("", line) for line in lines[begin:end]]
     return "\n".join(lines)

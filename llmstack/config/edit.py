@@ -1,4 +1,4 @@
-"""Changing values of a models.ini in place: its comments and layout stay."""
+"""Change values in the text of a models.ini; comments and layout stay as they are."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from llmstack.errors import LlmstackError
 
 
 def set_value(text: str, section: str, key: str, value: str) -> str:
-    """Return the text with one value changed, or added below the section's header.
+    """Return the text with one value set: in place, or in a new line below the section's header.
 
     Raises:
         LlmstackError: there is no such section.
     """
-    found = _section(text, section)
+    ini_section = _find_section(text, section)
+    entry = ini_section.find(key)
     lines = text.split("\n")
-    entry = found.find(key)
     if entry is None:
-        ending = "\r" if lines[found.line - 1].endswith("\r") else ""
-        lines.insert(found.line, f"{key} = {value}{ending}")
+        line_end = "\r" if lines[ini_section.line - 1].endswith("\r") else ""
+        lines.insert(ini_section.line, f"{key} = {value}{line_end}")
     else:
         line, (start, end) = lines[entry.line - 1], entry.span
         lines[entry.line - 1] = line[:start] + value + line[end:]
@@ -25,12 +25,12 @@ def set_value(text: str, section: str, key: str, value: str) -> str:
 
 
 def remove_key(text: str, section: str, key: str) -> str:
-    """Return the text without the line of a key; unchanged where it is not there.
+    """Return the text without the line of a key; unchanged if the section does not have the key.
 
     Raises:
         LlmstackError: there is no such section.
     """
-    entry = _section(text, section).find(key)
+    entry = _find_section(text, section).find(key)
     if entry is None:
         return text
     lines = text.split("\n")
@@ -39,12 +39,12 @@ def remove_key(text: str, section: str, key: str) -> str:
 
 
 def comment_out(text: str, section: str, key: str) -> str:
-    """Return the text with a key's line made a comment, `;key = value`; unchanged where it is not there.
+    """Return the text with the line of a key commented out; unchanged if the section does not have the key.
 
     Raises:
         LlmstackError: there is no such section.
     """
-    entry = _section(text, section).find(key)
+    entry = _find_section(text, section).find(key)
     if entry is None:
         return text
     lines = text.split("\n")
@@ -52,8 +52,8 @@ def comment_out(text: str, section: str, key: str) -> str:
     return "\n".join(lines)
 
 
-def _section(text: str, name: str) -> Section:
-    found = scan(text).find(name)
-    if found is None:
+def _find_section(text: str, name: str) -> Section:
+    section = scan(text).find(name)
+    if section is None:
         raise LlmstackError(f"models.ini has no section [{name}]")
-    return found
+    return section

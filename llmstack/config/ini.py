@@ -1,7 +1,7 @@
-"""The INI grammar of models.ini.
+"""Scan the INI syntax of models.ini.
 
-The standard library's configparser gives no line numbers, stops at the first mistake and reads a
-mistyped line as a continuation of the one above, so this is a scanner of our own.
+configparser of the standard library reports no line numbers, stops at the first mistake and reads a mistyped
+line as a continuation of the line above.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from llmstack.errors import Problem
 _COMMENT = re.compile(r"\s;")
 _HEADER = re.compile(r"\[([^\[\]]+)\]")
 _KEY = re.compile(r"[A-Za-z0-9_.-]+")
-# Controls and formatting characters: what they hide reaches command lines, file names and terminals.
-_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+# Unicode categories of control and formatting characters, which must not get into commands and terminals.
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,9 @@ class IniEntry:
 
     Attributes:
         key: lower case.
-        value: without the comment and outer blanks; may be empty.
+        value: without comment and surrounding blanks; may be empty.
         line: 1-based.
-        span: where the value stands in that line, for an edit that keeps the rest of it.
+        span: start and end of the value in its line, for edits that keep the rest of the line.
     """
 
     section: str
@@ -39,59 +39,59 @@ class IniEntry:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One `[name]` and its entries in file order; a key written twice is there twice."""
+    """One `[name]` and its entries in file order; a duplicate key has two entries."""
 
     name: str
     line: int
     entries: tuple[IniEntry, ...] = ()
 
     def find(self, key: str) -> IniEntry | None:
-        """Return the first entry of this key."""
+        """Return the first entry with this key, or None."""
         return next((entry for entry in self.entries if entry.key == key), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a text says, and what in it is not INI; a section written twice is there twice."""
+    """The sections of a text and its syntax errors; a duplicate section is listed twice."""
 
     sections: tuple[Section, ...]
     problems: tuple[Problem, ...]
 
     def find(self, name: str) -> Section | None:
-        """Return the first section of this name."""
+        """Return the first section with this name, or None."""
         return next((section for section in self.sections if section.name == name), None)
 
 
 @dataclass(slots=True)
 class _Block:
-    """A section while it is being read; after a header that is none, what follows belongs nowhere."""
+    """A section while it is read; the entries below an invalid header belong to no section."""
 
     name: str
     line: int
     valid: bool = True
     entries: list[IniEntry] = field(default_factory=list)
-    lines: dict[str, int] = field(default_factory=dict)
+    first_lines: dict[str, int] = field(default_factory=dict)
 
 
 def scan(text: str) -> Scan:
-    """Read a text into sections and entries, collecting what does not fit the grammar."""
+    """Read a text into sections and entries, and collect its syntax errors."""
     problems: list[Problem] = []
     blocks = [_Block("", 0, valid=False)]
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
-        content = _content(line)
+        content = _strip_comment(line)
         if not content:
             continue
         block = blocks[-1]
-        if any(unicodedata.category(char) in _HIDDEN for char in content if char != "\t"):
-            problems.append(_hidden(content, block.name, number))
+        if any(unicodedata.category(char) in _INVISIBLE for char in content if char != "\t"):
+            problems.append(_invisible_problem(content, block.name, number))
         elif content.lstrip().startswith("["):
-            blocks.append(_header(content.strip(), number))
+            blocks.append(_parse_header(content.strip(), number))
             problems += _header_problems(blocks)
-        elif (entry := _entry(content, block.name, number)) is None:
-            # Not shown: it may be a secret that was pasted in the wrong place.
+        elif (entry := _parse_entry(content, block.name, number)) is None:
+            # The line is not shown, since it may be a secret that was pasted in the wrong place.
             problems.append(Problem(number, block.name, "expected `key = value`, `[section]` or `; comment`"))
         elif block.valid:
-            problems += _duplicate(entry, block)
+            problems += _duplicate_key_problems(entry, block)
             block.entries.append(entry)
         elif not block.line:
             problems.append(Problem(number, "", f"{entry.key}: stands before any section"))
@@ -101,8 +101,8 @@ def scan(text: str) -> Scan:
     )
 
 
-def _content(line: str) -> str:
-    """Return the line without its comment and the blanks before it; columns stay as they are."""
+def _strip_comment(line: str) -> str:
+    """Return the line without its comment and trailing blanks; columns do not move."""
     line = line.removesuffix("\r")
     if line.lstrip().startswith((";", "#")):
         return ""
@@ -110,16 +110,16 @@ def _content(line: str) -> str:
     return (line[: comment.start()] if comment else line).rstrip()
 
 
-def _hidden(content: str, section: str, number: int) -> Problem:
-    code = next(ord(char) for char in content if char != "\t" and unicodedata.category(char) in _HIDDEN)
+def _invisible_problem(content: str, section: str, number: int) -> Problem:
+    code = next(ord(char) for char in content if char != "\t" and unicodedata.category(char) in _INVISIBLE)
     return Problem(
         number, section, f"the line holds an invisible character (U+{code:04X})", "type the line again"
     )
 
 
-def _header(content: str, number: int) -> _Block:
-    found = _HEADER.fullmatch(content)
-    name = found[1].strip() if found else ""
+def _parse_header(content: str, number: int) -> _Block:
+    match = _HEADER.fullmatch(content)
+    name = match[1].strip() if match else ""
     return _Block(name, number, valid=bool(name))
 
 
@@ -134,18 +134,18 @@ def _header_problems(blocks: list[_Block]) -> list[Problem]:
     return [Problem(block.line, block.name, message, "merge the two, or rename one")]
 
 
-def _entry(content: str, section: str, number: int) -> IniEntry | None:
-    left, equals, right = content.partition("=")
-    key = left.strip()
+def _parse_entry(content: str, section: str, number: int) -> IniEntry | None:
+    before, equals, after = content.partition("=")
+    key = before.strip()
     if not equals or not _KEY.fullmatch(key):
         return None
-    value = right.strip()
-    start = len(content) - len(right.lstrip())
+    value = after.strip()
+    start = len(content) - len(after.lstrip())
     return IniEntry(section, key.lower(), value, number, (start, start + len(value)))
 
 
-def _duplicate(entry: IniEntry, block: _Block) -> list[Problem]:
-    first = block.lines.setdefault(entry.key, entry.line)
+def _duplicate_key_problems(entry: IniEntry, block: _Block) -> list[Problem]:
+    first = block.first_lines.setdefault(entry.key, entry.line)
     if first == entry.line:
         return []
     message = f"{entry.key}: written twice, on lines {first} and {entry.line}"

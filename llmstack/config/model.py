@@ -1,9 +1,10 @@
-"""What a models.ini says, as frozen values."""
+"""The content of a models.ini as immutable values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -15,14 +16,14 @@ Modality = Literal["text", "image"]
 Serves = Literal["chat", "embedding", "rerank"]
 
 LOCAL_SERVERS = ("ollama", "vllm", "lm_studio", "llamacpp")
-"""Prefixes of `model` that name a server which runs already."""
+"""Prefixes of `model` that name a model server which is already running."""
 
 DIRECT_PROVIDERS = ("anthropic", "openai", "google", "gemini", "mistral")
-"""Hosted prefixes that `backend = server` reaches without LiteLLM."""
+"""Prefixes of hosted models that `backend = server` can use without LiteLLM."""
 
 
 class Role(StrEnum):
-    """What a tier is for; `auto` and the client wiring find tiers by it."""
+    """What a tier is for; `auto` and the generated client configurations look tiers up by role."""
 
     FAST = "fast"
     AGENT = "agent"
@@ -32,7 +33,7 @@ class Role(StrEnum):
 
 
 class BackendKind(StrEnum):
-    """How a tier is served."""
+    """What serves a tier."""
 
     GGUF = "gguf"
     LITELLM = "litellm"
@@ -42,7 +43,7 @@ class BackendKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Sampling defaults of a tier; None where the file does not set a value."""
+    """Sampling defaults of a tier; None for a value that the file does not set."""
 
     temp: float | None = None
     top_p: float | None = None
@@ -53,7 +54,7 @@ class Sampler:
 
 @dataclass(frozen=True, slots=True)
 class RopeScaling:
-    """Context extension: `scale` times a native window of `orig_ctx` tokens."""
+    """Extension of the context window to `scale` times the native `orig_ctx` tokens."""
 
     kind: Literal["yarn", "linear"]
     scale: float
@@ -62,7 +63,7 @@ class RopeScaling:
 
 @dataclass(frozen=True, slots=True)
 class GgufModel:
-    """A GGUF file: either `repo` and `file` at the model hub, or a local `path`."""
+    """A GGUF file: either `repo` and `file` on the model hub, or a local `path`."""
 
     repo: str | None = None
     file: str | None = None
@@ -72,13 +73,13 @@ class GgufModel:
 
     @property
     def label(self) -> str:
-        """What a person calls it: the file's name."""
+        """The file name, for display."""
         return self.path.name if self.path is not None else str(self.file)
 
 
 @dataclass(frozen=True, slots=True)
 class HostedModel:
-    """`<provider>/<id>`, served by LiteLLM, a local server or the provider's own API."""
+    """A model `<provider>/<id>`, served by LiteLLM, a local server or the provider's own API."""
 
     provider: str
     id: str
@@ -86,7 +87,7 @@ class HostedModel:
 
     @property
     def label(self) -> str:
-        """As written in models.ini."""
+        """`<provider>/<id>`, as written in models.ini."""
         return f"{self.provider}/{self.id}"
 
 
@@ -99,7 +100,7 @@ class McpModel:
 
     @property
     def label(self) -> str:
-        """The program and the tool."""
+        """The program and the tool, for display."""
         return f"{self.command[0]} {self.tool}"
 
 
@@ -108,14 +109,15 @@ Model = GgufModel | HostedModel | McpModel
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """llama.cpp settings of a gguf tier; from [DEFAULT] unless the tier says otherwise.
+    """llama.cpp settings of a gguf tier; values that the tier does not set come from [DEFAULT].
 
     Attributes:
-        n_gpu_layers: layers on the GPU; None lets llama.cpp fit them itself.
-        parallel: slots, each with its own `ctx_size` window.
-        cache_ram_gb: prompt cache in RAM, per process.
+        n_gpu_layers: number of layers on the GPU; None lets llama.cpp choose how many fit.
+        parallel: number of slots, each with its own window of `ctx_size` tokens.
+        cache_ram_gb: size of the prompt cache in RAM, per process.
         threads: -1 lets llama.cpp choose.
-        cache_type_k: KV cache type for keys, as llama.cpp names it; likewise `cache_type_v`.
+        cache_type_k: KV cache type for keys, as llama.cpp names it.
+        cache_type_v: KV cache type for values.
     """
 
     n_gpu_layers: int | None = None
@@ -133,19 +135,19 @@ class EngineSettings:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """One named slot that requests are sent to.
+    """One named model with its settings, to which requests are sent.
 
     Attributes:
-        ctx_size: tokens for one request (prompt and answer).
-        max_output_tokens: cap on one answer; None where the file sets none.
-        ttl: seconds idle before the model is unloaded; 0 is never.
-        fallback: names of tiers that may serve in its place.
-        model: what is served now; `queued` the upgrade that channel `next` runs.
-        serves: what the model is made for; llama.cpp serves one of them per process.
-        modalities: what it can read.
-        channel: `next` where `model` is the queued one.
-        line: where its section starts in the file.
-        hosted: what is sent to it leaves this machine, as far as its `model` tells.
+        model: the model that is served now.
+        ctx_size: window for one request (prompt and answer) in tokens.
+        next_model: the queued upgrade, which channel `next` serves.
+        max_output_tokens: maximum length of one answer; None if the file does not set it.
+        ttl: idle time in seconds before the model is unloaded; 0 for never.
+        fallback: names of tiers that may serve instead.
+        serves: the kind of request that the model is made for; llama.cpp serves one kind per process.
+        modalities: kinds of input that the model can read.
+        channel: `next` if `model` is the queued upgrade.
+        line: line of its section header in the file.
     """
 
     name: str
@@ -166,25 +168,24 @@ class Tier:
     engine: EngineSettings = EngineSettings()
     channel: LocalChannel = "current"
     line: int = 0
-    hosted: bool = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        """Find out whether it is hosted: that is asked for with every request."""
-        hosted = self.backend is BackendKind.MCP
+    @property
+    def hosted(self) -> bool:
+        """Whether requests leave this machine, as far as `model` tells."""
         if isinstance(self.model, HostedModel):
-            hosted = self.model.provider not in LOCAL_SERVERS
-        object.__setattr__(self, "hosted", hosted)
+            return self.model.provider not in LOCAL_SERVERS
+        return self.backend is BackendKind.MCP
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The shared half of [DEFAULT].
+    """The settings of the whole stack, from [DEFAULT].
 
     Attributes:
-        memory_gb: budget for resident models; None means detect it.
-        api_key_env: name of the variable with the key that clients must send.
-        allowed_hosts: further `Host` names the router answers to.
-        kv_cache_gb: budget for saved prompt caches; None means derive it from free disk.
+        memory_gb: memory budget for loaded models; None to detect it.
+        api_key_env: name of the environment variable with the key that clients must send.
+        allowed_hosts: additional `Host` names that the router accepts.
+        kv_cache_gb: disk budget for saved prompt caches; None to derive it from the free disk space.
     """
 
     host: str = "127.0.0.1"
@@ -201,11 +202,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """[ROUTING]: the knobs of `auto`. Ceilings are tokens, estimated as characters / 4.
-
-    Attributes:
-        lowered_triggers: as they are compared, upper and lower case alike.
-    """
+    """The settings of `auto`, from [ROUTING]. Ceilings are in tokens, estimated as characters / 4."""
 
     high_fidelity_ceiling: int = 12_000
     mid_fidelity_ceiling: int = 32_000
@@ -213,21 +210,16 @@ class Routing:
     ultra_triggers: tuple[str, ...] = ("[ultra]", "[opus]", "ultra:", "opus:")
     sticky: bool = True
     while_loading: Literal["wait", "resident"] = "wait"
-    lowered_triggers: tuple[str, ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Lower the triggers: they are looked for in every request."""
-        object.__setattr__(self, "lowered_triggers", tuple(map(str.lower, self.ultra_triggers)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StackConfig:
     """A whole models.ini.
 
     Attributes:
-        tiers: by name, in file order.
-        source: the file it was read from, or a URL or profile name.
-        text: the file as it was read, served to thin clients.
+        tiers: tiers by name, in file order.
+        source: the file, URL or profile that it was read from.
+        text: the unchanged text of the file, served to thin clients.
     """
 
     settings: Settings
@@ -235,41 +227,28 @@ class StackConfig:
     tiers: dict[str, Tier]
     source: str = ""
     text: str = field(default="", repr=False)
-    _by_role: dict[Role, Tier] = field(init=False, repr=False, compare=False)
-    _in_turn: dict[tuple[Role, ...], tuple[Tier, ...]] = field(
-        init=False, repr=False, compare=False, default_factory=dict
-    )
 
-    def __post_init__(self) -> None:
-        """Find the roles: they are asked for with every request."""
-        roles = {tier.role: tier for tier in reversed(self.tiers.values()) if tier.role is not None}
-        object.__setattr__(self, "_by_role", roles)
+    @cached_property
+    def _tiers_by_role(self) -> dict[Role, Tier]:
+        # A role belongs to one tier in a valid file; otherwise the first tier counts.
+        return {tier.role: tier for tier in reversed(self.tiers.values()) if tier.role is not None}
 
     def by_role(self, role: Role) -> Tier | None:
-        """Return the tier with this role, if one is declared."""
-        return self._by_role.get(role)
-
-    def in_turn(self, roles: tuple[Role, ...]) -> tuple[Tier, ...]:
-        """Return the chat tiers with these roles, in their order."""
-        found = self._in_turn.get(roles)
-        if found is None:
-            tiers = [self.by_role(role) for role in roles]
-            found = tuple(tier for tier in tiers if tier is not None and tier.serves == "chat")
-            self._in_turn[roles] = found
-        return found
+        """Return the tier with this role, or None."""
+        return self._tiers_by_role.get(role)
 
     def find(self, name: str) -> Tier | None:
-        """Return the tier called `name`, or that has it as an alias."""
+        """Return the tier with this name or alias, or None."""
         if name in self.tiers:
             return self.tiers[name]
         return next((tier for tier in self.tiers.values() if name in tier.aliases), None)
 
     def for_channel(self, channel: LocalChannel) -> StackConfig:
-        """Return the configuration as this channel runs it: `next` takes every queued upgrade."""
+        """Return the configuration that a channel serves; in `next`, queued upgrades replace their models."""
         if channel == "current":
             return self
-        flipped = {
+        tiers = {
             name: replace(tier, model=tier.next_model, channel="next") if tier.next_model else tier
             for name, tier in self.tiers.items()
         }
-        return replace(self, tiers=flipped)
+        return replace(self, tiers=tiers)

@@ -1,4 +1,4 @@
-"""Whom a router is open to: this machine, and beyond it only those who have its key."""
+"""Who may use a router: programs on this machine, and other machines only with its key."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def is_loopback(host: str) -> bool:
 
 
 def read_api_key(env: Mapping[str, str], name: str) -> str:
-    """Return the key that clients of a router send; empty where none is set.
+    """Return the key that clients of a router send, from an environment variable; empty if it is not set.
 
     Raises:
-        LlmstackError: it cannot be sent in a header.
+        LlmstackError: the key cannot be sent in a header.
     """
     key = env.get(name, "").strip()
     if not (key.isascii() and key.isprintable()):
@@ -42,10 +42,10 @@ def read_api_key(env: Mapping[str, str], name: str) -> str:
 
 
 def require_router_key(host: str, settings: Settings, env: Mapping[str, str]) -> str:
-    """Return the key that a router at this address wants from its clients; empty for none.
+    """Return the key that a router at this address requires from its clients; empty if it requires none.
 
     Raises:
-        LlmstackError: it would be open to the network.
+        LlmstackError: the address is reachable from the network and no key is set.
     """
     key = read_api_key(env, settings.api_key_env)
     if not key and not is_loopback(host):

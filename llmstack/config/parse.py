@@ -1,4 +1,4 @@
-"""models.ini as a `StackConfig`, or every problem in it at once."""
+"""Parse models.ini into a `StackConfig`, or report all of its problems at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmstack.config import schema, tiers
 from llmstack.config.ini import Section, scan
 from llmstack.config.model import BackendKind, Role, Routing, Settings, StackConfig
-from llmstack.config.schema import Values, read
+from llmstack.config.schema import Values, parse_section
 from llmstack.config.values import nearest
 from llmstack.errors import ConfigError, LlmstackError, Problem
 from llmstack.trust.fingerprint import read_plain_file
@@ -22,10 +22,10 @@ _PORTS = ("router_port", "swap_port", "litellm_port", "start_port")
 
 
 def load(path: Path) -> StackConfig:
-    """Read a models.ini; a relative `path` in it starts from its own directory.
+    """Read a models.ini; a relative `path` in it is relative to its directory.
 
     Raises:
-        LlmstackError: there is no such file, or it is no text, or not plainly a file (a pipe, a huge one).
+        LlmstackError: the file is missing, not text, not a regular file, or huge.
         ConfigError: it has mistakes.
     """
     data = read_plain_file(path)
@@ -44,31 +44,31 @@ def parse(text: str, source: str, *, base: Path) -> StackConfig:
 
     Args:
         text: the whole file.
-        source: the file, URL or profile it is from, for messages.
-        base: the directory that a relative `path` of a tier starts from.
+        source: file, URL or profile that it comes from, for messages.
+        base: directory that a relative `path` of a tier is relative to.
 
     Raises:
-        ConfigError: the text has mistakes; it carries all of them in line order.
+        ConfigError: the text has mistakes; the error has all of them, in line order.
     """
     ini = scan(text)
     problems = list(ini.problems)
-    shared, found = _read_shared(ini.sections)
-    problems += found
+    shared, shared_problems = _parse_shared(ini.sections)
+    problems += shared_problems
     declared: dict[str, Values] = {}
     for section in ini.sections:
         if section.name.upper() not in _SHARED:
-            tier, found = read(section, schema.TIER, shared["DEFAULT"])
+            tier, tier_problems = parse_section(section, schema.TIER, shared["DEFAULT"])
             declared.setdefault(section.name, tier)
-            problems += found
+            problems += tier_problems
             problems += tiers.check(tier)
-    names, found = _names(declared)
-    problems += found
+    names, name_problems = _collect_names(declared)
+    problems += name_problems
     problems += _check_file_names(declared)
     problems += _check_stack(declared, names)
     problems += _check_ports(shared["DEFAULT"], declared)
     problems += _check_ceilings(shared["ROUTING"])
     if problems:
-        # a mistake in [DEFAULT] that several tiers inherit is one mistake
+        # A mistake in [DEFAULT] that several tiers inherit is reported once.
         raise ConfigError(source, sorted(dict.fromkeys(problems), key=lambda problem: problem.line))
     return StackConfig(
         settings=Settings(**shared["DEFAULT"].pick(schema.SETTINGS)),
@@ -79,8 +79,8 @@ def parse(text: str, source: str, *, base: Path) -> StackConfig:
     )
 
 
-def _read_shared(sections: Iterable[Section]) -> tuple[dict[str, Values], list[Problem]]:
-    """Read [DEFAULT] and [ROUTING]; a missing one is empty, of one written twice the first counts."""
+def _parse_shared(sections: Iterable[Section]) -> tuple[dict[str, Values], list[Problem]]:
+    """Parse [DEFAULT] and [ROUTING]; a missing one is empty, and of a duplicate one the first counts."""
     shared: dict[str, Values] = {}
     problems: list[Problem] = []
     for section in sections:
@@ -96,14 +96,14 @@ def _read_shared(sections: Iterable[Section]) -> tuple[dict[str, Values], list[P
                     f"write `[{name}]`",
                 )
             )
-        values, found = read(section, _SHARED[name])
+        values, section_problems = parse_section(section, _SHARED[name])
         shared.setdefault(name, values)
-        problems += found
+        problems += section_problems
     return {name: shared.get(name) or Values(Section(name, 0), {}) for name in _SHARED}, problems
 
 
-def _names(declared: Mapping[str, Values]) -> tuple[dict[str, str], list[Problem]]:
-    """Return each tier's name by the names a client may use, and the names that mean two things."""
+def _collect_names(declared: Mapping[str, Values]) -> tuple[dict[str, str], list[Problem]]:
+    """Return the name of a tier by its name and its aliases, and the ambiguous names."""
     names = {name: name for name in declared}
     problems: list[Problem] = []
     for tier in declared.values():
@@ -120,10 +120,13 @@ def _names(declared: Mapping[str, Values]) -> tuple[dict[str, str], list[Problem
 
 
 def _check_file_names(declared: Mapping[str, Values]) -> Iterator[Problem]:
-    """Tiers name files, and some file systems ignore case; LiteLLM's upgrades are called `<tier>_next`."""
-    seen: dict[str, Values] = {}
+    """Yield tiers whose names collide as file names (some file systems ignore case) or in LiteLLM.
+
+    LiteLLM's configuration calls the upgrade of a tier `<tier>_next`.
+    """
+    tiers_by_name: dict[str, Values] = {}
     for tier in declared.values():
-        other = seen.setdefault(tier.name.lower(), tier)
+        other = tiers_by_name.setdefault(tier.name.lower(), tier)
         if other is not tier:
             message = f"differs from [{other.name}] (line {other.section.line}) in case only"
             yield Problem(tier.section.line, tier.name, message, "rename one of them")
@@ -134,7 +137,7 @@ def _check_file_names(declared: Mapping[str, Values]) -> Iterator[Problem]:
 
 
 def _check_stack(declared: Mapping[str, Values], names: Mapping[str, str]) -> Iterator[Problem]:
-    """Find what is wrong between tiers."""
+    """Yield problems between tiers."""
     if not declared:
         hint = "add a section such as `[code-fast]`, or start again from `llmstack install --print`"
         yield Problem(0, "", "no tier: expected at least one section beside [DEFAULT] and [ROUTING]", hint)
@@ -161,7 +164,7 @@ def _check_fallback(tier: Values, names: Mapping[str, str]) -> Iterator[Problem]
 
 
 def _check_ports(default: Values, declared: Mapping[str, Values]) -> Iterator[Problem]:
-    """Find ports that meet; model servers take one each from `start_port` upwards."""
+    """Yield ports that collide; each model server takes one, from `start_port` upwards."""
     ports: dict[str, Any] = asdict(Settings()) | default.pick(schema.SETTINGS)
     if any(ports[key] is None for key in _PORTS):
         return
@@ -169,15 +172,15 @@ def _check_ports(default: Values, declared: Mapping[str, Values]) -> Iterator[Pr
     last = ports["start_port"] + max(servers, 1) - 1
     for index, key in enumerate(_PORTS):
         for earlier in _PORTS[:index]:
-            blamed = key if default.wrote(key) else earlier
+            wrong_key = key if default.has_own(key) else earlier
             if ports[key] == ports[earlier]:
                 yield default.problem(
-                    blamed, f"{ports[key]} is both `{earlier}` and `{key}`", "give each its own"
+                    wrong_key, f"{ports[key]} is both `{earlier}` and `{key}`", "give each its own"
                 )
             elif key == "start_port" and ports[key] < ports[earlier] <= last:
                 message = f"model servers take {ports[key]} to {last}, and `{earlier}` is {ports[earlier]}"
-                yield default.problem(blamed, message, "move one of them")
-    if last > 65535:  # noqa: PLR2004 - the last port there is
+                yield default.problem(wrong_key, message, "move one of them")
+    if last > 65535:  # noqa: PLR2004 - the highest port number
         yield default.problem("start_port", f"{servers} model servers do not fit above {ports['start_port']}")
 
 
@@ -185,6 +188,6 @@ def _check_ceilings(routing: Values) -> Iterator[Problem]:
     ceilings: dict[str, Any] = asdict(Routing()) | routing.pick(schema.ROUTING)
     high, mid = ceilings["high_fidelity_ceiling"], ceilings["mid_fidelity_ceiling"]
     if high is not None and mid is not None and mid < high:
-        key = "mid_fidelity_ceiling" if routing.wrote("mid_fidelity_ceiling") else "high_fidelity_ceiling"
+        key = "mid_fidelity_ceiling" if routing.has_own("mid_fidelity_ceiling") else "high_fidelity_ceiling"
         message = f"the mid ceiling ({mid}) is below the high one ({high})"
         yield routing.problem(key, message, "set `mid_fidelity_ceiling` to at least `high_fidelity_ceiling`")

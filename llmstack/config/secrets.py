@@ -1,4 +1,4 @@
-"""Secrets are banned from models.ini, because the file is meant to be committed."""
+"""Detect secrets in models.ini, which must not contain any because it is meant to be committed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmstack.errors import Problem
 if TYPE_CHECKING:
     from llmstack.config.ini import IniEntry
 
-# Whole key names: `token` and `hf_token` hold a secret, `max_output_tokens` and `api_key_env` do not.
+# Matches whole keys: `token` and `hf_token` hold a secret, `max_output_tokens` and `api_key_env` do not.
 _KEYS = re.compile(
     r"(.+[_.-])?"
     r"(api)?(key|token|secret|password|passwd|passphrase|credentials?|authorization|bearer|role_arn|arn)"
@@ -18,15 +18,15 @@ _KEYS = re.compile(
 )
 _VALUES = re.compile(
     r"""
-    ^sk-\S | (?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{6,}                # OpenAI, Anthropic and those like them
+    ^sk-\S | (?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{6,}                # OpenAI, Anthropic and similar
     | (?<![A-Za-z0-9])(AKIA|ASIA)[A-Z0-9]{8,}                    # AWS
     | \barn:aws[a-z-]*:
     | (?<![A-Za-z0-9])(gh[opsu]_|github_pat_|glpat-|hf_|gsk_|xai-|AIza|xox[abp]-)[A-Za-z0-9_-]{16,}
     | (?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}    # a JWT
     | -----BEGIN\s
     | \b[Bb]earer\s+\S{8,}
-    | ://[^\s/@]*:[^\s/@]+@                                      # a password in an address
-    | --(api-key|hf-token|token|password|secret)[=\s]            # one in an argument list
+    | ://[^\s/@]*:[^\s/@]+@                                      # a password in a URL
+    | --(api-key|hf-token|token|password|secret)[=\s]            # a secret in an argument list
     | [A-Z0-9]_(API_KEY|TOKEN|SECRET|PASSWORD)=\S
     """,
     re.VERBOSE,
@@ -34,7 +34,7 @@ _VALUES = re.compile(
 
 
 def secret_problem(entry: IniEntry) -> Problem | None:
-    """Return what is wrong where an entry holds a secret, without ever repeating its value."""
+    """Return a problem if an entry holds a secret; the problem never contains its value."""
     if _KEYS.fullmatch(entry.key):
         message = f"{entry.key}: secrets do not belong in this file, which is meant to be committed"
         return Problem(entry.line, entry.section, message, _hint(entry.key))
@@ -45,9 +45,9 @@ def secret_problem(entry: IniEntry) -> Problem | None:
 
 
 def _hint(key: str) -> str:
-    """Say where it belongs; a key such as `aws_secret_access_key` already names its variable."""
-    named = re.fullmatch(r"[a-z0-9]+_[a-z0-9_]+", key) and key != "api_key"
-    variable = key.upper() if named else "<PROVIDER>_API_KEY"
+    """Return where the secret belongs; a key such as `aws_secret_access_key` already names the variable."""
+    names_variable = re.fullmatch(r"[a-z0-9]+_[a-z0-9_]+", key) and key != "api_key"
+    variable = key.upper() if names_variable else "<PROVIDER>_API_KEY"
     return (
         f"remove it here and export `{variable}` in the environment instead; if it was committed, revoke it"
     )

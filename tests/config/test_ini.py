@@ -5,7 +5,7 @@ import pytest
 from llmstack.config.ini import IniEntry, Section, scan
 from llmstack.errors import Problem
 
-ALLOWED = """\
+EVERY_CONSTRUCT = """\
 \ufeff; a comment
 # another one
    ; indented
@@ -20,7 +20,7 @@ commented_out = ; nothing
 """
 
 
-def test_everything_the_grammar_allows() -> None:
+def test_every_construct_of_the_syntax_is_read() -> None:
     expected = (
         Section(
             "DEFAULT",
@@ -40,12 +40,12 @@ def test_everything_the_grammar_allows() -> None:
             ),
         ),
     )
-    found = scan(ALLOWED)
-    assert (found.sections, found.problems) == (expected, ())
-    assert scan(ALLOWED.replace("\n", "\r\n")) == found
+    result = scan(EVERY_CONSTRUCT)
+    assert (result.sections, result.problems) == (expected, ())
+    assert scan(EVERY_CONSTRUCT.replace("\n", "\r\n")) == result
 
 
-def test_spans_point_at_the_value_in_its_line() -> None:
+def test_a_span_is_the_position_of_the_value_in_its_line() -> None:
     text = "[a]\r\n  key =  the value  ; why\r\n"
     section = scan(text).find("a")
     assert section is not None
@@ -56,10 +56,10 @@ def test_spans_point_at_the_value_in_its_line() -> None:
     assert line[:start] + "new" + line[end:] == "  key =  new  ; why\r"
 
 
-def test_what_is_not_there_is_not_found() -> None:
-    found = scan("[a]\nkey = 1\n")
-    assert found.find("b") is None
-    assert found.sections[0].find("other") is None
+def test_finding_a_missing_section_or_key_returns_none() -> None:
+    result = scan("[a]\nkey = 1\n")
+    assert result.find("b") is None
+    assert result.sections[0].find("other") is None
 
 
 @pytest.mark.parametrize(
@@ -97,17 +97,17 @@ def test_what_is_not_there_is_not_found() -> None:
         ),
     ],
 )
-def test_what_it_does_not_allow(text: str, problems: list[Problem]) -> None:
+def test_syntax_errors_are_reported_with_line_and_section(text: str, problems: list[Problem]) -> None:
     assert list(scan(text).problems) == problems
 
 
-def test_nothing_below_a_broken_header_counts_for_the_section_above() -> None:
+def test_entries_below_an_invalid_header_do_not_belong_to_the_section_above() -> None:
     assert scan("[a]\nkey = 1\n[b\nkey = 2\n").sections == (
         Section("a", 1, (IniEntry("a", "key", "1", 2, (6, 7)),)),
     )
 
 
-def test_what_is_written_twice_is_kept_for_the_checks_of_its_values() -> None:
-    found = scan("[a]\nkey = 1\nkey = 2\n[a]\nkey = 3\n")
-    assert [[entry.value for entry in section.entries] for section in found.sections] == [["1", "2"], ["3"]]
-    assert found.find("a") == found.sections[0]
+def test_duplicate_keys_and_sections_are_kept() -> None:
+    result = scan("[a]\nkey = 1\nkey = 2\n[a]\nkey = 3\n")
+    assert [[entry.value for entry in section.entries] for section in result.sections] == [["1", "2"], ["3"]]
+    assert result.find("a") == result.sections[0]

@@ -27,7 +27,7 @@ from llmstack.config import (
 from llmstack.errors import ConfigError, LlmstackError
 
 
-def test_everything_a_file_can_say() -> None:
+def test_every_key_is_read_into_its_field() -> None:
     shared = EngineSettings(
         n_gpu_layers=99,
         parallel=4,
@@ -168,11 +168,11 @@ def test_tiers_are_found_by_name_alias_and_role() -> None:
     ]
 
 
-def test_the_next_channel_runs_every_queued_upgrade() -> None:
+def test_the_next_channel_serves_every_queued_upgrade() -> None:
     config = parse(EVERYTHING, "models.ini", base=BASE)
     assert config.for_channel("current") == config
-    flipped = config.for_channel("next").tiers.values()
-    assert [(tier.model.label, tier.channel) for tier in flipped] == [
+    next_tiers = config.for_channel("next").tiers.values()
+    assert [(tier.model.label, tier.channel) for tier in next_tiers] == [
         ("a-Q5.gguf", "next"),
         ("b.gguf", "current"),
         ("vllm/qwen3", "next"),
@@ -183,12 +183,12 @@ def test_the_next_channel_runs_every_queued_upgrade() -> None:
     ]
 
 
-def test_the_example_above_uses_every_key_there_is() -> None:
+def test_the_example_uses_every_key() -> None:
     used = {line.partition(" = ")[0] for line in EVERYTHING.split("\n") if " = " in line}
     assert used == {*schema.DEFAULT, *schema.ROUTING, *schema.TIER}
 
 
-def test_the_least_a_file_must_say() -> None:
+def test_a_minimal_file_gets_defaults() -> None:
     text = "[only]\nctx_size = 4k\npath = /x.gguf\n"
     assert parse(text, "m.ini", base=BASE) == StackConfig(
         settings=Settings(),
@@ -244,13 +244,13 @@ fallback = code-fats
 
 
 @pytest.mark.parametrize("text", ["", "; nothing\n", "[DEFAULT]\nswapper = auto\n", "[ROUTING]\n"])
-def test_a_file_without_tiers(text: str) -> None:
-    assert [(one.line, one.section, one.message) for one in problems(text)] == [
+def test_a_file_without_tiers_is_an_error(text: str) -> None:
+    assert [(problem.line, problem.section, problem.message) for problem in problems(text)] == [
         (0, "", "no tier: expected at least one section beside [DEFAULT] and [ROUTING]")
     ]
 
 
-def test_a_long_value_is_shortened() -> None:
+def test_a_long_value_is_shortened_in_the_message() -> None:
     (problem,) = problems(f"[a]\nctx_size = 8k\npath = x\nparallel = {'9' * 100}\n")
     assert problem.message == f"parallel: expected a whole number from 1 to 256, got `{'9' * 80}…`"
 
@@ -264,16 +264,16 @@ def test_a_long_value_is_shortened() -> None:
         "[DEFAULT]\nflash_attn = off\ncache_type_v = bf16\n[a]\nctx_size = 8k\npath = x\n",
     ],
 )
-def test_what_only_comes_close_to_a_contradiction_is_fine(text: str) -> None:
+def test_near_contradictions_are_accepted(text: str) -> None:
     assert list(parse(text, "m.ini", base=BASE).tiers) == ["a"]
 
 
-def test_a_broken_tier_is_still_known_to_the_others() -> None:
+def test_an_invalid_tier_can_be_named_by_other_tiers() -> None:
     text = "[a]\nctx_size = bad\npath = x\naliases = z\n[b]\nctx_size = 8k\npath = y\nfallback = a, z\n"
-    assert [one.message for one in problems(text)] == ["ctx_size: expected a size, got `bad`"]
+    assert [problem.message for problem in problems(text)] == ["ctx_size: expected a size, got `bad`"]
 
 
-def test_load_reads_the_file_as_it_is(tmp_path: Path) -> None:
+def test_load_keeps_the_text_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "models.ini"
     raw = "\ufeff[a]\r\nctx_size = 8k ; naïve\r\npath = x.gguf\r\n"
     path.write_bytes(raw.encode())
@@ -282,7 +282,7 @@ def test_load_reads_the_file_as_it_is(tmp_path: Path) -> None:
     assert config.tiers["a"].model == GgufModel(path=tmp_path / "x.gguf")
 
 
-def test_load_names_the_file_in_its_problems(tmp_path: Path) -> None:
+def test_load_names_the_file_in_its_error(tmp_path: Path) -> None:
     path = tmp_path / "models.ini"
     path.write_text("[a]\npath = x.gguf\n", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
@@ -290,15 +290,15 @@ def test_load_names_the_file_in_its_problems(tmp_path: Path) -> None:
     assert str(caught.value) == f"{path}:1: [a] ctx_size: missing: every tier needs its window in tokens"
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_an_error_with_a_hint(tmp_path: Path) -> None:
     missing, directory, binary = tmp_path / "none.ini", tmp_path / "dir.ini", tmp_path / "utf16.ini"
     directory.mkdir()
     binary.write_bytes("[a]\n".encode("utf-16"))
-    found = {}
+    errors = {}
     huge = tmp_path / "huge.ini"
     with huge.open("wb") as file:
         file.truncate(1 << 30)
-    pipe = tmp_path / "pipe.ini"  # nobody writes to it: who opened it would wait
+    pipe = tmp_path / "pipe.ini"  # nobody writes to it, so opening it would block
     if hasattr(os, "mkfifo"):
         os.mkfifo(pipe)
     else:
@@ -306,8 +306,8 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (missing, directory, binary, huge, pipe, missing / "below", binary / "below"):
         with pytest.raises(LlmstackError) as caught:
             load(path)
-        found[path] = (caught.value.message, caught.value.hint)
-    assert found == {
+        errors[path] = (caught.value.message, caught.value.hint)
+    assert errors == {
         missing: (f"{missing}: no such file", "write one with `llmstack install`"),
         directory: (f"{directory} is not a plain file", "remove it"),
         huge: (f"{huge} is larger than 4 MiB", "remove it"),

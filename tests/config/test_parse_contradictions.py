@@ -1,4 +1,4 @@
-"""What contradicts itself in models.ini: each case says what is said of it."""
+"""Contradictions in models.ini; each case contains the problems that it must report."""
 
 from __future__ import annotations
 
@@ -307,8 +307,8 @@ high_fidelity_ceiling = 32k
 """
 
 
-def annotated(case: str) -> list[tuple[int, str, str]]:
-    """What a case expects: each `;! message` is a problem of the nearest line above that is none."""
+def expected_problems(case: str) -> list[tuple[int, str, str]]:
+    """Return the problems of a case: each `;! message` belongs to the nearest line above without `;!`."""
     expected, line, section = [], 0, ""
     for number, text in enumerate(case.split("\n"), start=1):
         if text.startswith(";! "):
@@ -320,5 +320,7 @@ def annotated(case: str) -> list[tuple[int, str, str]]:
 
 
 @pytest.mark.parametrize("case", CONTRADICTIONS.strip("\n").split("\n\n"))
-def test_contradictions(case: str) -> None:
-    assert [(one.line, one.section, one.message) for one in problems(case)] == annotated(case)
+def test_each_contradiction_is_reported_at_its_line(case: str) -> None:
+    assert [
+        (problem.line, problem.section, problem.message) for problem in problems(case)
+    ] == expected_problems(case)

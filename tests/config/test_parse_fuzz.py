@@ -1,4 +1,4 @@
-"""Any text is a configuration, or an error that says why not."""
+"""Any text either parses or is an error with its problems."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from llmstack.config import (
 from llmstack.errors import ConfigError
 
 
-def must_parse_or_complain(text: str) -> None:
-    """Every text is a configuration of at least one tier, or a ConfigError that says why not."""
-    config, found = None, []
+def assert_parses_or_reports_problems(text: str) -> None:
+    """Assert that a text parses into at least one tier, or raises ConfigError with problems."""
+    config, problems = None, []
     try:
         config = parse(text, "m.ini", base=BASE)
     except ConfigError as error:
-        found = list(error.problems)
-    assert all(one.message and 0 <= one.line <= text.count("\n") + 1 for one in found)
-    assert found or (config is not None and config.tiers and config.text == text)
+        problems = list(error.problems)
+    assert all(problem.message and 0 <= problem.line <= text.count("\n") + 1 for problem in problems)
+    assert problems or (config is not None and config.tiers and config.text == text)
 
 
 @given(st.text())
 def test_any_text_parses_or_is_a_config_error(text: str) -> None:
-    must_parse_or_complain(text)
+    assert_parses_or_reports_problems(text)
 
 
 KEYS = st.sampled_from(sorted({*schema.DEFAULT, *schema.ROUTING, *schema.TIER, "api_key", "other"}))
@@ -41,7 +41,7 @@ LINES = st.builds("{} = {}".format, KEYS, VALUES) | st.sampled_from(
 
 @given(st.lists(LINES, max_size=30))
 def test_lines_in_any_order_parse_or_are_a_config_error(lines: list[str]) -> None:
-    must_parse_or_complain("\n".join(lines))
+    assert_parses_or_reports_problems("\n".join(lines))
 
 
 @given(st.integers(0, 400), VALUES)
@@ -49,4 +49,4 @@ def test_a_profile_with_one_value_changed_parses_or_is_a_config_error(number: in
     lines = profile_text("default", demo_models=BASE).split("\n")
     number %= len(lines)
     lines[number] = lines[number].partition("=")[0] + "= " + value
-    must_parse_or_complain("\n".join(lines))
+    assert_parses_or_reports_problems("\n".join(lines))

@@ -27,16 +27,16 @@ MODELS = Path("/models")
 HERETIC = "Mistral-Small-3.2-24B-Instruct-2506-ultra-uncensored-heretic"
 
 
-def text_of(name: str) -> str:
+def read_profile(name: str) -> str:
     return profile_text(name, demo_models=MODELS)
 
 
-def profile(text: str) -> StackConfig:
+def parse_profile(text: str) -> StackConfig:
     return parse(text, "profile", base=Path("/project"))
 
 
-def test_the_default_profile_is_the_reference_machine() -> None:
-    config = profile(text_of("default"))
+def test_the_default_profile_has_the_reference_tiers() -> None:
+    config = parse_profile(read_profile("default"))
     apple = EngineSettings(n_gpu_layers=999)
     coder, plan = "unsloth/Qwen3-Coder-Next-GGUF", "unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF"
     mistral = f"mradermacher/{HERETIC}-i1-GGUF"
@@ -72,7 +72,9 @@ def test_the_default_profile_is_the_reference_machine() -> None:
             name="plan",
             backend=BackendKind.GGUF,
             model=GgufModel(plan, "Qwen3-30B-A3B-Instruct-2507-Q4_K_M.gguf", size_gb=18.6, quant="Q4_K_M"),
-            next_model=GgufModel(plan, "Qwen3-30B-A3B-Instruct-2507-Q5_K_M.gguf", size_gb=21.7, quant="Q5_K_M"),
+            next_model=GgufModel(
+                plan, "Qwen3-30B-A3B-Instruct-2507-Q5_K_M.gguf", size_gb=21.7, quant="Q5_K_M"
+            ),
             ctx_size=131072,
             role=Role.PLAN,
             sampler=Sampler(0.7, 0.8, 20, 0.0),
@@ -90,25 +92,27 @@ def test_the_default_profile_is_the_reference_machine() -> None:
             engine=apple,
         ),
     ]
-    assert [bare(tier) for tier in config.tiers.values()] == [bare(tier) for tier in expected]
+    assert [checked_fields(tier) for tier in config.tiers.values()] == [
+        checked_fields(tier) for tier in expected
+    ]
     assert (config.settings, config.routing) == (Settings(), Routing())
 
 
-def bare(tier: Tier) -> list[object]:
-    """What a profile must get right: not its wording, its lines or its cap on answers."""
-    worded = {"description", "line", "max_output_tokens"}
-    return [getattr(tier, name) for name in Tier.__dataclass_fields__ if name not in worded]
+def checked_fields(tier: Tier) -> list[object]:
+    """Return the fields of a tier that the tests compare: all but wording, line and answer length."""
+    ignored = {"description", "line", "max_output_tokens"}
+    return [getattr(tier, name) for name in Tier.__dataclass_fields__ if name not in ignored]
 
 
-def hosted_lines(text: str) -> str:
-    """The hosted alternatives alone: the lines that are switched off, below the shared sections."""
+def switched_off_tiers(text: str) -> str:
+    """Return the tiers of a profile that are switched off, as the text of a models.ini."""
     tiers = text[text.index("[code-fast]") :]
     return "\n".join(line[1:] for line in tiers.split("\n") if line.startswith(";") and line[1:2].strip())
 
 
-def test_each_tier_of_the_default_profile_carries_a_hosted_alternative() -> None:
-    text = text_of("default")
-    hosted = profile(hosted_lines(text))
+def test_each_tier_of_the_default_profile_has_a_hosted_alternative() -> None:
+    text = read_profile("default")
+    hosted = parse_profile(switched_off_tiers(text))
     assert {
         tier.name: (tier.backend, tier.model.label, tier.role, tier.aliases, tier.ctx_size, tier.sampler)
         for tier in hosted.tiers.values()
@@ -142,15 +146,15 @@ def test_each_tier_of_the_default_profile_carries_a_hosted_alternative() -> None
     }
 
 
-def test_enable_hosted_switches_the_ultra_tier_on_and_nothing_else() -> None:
-    text = text_of("default")
+def test_enable_hosted_switches_on_only_the_ultra_tier() -> None:
+    text = read_profile("default")
     enabled = enable_hosted(text)
     changed = [
         (old, new) for old, new in zip(text.split("\n"), enabled.split("\n"), strict=True) if old != new
     ]
     assert [old for old, _ in changed] == [f";{new}" for _, new in changed]
     assert changed[0] == (";[code-ultra]", "[code-ultra]")
-    before, after = profile(text), profile(enabled)
+    before, after = parse_profile(text), parse_profile(enabled)
     ultra = after.tiers["code-ultra"]
     assert list(after.tiers.values()) == [*before.tiers.values(), ultra]
     assert (ultra.role, ultra.model, ultra.sampler) == (
@@ -163,13 +167,13 @@ def test_enable_hosted_switches_the_ultra_tier_on_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[a]\n", "; >>> hosted\n;[a]\n", "; <<< hosted\n;[a]\n; >>> hosted\n"])
-def test_enable_hosted_without_the_markers(text: str) -> None:
+def test_enable_hosted_without_the_markers_is_an_error(text: str) -> None:
     with pytest.raises(LlmstackError, match="no lines between `; >>> hosted` and `; <<< hosted`"):
         enable_hosted(text)
 
 
-def test_the_demo_profile() -> None:
-    config = profile(text_of("demo"))
+def test_the_demo_profile_has_the_tiny_models() -> None:
+    config = parse_profile(read_profile("demo"))
     assert {
         tier.name: (tier.role, tier.aliases, tier.model, tier.ctx_size, tier.max_output_tokens, tier.engine)
         for tier in config.tiers.values()
@@ -193,28 +197,28 @@ def test_the_demo_profile() -> None:
     assert config.routing == Routing(high_fidelity_ceiling=3500, mid_fidelity_ceiling=5500)
 
 
-def test_the_demo_models_may_live_in_an_odd_directory() -> None:
+def test_the_directory_of_the_demo_models_may_have_an_odd_name() -> None:
     directory = Path("/home/some one;here/{x} = 'y' #z")
     config = parse(profile_text("demo", demo_models=directory), "demo", base=Path("/project"))
     assert config.tiers["plan"].model == GgufModel(path=directory / "plan.gguf")
 
 
-def test_a_directory_that_ini_cannot_name_is_refused() -> None:
+def test_a_directory_that_an_ini_file_cannot_name_is_refused() -> None:
     with pytest.raises(LlmstackError, match="cannot name the directory `/a ;b`"):
         profile_text("demo", demo_models=Path("/a ;b"))
-    assert profile_text("default", demo_models=Path("/a ;b")) == text_of("default")
+    assert profile_text("default", demo_models=Path("/a ;b")) == read_profile("default")
 
 
-def test_unknown_profiles_are_a_usage_error() -> None:
+def test_an_unknown_profile_is_a_usage_error() -> None:
     assert profile_names() == ["16gb", "32gb", "64gb", "8gb", "default", "demo"]
     with pytest.raises(UsageError) as caught:
-        text_of("defualt")
+        read_profile("defualt")
     assert (caught.value.message, caught.value.hint) == (
         "no profile called `defualt`; there are: 16gb, 32gb, 64gb, 8gb, default, demo",
         "did you mean `default`?",
     )
     with pytest.raises(UsageError) as caught:
-        text_of("../demo")
+        read_profile("../demo")
     assert (
         caught.value.message == "no profile called `../demo`; there are: 16gb, 32gb, 64gb, 8gb, default, demo"
     )

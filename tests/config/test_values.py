@@ -74,11 +74,11 @@ EVERY_KEY: dict[str, Parser] = schema.DEFAULT | schema.ROUTING | schema.TIER
         *(("cache_type_k", kind, kind) for kind in KV_TYPES),
     ],
 )
-def test_values_that_parse(key: str, text: str, value: Any) -> None:
+def test_a_valid_value_is_parsed(key: str, text: str, value: Any) -> None:
     assert EVERY_KEY[key](text) == value
 
 
-def test_a_path_may_start_at_home() -> None:
+def test_a_path_may_start_with_a_tilde() -> None:
     assert EVERY_KEY["path"]("~/x.gguf") == Path.home() / "x.gguf"
 
 
@@ -87,7 +87,7 @@ SERVER_URL = ("http://127.0.0.1:8080",)
 
 
 @pytest.mark.parametrize(
-    ("key", "text", "expected", "write", "got"),
+    ("key", "text", "expected", "suggestions", "got"),
     [
         ("ctx_size", "64kb", "a size", SIZES, None),
         ("ctx_size", "64 k", "a size", SIZES, None),
@@ -178,15 +178,15 @@ SERVER_URL = ("http://127.0.0.1:8080",)
         ),
     ],
 )
-def test_values_that_do_not(
-    key: str, text: str, expected: str, write: tuple[str, ...], got: str | None
+def test_an_invalid_value_says_what_was_expected(
+    key: str, text: str, expected: str, suggestions: tuple[str, ...], got: str | None
 ) -> None:
     with pytest.raises(values.BadValueError) as caught:
         EVERY_KEY[key](text)
-    assert (caught.value.expected, caught.value.write, caught.value.got) == (expected, write, got)
+    assert (caught.value.expected, caught.value.suggestions, caught.value.got) == (expected, suggestions, got)
 
 
-def test_every_value_a_hint_proposes_parses() -> None:
+def test_every_suggested_value_is_valid() -> None:
     for key, text in [
         ("ctx_size", "999 x"),
         ("ttl", "x"),
@@ -196,6 +196,6 @@ def test_every_value_a_hint_proposes_parses() -> None:
     ]:
         with pytest.raises(values.BadValueError) as caught:
             EVERY_KEY[key](text)
-        assert caught.value.write
-        for proposed in caught.value.write:
-            EVERY_KEY[key](proposed)
+        assert caught.value.suggestions
+        for suggestion in caught.value.suggestions:
+            EVERY_KEY[key](suggestion)

@@ -1,4 +1,4 @@
-"""Reading models.ini in tests."""
+"""A models.ini with every key, and the problems of invalid ones."""
 
 from __future__ import annotations
 
@@ -101,6 +101,7 @@ tool = ask
 
 
 def problems(text: str) -> list[Problem]:
+    """Return the problems of an invalid models.ini."""
     with pytest.raises(ConfigError) as caught:
         parse(text, "m.ini", base=BASE)
     return list(caught.value.problems)

@@ -1,6 +1,6 @@
-"""Tiny GGUF models of several architectures: weights of zeros, shapes as their families have them.
+"""Tiny GGUF models of several architectures, with zeros as weights and typical tensor shapes.
 
-They only have to load: what is measured over them is the memory that llama.cpp takes.
+They only have to load, since tests measure the memory that llama.cpp uses for them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Tensors = dict[str, tuple[int, ...]]  # name after `blk.N.` → shape, output di
 
 
 def _feed_forward() -> Tensors:
-    wide = {"ffn_gate.weight": (HIDDEN, WIDTH), "ffn_up.weight": (HIDDEN, WIDTH)}
-    return {**wide, "ffn_down.weight": (WIDTH, HIDDEN), "ffn_norm.weight": (WIDTH,)}
+    inputs = {"ffn_gate.weight": (HIDDEN, WIDTH), "ffn_up.weight": (HIDDEN, WIDTH)}
+    return {**inputs, "ffn_down.weight": (WIDTH, HIDDEN), "ffn_norm.weight": (WIDTH,)}
 
 
 def _attention(heads: int, kv_heads: int, head: int, *, gated: bool = False) -> Tensors:
@@ -35,14 +35,26 @@ def _attention(heads: int, kv_heads: int, head: int, *, gated: bool = False) -> 
     }
 
 
-def _normed(head: int) -> Tensors:
+def _head_norms(head: int) -> Tensors:
     return {"attn_q_norm.weight": (head,), "attn_k_norm.weight": (head,)}
 
 
 def write(
-    path: Path, architecture: str, keys: dict[str, Any], layers: list[Tensors], tops: Tensors | None = None
+    path: Path,
+    architecture: str,
+    keys: dict[str, Any],
+    layers: list[Tensors],
+    output_tensors: Tensors | None = None,
 ) -> None:
-    """Write a model: `keys` go below the architecture's name, one entry of `layers` for each block."""
+    """Write a model.
+
+    Args:
+        path: the file.
+        architecture: prefix of the keys.
+        keys: metadata without the prefix.
+        layers: the tensors of each block.
+        output_tensors: tensors outside the blocks; the output norm if None.
+    """
     vocabulary = Vocabulary.build((BEGIN, END))
     writer = gguf.GGUFWriter(path, architecture)
     common = {
@@ -68,7 +80,7 @@ def write(
     writer.add_eos_token_id(vocabulary.ids[END])
     tensors = {
         "token_embd.weight": (len(vocabulary.tokens), WIDTH),
-        **(tops or {"output_norm.weight": (WIDTH,)}),
+        **(output_tensors or {"output_norm.weight": (WIDTH,)}),
     }
     for number, layer in enumerate(layers):
         tensors |= {f"blk.{number}.{name}": shape for name, shape in layer.items()}
@@ -82,7 +94,7 @@ def write(
 
 
 def llama(path: Path, *, heads: int = 8, kv_heads: int = 2, head: int = 64, layers: int = 3) -> None:
-    """Full attention, grouped."""
+    """Write a model with full grouped-query attention."""
     keys = {
         "attention.head_count": heads,
         "attention.head_count_kv": kv_heads,
@@ -94,7 +106,7 @@ def llama(path: Path, *, heads: int = 8, kv_heads: int = 2, head: int = 64, laye
 
 
 def gemma3(path: Path, *, window: int = 512, layers: int = 7) -> None:
-    """Five layers of six see a sliding window only."""
+    """Write a model with a sliding window in five layers out of six."""
     keys = {
         "attention.head_count": 4,
         "attention.head_count_kv": 2,
@@ -102,12 +114,14 @@ def gemma3(path: Path, *, window: int = 512, layers: int = 7) -> None:
         "attention.value_length": 64,
         "attention.sliding_window": window,
     }
-    posts = {"post_attention_norm.weight": (WIDTH,), "post_ffw_norm.weight": (WIDTH,)}
-    write(path, "gemma3", keys, [_attention(4, 2, 64) | _normed(64) | _feed_forward() | posts] * layers)
+    post_norms = {"post_attention_norm.weight": (WIDTH,), "post_ffw_norm.weight": (WIDTH,)}
+    write(
+        path, "gemma3", keys, [_attention(4, 2, 64) | _head_norms(64) | _feed_forward() | post_norms] * layers
+    )
 
 
 def mamba(path: Path, *, layers: int = 4) -> None:
-    """A state for each slot instead of a KV cache."""
+    """Write a model with a state per slot instead of a KV cache."""
     inner, state, rank, kernel = 2 * WIDTH, 16, 16, 4
     keys = {
         "ssm.conv_kernel": kernel,
@@ -132,7 +146,7 @@ def mamba(path: Path, *, layers: int = 4) -> None:
 
 
 def lfm2(path: Path) -> None:
-    """Short convolutions, and attention where the number of KV heads is not 0."""
+    """Write a model with short convolutions, and attention in the layers that have KV heads."""
     kv_heads = [0, 0, 2, 0, 2]
     keys = {"attention.head_count": 4, "attention.head_count_kv": kv_heads, "shortconv.l_cache": 3}
     convolution = {
@@ -141,13 +155,13 @@ def lfm2(path: Path) -> None:
         "shortconv.in_proj.weight": (3 * WIDTH, WIDTH),
         "shortconv.out_proj.weight": (WIDTH, WIDTH),
     }
-    attention = _attention(4, 2, 64) | _normed(64)
+    attention = _attention(4, 2, 64) | _head_norms(64)
     layers = [(attention if heads else convolution) | _feed_forward() for heads in kv_heads]
     write(path, "lfm2", keys, layers, {"token_embd_norm.weight": (WIDTH,)})
 
 
 def qwen3next(path: Path) -> None:
-    """Every fourth layer has attention, the others a delta-net state; experts."""
+    """Write a model of experts with attention in every fourth layer and a delta-net state in the others."""
     heads, kv_heads, head = 4, 2, 64
     groups, state, ranks, kernel = 2, 32, 4, 4
     inner = ranks * state
@@ -189,12 +203,12 @@ def qwen3next(path: Path) -> None:
         "ffn_up_shexp.weight": (64, WIDTH),
         "ffn_down_shexp.weight": (WIDTH, 64),
     }
-    attention = _attention(heads, kv_heads, head, gated=True) | _normed(head)
+    attention = _attention(heads, kv_heads, head, gated=True) | _head_norms(head)
     write(path, "qwen3next", keys, [(attention if i % 4 == 3 else linear) | experts for i in range(8)])
 
 
 def deepseek2(path: Path, *, layers: int = 3) -> None:
-    """Multi-head latent attention: one compressed vector for each token, and no V cache."""
+    """Write a model with multi-head latent attention: one compressed vector per token, no V cache."""
     heads, rank, rope, nope, value = 4, 128, 32, 32, 32
     keys = {
         "attention.head_count": heads,
