@@ -1,4 +1,4 @@
-"""Which version of the stack a project uses, and the one-line marker files that say so."""
+"""The channel of a project, i.e. which models it uses, and the one-line marker files that name it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ DEFAULT_REMOTE = "http://127.0.0.1:10101"
 
 
 class Channel(NamedTuple):
-    """`current`, `next`, or `external` with the URL of another project's router."""
+    """`current` or `next` models, or `external` with the URL of another project's router."""
 
     kind: Literal["current", "next", "external"]
     url: str | None = None
 
     @property
     def local_channel(self) -> Literal["current", "next"]:
-        """Which models run on this machine."""
+        """The channel of the models that run on this machine."""
         return "next" if self.kind == "next" else "current"
 
     def __str__(self) -> str:
@@ -33,20 +33,21 @@ NEXT = Channel("next")
 
 
 def external(url: str) -> Channel:
-    """Return the channel of a thin client.
+    """Return the channel of a thin client, which uses the router at this URL.
 
     Raises:
-        LlmstackError: the URL is not an http(s) address.
+        LlmstackError: the URL is not the http(s) address of a router, or contains a key.
     """
-    from urllib.parse import urlsplit  # noqa: PLC0415 - a prompt seldom needs it, and it takes 10 ms
+    from urllib.parse import urlsplit  # noqa: PLC0415 - takes 10 ms, and a prompt seldom needs it
 
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        usable = usable and not (parts.query or parts.fragment or "@" in parts.netloc)  # no key in a file
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        # Keys must not get into a marker file.
+        is_valid = is_valid and not (parts.query or parts.fragment or "@" in parts.netloc)
     except ValueError:
-        usable = False
-    if not usable or any(char.isspace() or not char.isprintable() for char in url):
+        is_valid = False
+    if not is_valid or any(char.isspace() or not char.isprintable() for char in url):
         raise LlmstackError(
             f"expected the address of a router such as {DEFAULT_REMOTE}, got {url!r}",
             hint="give the address with http:// and the port",
@@ -55,10 +56,10 @@ def external(url: str) -> Channel:
 
 
 def read_marker(path: Path) -> Channel | None:
-    """Return the channel that a marker file names; None where there is no such file.
+    """Return the channel that a marker file names; None if the file is missing.
 
     Raises:
-        LlmstackError: the file says something else than a channel.
+        LlmstackError: the file cannot be read or does not name a channel.
     """
     data = read_plain_file(path)
     if data is None:
@@ -83,7 +84,7 @@ def read_marker(path: Path) -> Channel | None:
 
 
 def write_marker(path: Path, channel: Channel) -> None:
-    """Write a marker file."""
-    from llmstack.files import write_atomic  # noqa: PLC0415 - a prompt only reads
+    """Write a marker file that names the channel."""
+    from llmstack.files import write_atomic  # noqa: PLC0415 - a prompt only reads markers
 
     write_atomic(path, f"{channel}\n")

@@ -1,7 +1,7 @@
-"""Expected failures: what happened, where, and what to do next.
+"""Errors that the user can act on: what happened, where, and what to do next.
 
-What the shell hook imports at a prompt (this module is part of it) has NamedTuples in place of dataclasses:
-those would bring in `inspect`, a third of what the hook takes.
+The shell hook imports this module at a prompt, so it uses NamedTuples: dataclasses import `inspect`, which
+takes a third of the hook's time.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class LlmstackError(Exception):
-    """A failure the user can do something about; anything else is a bug and shows its traceback.
+    """An error that the user can act on; any other exception is a bug and shows its traceback.
 
     Args:
-        message: what happened, naming the place and what was expected.
-        hint: the next step, where one helps.
+        message: what happened, with the location and what was expected.
+        hint: the next step, if one helps.
     """
 
     exit_code = 1
@@ -30,7 +30,7 @@ class LlmstackError(Exception):
 
 
 class UsageError(LlmstackError):
-    """The command was called in a way that cannot work (exit code 2)."""
+    """The command was called with wrong arguments (exit code 2)."""
 
     exit_code = 2
 
@@ -39,10 +39,10 @@ class Problem(NamedTuple):
     """One mistake in a file.
 
     Attributes:
-        line: 1-based; 0 where the mistake is something missing from the whole file.
-        section: the INI section it is in, empty outside any.
+        line: 1-based; 0 if something is missing from the whole file.
+        section: the INI section; empty if it is outside of any section.
         message: what is wrong, with the value and what was expected.
-        hint: how to mend it, where one helps.
+        hint: how to fix it, if a hint helps.
     """
 
     line: int
@@ -52,14 +52,14 @@ class Problem(NamedTuple):
 
 
 class ConfigError(LlmstackError):
-    """A configuration file that cannot be used; carries every problem found in it."""
+    """A configuration file that cannot be used, with all of its problems."""
 
     def __init__(self, source: Path | str, problems: Sequence[Problem]) -> None:
         self.source = source
         self.problems = tuple(problems)
-        super().__init__("\n".join(self._line(problem) for problem in problems))
+        super().__init__("\n".join(self._format(problem) for problem in problems))
 
-    def _line(self, problem: Problem) -> str:
-        place = f"{self.source}:{problem.line}" if problem.line else f"{self.source}"
+    def _format(self, problem: Problem) -> str:
+        location = f"{self.source}:{problem.line}" if problem.line else f"{self.source}"
         section = f" [{problem.section}]" if problem.section else ""
-        return f"{place}:{section} {problem.message}"
+        return f"{location}:{section} {problem.message}"

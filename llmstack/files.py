@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one, and one writer at a time."""
+"""Write files atomically, and lock files so that one command at a time changes a project."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ LOCK_WAIT_S = 10.0
 
 
 class LockedError(LlmstackError):
-    """Somebody else holds the lock."""
+    """Another process holds the lock."""
 
 
 def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
-    """Write a whole file, or leave what was there: temporary file beside it, then rename.
+    """Write a whole file, or leave the old one untouched: write a temporary file next to it, then rename it.
 
     Args:
-        path: the file; its directory is created where it is missing.
-        content: text is written as UTF-8 with the newlines it has.
-        mode: permissions of the new file; 0o600 for what holds a secret.
+        path: the file; its directory is created if it is missing.
+        content: bytes, or text to write as UTF-8 with unchanged line ends.
+        mode: permissions of the new file; 0o600 if it contains a secret.
 
     Raises:
-        LlmstackError: it cannot be written (disk full, no permission, …).
+        LlmstackError: the file cannot be written (disk full, no permission, …).
     """
-    import tempfile  # noqa: PLC0415 - commands that only read, such as `status`, are to start fast
+    import tempfile  # noqa: PLC0415 - commands that only read, such as `status`, must start fast
 
     data = content.encode() if isinstance(content, str) else content
     temporary = None
     try:
-        path = path.resolve() if path.is_symlink() else path  # what a link leads to is replaced, not the link
+        path = path.resolve() if path.is_symlink() else path  # replace a link's target, not the link
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(descriptor, "wb") as file:
@@ -58,10 +58,10 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None
 
 
 def remove(path: Path) -> None:
-    """Remove a file where it is there.
+    """Remove a file if it exists.
 
     Raises:
-        LlmstackError: it cannot be removed.
+        LlmstackError: the file cannot be removed.
     """
     try:
         path.unlink(missing_ok=True)
@@ -71,27 +71,27 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def exclusive_lock(path: Path, command: str, *, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
-    """Hold the lock file at `path` while the block runs.
+    """Hold a lock file while the block runs.
 
     Args:
-        path: the lock file; who holds it is noted beside it, for the error that others get.
-        command: what the holder is doing, e.g. `start`.
+        path: the lock file; the file `<path>.holder` says who holds it, for the error message of others.
+        command: the command that holds it, e.g. `start`.
         wait_s: how long to wait for another holder, in seconds.
 
     Raises:
-        LockedError: somebody else holds it for longer than that.
-        LlmstackError: the lock file cannot be made.
+        LockedError: another process still holds it after that time.
+        LlmstackError: the lock file cannot be created.
     """
     import filelock  # noqa: PLC0415 - as above
 
-    holder = path.with_name(f"{path.name}.holder")
+    holder_file = path.with_name(f"{path.name}.holder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(path)
         lock.acquire(timeout=wait_s)
     except filelock.Timeout as error:
         raise LockedError(
-            f"another llmstack command is at work here: {_describe(holder)}",
+            f"another llmstack command is at work here: {_describe_holder(holder_file)}",
             hint="wait for it to end and try again",
         ) from error
     except OSError as error:
@@ -100,18 +100,18 @@ def exclusive_lock(path: Path, command: str, *, wait_s: float = LOCK_WAIT_S) -> 
             hint="check its permissions and those of its directory",
         ) from error
     try:
-        with contextlib.suppress(LlmstackError):  # on a full disk, `stop` is to work all the same
-            write_atomic(holder, json.dumps({"pid": os.getpid(), "command": command}))
+        with contextlib.suppress(LlmstackError):  # `stop` must work on a full disk
+            write_atomic(holder_file, json.dumps({"pid": os.getpid(), "command": command}))
         yield
     finally:
         with contextlib.suppress(OSError):
-            holder.unlink(missing_ok=True)
+            holder_file.unlink(missing_ok=True)
         lock.release()
 
 
-def _describe(holder: Path) -> str:
+def _describe_holder(holder_file: Path) -> str:
     try:
-        note = json.loads(holder.read_text())
-        return f"`{note['command']}` (pid {note['pid']})"
+        holder = json.loads(holder_file.read_text())
+        return f"`{holder['command']}` (pid {holder['pid']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "its name could not be read"

@@ -1,4 +1,4 @@
-"""Where things live: one project's `.llmstack/` and the user's own directories."""
+"""Paths of a project's files in `.llmstack/`, and of the user's directories."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATE_DIR = ".llmstack"
 
 @dataclass(frozen=True, slots=True)
 class UserDirs:
-    """Directories of the user, shared by all projects (`XDG_*` where set)."""
+    """Directories of the user, shared by all projects; `XDG_*` variables override the defaults."""
 
     data: Path
     cache: Path
@@ -28,9 +28,9 @@ class UserDirs:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> UserDirs:
-        """Return the platform's directories; `LLMSTACK_BIN_DIR` overrides where binaries go.
+        """Return the platform's directories; `LLMSTACK_BIN_DIR` overrides the one for binaries.
 
-        platformdirs reads `XDG_*` from the process's own environment, so this is for entry points only.
+        Only for entry points, since platformdirs reads `XDG_*` from the process's own environment.
         """
         dirs = platformdirs.PlatformDirs("llmstack", appauthor=False)
         data = dirs.user_data_path
@@ -49,7 +49,7 @@ class UserDirs:
 
     @property
     def prompt_caches(self) -> Path:
-        """What models have read of conversations, saved when they are stopped."""
+        """Prompt caches of models, saved when the models are stopped."""
         return self.cache / "kv"
 
     @property
@@ -63,8 +63,8 @@ class Project:
     """One project: its work dir, and the files in `<work-dir>/.llmstack/`.
 
     Attributes:
-        work_dir: absolute.
-        models_ini: `.llmstack/models.ini`, or what `LLMSTACK_MODELS_INI` names.
+        work_dir: absolute path.
+        models_ini: `.llmstack/models.ini`, or the file that `LLMSTACK_MODELS_INI` names.
     """
 
     work_dir: Path
@@ -72,7 +72,7 @@ class Project:
 
     @classmethod
     def at(cls, work_dir: Path, env: Mapping[str, str]) -> Project:
-        """Return the project of this directory, whether or not it is installed."""
+        """Return the project with this work dir, whether it is installed or not."""
         work_dir = Path(work_dir).absolute()
         override = env.get("LLMSTACK_MODELS_INI")
         return cls(
@@ -82,62 +82,62 @@ class Project:
 
     @property
     def name(self) -> str:
-        """The directory's name, as the prompt shows it."""
+        """The name of the work dir, as the prompt shows it."""
         return self.work_dir.name or str(self.work_dir)
 
     @property
     def state(self) -> Path:
-        """`.llmstack/`."""
+        """The directory `.llmstack/`."""
         return self.work_dir / STATE_DIR
 
     @property
     def gitignore(self) -> Path:
-        """Ignores what is not meant to be committed."""
+        """The file that keeps generated and private files out of commits."""
         return self.state / ".gitignore"
 
     @property
     def opencode_json(self) -> Path:
-        """What `OPENCODE_CONFIG` points at."""
+        """The generated configuration of opencode, to which `OPENCODE_CONFIG` points."""
         return self.state / "opencode.json"
 
     @property
     def agents_md(self) -> Path:
-        """Instructions for the agent, next to `opencode.json`."""
+        """Instructions for agents, next to `opencode.json`."""
         return self.state / "AGENTS.md"
 
     @property
     def litellm_config(self) -> Path:
-        """LiteLLM's configuration, merged and never overwritten."""
+        """The configuration of LiteLLM; changes are merged into it."""
         return self.state / "litellm_config.yaml"
 
     @property
     def litellm_key(self) -> Path:
-        """LiteLLM's master key, mode 0600."""
+        """The file with LiteLLM's master key (mode 0600)."""
         return self.state / "litellm.key"
 
     @property
     def llama_swap_yaml(self) -> Path:
-        """llama-swap's configuration, written at each start."""
+        """The configuration of llama-swap, written by each start."""
         return self.state / "llama-swap.yaml"
 
     @property
     def default_channel(self) -> Path:
-        """The pinned channel."""
+        """Marker file of the pinned channel."""
         return self.state / "default-channel"
 
     @property
     def active_channel(self) -> Path:
-        """The channel that runs now; absent while nothing does."""
+        """Marker file of the channel that is running; missing if none is."""
         return self.state / "active-channel"
 
     @property
     def lock(self) -> Path:
-        """Held by a command while it changes this project's state."""
+        """Lock file that a command holds while it changes the project's state."""
         return self.state / "lock"
 
     @property
     def logs(self) -> Path:
-        """Logs of daemons and downloads."""
+        """The directory of the logs of daemons and downloads."""
         return self.state / "logs"
 
     def log(self, name: str) -> Path:
@@ -155,31 +155,32 @@ class Project:
 
 
 def find_project(env: Mapping[str, str], cwd: Path) -> Project | None:
-    """Return the project that commands act on here, or None.
+    """Return the project that a command acts on, or None.
 
-    `LLMSTACK_WORK_DIR`, else the nearest directory upwards from `cwd` that has `.llmstack/`. What the shell
-    hook exported is where the last prompt was: after `cd elsewhere && llmstack …` the nearest project counts.
+    That is the project of `LLMSTACK_WORK_DIR`, otherwise the nearest directory upwards from `cwd` that
+    contains `.llmstack/`. If the shell hook exported `LLMSTACK_WORK_DIR`, the nearest project comes first,
+    since the variable was set at the last prompt and is out of date in `cd elsewhere && llmstack …`.
 
     Raises:
-        LlmstackError: `LLMSTACK_WORK_DIR` names something that is no directory.
+        LlmstackError: `LLMSTACK_WORK_DIR` does not name a directory.
     """
-    named = env.get("LLMSTACK_WORK_DIR")
-    if named and env.get("LLMSTACK_ACTIVE") and env.get("LLMSTACK_HOOK"):
-        nearest = _nearest(env, cwd)
+    env_dir = env.get("LLMSTACK_WORK_DIR")
+    if env_dir and env.get("LLMSTACK_ACTIVE") and env.get("LLMSTACK_HOOK"):
+        nearest = _find_upwards(env, cwd)
         if nearest is not None:
             return nearest
-    if named:
-        work_dir = Path(named).expanduser()
+    if env_dir:
+        work_dir = Path(env_dir).expanduser()
         if not work_dir.is_dir():
             raise LlmstackError(
-                f"LLMSTACK_WORK_DIR: expected a directory, got `{named}`",
+                f"LLMSTACK_WORK_DIR: expected a directory, got `{env_dir}`",
                 hint="create it, or unset LLMSTACK_WORK_DIR to use the project you are in",
             )
         return Project.at(work_dir, env)
-    return _nearest(env, cwd)
+    return _find_upwards(env, cwd)
 
 
-def _nearest(env: Mapping[str, str], cwd: Path) -> Project | None:
+def _find_upwards(env: Mapping[str, str], cwd: Path) -> Project | None:
     for directory in (cwd, *cwd.parents):
         if (directory / STATE_DIR).is_dir():
             return Project.at(directory, env)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("channel", [CURRENT, NEXT, external("http://127.0.0.1:10101")])
-def test_a_marker_says_what_was_written(tmp_path: Path, channel: Channel) -> None:
+def test_a_marker_is_read_as_it_was_written(tmp_path: Path, channel: Channel) -> None:
     path = tmp_path / ".llmstack" / "default-channel"
     assert read_marker(path) is None
     write_marker(path, channel)
@@ -22,7 +22,7 @@ def test_a_marker_says_what_was_written(tmp_path: Path, channel: Channel) -> Non
 
 
 @pytest.mark.parametrize(
-    ("url", "kept"),
+    ("url", "normalized"),
     [
         ("http://host:1/", "http://host:1"),
         ("https://host", "https://host"),
@@ -30,8 +30,8 @@ def test_a_marker_says_what_was_written(tmp_path: Path, channel: Channel) -> Non
         ("http://host:1/base//", "http://host:1/base"),
     ],
 )
-def test_addresses(url: str, kept: str) -> None:
-    assert external(url) == Channel("external", kept)
+def test_an_address_is_normalized(url: str, normalized: str) -> None:
+    assert external(url) == Channel("external", normalized)
 
 
 @pytest.mark.parametrize(
@@ -48,29 +48,29 @@ def test_addresses(url: str, kept: str) -> None:
         ),
     ],
 )
-def test_no_addresses(url: str) -> None:
-    with pytest.raises(LlmstackError, match="expected the address of a router") as refused:
+def test_an_invalid_address_is_refused(url: str) -> None:
+    with pytest.raises(LlmstackError, match="expected the address of a router") as caught:
         external(url)
-    assert refused.value.message.isprintable()
+    assert caught.value.message.isprintable()
 
 
 @pytest.mark.parametrize(
     "text", ["", "currently", "next next", "external", "external a b", "EXTERNAL http://x"]
 )
-def test_no_marker(tmp_path: Path, text: str) -> None:
+def test_an_invalid_marker_is_an_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "default-channel"
     path.write_text(text)
-    with pytest.raises(LlmstackError) as refused:
+    with pytest.raises(LlmstackError) as caught:
         read_marker(path)
-    assert refused.value.message == f"{path}:1: expected `current`, `next` or `external <url>`, got {text!r}"
+    assert caught.value.message == f"{path}:1: expected `current`, `next` or `external <url>`, got {text!r}"
 
 
-def test_a_marker_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_marker_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     binary, directory, pipe = tmp_path / "binary", tmp_path / "directory", tmp_path / "pipe"
     binary.write_bytes(b"\xff\xfe")
     directory.mkdir()
-    os.mkfifo(pipe) if hasattr(os, "mkfifo") else pipe.mkdir()  # who opened it would wait for a writer
-    for path, wrong in ((binary, ":1: expected"), (directory, " is not a"), (pipe, " is not a")):
+    os.mkfifo(pipe) if hasattr(os, "mkfifo") else pipe.mkdir()  # opening it would wait for a writer
+    for path, message in ((binary, ":1: expected"), (directory, " is not a"), (pipe, " is not a")):
         with pytest.raises(LlmstackError) as caught:
             read_marker(path)
-        assert caught.value.message.startswith(f"{path}{wrong}")
+        assert caught.value.message.startswith(f"{path}{message}")

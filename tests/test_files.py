@@ -12,7 +12,7 @@ from llmstack.errors import LlmstackError
 from llmstack.files import exclusive_lock, write_atomic
 
 
-def test_a_whole_file_with_its_mode(tmp_path: Path) -> None:
+def test_a_file_is_written_with_its_mode(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file"
     write_atomic(path, "grüße\r\n")
     assert path.read_bytes() == "grüße\r\n".encode()
@@ -23,12 +23,12 @@ def test_a_whole_file_with_its_mode(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("place", ["file/below", "dir", "x" * 300])
-def test_what_cannot_be_written(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("name", ["file/below", "dir", "x" * 300])
+def test_a_failed_write_is_an_error_and_leaves_no_temporary_file(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("kept")
     (tmp_path / "dir" / "full").mkdir(parents=True)
-    with pytest.raises(LlmstackError, match=f"cannot write {tmp_path / place}: "):
-        write_atomic(tmp_path / place, "x")
+    with pytest.raises(LlmstackError, match=f"cannot write {tmp_path / name}: "):
+        write_atomic(tmp_path / name, "x")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["dir", "file"]
     assert (tmp_path / "file").read_text() == "kept"
 
@@ -45,13 +45,13 @@ except LlmstackError as error:
 """
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "models.ini"
     path.write_text("before")
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True
     )
-    assert done.stdout == f"cannot write {path}: File too large\n"
+    assert result.stdout == f"cannot write {path}: File too large\n"
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -65,18 +65,16 @@ with exclusive_lock(pathlib.Path(sys.argv[1]), "start"):
 """
 
 
-def test_one_command_at_a_time_and_the_other_is_told_which(tmp_path: Path) -> None:
+def test_one_command_at_a_time_holds_the_lock_and_is_named_in_the_error(tmp_path: Path) -> None:
     lock = tmp_path / ".llmstack" / "lock"
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(LlmstackError) as refused, exclusive_lock(lock, "stop", wait_s=0.1):
+        with pytest.raises(LlmstackError) as caught, exclusive_lock(lock, "stop", wait_s=0.1):
             pass
-        assert (
-            refused.value.message == f"another llmstack command is at work here: `start` (pid {holder.pid})"
-        )
+        assert caught.value.message == f"another llmstack command is at work here: `start` (pid {holder.pid})"
         assert holder.stdin is not None
         holder.stdin.close()
         with exclusive_lock(lock, "stop", wait_s=10):
@@ -84,7 +82,7 @@ def test_one_command_at_a_time_and_the_other_is_told_which(tmp_path: Path) -> No
     assert not (lock.parent / "lock.holder").exists()
 
 
-def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
+def test_a_killed_process_releases_the_lock(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdin=subprocess.PIPE) as holder:
         wait_until((tmp_path / "lock.holder").exists)
@@ -93,14 +91,14 @@ def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
         pass
 
 
-def test_a_failure_inside_lets_go(tmp_path: Path) -> None:
+def test_an_exception_in_the_block_releases_the_lock(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     for _ in range(2):
         with pytest.raises(ValueError, match="inside"), exclusive_lock(lock, "start", wait_s=0.1):
             raise ValueError("inside")
 
 
-def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_lock_file_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(LlmstackError, match="cannot lock"),
@@ -109,8 +107,8 @@ def test_a_lock_that_cannot_be_made(tmp_path: Path) -> None:
         pass
 
 
-def test_the_lock_is_held_also_where_its_holder_cannot_be_noted(tmp_path: Path) -> None:
-    """As on a full disk, where `stop` is what helps."""
+def test_the_lock_is_held_even_if_its_holder_cannot_be_recorded(tmp_path: Path) -> None:
+    """As on a full disk, where `stop` must still work."""
     lock = tmp_path / "lock"
     (tmp_path / "lock.holder").mkdir()
     with (

@@ -34,7 +34,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def layer_name(module: str) -> str:
-    """Return e.g. `router.dialects` for `llmstack.router.dialects.openai`, `stack` for `llmstack.stack.run`."""
+    """Return `router.dialects` for `llmstack.router.dialects.x`, `stack` for `llmstack.stack.x`."""
     parts = module.split(".")[1:] or [""]
     return "router.dialects" if parts[:2] == ["router", "dialects"] else parts[0]
 

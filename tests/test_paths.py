@@ -8,7 +8,7 @@ from llmstack.errors import LlmstackError
 from llmstack.paths import Project, UserDirs, find_project
 
 
-def test_files_of_a_project(tmp_path: Path) -> None:
+def test_a_project_has_its_files_in_its_state_dir(tmp_path: Path) -> None:
     project = Project.at(tmp_path / "app", {})
     names = {
         str(path.relative_to(tmp_path / "app" / ".llmstack"))
@@ -40,26 +40,26 @@ def test_a_relative_directory_is_made_absolute(tmp_path: Path, monkeypatch: pyte
     assert project.models_ini == Path.home() / "m.ini"
 
 
-def test_the_nearest_project_upwards(tmp_path: Path) -> None:
+def test_the_nearest_project_upwards_is_found(tmp_path: Path) -> None:
     deep = tmp_path / "outer" / "inner" / "src"
     deep.mkdir(parents=True)
     assert find_project({}, deep) is None
     (tmp_path / "outer" / ".llmstack").mkdir()
-    (tmp_path / "outer" / "inner" / ".llmstack").touch()  # a file is none
-    found = find_project({}, deep)
-    assert found is not None
-    assert found.work_dir == tmp_path / "outer"
+    (tmp_path / "outer" / "inner" / ".llmstack").touch()  # a file does not count
+    project = find_project({}, deep)
+    assert project is not None
+    assert project.work_dir == tmp_path / "outer"
 
 
-def test_the_named_project(tmp_path: Path) -> None:
-    found = find_project({"LLMSTACK_WORK_DIR": str(tmp_path)}, Path("/"))
-    assert found is not None
-    assert found.work_dir == tmp_path
+def test_the_project_of_the_environment_variable_is_used(tmp_path: Path) -> None:
+    project = find_project({"LLMSTACK_WORK_DIR": str(tmp_path)}, Path("/"))
+    assert project is not None
+    assert project.work_dir == tmp_path
     with pytest.raises(LlmstackError, match="LLMSTACK_WORK_DIR: expected a directory, got `/no/such`"):
         find_project({"LLMSTACK_WORK_DIR": "/no/such"}, tmp_path)
 
 
-def test_directories_of_the_user() -> None:
+def test_user_directories_are_in_the_home_directory() -> None:
     home = Path.home()
     dirs = UserDirs.from_env({})
     for path in (dirs.data, dirs.cache, dirs.state, dirs.bin, dirs.trusted_projects, dirs.demo_models):

@@ -19,7 +19,7 @@ DOCS = {
     for path in ROOT.glob("docs/**/*.md")
 }
 GUIDE = "\n".join([README, *((ROOT / name).read_text(encoding="utf-8") for name in PAGES), *DOCS.values()])
-COMMANDS = getattr(typer.main.get_command(build_app()), "commands")  # noqa: B009 - an attribute of click, which has no stubs here
+COMMANDS = getattr(typer.main.get_command(build_app()), "commands")  # noqa: B009 - click is not imported
 
 # Set by the stack for its own processes, or by the shell hook.
 INTERNAL = {"LLMSTACK_HOOK", "LLMSTACK_INSTANCE", "LLMSTACK_LIFELINE", "LLMSTACK_SAVED_"}
