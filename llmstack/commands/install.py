@@ -87,7 +87,7 @@ def install(
 
     def confirm_trust(uses: list[str]) -> bool:
         console.info(
-            f"{escape(str(project.state))} contains files that llmstack did not write here. They would use:"
+            f"{escape(str(project.state))} has files that llmstack did not write here. They would use:"
         )
         for line in uses or ["nothing that runs a program or redirects traffic"]:
             console.info(f"  {escape(line)}")

@@ -184,7 +184,7 @@ def test_install_lists_the_files_it_writes_and_keeps_models_ini(here: CliProject
     assert f"kept  {ini} (yours)" in second.err
     assert ini.read_text().endswith("; mine\n")
     failure = here.run_process("install", "--profile", "demo")
-    assert (failure.code, "is there already" in failure.err) == (1, True)
+    assert (failure.code, "exists already" in failure.err) == (1, True)
 
 
 def test_install_uses_the_surrounding_project_unless_here_is_given(here: CliProject) -> None:
