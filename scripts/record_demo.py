@@ -134,7 +134,7 @@ def _style(char: Char) -> str:
 def draw(lines: Sequence[Text]) -> str:
     """Return the lines as a picture."""
     console = Console(
-        record=True, width=COLUMNS, file=io.StringIO(), color_system="truecolor", force_terminal=True
+        record=True, width=COLUMNS + MARGIN, file=io.StringIO(), color_system="truecolor", force_terminal=True
     )
     for line in lines:
         console.print(line, soft_wrap=True)
