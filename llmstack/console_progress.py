@@ -101,4 +101,6 @@ class PipedBars:
                 continue
             self._last_steps[bar.name] = step
             total = f" of {format_decimal_bytes(bar.total)}" if bar.total is not None else ""
-            self._print_line(escape(f"{bar.name}: {bar.state}, {percent}%, {format_decimal_bytes(bar.done)}{total}"))
+            self._print_line(
+                escape(f"{bar.name}: {bar.state}, {percent}%, {format_decimal_bytes(bar.done)}{total}")
+            )

@@ -31,8 +31,8 @@ def demo(
 
     cli: CliContext = ctx.obj
     console = cli.console
-    with console.progress() as tell:
-        result = run_demo(cli.user, cli.env, keep=keep, notify=tell)
+    with console.progress() as notify:
+        result = run_demo(cli.user, cli.env, keep=keep, notify=notify)
     if as_json:
         console.json(
             {"ok": result.ok, "requests": result.requests, "swapper": result.swapper, "engine": result.engine}

@@ -35,7 +35,9 @@ def setup(
         report.show_step(console, steps.check_machine()),
         report.show_step(console, steps.check_engine(cli.env)),
     ]
-    results.append(report.show_step(console, _fetch_models(cli, config, skip=skip_download, wait=not skip_wait)))
+    results.append(
+        report.show_step(console, _fetch_models(cli, config, skip=skip_download, wait=not skip_wait))
+    )
     console.info(f"  {steps.SWAPPER_NOTE}")
     with console.progress() as notify:
         swapper = steps.ensure_llama_swap(config, project, cli.user, cli.env, notify=notify)

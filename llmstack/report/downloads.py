@@ -24,7 +24,9 @@ def item_name(item: DownloadItem) -> str:
 
 def as_bars(show: Callable[[Sequence[FileProgress]], None]) -> Callable[[DownloadRun], None]:
     """Return a function that shows the state of a download as bars."""
-    return lambda run: show([FileProgress(item_name(item), item.state, item.bytes, item.total) for item in run.items])
+    return lambda run: show(
+        [FileProgress(item_name(item), item.state, item.bytes, item.total) for item in run.items]
+    )
 
 
 def show_plan(console: Console, plan: DownloadPlan) -> None:
@@ -49,7 +51,9 @@ def show_background(console: Console, plan: DownloadPlan, run: DownloadRun, dire
     """Show what a background download fetches, and how to follow it."""
     console.info(f"fetching {_total(plan)} in the background (pid {run.identity.pid})")
     for item in plan.items:
-        console.info(escape(f"  {item_name(item)}: {item.file}, log {directory.log_file(item.tier, item.label)}"))
+        console.info(
+            escape(f"  {item_name(item)}: {item.file}, log {directory.log_file(item.tier, item.label)}")
+        )
     console.info("next: `llmstack status` shows the progress, `llmstack download --wait` waits for the end")
 
 
@@ -62,7 +66,9 @@ def show_result(console: Console, run: DownloadRun) -> None:
     """Show the outcome of each file."""
     for item in run.items:
         if item.state == "done":
-            console.info(escape(f"{item_name(item)}: {item.file} is on disk, {format_decimal_bytes(item.bytes)}"))
+            console.info(
+                escape(f"{item_name(item)}: {item.file} is on disk, {format_decimal_bytes(item.bytes)}")
+            )
         else:
             console.warn(f"{item_name(item)}: {item.error or item.state}", item.hint)
 
