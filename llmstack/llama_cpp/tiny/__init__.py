@@ -1,4 +1,4 @@
-"""Tiny GGUF models made here in milliseconds: nothing is downloaded, llama.cpp runs them like any other."""
+"""Write tiny GGUF models in milliseconds, without a download; llama.cpp runs them like any other model."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-r"""The echo model: real llama.cpp weights, set by hand, that answer `[tier] You said: <the user's words>`.
+r"""The echo model: llama.cpp weights set by hand that answer `[tier] You said: <the user's words>`.
 
-It is a copying machine. Every step, one attention head looks exactly DISTANCE tokens back and says what
-stands there. The chat template (echo.jinja) ends every prompt with a region of REGION tokens that holds
-the text to be copied, padded, so that DISTANCE is a constant whatever the length of that text:
+It copies text. In every step, one attention head attends to the token exactly DISTANCE tokens back, and the
+model outputs that token. The chat template (echo.jinja) ends every prompt with a region of REGION tokens that
+holds the text to copy and padding, so that DISTANCE is constant whatever the length of the text:
 
     …messages… <|im_start|> r0 r1 r2 … pad pad pad <|im_end|> \n <|reply|> a0 a1 …
                             ^--------------- DISTANCE ----------------^
-    r0 is said when <|reply|> is the newest token, r1 when a0 is, …
+    The model outputs r0 when <|reply|> is the newest token, r1 when a0 is, …
 
-A copied pad is said as the end of the turn. What is to be copied (an echo, a tool call) is the template's
-business alone. The weights hold no trace of a conversation, so any temperature gives the same answer.
+A copied pad is output as the end of the turn. The template alone decides what to copy (an echo or a tool
+call). The probabilities are so distinct that any temperature gives the same answer.
 """
 
 from __future__ import annotations
@@ -23,60 +23,61 @@ from llmstack.llama_cpp.tiny.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Lengths in bytes, which are tokens inside the region.
-HEARD = 500  # of the user's words in an echo
-ARGUMENT = 120  # of the user's words in each argument of a tool call
-CALL = 400  # of a whole tool call; a grammar closes what is cut off
+# Lengths in bytes; inside the region a byte is a token.
+MAX_ECHO = 500  # of the user's words in an echo
+MAX_ARGUMENT = 120  # of the user's words in each argument of a tool call
+MAX_CALL = 400  # of a whole tool call; a grammar closes what is cut off
 REGION = 768
-LONGEST = REGION - 4  # leaves room for the three bytes of `…` and at least one pad
-DISTANCE = REGION + 2  # <|im_end|> and a newline stand between the region and <|reply|>
+MAX_REPLY = REGION - 4  # leaves room for the three bytes of `…` and at least one pad
+DISTANCE = REGION + 2  # <|im_end|> and a newline are between the region and <|reply|>
 
 START, REPLY, PAD = "<|im_start|>", "<|reply|>", "<|pad|>"
-STAND_INS = {"<|lt|>": "<", "<|sp|>": " ", **{f"<|{vowel.upper()}|>": vowel for vowel in "aeiou"}}
-END_OR_LESS = "<|stop-or-lt|>"  # copied as the end of the turn or, where a grammar forbids that, as `<`
+# Control tokens for characters that would merge with their neighbours or start a control token.
+SUBSTITUTES = {"<|lt|>": "<", "<|sp|>": " ", **{f"<|{vowel.upper()}|>": vowel for vowel in "aeiou"}}
+END_OR_LESS = "<|stop-or-lt|>"  # copied as the end of the turn or, if a grammar forbids that, as `<`
 
-# The residual stream. A byte is written as its two hexadecimal digits, one-hot: 32 dimensions tell 256 bytes
-# apart exactly. Every embedding has the same length (NORM), so that the norm in front of the attention scales
-# all tokens alike.
+# Dimensions of the residual stream. A byte is two one-hot hexadecimal digits, so that 32 dimensions
+# distinguish 256 bytes exactly. Every embedding has the same length (NORM), so that the norm before the
+# attention scales all tokens equally.
 WIDTH = 128
 HIGH, LOW = 0, 16  # 16 dimensions each: the digits of this token's byte
-STOP = 32  # this token, copied, ends the turn: padding and what surrounds it
+STOP = 32  # a copy of this token ends the turn: padding and the tokens around the region
 IS_REPLY = 33
 IS_NOTICE = 34
-OTHER = 35  # nothing to copy: merged words
+OTHER = 35  # cannot be copied: merged words
 ONE = 36  # 1 in every token
-COPIED = 64  # from here on: HIGH, LOW and STOP of the token DISTANCE back, written by the copying head
+COPIED = 64  # start of HIGH, LOW and STOP of the token DISTANCE back, written by the copying head
 ANSWERING = 97  # 1 while <|reply|> is at most about 1000 tokens back, written by the watching head
 NORM = 3.0  # squared length of an embedding
 
 HEAD = 64
-ROPE_BASE = 500.0  # slowest pair of a head: one turn in 2590 tokens
-SHARPNESS = 9.0  # the copying head scores a hit 13 above its neighbours: exp(-13) of the rest leaks in
-WATCH = 200.0  # the watching head's score, far above ln(context)
-HORIZON = REGION // 2  # tokens: the middle of the span in which the watching head sees <|reply|>
+ROPE_BASE = 500.0  # the slowest pair of a head makes one turn in 2590 tokens
+SHARPNESS = 9.0  # the copying head scores a match 13 above its neighbours: exp(-13) of them leaks in
+WATCH = 200.0  # score of the watching head, far above ln(context)
+HORIZON = REGION // 2  # tokens; the middle of the range in which the watching head sees <|reply|>
 
-STEP = 8.0  # least distance between two logits, of bytes that only a grammar makes us choose from
-# Where a grammar forbids the copied byte, the first of these that it allows: closes JSON as soon as it may,
-# and ends a tool call (newline, `<`) rather than add another one (comma).
+STEP = 8.0  # smallest difference between two logits, those of bytes that only a grammar makes possible
+# If a grammar forbids the copied byte, the model outputs the first of these that it allows: they close JSON
+# as soon as possible, and end a tool call (newline, `<`) rather than start another one (comma).
 CLOSING = b'"}]<:{[\n,01-'
 
 
 def write_echo(path: Path, *, speaker: str, context: int = 262144) -> None:
     """Write a model that answers `[<speaker>] You said: <the last user message>`.
 
-    It calls an offered tool that the user names, bends to a JSON schema, and otherwise stops after about
-    500 bytes of the user's words. A raw completion, which no chat template shapes, gets one fixed sentence.
+    It calls a tool if the user names it, and obeys a JSON schema. An echo has at most about 500 bytes of the
+    user's words. A raw completion, to which no chat template applies, gets one fixed sentence.
 
     Args:
         path: the GGUF file.
-        speaker: who answers, e.g. the tier's name.
-        context: the context it claims, in tokens.
+        speaker: the name in the answers, for example the tier's.
+        context: context length in tokens that the file declares.
 
     Raises:
         LlmstackError: the extra `engine` is not installed, or the file cannot be written.
     """
     notice = f"[{speaker}] There is nothing to echo: this was no chat message."
-    vocabulary = Vocabulary.build((BEGIN, START, END, REPLY, PAD, *STAND_INS, END_OR_LESS), (notice,))
+    vocabulary = Vocabulary.build((BEGIN, START, END, REPLY, PAD, *SUBSTITUTES, END_OR_LESS), (notice,))
     shape = Shape(context=context, width=WIDTH, head=HEAD, feed_forward=32, layers=1, rope_base=ROPE_BASE)
     np = require_numpy()
     write_gguf(
@@ -98,25 +99,25 @@ def _template(speaker: str) -> str:
     text = resources.files(__package__).joinpath("echo.jinja").read_text(encoding="utf-8")
     quoted = f"[{speaker}]".replace("\\", "\\\\").replace("'", "\\'")
     for name, value in {
-        "LONGEST": LONGEST,
+        "MAX_REPLY": MAX_REPLY,
         "REGION": REGION,
-        "HEARD": HEARD,
-        "ARGUMENT": ARGUMENT,
-        "CALL": CALL,
+        "MAX_ECHO": MAX_ECHO,
+        "MAX_ARGUMENT": MAX_ARGUMENT,
+        "MAX_CALL": MAX_CALL,
     }.items():
         text = text.replace(name, str(value))
     return text.replace("SPEAKER", quoted)
 
 
 def _embedding(np: Any, vocabulary: Vocabulary, notice: str) -> Any:
-    """One row per token: what it is."""
+    """Return one row per token: what the token is."""
     rows = np.zeros((len(vocabulary.tokens), WIDTH), np.float16)
     flag = (NORM - 1) ** 0.5
     rows[:, ONE] = 1
     rows[256:, OTHER] = flag
-    said = {byte: byte for byte in range(256)}
-    said |= {vocabulary.ids[token]: ord(letter) for token, letter in STAND_INS.items()}
-    for token, byte in said.items():
+    byte_of_token = {byte: byte for byte in range(256)}
+    byte_of_token |= {vocabulary.ids[token]: ord(letter) for token, letter in SUBSTITUTES.items()}
+    for token, byte in byte_of_token.items():
         rows[token, OTHER] = 0
         rows[token, HIGH + byte // 16] = rows[token, LOW + byte % 16] = 1
     flags = {BEGIN: STOP, START: STOP, END: STOP, PAD: STOP, REPLY: IS_REPLY, notice: IS_NOTICE}
@@ -129,13 +130,13 @@ def _embedding(np: Any, vocabulary: Vocabulary, notice: str) -> Any:
 
 
 def _layer(np: Any, shape: Shape) -> dict[str, Any]:
-    """Two heads: one copies from DISTANCE back, one watches whether an answer is being given at all."""
-    gain = (WIDTH / NORM) ** 0.5  # of the norm in front: an embedding's 1 arrives as this
+    """Return the layer of two heads: one copies from DISTANCE back, one watches for an answer in progress."""
+    gain = (WIDTH / NORM) ** 0.5  # of the norm before the attention: it turns an embedding's 1 into this
     flag = (NORM - 1) ** 0.5
     query, key, value, output = (np.zeros((WIDTH, WIDTH), np.float32) for _ in range(4))
 
-    # RoPE turns pair i of a query or key by its position times frequency[i]; a query turned back by DISTANCE
-    # beforehand is in phase with the key that far away, and with that key only, in all pairs at once.
+    # RoPE rotates pair i of a query or key by its position times frequency[i]. A query that is rotated back
+    # by DISTANCE in advance is in phase, in all pairs at once, only with the key that far away.
     frequency = ROPE_BASE ** (-np.arange(HEAD // 2) / (HEAD // 2))
     strength = (SHARPNESS * HEAD**0.5) ** 0.5 / gain
     key[0:HEAD:2, ONE] = strength
@@ -145,7 +146,7 @@ def _layer(np: Any, shape: Shape) -> dict[str, Any]:
         value[dimension, dimension] = output[COPIED + dimension, dimension] = 1
     value /= gain
 
-    # Only <|reply|> has a key here, in the slowest pair: half a turn of it is the span in which it is seen.
+    # Only <|reply|> has a key here, in the slowest pair; it is visible for half a turn of that pair.
     slowest = 2 * HEAD - 2
     strength = (WATCH * HEAD**0.5) ** 0.5 / gain
     key[slowest, IS_REPLY] = strength / flag
@@ -170,11 +171,11 @@ def _layer(np: Any, shape: Shape) -> dict[str, Any]:
 
 
 def _logits(np: Any, vocabulary: Vocabulary, notice: str) -> Any:
-    """One row per token: when it is said.
+    """Return one row per token: when the model outputs it.
 
-    The copied token gets 2. All that can be said gets a part of 1 by its rank, for when a grammar forbids
-    the copy. Outside an answer, or far beyond its region, copies are overruled: the notice, then the end of
-    the turn, then what closes JSON, 3 apart.
+    The copied token gets 2. Every possible token gets a fraction of 1 by its rank, for the case that a
+    grammar forbids the copy. Outside an answer, or far beyond its region, other tokens score higher than
+    copies, 3 apart: the notice, then the end of the turn, then those that close JSON.
     """
     end, flag = vocabulary.ids[END], (NORM - 1) ** 0.5
     rows = np.zeros((len(vocabulary.tokens), WIDTH), np.float32)
@@ -191,12 +192,12 @@ def _logits(np: Any, vocabulary: Vocabulary, notice: str) -> Any:
     first = 3.0 * (len(closing) + 1)
     rows[vocabulary.ids[notice], [ONE, ANSWERING, IS_NOTICE]] = first, -first - 1, -first / flag
 
-    quietest = (WIDTH / (NORM + 3)) ** 0.5  # the last norm's gain in an answer: embedding, copy and flag
+    quietest = (WIDTH / (NORM + 3)) ** 0.5  # gain of the last norm in an answer: embedding, copy and flag
     return (rows * (STEP / (quietest * (ranks[0] - ranks[1])))).astype(np.float16)
 
 
 def _by_preference() -> list[int]:
-    """Letters and digits, then other ASCII signs, then spaces and control bytes, then parts of characters."""
+    """Return all bytes: letters and digits, other ASCII characters, space and control bytes, the rest."""
     return sorted(
         range(256),
         key=lambda byte: (

@@ -1,4 +1,4 @@
-"""Writing a llama-architecture GGUF whose weights were made here."""
+"""Write a GGUF file of the llama architecture from given weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from llmstack.llama_cpp.tiny.vocabulary import Vocabulary
 
-BEGIN, END = "<|endoftext|>", "<|im_end|>"  # control tokens every tiny model has
+BEGIN, END = "<|endoftext|>", "<|im_end|>"  # control tokens of every tiny model
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,12 @@ class Shape:
     """Dimensions of a model.
 
     Attributes:
-        context: the longest prompt and answer it claims to know, in tokens.
-        width: of the residual stream.
+        context: context length in tokens that the file declares.
+        width: width of the residual stream.
         head: width of one attention head; every head has its own keys and values.
         feed_forward: hidden width of a layer's feed-forward block.
-        layers: how many.
-        rope_base: how slowly the slowest pair of a head turns with the position.
+        layers: number of layers.
+        rope_base: base of the RoPE frequencies.
     """
 
     context: int
@@ -41,11 +41,15 @@ class Shape:
 
 
 def require_numpy() -> ModuleType:
-    """Import numpy, which only the extra `engine` installs."""
+    """Import numpy and return it.
+
+    Raises:
+        LlmstackError: numpy is not installed; the extra `engine` installs it.
+    """
     try:
-        import numpy as np  # noqa: PLC0415 (heavy, and not always installed)
+        import numpy as np  # noqa: PLC0415 - slow to import, and optional
     except ImportError as error:
-        raise _missing(error) from error
+        raise _missing_package(error) from error
     return np
 
 
@@ -58,23 +62,23 @@ def write_gguf(
     template: str,
     tensors: Mapping[str, Any],
 ) -> None:
-    """Write the model so that nobody ever sees half of it.
+    """Write a model in one step, so that no reader sees an incomplete file.
 
     Args:
-        path: the file; its directory is created where it is missing.
-        name: the model's own name, shown by llama.cpp.
+        path: the file; its directory is created if it is missing.
+        name: the model's name, which llama.cpp shows.
         shape: its dimensions.
-        vocabulary: its tokens; BEGIN and END are among them.
+        vocabulary: its tokens, BEGIN and END among them.
         template: the chat template, in Jinja.
         tensors: numpy arrays by GGUF name, float16 or float32 (vectors: float32); row = output dimension.
 
     Raises:
-        LlmstackError: the packages are not installed, or the file cannot be written.
+        LlmstackError: gguf or numpy is not installed, or the file cannot be written.
     """
     try:
-        import gguf  # noqa: PLC0415 (heavy, and not always installed)
+        import gguf  # noqa: PLC0415 - slow to import, and optional
     except ImportError as error:
-        raise _missing(error) from error
+        raise _missing_package(error) from error
     with tempfile.TemporaryDirectory(prefix="llmstack-") as scratch:
         draft = Path(scratch) / path.name
         writer = gguf.GGUFWriter(draft, "llama")
@@ -118,7 +122,7 @@ def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
     writer.add_add_bos_token(value=False)
 
 
-def _missing(error: ImportError) -> LlmstackError:
+def _missing_package(error: ImportError) -> LlmstackError:
     return LlmstackError(
         f"the tiny models are made with gguf and numpy, and {error.name} is not installed",
         hint="pip install 'llmstack-local[engine]'",

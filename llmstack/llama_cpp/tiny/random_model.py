@@ -1,4 +1,4 @@
-"""A model of random weights: it talks nonsense, but it works as hard as its size says."""
+"""A model with random weights: its text is nonsense, but it takes the memory and time of its size."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TEMPLATE = """{%- for message in messages -%}
 def write_random(
     path: Path, *, dim: int = 128, layers: int = 2, context: int = 262144, seed: int = 0
 ) -> None:
-    """Write a model whose weights are noise: for measuring and for the prompt cache.
+    """Write a model with random weights, for measurements and for tests of the prompt cache.
 
     Args:
         path: the GGUF file.
-        dim: width of the model, a multiple of 32; 512 with 24 layers says about 100 tokens a second.
-        layers: how many.
-        context: the context it claims, in tokens.
-        seed: another one gives another model.
+        dim: width of the model, a multiple of 32. 512 with 24 layers gives about 100 tokens a second.
+        layers: number of layers.
+        context: context length in tokens that the file declares.
+        seed: seed of the random weights.
 
     Raises:
         LlmstackError: the extra `engine` is not installed, or the file cannot be written.
@@ -40,15 +40,15 @@ def write_random(
         context=context, width=dim, head=HEAD, feed_forward=2 * dim, layers=layers, rope_base=10000.0
     )
     vocabulary = Vocabulary.build((BEGIN, START, END))
-    source = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
 
-    def noise(rows: int, columns: int, spread: float) -> Any:
-        return (source.standard_normal((rows, columns), np.float32) * spread).astype(np.float16)
+    def random_matrix(rows: int, columns: int, spread: float) -> Any:
+        return (generator.standard_normal((rows, columns), np.float32) * spread).astype(np.float16)
 
     tokens, hidden = len(vocabulary.tokens), shape.feed_forward
     tensors = {
-        "token_embd.weight": noise(tokens, dim, 1.0),
-        "output.weight": noise(tokens, dim, 0.3),
+        "token_embd.weight": random_matrix(tokens, dim, 1.0),
+        "output.weight": random_matrix(tokens, dim, 0.3),
         "output_norm.weight": np.ones(dim, np.float32),
     }
     sizes = {
@@ -58,7 +58,7 @@ def write_random(
     }
     for layer in range(layers):
         for name, (rows, columns) in sizes.items():
-            tensors[f"blk.{layer}.{name}.weight"] = noise(rows, columns, 0.08)
+            tensors[f"blk.{layer}.{name}.weight"] = random_matrix(rows, columns, 0.08)
         for name in ("attn_norm", "ffn_norm"):
             tensors[f"blk.{layer}.{name}.weight"] = np.ones(dim, np.float32)
     write_gguf(

@@ -1,4 +1,4 @@
-"""The tiny models' tokens: 256 bytes, then merges for common words, then control tokens."""
+"""The vocabulary of the tiny models: 256 bytes, then merges for common words, then control tokens."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 NORMAL, CONTROL = 1, 3  # GGUF token types
-SPLITTERS = " aeiou"  # a merged token holds at least one of them
-INDENTS = (2, 4, 8, 16)  # runs of spaces that are one token
+SPLITTERS = " aeiou"  # each merged token contains at least one of them
+INDENTS = (2, 4, 8, 16)  # numbers of spaces that are one token
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Tokens in the order of their numbers; a byte's token has that byte as its number.
+    """A vocabulary. The id of a byte's token is the byte itself.
 
     Attributes:
-        tokens: their texts, spelt in GPT-2's byte alphabet unless they are control tokens.
-        types: GGUF token type of each.
-        merges: pairs that byte-pair encoding joins, the earliest first.
-        ids: number of every token that is not a byte or a merge, by its plain text.
+        tokens: texts of the tokens by id, in GPT-2's byte alphabet except for control tokens.
+        types: the GGUF token type of each.
+        merges: pairs that byte-pair encoding joins, in order of precedence.
+        ids: ids of the tokens that are neither bytes nor merges, by their plain text.
     """
 
     tokens: tuple[str, ...]
@@ -33,11 +33,11 @@ class Vocabulary:
 
     @classmethod
     def build(cls, controls: Sequence[str], phrases: Sequence[str] = ()) -> Vocabulary:
-        """Make the vocabulary.
+        """Create a vocabulary.
 
         Args:
-            controls: control tokens; text that spells one is read as that token.
-            phrases: texts that are one token each when the model says them, and are never read as one.
+            controls: control tokens; text that spells one is tokenized as it.
+            phrases: texts that are one token each in the model's output, but never in its input.
         """
         alphabet = _byte_alphabet()
         pairs = _merges(alphabet)
@@ -54,11 +54,11 @@ class Vocabulary:
 
 
 def _byte_alphabet() -> list[str]:
-    """GPT-2's alphabet: printable Latin-1 stands for itself, every other byte for a letter from U+0100 on."""
+    """Return GPT-2's letter for each byte: itself if it is printable Latin-1, else one from U+0100 on."""
     printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), 256)}
     others = (byte for byte in range(256) if byte not in printable)
-    stand_ins = {byte: chr(256 + place) for place, byte in enumerate(others)}
-    return [stand_ins.get(byte, chr(byte)) for byte in range(256)]
+    substitutes = {byte: chr(256 + index) for index, byte in enumerate(others)}
+    return [substitutes.get(byte, chr(byte)) for byte in range(256)]
 
 
 def _spell(text: str, alphabet: list[str]) -> str:
@@ -66,9 +66,9 @@ def _spell(text: str, alphabet: list[str]) -> str:
 
 
 def _merges(alphabet: list[str]) -> list[tuple[str, str]]:
-    """Grow words letter by letter from their leading space (`Ġt`, `Ġth`, `Ġthe`), the rest from syllables.
+    """Return merges that build words letter by letter after a space (`Ġt`, `Ġth`, `Ġthe`), then syllables.
 
-    Every merge starts from a pair that holds one of SPLITTERS, so text without them stays one token per byte.
+    Each merge contains one of SPLITTERS, so text without them stays one token per byte.
     """
     space = alphabet[ord(" ")]
     pairs = {(space * (width // 2), space * (width // 2)): None for width in INDENTS}

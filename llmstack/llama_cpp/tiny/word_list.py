@@ -1,4 +1,4 @@
-"""What the tiny models read as one token: words frequent in English, in code and in agents' prompts."""
+"""Words that are one token for the tiny models: frequent in English, in code and in agents' prompts."""
 
 WORDS = """
 a able about above absolute accept acceptance accepted accepting accepts access accessing accompanying
@@ -125,7 +125,7 @@ List Never No None Not Note Only Optional Path Public Python Read Return Returns
 String That The These This Tool True Usage Use User When Write You Your
 """
 
-# Pieces of all other words; the first two letters of each hold a vowel (see vocabulary.py).
+# Parts of all other words; one of the first two letters of each is a vowel (see vocabulary.py).
 SYLLABLES = """
 ab able ably ack act ad age ail ain air ake al ally als am ame an ance ances and ane ang ans ant ants ap ar
 arch ard are ars ary as ase ass ast at ate ated ates ating ation ations att av ave aw ay ba bal bar bas be
