@@ -117,7 +117,8 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
             port=port,
         )
 
-    # Modules and configuration stay: collecting them again stopped every stream for 20 ms (benchmarks/streams.py).
+    # Modules and configuration stay: to collect them again stopped every stream for 20 ms
+    # (benchmarks/streams.py).
     gc.freeze()
     with _listen(host, port) as listening, asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(_run(Server(RouterApp(make_service)), listening))

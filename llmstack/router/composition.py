@@ -36,6 +36,7 @@ def build_swapper(
     project: Project,
     env: Mapping[str, str],
     dirs: UserDirs,
+    *,
     upstream: Upstream,
 ) -> Swapper:
     """Return llama-swap if its binary is installed or requested, else the built-in pool.
@@ -45,7 +46,7 @@ def build_swapper(
     """
     binary = llama_swap_binary(config.settings.swapper, dirs.bin)
     if binary is None:
-        return PoolBackend(project, config, survey, env, dirs.prompt_caches, upstream)
+        return PoolBackend(project, config, survey, env, dirs.prompt_caches, upstream=upstream)
     process = LlamaSwapProcess(
         binary,
         project.llama_swap_yaml,
@@ -75,7 +76,7 @@ def build_service(
     aliases = load_aliases(dirs.config)
     bind = f"[{auth.bind}]" if ":" in auth.bind else auth.bind
     own_addresses = (f"http://127.0.0.1:{port}", f"http://{bind}:{port}")  # the router must not call itself
-    swapper = build_swapper(config, survey, project, env, dirs, upstream)
+    swapper = build_swapper(config, survey, project, env, dirs, upstream=upstream)
     return Service(
         project=project,
         channel=channel,
@@ -88,7 +89,9 @@ def build_service(
             BackendKind.LITELLM: LitellmBackend(
                 project, config, unavailable, env, aliases, router_port=port, upstream=upstream
             ),
-            BackendKind.SERVER: ServerBackend(config, unavailable, env, aliases, own_addresses, upstream),
+            BackendKind.SERVER: ServerBackend(
+                config, unavailable, env, aliases, own_addresses, upstream=upstream
+            ),
             BackendKind.MCP: McpBackend(project, config, unavailable, env),
         },
         env=env,

@@ -45,7 +45,7 @@ class EventSplitter:
 
         Args:
             sink: gets whole events.
-            relay: gets what came first if it is one HTTP chunk that ends with an event; see `ServerConnection`.
+            relay: gets it first if it is one HTTP chunk that ends with an event; see `ServerConnection`.
         """
         return await self._chunks.pass_on(
             lambda chunk: not (events := self.feed(chunk)) or sink(events), relay, _USUAL_END

@@ -282,7 +282,7 @@ async def _pass_events(
     relay_chunk = exchange.relay
 
     def relay(chunk: bytes) -> bool:
-        if events.partial or relay_chunk is None or any(mark in chunk for mark in watch.marks):
+        if events.partial or relay_chunk is None or watch.must_see(chunk):
             return False
         return relay_chunk(chunk)
 
@@ -305,7 +305,7 @@ def _model_request(exchange: Exchange, request: RoutedRequest) -> ModelRequest:
         body=request.body,
         model=request.parsed.model,
         rewrites_body=request.rewrites_body,
-        has_slot=request.parsed.names_slot,
+        has_slot=request.parsed.has_slot,
         format_error=request.dialect.error,
     )
 

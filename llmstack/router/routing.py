@@ -14,7 +14,7 @@ from llmstack.policy.named_model import decide_named
 from llmstack.policy.session_policy import decide
 from llmstack.router.dialects.base import BadRequestError, ParsedRequest
 from llmstack.router.dialects.openai import Untranslated
-from llmstack.router.dialects.table import dialect_of
+from llmstack.router.dialects.table import guess_dialect
 from llmstack.router.routed_request import RoutedRequest
 from llmstack.router.sessions import session_name
 from llmstack.serving.errors import FailureReport, RequestFailedError
@@ -149,7 +149,7 @@ def explain(body: dict[str, Any], name: str, service: Service) -> dict[str, Any]
     Raises:
         RequestFailedError: it cannot be served, and why.
     """
-    parsed = _parse(dialect_of(body), json.dumps(body).encode())
+    parsed = _parse(guess_dialect(body), json.dumps(body).encode())
     session = service.sessions.key(name or parsed.session or "", parsed.opening, parsed.facts)
     decision = decide_for(parsed.model, parsed.facts, service, session, explain=True)
     return {

@@ -75,7 +75,7 @@ class Service:
     sessions: Sessions = field(default_factory=Sessions)
     metrics: Metrics = field(init=False)
     _loading: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    # The last answer to which tiers would evict others, with the plan and the loaded tiers it was computed from.
+    # Which tiers would evict others, with the plan and the loaded tiers that this was computed from.
     _evicting: tuple[MemoryPlan, frozenset[str], frozenset[str]] | None = None
 
     def __post_init__(self) -> None:
@@ -133,7 +133,7 @@ class Service:
         backend = self.backend_of(request.tier)
         if backend is None:
             raise TierUnavailableError(f"{request.tier} is not served any more", retry_after=1)
-        pinned = request.rewrites_body and request.dialect.slots
+        pinned = request.rewrites_body and request.dialect.accepts_slot
         return await backend.acquire(request.tier, request.session, pinned=pinned)
 
     def is_up(self, tier: str) -> bool:

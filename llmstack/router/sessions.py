@@ -46,7 +46,7 @@ class Sessions:
     def key(self, name: str, opening: str, facts: RequestFacts) -> str:
         """Return the key of a request's conversation; empty if nothing identifies it.
 
-        Title requests and sub-agents under the same name have another opening, so they are other conversations.
+        Title requests and sub-agents under the same name have another opening: they are other conversations.
 
         Args:
             name: as the client calls it, in a header or the body; may be empty.

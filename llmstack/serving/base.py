@@ -1,4 +1,4 @@
-"""The protocol that everything that serves a tier implements: `Backend.acquire` → `Lease.send` → `ServerResponse`.
+"""The protocol of everything that serves a tier: `Backend.acquire` → `Lease.send` → `ServerResponse`.
 
 A gguf tier, a LiteLLM tier, a remote server and an MCP tool are the same thing to the router.
 """
@@ -98,7 +98,7 @@ class ServerResponse(Protocol):
         """Whether the body is server-sent events."""
 
     def chunks(self) -> Chunks:
-        """Return an iterator over the body as it arrives; it raises UpstreamError if the connection breaks."""
+        """Return an iterator over the body as it arrives, which raises UpstreamError if it breaks off."""
 
     async def read(self) -> bytes:
         """Return the whole body.
@@ -128,7 +128,7 @@ class Lease(Protocol):
 
     @property
     def kv(self) -> str:
-        """What was done about the prompt cache, such as `restored 48211 tokens in 0.4 s`; empty if nothing."""
+        """What was done about the prompt cache, such as `restored 48211 tokens in 0.4 s`; else empty."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Sending a client's request to an HTTP server. Every byte of the body stays as it is, but for a few members."""
+"""Sending a client's request to an HTTP server. Every byte of the body stays, but for a few members."""
 
 from __future__ import annotations
 

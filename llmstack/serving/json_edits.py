@@ -92,8 +92,8 @@ def _set_member(body: bytes, name: str, value: bytes) -> bytes:
 def _value_spans(body: bytes, member: str) -> list[tuple[int, int]] | None:
     """Return where the values of this top-level member start and end.
 
-    A parser in C tells how long each value is, so that values are skipped at its speed; for a name that occurs
-    twice it tells only about the last one. None if that does not lead to the end of the object.
+    A parser in C tells how long each value is, so that values are skipped at its speed; of a name that occurs
+    twice it tells only the last value. None if that does not lead to the end of the object.
     """
     try:
         values = _MEMBERS.decode(body)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from llmstack.config.model import Tier
     from llmstack.providers.model_aliases import ModelAliases
 
-# Sampler values of models.ini, as APIs call them.
+# Sampler keys of models.ini, with their names in APIs.
 _NAMES = {
     "temp": "temperature",
     "top_p": "top_p",
@@ -19,8 +19,8 @@ _NAMES = {
     "min_p": "min_p",
     "rep_pen": "repetition_penalty",
 }
-# What a provider takes, where that is not all of them; what single models refuse, `ModelAliases` knows.
-_TAKES = {
+# Providers that do not accept all of them; `ModelAliases` knows what single models refuse.
+_ACCEPTED = {
     "azure": {"temperature", "top_p"},
     "bedrock": {"temperature", "top_p", "top_k"},
     "cerebras": {"temperature", "top_p"},
@@ -32,15 +32,15 @@ _TAKES = {
 }
 
 
-def defaults_of(tier: Tier, known: ModelAliases) -> Defaults:
-    """Return the members that a hosted tier's requests get where the caller sent none."""
+def defaults_of(tier: Tier, aliases: ModelAliases) -> Defaults:
+    """Return the sampling values that a hosted tier's requests get if the client sent none."""
     model = tier.model
     values = {
         name: value for key, name in _NAMES.items() if (value := getattr(tier.sampler, key)) is not None
     }
     if isinstance(model, HostedModel) and model.base_url is None:  # at another address it is another server
-        takes = _TAKES.get(model.provider, set(values))
-        takes = takes - known.limits_for(model.provider, model.id).refuses
-        values = {name: value for name, value in values.items() if name in takes}
+        accepted = _ACCEPTED.get(model.provider, set(values))
+        accepted = accepted - aliases.limits_for(model.provider, model.id).refuses
+        values = {name: value for name, value in values.items() if name in accepted}
     claude = isinstance(model, HostedModel) and "claude" in model.id
     return Defaults(values, one_of=frozenset({"temperature", "top_p"}) if claude else frozenset())

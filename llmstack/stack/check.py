@@ -110,7 +110,7 @@ def check(
     """
     config = load_active_config(project, user)
     hub = query_hub(config, env, offline=offline)
-    survey = survey_machine(config, env, elsewhere=hub.remote_files(config))
+    survey = survey_machine(config, env, remote_files=hub.remote_files(config))
     drift = _find_drift(project, config, env)
     problems = [
         CheckProblem(name, tier.obstacle.reason, tier.obstacle.hint)

@@ -12,8 +12,8 @@ from llmstack.policy.decision import AUTO, RuleResult, StackState
 from llmstack.policy.named_model import decide_named
 from llmstack.policy.session_policy import decide
 from llmstack.router.dialects.base import BadRequestError
-from llmstack.router.dialects.table import dialect_of
-from llmstack.serving.memory.preflight import missing
+from llmstack.router.dialects.table import guess_dialect
+from llmstack.serving.memory.preflight import find_obstacles
 from llmstack.stack.project import (
     active_channel,
     load_config,
@@ -100,7 +100,7 @@ def route(
         context_tokens=request.facts.context_tokens,
         others=decision.others,
         considered=decision.considered,
-        assumed=missing(config, env),
+        assumed=find_obstacles(config, env),
     )
 
 
@@ -131,7 +131,7 @@ def _ask_router(body: bytes, client: RouterClient, session: str) -> Route:
 def _parse(body: bytes) -> ParsedRequest:
     try:
         fields = json.loads(body)
-        return dialect_of(fields if isinstance(fields, dict) else {}).parse(body)
+        return guess_dialect(fields if isinstance(fields, dict) else {}).parse(body)
     except (BadRequestError, ValueError, RecursionError) as error:
         raise LlmstackError(
             f"expected the JSON body of a chat completion or completion request: {error}",

@@ -36,7 +36,7 @@ async def serving(
         service.backends = {
             **service.backends,
             BackendKind.SERVER: ServerBackend(
-                stack, {}, env, load_bundled_aliases(), ["http://127.0.0.1:9"], service.upstream
+                stack, {}, env, load_bundled_aliases(), ["http://127.0.0.1:9"], upstream=service.upstream
             ),
             BackendKind.MCP: tools,
         }

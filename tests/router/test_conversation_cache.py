@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llmstack.router.dialects.base import BadRequestError
 from llmstack.router.dialects.chat import OpenaiChat
-from llmstack.router.dialects.conversation_cache import KEPT_BYTES, LATEST, WORTH_BYTES
+from llmstack.router.dialects.conversation_cache import MAX_CACHED_BYTES, LATEST, MIN_BYTES
 from llmstack.router.dialects.messages import Messages
 from llmstack.router.dialects.responses import Responses
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Api = type[OpenaiChat | Messages | Responses]
 
-LONG = "x = [1]  # \u00e9\n" * (WORTH_BYTES // 12)
+LONG = "x = [1]  # \u00e9\n" * (MIN_BYTES // 12)
 TEXTS = st.text(
     st.sampled_from('ab "\\/\n\t\0\x7f<>{}[]:,\u00e9\u65e5\U0001f600'), max_size=12
 ) | st.sampled_from(
@@ -196,4 +196,4 @@ def test_what_is_kept_is_bounded() -> None:
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert KEPT_BYTES / 2 < kept < KEPT_BYTES * 1.2
+    assert MAX_CACHED_BYTES / 2 < kept < MAX_CACHED_BYTES * 1.2

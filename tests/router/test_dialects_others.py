@@ -20,7 +20,7 @@ from llmstack.router.dialects.infill import Infill
 from llmstack.router.dialects.messages import Messages
 from llmstack.router.dialects.rerank import Rerank
 from llmstack.router.dialects.responses import Responses
-from llmstack.router.dialects.table import dialect_of, dialects
+from llmstack.router.dialects.table import guess_dialect, dialects
 from llmstack.serving.errors import FailureReport
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def test_what_some_say_beside_the_tokens(said: str, usage: Usage) -> None:
     ],
 )
 def test_what_a_body_without_a_path_is_meant_for(fields: dict[str, Any], kind: type) -> None:
-    assert type(dialect_of(fields)) is kind
+    assert type(guess_dialect(fields)) is kind
 
 
 ANY = st.recursive(
@@ -269,10 +269,10 @@ def test_any_stream_passes_whole_or_is_held_at_a_closing_mark(chunks: list[bytes
             assert b"".join(chunks).startswith(passed)
 
 
-@pytest.mark.parametrize("path", [path for path, dialect in dialects().items() if dialect.slots])
+@pytest.mark.parametrize("path", [path for path, dialect in dialects().items() if dialect.accepts_slot])
 def test_a_slot_of_the_clients_own_is_seen(path: str) -> None:
     dialect = dialects()[path]
     body = '{"messages":[],"prompt":"","input":"","x":{"id_slot":1}%s}'
-    assert not dialect.parse((body % "").encode()).names_slot
-    assert dialect.parse((body % ',"id_slot":null').encode()).names_slot
-    assert dialect.parse((body % ',"\\u0069d_slot":2').encode()).names_slot
+    assert not dialect.parse((body % "").encode()).has_slot
+    assert dialect.parse((body % ',"id_slot":null').encode()).has_slot
+    assert dialect.parse((body % ',"\\u0069d_slot":2').encode()).has_slot

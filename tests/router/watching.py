@@ -25,6 +25,6 @@ def watched(dialect: Dialect, stream: bytes, size: int) -> tuple[bytes, StreamWa
     passed = b""
     for chunk in chunks:
         whole = events.feed(chunk)
-        # As the router does: what holds none of the marks need not be seen.
-        passed += watch.feed(whole) if any(mark in whole for mark in watch.marks) else whole
+        # As the router does: events that do not matter to the watch are passed on.
+        passed += watch.feed(whole) if watch.must_see(whole) else whole
     return passed + (events.rest if watch.complete else b""), watch

@@ -1,4 +1,4 @@
-"""One client API: what its requests say, and how its errors and cut streams look."""
+"""One client API: how to read its requests, and how to format its errors."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from llmstack.policy.facts import RequestFacts
     from llmstack.serving.errors import FailureReport, Origin
 
 
 class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
-    """What the router needs to know of a request.
+    """What the router needs to know about a request.
 
     Attributes:
-        model: as the client sent it; None where it is absent.
+        model: as the client sent it; None if it is missing.
         stream: the client wants server-sent events.
-        facts: for the decision.
-        session: the conversation it says it belongs to; None where the body names none.
-        opening: digest of what a conversation keeps while it grows, the system prompt and the first words of
-            the human; empty where there is neither.
-        names_slot: the body has an `id_slot` of its own.
+        facts: what the decision depends on.
+        session: the conversation that the body names; None if it names none.
+        opening: digest of the part that a conversation keeps while it grows, the system prompt and the first
+            message of the human; empty if there is neither.
+        has_slot: the body has an `id_slot` of its own.
     """
 
     model: str | None
@@ -31,17 +29,17 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     facts: RequestFacts
     session: str | None = None
     opening: str = ""
-    names_slot: bool = False
+    has_slot: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one answer, as its server counted them.
 
     Attributes:
-        prompt: read for it, those from a cache included.
-        completion: written.
-        cached: of the prompt, taken from a cache.
-        cost_usd: what they cost; 0 where it is not said. LiteLLM says it in the last event of a stream.
+        prompt: tokens of the prompt, those from a cache included.
+        completion: tokens of the answer.
+        cached: tokens of the prompt that came from a cache.
+        cost_usd: their price; 0 if it is not known. LiteLLM reports it in the last event of a stream.
     """
 
     prompt: int
@@ -51,37 +49,36 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
 
 class BadRequestError(Exception):
-    """A body that is not a request of this API; the text says what was expected and where."""
+    """The body is not a request of this API; the text says what was expected, and where."""
 
 
 class StreamWatch(Protocol):
-    """Looks at one stream as it passes, for whether it ends as it should."""
+    """Watches one stream as it passes: whether it ends properly."""
 
     @property
     def complete(self) -> bool:
-        """Whether the answer came to its proper end."""
+        """Whether the answer ended properly."""
 
     @property
     def usage(self) -> Usage | None:
-        """What the stream said of its tokens so far."""
+        """The tokens that the stream reported so far."""
 
-    @property
-    def marks(self) -> Collection[bytes]:
-        """What stands in events that `feed` has to see, one of them at least; all others may be passed on."""
+    def must_see(self, events: bytes) -> bool:
+        """Return whether `feed` must get these events; all others may be passed on as they are."""
 
     def feed(self, events: bytes) -> bytes:
-        """Return what may be passed on of the next events; a closing mark before a proper end may not."""
+        """Return the events that may be passed on; a closing mark before a proper end may not."""
 
 
 class Dialect(Protocol):
     """One client API."""
 
     @property
-    def slots(self) -> bool:
-        """Whether llama.cpp takes a top-level `id_slot` in such a body."""
+    def accepts_slot(self) -> bool:
+        """Whether llama.cpp accepts a top-level `id_slot` in such a body."""
 
     def parse(self, body: bytes) -> ParsedRequest:
-        """Read what a decision needs.
+        """Return what the decision depends on.
 
         Raises:
             BadRequestError: malformed JSON or wrong types.
@@ -91,13 +88,13 @@ class Dialect(Protocol):
         """Return the body of an HTTP error."""
 
     def server_error(self, status: int, body: bytes, origin: Origin) -> bytes:
-        """Return a server's error as this API's clients read it: as it is, where they can."""
+        """Return a server's error in the form of this API; unchanged if it has that form."""
 
     def error_event(self, report: FailureReport) -> bytes:
         """Return the server-sent event that ends a stream that failed."""
 
     def watch(self) -> StreamWatch:
-        """Return what looks at a new stream."""
+        """Return a watch for a new stream."""
 
     def usage(self, answer: bytes) -> Usage | None:
-        """Return what a whole answer says of its tokens; None where it says nothing."""
+        """Return the tokens that a whole answer reports; None if it reports none."""

@@ -10,7 +10,7 @@ import msgspec
 from llmstack.router.dialects.base import ParsedRequest
 from llmstack.router.dialects.conversation_cache import ConversationReader
 from llmstack.router.dialects.openai import Openai
-from llmstack.router.dialects.parsing import ABSENT, NULL, SYSTEM_ROLES
+from llmstack.router.dialects.parsing import ABSENT, NULL_BYTES, SYSTEM_ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,44 +50,46 @@ class OpenaiChat(Openai):
     """`/v1/chat/completions`."""
 
     def __init__(self) -> None:
-        self._conversations = ConversationReader(_CHAT, attrgetter("messages"), _read)
+        self._conversations = ConversationReader(_CHAT, attrgetter("messages"), _add_message)
 
     def parse(self, body: bytes) -> ParsedRequest:
         """Read messages, tools and limits."""
-        request, said = self._conversations.read(body)
-        said.unsaid += len(request.tools) + len(request.functions)
-        facts = said.facts(
+        request, transcript = self._conversations.read(body)
+        transcript.hidden_chars += len(request.tools) + len(request.functions)
+        facts = transcript.facts(
             output_tokens=request.max_completion_tokens or request.max_tokens,
-            tools=len(request.tools) > NULL or len(request.functions) > NULL,
+            tools=len(request.tools) > NULL_BYTES or len(request.functions) > NULL_BYTES,
         )
         return ParsedRequest(
             request.model,
             bool(request.stream),
             facts,
             session=request.prompt_cache_key or None,
-            opening=said.opening,
-            names_slot=bool(request.id_slot),
+            opening=transcript.opening,
+            has_slot=bool(request.id_slot),
         )
 
 
-def _read(message: _Message, said: Transcript) -> None:
+def _add_message(message: _Message, transcript: Transcript) -> None:
     text, images, files = message.content, 0, 0
     if not isinstance(text, str):
         text, images, files = _content(text or ())
-    said.unsaid += len(message.tool_calls) + len(message.function_call) + len(message.reasoning_content)
+    transcript.hidden_chars += (
+        len(message.tool_calls) + len(message.function_call) + len(message.reasoning_content)
+    )
     if message.role == "user":
-        said.heard(text, images=images, files=files)
+        transcript.add_user(text, images=images, files=files)
     elif message.role in SYSTEM_ROLES:
-        said.instructed(text)
+        transcript.add_system(text)
     elif message.role in {"tool", "function"}:
-        said.returned(text, images=images)
+        transcript.add_tool_result(text, images=images)
     else:
-        said.answered(text)
+        transcript.add_assistant(text)
 
 
 def _content(parts: Sequence[_Part]) -> tuple[str, int, int]:
     """Return the text of a message, and how many pictures and other files it has."""
-    text = "\n".join(said for part in parts if (said := part.text or part.refusal))
+    text = "\n".join(text for part in parts if (text := part.text or part.refusal))
     images = sum(part.type == "image_url" for part in parts)
     return text, images, sum(part.type in _FILES for part in parts)
 

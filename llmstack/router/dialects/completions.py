@@ -9,7 +9,7 @@ import msgspec
 from llmstack.policy.facts import RequestFacts, tokens, without_harness
 from llmstack.router.dialects.base import ParsedRequest
 from llmstack.router.dialects.openai import Openai
-from llmstack.router.dialects.parsing import ABSENT, decode, sizes
+from llmstack.router.dialects.parsing import ABSENT, decode, input_tokens
 
 
 class _Completion(msgspec.Struct):
@@ -27,7 +27,7 @@ class OpenaiCompletion(Openai):
     def parse(self, body: bytes) -> ParsedRequest:
         """Read the prompt: a string, several, or token numbers."""
         request = decode(body, _COMPLETION)
-        size = sum(sizes(request.prompt)) + tokens(len(request.suffix or ""))
+        size = sum(input_tokens(request.prompt)) + tokens(len(request.suffix or ""))
         facts = RequestFacts(
             conversation_tokens=size,
             context_tokens=size,
@@ -36,7 +36,7 @@ class OpenaiCompletion(Openai):
             output_tokens=max(0, request.max_tokens or 0),
             task="infill" if request.suffix else "chat",
         )
-        return ParsedRequest(request.model, bool(request.stream), facts, names_slot=bool(request.id_slot))
+        return ParsedRequest(request.model, bool(request.stream), facts, has_slot=bool(request.id_slot))
 
 
 def _last(prompt: str | list[Any] | None) -> str:

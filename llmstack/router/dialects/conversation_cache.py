@@ -1,4 +1,8 @@
-"""Reading conversations. Clients send the whole of one with every turn: what was read is not read again."""
+"""Reading conversations without reading the same messages again in every turn.
+
+Clients send the whole conversation with every turn. Of a body that starts like an earlier one, only the new
+messages are decoded: at 1 MB that saves FIGURE of the router's CPU (benchmarks/instructions.py).
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,10 @@ from llmstack.router.dialects.parsing import Transcript, decode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WORTH_BYTES = 32 * 1024  # a shorter body is read in less time than it takes to see what is known of it
-KEPT_BYTES = 4 * 1024 * 1024  # of bodies, the oldest of which are forgotten
-LATEST = 4  # messages that are read each time: clients move their marks for a cache among these
-_SOUGHT_BYTES = 256 * 1024  # in which the latest messages are looked for, tools after them included
+MIN_BYTES = 32 * 1024  # a shorter body is decoded faster than it is compared
+MAX_CACHED_BYTES = 4 * 1024 * 1024  # of bodies; the oldest ones are dropped
+LATEST = 4  # messages at the end that are always decoded: clients move their cache marks among these
+_SEARCH_BYTES = 256 * 1024  # at the end of a body, in which each of the latest messages is searched
 
 
 class _Message(Protocol):
@@ -29,27 +33,34 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """How a body begins, up to the start of a message, and what the messages before that one say."""
+class _Prefix:
+    """The start of a body that was read, up to the start of a message.
+
+    Attributes:
+        body: the whole body; the prefix ends at `end`.
+        head: the part before the first message.
+        transcript: of the messages in the prefix.
+    """
 
     body: bytes
     end: int
-    head: bytes  # up to the first message
-    said: Transcript
+    head: bytes
+    transcript: Transcript
 
 
 class ConversationReader(Generic[R, M]):
     """Reads requests that hold a conversation.
 
-    Where a body begins as an earlier one did, it is decoded without the messages that were read then, a mark
-    in their place. Where the start of a message is, is guessed: a mark put there shows whether it is.
+    A body that starts like an earlier one is decoded with a marker message in place of the messages that are
+    known. The place where a message starts is a guess: a marker inserted there is decoded as a message of its
+    own only if the guess is right.
 
     Args:
-        decoder: of a request.
-        messages: those of a request.
-        read: adds one to a transcript.
-        member: what they are called in the body.
-        begins: how most of them do.
+        decoder: decodes a request.
+        messages: returns the messages of a request.
+        read: adds a message to a transcript.
+        member: name of the messages in the body.
+        message_starts: how most messages start.
     """
 
     def __init__(
@@ -58,81 +69,81 @@ class ConversationReader(Generic[R, M]):
         messages: Callable[[R], list[M]],
         read: Callable[[M, Transcript], None],
         member: str = "messages",
-        begins: tuple[bytes, ...] = (b'{"role"',),
+        message_starts: tuple[bytes, ...] = (b'{"role"',),
     ) -> None:
         self._decoder, self._messages, self._read = decoder, messages, read
         self._head = re.compile(rb'"%b"\s*:\s*\[\s*' % member.encode())
-        self._begins = begins
-        self._role = secrets.token_hex()  # no client can have a message of this role
-        self._mark = b'{"role":"%b"},' % self._role.encode()
-        self._known: list[_Known] = []  # the oldest first
+        self._message_starts = message_starts
+        self._marker_role = secrets.token_hex()  # no client can send a message with this role
+        self._marker = b'{"role":"%b"},' % self._marker_role.encode()
+        self._prefixes: list[_Prefix] = []  # the oldest first
 
     def read(self, body: bytes) -> tuple[R, Transcript]:
-        """Return a request and the tally of its messages.
+        """Return a request and the transcript of its messages.
 
         Raises:
             BadRequestError: malformed JSON or wrong types.
         """
-        known = self._known_of(body) if len(body) >= WORTH_BYTES else None
-        found = self._read_on(body, known) if known is not None else None
-        if found is not None:
-            return found
-        request, said = decode(body, self._decoder), Transcript()
-        self._add(self._messages(request), said)
-        return request, said
+        prefix = self._find_prefix(body) if len(body) >= MIN_BYTES else None
+        result = self._read_after(body, prefix) if prefix is not None else None
+        if result is not None:
+            return result
+        request, transcript = decode(body, self._decoder), Transcript()
+        self._add(self._messages(request), transcript)
+        return request, transcript
 
-    def _add(self, messages: list[M], said: Transcript) -> None:
-        read = self._read
+    def _add(self, messages: list[M], transcript: Transcript) -> None:
         for message in messages:
-            read(message, said)
+            self._read(message, transcript)
 
-    def _known_of(self, body: bytes) -> _Known | None:
-        for known in reversed(self._known):
-            if body.startswith(memoryview(known.body)[: known.end]):
-                return known
+    def _find_prefix(self, body: bytes) -> _Prefix | None:
+        """Return the known start of a body, an empty prefix if there is none; None if it has no messages."""
+        for prefix in reversed(self._prefixes):
+            if body.startswith(memoryview(prefix.body)[: prefix.end]):
+                return prefix
         head = self._head.search(body)
-        return _Known(body, head.end(), body[: head.end()], Transcript()) if head is not None else None
+        return _Prefix(body, head.end(), body[: head.end()], Transcript()) if head is not None else None
 
-    def _read_on(self, body: bytes, known: _Known) -> tuple[R, Transcript] | None:
-        """Read a body from where it is known; None where it has to be read as a whole."""
-        view, mark = memoryview(body), self._mark
-        start, end = known.end, self._latest(body, known.end)
-        middle = (view[start:end], mark) if end > start else ()
+    def _read_after(self, body: bytes, prefix: _Prefix) -> tuple[R, Transcript] | None:
+        """Read a body from the end of a prefix; None if it must be read as a whole."""
+        view, marker = memoryview(body), self._marker
+        start, end = prefix.end, self._find_latest(body, prefix.end)
+        middle = (view[start:end], marker) if end > start else ()
         try:
-            request = self._decoder.decode(b"".join((known.head, mark, *middle, view[end:])))
+            request = self._decoder.decode(b"".join((prefix.head, marker, *middle, view[end:])))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None  # the whole body tells where the error is
+            return None  # decoding the whole body tells where the error is
         messages = self._messages(request)
-        if not messages or messages[0].role != self._role:
+        if not messages or messages[0].role != self._marker_role:
             return None
-        at = len(messages) - 1  # of the last mark
-        while messages[at].role != self._role:
-            at -= 1
-        if (at > 0) != bool(middle):
+        last_marker = len(messages) - 1
+        while messages[last_marker].role != self._marker_role:
+            last_marker -= 1
+        if (last_marker > 0) != bool(middle):
             return None
-        said = known.said.copy()
-        self._add(messages[1:at], said)
-        if at:
-            self._keep(_Known(body, end, known.head, said.copy()), instead_of=known)
-        self._add(messages[at + 1 :], said)
-        return request, said
+        transcript = prefix.transcript.copy()
+        self._add(messages[1:last_marker], transcript)
+        if last_marker:
+            self._remember(_Prefix(body, end, prefix.head, transcript.copy()), instead_of=prefix)
+        self._add(messages[last_marker + 1 :], transcript)
+        return request, transcript
 
-    def _latest(self, body: bytes, start: int) -> int:
-        """Return where the latest messages start, `start` where all after it are; it may be a wrong guess."""
-        at = len(body)
+    def _find_latest(self, body: bytes, start: int) -> int:
+        """Return where the latest messages probably start; `start` if no more messages follow it."""
+        end = len(body)
         for _ in range(LATEST):
-            found = max(start, at - _SOUGHT_BYTES)
-            for begin in self._begins:  # each in what is left: looking for what is not there takes longest
-                found = max(found, body.rfind(begin, found, at))
-            if not body.startswith(self._begins, found):
+            position = max(start, end - _SEARCH_BYTES)
+            for message_start in self._message_starts:  # a search that fails takes longest: narrow each one
+                position = max(position, body.rfind(message_start, position, end))
+            if not body.startswith(self._message_starts, position):
                 return start
-            at = found
-        return at
+            end = position
+        return end
 
-    def _keep(self, known: _Known, instead_of: _Known) -> None:
-        kept = [each for each in self._known if each is not instead_of]
-        kept.append(known)
-        size = sum(len(each.body) for each in kept)
-        while size > KEPT_BYTES:
-            size -= len(kept.pop(0).body)
-        self._known = kept
+    def _remember(self, prefix: _Prefix, instead_of: _Prefix) -> None:
+        prefixes = [each for each in self._prefixes if each is not instead_of]
+        prefixes.append(prefix)
+        size = sum(len(each.body) for each in prefixes)
+        while size > MAX_CACHED_BYTES:
+            size -= len(prefixes.pop(0).body)
+        self._prefixes = prefixes

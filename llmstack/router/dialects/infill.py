@@ -36,10 +36,10 @@ class _Infill(msgspec.Struct):
 
 
 class Infill(Openai):
-    """`/infill`. What is written there is code, so no words in it are meant for the router."""
+    """`/infill`. Its text is code, so none of it is meant for the router."""
 
     def parse(self, body: bytes) -> ParsedRequest:
-        """Read what stands around the gap."""
+        """Read the code around the gap."""
         request = decode(body, _INFILL)
         around = len(request.input_prefix) + len(request.input_suffix) + len(request.prompt or "")
         size = tokens(around + sum(len(extra.text) for extra in request.input_extra))
@@ -49,10 +49,10 @@ class Infill(Openai):
             output_tokens=max(0, request.n_predict or 0),
             task="infill",
         )
-        return ParsedRequest(request.model, bool(request.stream), facts, names_slot=bool(request.id_slot))
+        return ParsedRequest(request.model, bool(request.stream), facts, has_slot=bool(request.id_slot))
 
     def watch(self) -> StreamWatch:
-        """Return what waits for the last event."""
+        """Return a watch that waits for the last event."""
         return EndWatch(_STOP, _HINTS, "timings")
 
 

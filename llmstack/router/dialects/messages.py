@@ -1,9 +1,10 @@
-"""Anthropic's messages and the counting of their tokens. Source: platform.claude.com/docs/en/api/messages."""
+"""Anthropic's messages, and counting their tokens. Source: platform.claude.com/docs/en/api/messages."""
 
 from __future__ import annotations
 
 import json
 import re
+from http import HTTPStatus
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,8 @@ import msgspec
 from llmstack.providers.translation.failures import parse_failure
 from llmstack.router.dialects.base import ParsedRequest
 from llmstack.router.dialects.conversation_cache import ConversationReader
-from llmstack.router.dialects.parsing import NULL, SYSTEM_ROLES, decode
-from llmstack.router.dialects.stream import EndWatch, TrustingWatch, counted, usage_in
+from llmstack.router.dialects.parsing import NULL_BYTES, SYSTEM_ROLES, decode
+from llmstack.router.dialects.stream import EndWatch, TrustingWatch, token_count, usage_in
 from llmstack.serving.errors import FailureReport
 
 if TYPE_CHECKING:
@@ -90,30 +91,32 @@ class _UserId(msgspec.Struct):
 class Messages:
     """`/v1/messages`."""
 
-    slots = False  # llama.cpp translates these and keeps only the members it knows
+    accepts_slot = False  # llama.cpp translates these and keeps only the members it knows
 
     def __init__(self) -> None:
-        self._conversations = ConversationReader(_MESSAGES, attrgetter("messages"), _read)
+        self._conversations = ConversationReader(_MESSAGES, attrgetter("messages"), _add_message)
 
     def parse(self, body: bytes) -> ParsedRequest:
         """Read system prompt, messages, tools and limits."""
-        request, said = self._conversations.read(body)
-        said.unsaid += len(request.tools)
+        request, transcript = self._conversations.read(body)
+        transcript.hidden_chars += len(request.tools)
         if request.system:
-            said.headed(_text(request.system))
-        facts = said.facts(output_tokens=request.max_tokens, tools=len(request.tools) > NULL)
+            transcript.prepend_system(_text(request.system))
+        facts = transcript.facts(output_tokens=request.max_tokens, tools=len(request.tools) > NULL_BYTES)
         user = request.metadata.user_id if request.metadata else None
         return ParsedRequest(
             request.model,
             bool(request.stream),
             facts,
             session=_session(user) if user else None,
-            opening=said.opening,
+            opening=transcript.opening,
         )
 
     def error(self, report: FailureReport) -> bytes:
         """Return Anthropic's error object, with who failed."""
-        default = "api_error" if report.status >= 500 else "invalid_request_error"  # noqa: PLR2004 - HTTP
+        default = (
+            "api_error" if report.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
+        )
         error = {
             "type": _ERROR_TYPES.get(report.status, default),
             "message": _message(report),
@@ -123,15 +126,15 @@ class Messages:
         return json.dumps({"type": "error", "error": error, "request_id": None}).encode()
 
     def server_error(self, status: int, body: bytes, origin: Origin) -> bytes:
-        """Return a server's error as Anthropic's; llama.cpp answers with OpenAI's on this path too."""
+        """Return a server's error in Anthropic's form; llama.cpp uses OpenAI's form on this path too."""
         try:
-            found = _FAILURE.decode(body)
+            decoded = _FAILURE.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            said = parse_failure(status, body, {})
-            return self.error(FailureReport(status, f"upstream_{status}", said.message, origin))
-        if found.type == "error" or found.error is None:
+            reported = parse_failure(status, body, {})
+            return self.error(FailureReport(status, f"upstream_{status}", reported.message, origin))
+        if decoded.type == "error" or decoded.error is None:
             return body
-        error = found.error
+        error = decoded.error
         if error.type != "exceed_context_size_error":
             return self.error(FailureReport(status, f"upstream_{status}", error.message, origin))
         needed, window = error.n_prompt_tokens, error.n_ctx
@@ -143,28 +146,28 @@ class Messages:
         return b"event: error\ndata: " + self.error(report) + b"\n\n"
 
     def watch(self) -> StreamWatch:
-        """Return what waits for `message_stop`."""
+        """Return a watch that waits for `message_stop`."""
         return EndWatch(_END, _HINTS)
 
     def usage(self, answer: bytes) -> Usage | None:
-        """Return what an answer says of its tokens."""
+        """Return the tokens that an answer reports."""
         return usage_in(answer)
 
 
 class CountTokens(Messages):
-    """`/v1/messages/count_tokens`: the same body, and a number for an answer."""
+    """`/v1/messages/count_tokens`: the same body; the answer is a number."""
 
     def watch(self) -> StreamWatch:
-        """Return what lets everything pass: these answers come whole."""
+        """Return a watch that passes everything: these answers are not streamed."""
         return TrustingWatch()
 
     def usage(self, answer: bytes) -> Usage | None:
-        """Return the tokens that were counted."""
-        return counted(answer)
+        """Return the counted tokens."""
+        return token_count(answer)
 
 
 def _message(report: FailureReport) -> str:
-    """Return the text of an error; Claude Code compacts on these words and these alone."""
+    """Return the text of an error; Claude Code compacts a conversation only on exactly these words."""
     if report.code != "context_length_exceeded":
         return report.message
     sizes = f": {report.needed} tokens > {report.window} maximum" if report.window else ""
@@ -181,24 +184,24 @@ def _session(user_id: str) -> str | None:
     return user_id.rpartition("_session_")[2] if "_session_" in user_id else None
 
 
-def _read(message: _Message, said: Transcript) -> None:
+def _add_message(message: _Message, transcript: Transcript) -> None:
     if message.role in SYSTEM_ROLES:
-        said.instructed(_text(message.content))
+        transcript.add_system(_text(message.content))
         return
     blocks = message.content if isinstance(message.content, list) else []
     for block in blocks:
-        said.unsaid += len(block.input) + len(block.thinking)
+        transcript.hidden_chars += len(block.input) + len(block.thinking)
         if block.type == "tool_result":
             text, images, files = _result(block)
-            said.returned(text, images=images)
-            said.files += files
+            transcript.add_tool_result(text, images=images)
+            transcript.files += files
     answers_tool = any(block.type == "tool_result" for block in blocks)
     text, images, files = _text(message.content), _images(blocks), _files(blocks)
     if message.role == "user":
-        said.heard(text, images=images, files=files)
+        transcript.add_user(text, images=images, files=files)
     else:
-        said.answered(text)
-    said.pending = said.pending or answers_tool
+        transcript.add_assistant(text)
+    transcript.tool_result_pending = transcript.tool_result_pending or answers_tool
 
 
 def _result(block: _Block) -> tuple[str, int, int]:
@@ -211,11 +214,11 @@ def _result(block: _Block) -> tuple[str, int, int]:
 def _text(content: str | list[_Block] | None) -> str:
     if content is None or isinstance(content, str):
         return content or ""
-    return "\n".join(said for block in content if (said := block.text or _written_out(block)))
+    return "\n".join(text for block in content if (text := block.text or _document_text(block)))
 
 
-def _written_out(block: _Block) -> str:
-    """Return the text of a document that is one."""
+def _document_text(block: _Block) -> str:
+    """Return the text of a text document; empty for any other block."""
     if block.source is None or block.source.type != "text" or not len(block.source.data):
         return ""
     return decode(block.source.data, _STRING)

@@ -1,9 +1,10 @@
-"""What OpenAI's APIs share, and paths that the router knows nothing of. Source: platform.openai.com/docs."""
+"""What OpenAI's APIs share, and paths that the router does not know. Source: platform.openai.com/docs."""
 
 from __future__ import annotations
 
 import json
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,8 +19,6 @@ from llmstack.serving.errors import FailureReport
 if TYPE_CHECKING:
     from llmstack.router.dialects.base import StreamWatch, Usage
     from llmstack.serving.errors import Origin
-
-SERVER_FAILED = 500  # HTTP: from here on a status says that the server failed
 
 # What ends an answer: a finish reason, an error event of the server's, or else the closing mark (group 1).
 # Inside a string of JSON the quotes would be escaped.
@@ -36,38 +35,39 @@ _ERROR_TYPES = {
 class Openai:
     """Errors, streams and usage as chat completions have them."""
 
-    slots = True
+    accepts_slot = True
 
     def error(self, report: FailureReport) -> bytes:
         """Return OpenAI's error object, with who failed."""
         return json.dumps({"error": error_object(report)}).encode()
 
     def server_error(self, status: int, body: bytes, origin: Origin) -> bytes:
-        """Return it as it is where it is OpenAI's: Google's, Mistral's and many a proxy's are not."""
+        """Return a server's error in OpenAI's form, which Google, Mistral and many proxies do not use."""
         try:
             if _FAILURE.decode(body).error is not None:
                 return body
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass
-        said = parse_failure(status, body, {})
-        return self.error(FailureReport(status, said.code or f"upstream_{status}", said.message, origin))
+        reported = parse_failure(status, body, {})
+        code = reported.code or f"upstream_{status}"
+        return self.error(FailureReport(status, code, reported.message, origin))
 
     def error_event(self, report: FailureReport) -> bytes:
         """Return the error object as an event; SDKs raise on it."""
         return b"data: " + self.error(report) + b"\n\n"
 
     def watch(self) -> StreamWatch:
-        """Return what waits for a finish reason."""
+        """Return a watch that waits for a finish reason."""
         return EndWatch(_FINISH, _FINISH_HINTS)
 
     def usage(self, answer: bytes) -> Usage | None:
-        """Return what an answer says of its tokens."""
+        """Return the tokens that an answer reports."""
         return usage_in(answer)
 
 
 def error_object(report: FailureReport) -> dict[str, object]:
-    """Return what OpenAI's APIs have under `error`, with who failed."""
-    default = "server_error" if report.status >= SERVER_FAILED else "invalid_request_error"
+    """Return the value of `error` in OpenAI's APIs, with who failed."""
+    default = "server_error" if report.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"
     return {
         "message": report.message,
         "type": _ERROR_TYPES.get(report.status, default),
@@ -81,7 +81,7 @@ class _Failure(msgspec.Struct):
     error: dict[str, msgspec.Raw] | None = None
 
 
-class _Named(msgspec.Struct):
+class _ModelAndStream(msgspec.Struct):
     model: str | None = None
     stream: bool | None = None
 
@@ -89,23 +89,23 @@ class _Named(msgspec.Struct):
 class Untranslated(Openai):
     """Any other path: errors look like OpenAI's, bodies and streams are passed on as they are."""
 
-    slots = False
+    accepts_slot = False
 
     def parse(self, body: bytes) -> ParsedRequest:
-        """Read the model it names, where there is one."""
+        """Read the model that the body names, if it names one."""
         if body.lstrip()[:1] != b"{":
             return ParsedRequest(None, stream=False, facts=RequestFacts())
-        request = decode(body, _NAMED)
+        request = decode(body, _MODEL_AND_STREAM)
         return ParsedRequest(request.model, bool(request.stream), RequestFacts())
 
     def server_error(self, _status: int, body: bytes, _origin: Origin) -> bytes:
-        """Return it as it is."""
+        """Return a server's error unchanged."""
         return body
 
     def watch(self) -> StreamWatch:
-        """Return what lets everything pass."""
+        """Return a watch that passes everything."""
         return TrustingWatch()
 
 
 _FAILURE = msgspec.json.Decoder(_Failure)
-_NAMED = msgspec.json.Decoder(_Named)
+_MODEL_AND_STREAM = msgspec.json.Decoder(_ModelAndStream)

@@ -1,4 +1,4 @@
-"""What the dialects share in reading a request: decoding, and the tally of a conversation."""
+"""What the dialects share: decoding a request, and adding up a conversation."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SYSTEM_ROLES = frozenset(("system", "developer"))
-NULL = 4  # bytes of `null`: a raw member that is no longer says nothing
+NULL_BYTES = 4  # size of `null`: a raw member that is not longer is empty
 ABSENT = msgspec.Raw()
 
-# Of a system prompt, enough to tell agents apart; what changes (git status, a listing) stands further down.
-_OPENING_CHARACTERS = 4096
-_YEAR = re.compile(r"20\d\d")  # a line with a date in it is not the same tomorrow
-_BILLING = "x-anthropic-billing-header:"  # Claude Code's, with a stamp that may change in each request
+# Of a system prompt, enough to tell agents apart; what changes (git status, a listing) comes later.
+_OPENING_CHARS = 4096
+_YEAR = re.compile(r"20\d\d")  # a line with a date differs tomorrow
+_BILLING = "x-anthropic-billing-header:"  # Claude Code's; its value may change with each request
 
 
 def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
@@ -43,75 +43,75 @@ def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 class Transcript(msgspec.Struct):
-    """The tally of a conversation, message by message.
+    """The size and shape of a conversation, added up message by message.
 
     Attributes:
-        characters: of all messages.
-        unsaid: characters that the model reads besides: tool schemas, arguments, reasoning.
+        chars: characters of all messages.
+        hidden_chars: further characters that the model reads: tool schemas, arguments, reasoning.
         images: pictures among the messages.
-        files: sounds and documents, which cost what a picture does.
-        turns: of the human's.
-        first, last: words of the first and the last of them, without harness text.
-        pending: the last message is the result of a tool.
+        files: sounds and documents, which cost as much as a picture.
+        user_turns: messages that a human wrote.
+        first, last: text of the first and the last of them, without harness text.
+        tool_result_pending: the last message is the result of a tool.
     """
 
-    characters: int = 0
-    unsaid: int = 0
+    chars: int = 0
+    hidden_chars: int = 0
     images: int = 0
     files: int = 0
-    turns: int = 0
+    user_turns: int = 0
     first: str = ""
     last: str = ""
-    pending: bool = False
+    tool_result_pending: bool = False
     _system: list[str] = []
 
     def copy(self) -> Transcript:
-        """Return what can be added to without a change of this one."""
+        """Return a copy that can be added to."""
         return msgspec.structs.replace(self, _system=self._system.copy())
 
-    def headed(self, text: str) -> None:
+    def prepend_system(self, text: str) -> None:
         """Put a system prompt before all messages."""
-        self.characters += len(text)
+        self.chars += len(text)
         self._system.insert(0, text)
 
-    def instructed(self, text: str) -> None:
-        """Add a message of the system's."""
-        self.characters += len(text)
-        if not self.turns:
+    def add_system(self, text: str) -> None:
+        """Add a system message."""
+        self.chars += len(text)
+        if not self.user_turns:
             self._system.append(text)
 
-    def heard(self, text: str, *, images: int = 0, files: int = 0) -> None:
-        """Add a user message; what a harness wrote in the human's place is no turn."""
-        self.characters += len(text)
+    def add_user(self, text: str, *, images: int = 0, files: int = 0) -> None:
+        """Add a user message; text that a harness wrote in the human's place is not a turn."""
+        self.chars += len(text)
         self.images += images
         self.files += files
-        words = without_harness(text)
-        if words or images or files:
-            if not self.turns:
-                self.first = words
-            self.last = words
-            self.turns += 1
-            self.pending = False
+        written = without_harness(text)
+        if written or images or files:
+            if not self.user_turns:
+                self.first = written
+            self.last = written
+            self.user_turns += 1
+            self.tool_result_pending = False
 
-    def answered(self, text: str) -> None:
-        """Add a message of the model's."""
-        self.characters += len(text)
-        self.pending = False
+    def add_assistant(self, text: str) -> None:
+        """Add a message of the model."""
+        self.chars += len(text)
+        self.tool_result_pending = False
 
-    def returned(self, text: str, *, images: int = 0) -> None:
+    def add_tool_result(self, text: str, *, images: int = 0) -> None:
         """Add the result of a tool."""
-        self.characters += len(text)
+        self.chars += len(text)
         self.images += images
-        self.pending = True
+        self.tool_result_pending = True
 
     def facts(self, *, output_tokens: int | None, tools: bool) -> RequestFacts:
-        """Return what a decision depends on."""
-        seen = IMAGE_TOKENS * (self.images + self.files)
+        """Return the facts that a decision depends on."""
+        file_tokens = IMAGE_TOKENS * (self.images + self.files)
         return RequestFacts(
-            conversation_tokens=tokens(self.characters),
-            context_tokens=tokens(self.characters + self.unsaid) + seen,
-            user_turns=self.turns,
-            tool_result_pending=self.pending,
+            conversation_tokens=tokens(self.chars),
+            context_tokens=tokens(self.chars + self.hidden_chars) + file_tokens,
+            user_turns=self.user_turns,
+            tool_result_pending=self.tool_result_pending,
             last_words=self.last,
             output_tokens=max(0, output_tokens or 0),
             images=self.images > 0,
@@ -120,24 +120,24 @@ class Transcript(msgspec.Struct):
 
     @property
     def opening(self) -> str:
-        """Digest of what stays while the conversation grows; empty where there is nothing of it."""
-        system = _lasting("\n".join(self._system)[:_OPENING_CHARACTERS])
+        """Digest of the part that stays while the conversation grows; empty if there is none."""
+        system = _without_dated_lines("\n".join(self._system)[:_OPENING_CHARS])
         if not (self.first or system):
             return ""
         text = f"{system}\0{self.first}".encode(errors="surrogatepass")
         return blake2b(text, digest_size=16).hexdigest()
 
 
-def _lasting(text: str) -> str:
-    """Return a text without the lines that are another tomorrow."""
+def _without_dated_lines(text: str) -> str:
+    """Return a text without the lines that change with time."""
     if _BILLING not in text and _YEAR.search(text) is None:
         return text
     lines = text.split("\n")
     return "\n".join(line for line in lines if not (line.startswith(_BILLING) or _YEAR.search(line)))
 
 
-def sizes(entries: str | Sequence[object] | None) -> list[int]:
-    """Return the tokens of each of several inputs: texts, or tokens as numbers."""
+def input_tokens(entries: str | Sequence[object] | None) -> list[int]:
+    """Return the tokens of each input; inputs are texts, or lists of token numbers."""
     if entries is None:
         return []
     if isinstance(entries, str):

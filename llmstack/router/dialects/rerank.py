@@ -30,10 +30,10 @@ class _Rerank(msgspec.Struct):
 class Rerank(Openai):
     """`/v1/rerank` and its other names."""
 
-    slots = False
+    accepts_slot = False
 
     def parse(self, body: bytes) -> ParsedRequest:
-        """Read query and documents. Each document is read with the query, apart from the others."""
+        """Read query and documents. The model reads each document with the query, apart from the others."""
         request = decode(body, _RERANK)
         lengths = [len(item) if isinstance(item, str) else len(item.text) for item in request.documents]
         lengths += map(len, request.texts)
@@ -42,7 +42,7 @@ class Rerank(Openai):
         return ParsedRequest(request.model, stream=False, facts=facts)
 
     def watch(self) -> StreamWatch:
-        """Return what lets everything pass: these answers come whole."""
+        """Return a watch that passes everything: these answers are not streamed."""
         return TrustingWatch()
 
 

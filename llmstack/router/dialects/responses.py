@@ -11,7 +11,7 @@ import msgspec
 from llmstack.router.dialects.base import ParsedRequest
 from llmstack.router.dialects.conversation_cache import ConversationReader
 from llmstack.router.dialects.openai import Openai, error_object
-from llmstack.router.dialects.parsing import ABSENT, NULL, SYSTEM_ROLES, decode
+from llmstack.router.dialects.parsing import ABSENT, NULL_BYTES, SYSTEM_ROLES, decode
 from llmstack.router.dialects.stream import EndWatch
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _END = re.compile(
     rb'|[\r\n]data: ?(?:\{\s*"error"\s*:\s*[^\sn]|(\[DONE\]))'
 )
 _HINTS = (b"response.completed", b"response.incomplete", b"response.failed", b'"error"', b"[DONE]")
-_BEGINS = (b'{"type":"message"', b'{"type":"function_call', b'{"type":"reasoning"', b'{"role"')
+_ITEM_STARTS = (b'{"type":"message"', b'{"type":"function_call', b'{"type":"reasoning"', b'{"role"')
 _FILES = frozenset(("input_audio", "input_file"))
 
 
@@ -64,24 +64,26 @@ class Responses(Openai):
     """`/v1/responses`."""
 
     def __init__(self) -> None:
-        self._conversations = ConversationReader(_RESPONSE, _items, _read, "input", _BEGINS)
+        self._conversations = ConversationReader(_RESPONSE, _items, _add_message, "input", _ITEM_STARTS)
 
     def parse(self, body: bytes) -> ParsedRequest:
         """Read instructions, input items, tools and limits."""
-        request, said = self._conversations.read(body)
-        said.unsaid += len(request.tools)
+        request, transcript = self._conversations.read(body)
+        transcript.hidden_chars += len(request.tools)
         if request.instructions:
-            said.headed(request.instructions)
+            transcript.prepend_system(request.instructions)
         if isinstance(request.input, str):
-            said.heard(request.input)
-        facts = said.facts(output_tokens=request.max_output_tokens, tools=len(request.tools) > NULL)
+            transcript.add_user(request.input)
+        facts = transcript.facts(
+            output_tokens=request.max_output_tokens, tools=len(request.tools) > NULL_BYTES
+        )
         return ParsedRequest(
             request.model,
             bool(request.stream),
             facts,
             session=_session(request),
-            opening=said.opening,
-            names_slot=bool(request.id_slot),
+            opening=transcript.opening,
+            has_slot=bool(request.id_slot),
         )
 
     def error_event(self, report: FailureReport) -> bytes:
@@ -92,7 +94,7 @@ class Responses(Openai):
         return failed + _event("error", error=error, code=report.code, message=report.message)
 
     def watch(self) -> StreamWatch:
-        """Return what waits for the event with the whole response."""
+        """Return a watch that waits for the event with the whole response."""
         return EndWatch(_END, _HINTS)
 
 
@@ -102,44 +104,44 @@ def _event(kind: str, **members: object) -> bytes:
 
 def _session(request: _Response) -> str | None:
     conversation = request.conversation
-    named = conversation.id if isinstance(conversation, _Conversation) else conversation
-    return request.prompt_cache_key or named or None
+    conversation_id = conversation.id if isinstance(conversation, _Conversation) else conversation
+    return request.prompt_cache_key or conversation_id or None
 
 
 def _items(request: _Response) -> list[_Item]:
     return request.input if isinstance(request.input, list) else []
 
 
-def _read(item: _Item, said: Transcript) -> None:
+def _add_message(item: _Item, transcript: Transcript) -> None:
     if item.type.endswith("_output"):
         text, images, files = _content(item.output)
-        said.returned(text, images=images)
-        said.files += files
+        transcript.add_tool_result(text, images=images)
+        transcript.files += files
         return
-    said.unsaid += len(item.arguments) + len(item.input) + len(item.summary)
+    transcript.hidden_chars += len(item.arguments) + len(item.input) + len(item.summary)
     if item.type == "reasoning":
-        said.unsaid += len(item.content)
+        transcript.hidden_chars += len(item.content)
         return
     if item.type != "message":
         return
     text, images, files = _content(item.content)
     if item.role in SYSTEM_ROLES:
-        said.instructed(text)
+        transcript.add_system(text)
     elif item.role == "user":
-        said.heard(text, images=images, files=files)
+        transcript.add_user(text, images=images, files=files)
     else:
-        said.answered(text)
+        transcript.add_assistant(text)
 
 
 def _content(content: msgspec.Raw) -> tuple[str, int, int]:
     """Return the text of an item, and how many pictures and other files it has."""
     if not len(content):
         return "", 0, 0
-    read = decode(content, _CONTENT)
-    if read is None or isinstance(read, str):
-        return read or "", 0, 0
-    parts = read if isinstance(read, list) else [read]
-    text = "\n".join(said for part in parts if (said := part.text or part.refusal))
+    decoded = decode(content, _CONTENT)
+    if decoded is None or isinstance(decoded, str):
+        return decoded or "", 0, 0
+    parts = decoded if isinstance(decoded, list) else [decoded]
+    text = "\n".join(text for part in parts if (text := part.text or part.refusal))
     images = sum(part.type in {"input_image", "computer_screenshot"} for part in parts)
     return text, images, sum(part.type in _FILES for part in parts)
 

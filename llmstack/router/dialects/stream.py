@@ -1,4 +1,4 @@
-"""Looking at a stream as it passes: whether it ends as it should, and what it says of its tokens."""
+"""Watching a stream as it passes: whether it ends properly, and how many tokens it reports."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import msgspec
 
 from llmstack.router.dialects.base import Usage
 
-# `usage` holds numbers and objects of numbers, Anthropic's `iterations` objects of such objects; inside a
-# string of JSON the quotes would be escaped.
+# `usage` holds numbers and objects of numbers, Anthropic's `iterations` objects of such objects.
+# Inside a JSON string the quotes would be escaped.
 _OBJECT = rb"\s*:\s*(\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})"
 _MEMBERS = {
     name: (f'"{name}"'.encode(), re.compile(f'"{name}"'.encode() + _OBJECT)) for name in ("usage", "timings")
@@ -24,8 +24,8 @@ class _Details(msgspec.Struct):
     cached_tokens: _Count | None = None
 
 
-class _Said(msgspec.Struct):
-    """What the APIs call the tokens of an answer."""
+class _UsageFields(msgspec.Struct):
+    """The names that the APIs have for the tokens of an answer."""
 
     # chat, completions, embeddings
     prompt_tokens: _Count | None = None
@@ -48,64 +48,64 @@ class _Said(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    usage: _Said | None = None
-    timings: _Said | None = None
+    usage: _UsageFields | None = None
+    timings: _UsageFields | None = None
 
 
-_SAID = msgspec.json.Decoder(_Said)
+_USAGE_FIELDS = msgspec.json.Decoder(_UsageFields)
 _ANSWER = msgspec.json.Decoder(_Answer)
 
 
 def usage_in(answer: bytes) -> Usage | None:
-    """Return what a whole answer says of its tokens; None where it says nothing."""
+    """Return the tokens that a whole answer reports; None if it reports none."""
     try:
-        found = _ANSWER.decode(answer)
+        decoded = _ANSWER.decode(answer)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    said = found.usage or found.timings
-    return _usage(said, None) if said is not None else None
+    fields = decoded.usage or decoded.timings
+    return _usage(fields, None) if fields is not None else None
 
 
-def counted(answer: bytes) -> Usage | None:
-    """Return the tokens of an answer that is nothing but their number."""
+def token_count(answer: bytes) -> Usage | None:
+    """Return the tokens of an answer that consists of their number alone."""
     try:
-        return _usage(_SAID.decode(answer), None)
+        return _usage(_USAGE_FIELDS.decode(answer), None)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _usage(said: _Said, before: Usage | None) -> Usage | None:
-    """Return the tokens that were said; what was not keeps what an earlier event said."""
-    prompt, completion, cached = said.prompt_tokens, said.completion_tokens, None
-    if prompt is not None and completion is not None:  # Google counts thoughts in the total alone
-        completion = max(completion, (said.total_tokens or 0) - prompt)
-    details = said.prompt_tokens_details or said.input_tokens_details
+def _usage(fields: _UsageFields, previous: Usage | None) -> Usage | None:
+    """Return the reported tokens; a number that is missing keeps the value of an earlier event."""
+    prompt, completion, cached = fields.prompt_tokens, fields.completion_tokens, None
+    if prompt is not None and completion is not None:  # Google counts thoughts only in the total
+        completion = max(completion, (fields.total_tokens or 0) - prompt)
+    details = fields.prompt_tokens_details or fields.input_tokens_details
     if details is not None:
         cached = details.cached_tokens
-    if prompt is None and said.input_tokens is not None:
-        cached = said.cache_read_input_tokens if cached is None else cached
-        prompt = said.input_tokens + (said.cache_read_input_tokens or 0)
-        prompt += said.cache_creation_input_tokens or 0
-    if prompt is None and said.prompt_n is not None:
-        cached, completion = said.cache_n, said.predicted_n
-        prompt = said.prompt_n + (cached or 0)
-    completion = said.output_tokens if completion is None else completion
+    if prompt is None and fields.input_tokens is not None:
+        cached = fields.cache_read_input_tokens if cached is None else cached
+        prompt = fields.input_tokens + (fields.cache_read_input_tokens or 0)
+        prompt += fields.cache_creation_input_tokens or 0
+    if prompt is None and fields.prompt_n is not None:
+        cached, completion = fields.cache_n, fields.predicted_n
+        prompt = fields.prompt_n + (cached or 0)
+    completion = fields.output_tokens if completion is None else completion
     if prompt is None and completion is None:
-        return before
-    known = before or Usage(0, 0)
+        return previous
+    previous = previous or Usage(0, 0)
     if prompt is None:
-        prompt, cached = known.prompt, known.cached
+        prompt, cached = previous.prompt, previous.cached
     if completion is None:
-        completion = known.completion
-    return Usage(prompt, completion, cached or 0, dollars(said.cost) or known.cost_usd)
+        completion = previous.completion
+    return Usage(prompt, completion, cached or 0, dollars(fields.cost) or previous.cost_usd)
 
 
-def dollars(said: Any) -> float:
-    """Return what something costs, in US dollars, as a header or a member says it; 0 where it is no price."""
-    if said is None:
+def dollars(value: Any) -> float:
+    """Return a price in US dollars from the value of a header or a member; 0 if it is not a price."""
+    if value is None:
         return 0.0
     try:
-        cost = float(said)
+        cost = float(value)
     except (TypeError, ValueError, OverflowError):
         return 0.0
     return cost if cost > 0 and math.isfinite(cost) else 0.0
@@ -114,13 +114,12 @@ def dollars(said: Any) -> float:
 class EndWatch:
     """Waits for the event that ends an answer, and holds back a closing mark that comes without one.
 
-    Clients take `[DONE]` for the end, and loop or keep half an answer where nothing ended it before.
+    Clients take `[DONE]` for the end: they loop or keep half an answer if no finish reason came before it.
 
     Args:
-        end: what stands in the event that ends an answer, properly or with an error; group 1 is the closing
-            mark.
-        hints: one of them stands in every such event; looking for bytes is ten times as fast as for `end`.
-        member: where events say their tokens.
+        end: matches the event that ends an answer, properly or with an error; group 1 is the closing mark.
+        hints: every such event holds one of them; they are found much faster than `end`.
+        member: the member of an event that reports tokens.
     """
 
     def __init__(
@@ -133,42 +132,49 @@ class EndWatch:
         self.usage: Usage | None = None
         name, self._object = _MEMBERS[member]
         self._end = end
-        self.marks: tuple[bytes, ...] = (*hints, name)
-        self._held = False
+        self._hints = (*hints, name)
+        self._closed_early = False
+
+    def must_see(self, events: bytes) -> bool:
+        """Return whether these events matter to `feed`."""
+        return self._closed_early or any(hint in events for hint in self._hints)
 
     def feed(self, events: bytes) -> bytes:
-        """Return what may be passed on: all of it, or what stands before an early closing mark."""
-        if self._held:
+        """Return what may be passed on: all events, or those before an early closing mark."""
+        if self._closed_early:
             return b""
-        if not any(map(events.count, self.marks)):
+        if not self.must_see(events):
             return events
         self._note_usage(events)
         if self.complete:
             return events
-        found = self._end.search(b"\n" + events)  # each begins a line
-        if found is None:
+        match = self._end.search(b"\n" + events)  # each event starts a line
+        if match is None:
             return events
-        if found[1] is not None:
-            self._held, self.marks = True, (b"\n",)  # which stands in all of them
-            return events[: found.start()]
+        if match[1] is not None:
+            self._closed_early = True
+            return events[: match.start()]
         self.complete = True
         return events
 
     def _note_usage(self, events: bytes) -> None:
-        for found in self._object.finditer(events):
+        for match in self._object.finditer(events):
             try:
-                self.usage = _usage(_SAID.decode(found[1]), self.usage)
+                self.usage = _usage(_USAGE_FIELDS.decode(match[1]), self.usage)
             except (msgspec.MsgspecError, UnicodeDecodeError):
-                continue  # what is no usage counts for none
+                continue  # not a usage object
 
 
 class TrustingWatch:
-    """Takes every end for a proper one: of APIs whose end the router does not know."""
+    """Takes every end for a proper one: for APIs whose last event the router does not know."""
 
     complete = True
     usage: Usage | None = None
-    marks = (b'"error"',)  # which may hold a key that nobody is shown
+
+    def must_see(self, events: bytes) -> bool:
+        """Return whether these events may hold an error, which may repeat a key."""
+        return b'"error"' in events
 
     def feed(self, events: bytes) -> bytes:
-        """Return all of them."""
+        """Return all events."""
         return events

@@ -1,4 +1,4 @@
-"""Which path speaks which API."""
+"""The dialect of each path."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def dialects() -> dict[str, Dialect]:
-    """Return the paths on which `auto` serves, as OpenAI, Anthropic and llama.cpp's server have them."""
+    """Return the dialects by path, for the paths that `auto` serves."""
     chat, responses, embeddings, rerank = OpenaiChat(), Responses(), Embeddings(), Rerank()
     return {
         "/v1/chat/completions": chat,
@@ -41,8 +41,8 @@ def dialects() -> dict[str, Dialect]:
     }
 
 
-def dialect_of(fields: Mapping[str, Any]) -> Dialect:
-    """Return the API that a body is most likely meant for, where its path is not known."""
+def guess_dialect(fields: Mapping[str, Any]) -> Dialect:
+    """Return the API that a body is most likely meant for if its path is not known."""
     if "query" in fields:
         return Rerank()
     if "input_prefix" in fields or "input_suffix" in fields:

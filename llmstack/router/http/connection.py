@@ -95,7 +95,7 @@ class Connection(asyncio.BufferedProtocol):
         self.resume_writing()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a hint
-        """Return where to read to: into the arriving body, else into the buffer that all connections share."""
+        """Return where to read to: the arriving body, else the buffer that all connections share."""
         reader = self._reader
         receives_body = reader.receiving is not None and self.phase is not Phase.LINGER
         body_buffer = reader.body_buffer() if receives_body else None

@@ -21,7 +21,7 @@ _CONTENT_LENGTH = re.compile(r"\d{1,19}")
 
 
 class BadHttpError(Exception):
-    """The client sent something that is not a request, or too much: the connection ends with this response."""
+    """What the client sent is not a request, or too much: the connection ends with this response."""
 
     def __init__(self, status: int, code: str, text: str) -> None:
         super().__init__(text)
@@ -87,13 +87,14 @@ class RequestReader:
                 raise _bad_http(error) from error
         if self.in_head:
             started = self._requests_started - started_before
-            if (was_in_head and started == 0) or (was_idle and started == 1):  # else its start is unknown
+            # Otherwise it is not known where the head starts.
+            if (was_in_head and started == 0) or (was_idle and started == 1):
                 self._limit_head(size)
         elif self.receiving is not None:
             self._limit_framing(size)
 
     def body_buffer(self) -> memoryview | None:
-        """Return where to read the arriving body to; None if none is arriving, or if its length is unknown."""
+        """Return where to read the arriving body to; None if there is none, or its length is unknown."""
         return self.receiving.incoming.buffer() if self.receiving is not None else None
 
     def on_buffer_filled(self, count: int) -> None:

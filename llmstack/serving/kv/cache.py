@@ -110,7 +110,7 @@ class ModelKv:
             _log.warning("%s: saving its prompt caches failed: %s", self._tier, _message(error))
 
     async def _save(self, slot: Slot, tokens: int) -> None:
-        """Save a slot if that is worth it and there is room. A failure loses its contents, and nothing else."""
+        """Save a slot if that is worth it and there is room. A failure loses only its contents."""
         try:
             await self._measure_read_speed()
             if self._costs.is_worth_saving(tokens):

@@ -1,4 +1,4 @@
-"""How long saving, restoring and reading a prompt take with one model, as measured. Pure, but for its file."""
+"""How long it takes to save, restore and read a prompt with one model. Pure, but for its file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""llama.cpp's slots over HTTP: their contents, saving, restoring. Source: llama.cpp tools/server/README.md."""
+"""llama.cpp's slots over HTTP. Source: llama.cpp tools/server/README.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The LiteLLM proxy as a program: where it is, which keys its providers want, how it is run."""
+"""The LiteLLM proxy as a program: its path, the keys that its providers require, its command line."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 NAME = "litellm"
 HOST = "127.0.0.1"
-# Not an extra of ours: it pins older versions of libraries that we use (rich, huggingface-hub).
+# Not an extra of this package: it pins older versions of libraries that this package uses (rich, huggingface-hub).
 INSTALL = "install it with `pipx install 'litellm[proxy]'`, or set LITELLM_BIN"
 
-# The variables that LiteLLM needs for a provider; one that is not here is tried.
+# The variables that LiteLLM requires for a provider; any other provider is tried without a check.
 KEYS: Mapping[str, tuple[str, ...]] = {
     "anthropic": ("ANTHROPIC_API_KEY",),
     "azure": ("AZURE_API_KEY", "AZURE_API_BASE"),
@@ -43,7 +43,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "together_ai": ("TOGETHERAI_API_KEY",),
     "xai": ("XAI_API_KEY",),
 }
-# By itself it would fetch a price list, send figures home, and log what a provider said of a prompt.
+# By default it fetches a price list, sends telemetry, and logs what a provider said about a prompt.
 _QUIET = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_TELEMETRY": "False",
@@ -52,8 +52,8 @@ _QUIET = {
     "NO_DOCS": "True",
     "PYTHONUNBUFFERED": "1",
 }
-# Meant for other programs or for us; of these it would make a database, another key, or a debug log.
-_KEPT_FROM_IT = frozenset(
+# Meant for other programs or for this one; LiteLLM would set up a database, another key or a debug log.
+_ENV_DENYLIST = frozenset(
     (
         *("DATABASE_URL", "DIRECT_URL", "CONFIG_FILE_PATH", "DETAILED_DEBUG", "DEBUG", "HOST", "PORT"),
         *(
@@ -67,50 +67,50 @@ _KEPT_FROM_IT = frozenset(
     )
 )
 _ADDRESS = re.compile(r"[A-Z_]+_(BASE_URL|API_BASE|BASE)")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - not bound, looked for
+_LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - compared, not bound
 
 
 def find_litellm(env: Mapping[str, str]) -> Path | None:
-    """Return the program: `LITELLM_BIN`, beside our interpreter, PATH; None where there is none.
+    """Return the program: `LITELLM_BIN`, next to this interpreter, or on PATH; None if there is none.
 
     Raises:
         LlmstackError: `LITELLM_BIN` names no program.
     """
-    named = env.get("LITELLM_BIN")
-    if named:
-        found = shutil.which(Path(named).expanduser(), path=env.get("PATH", ""))
-        if found is None:
+    setting = env.get("LITELLM_BIN")
+    if setting:
+        program = shutil.which(Path(setting).expanduser(), path=env.get("PATH", ""))
+        if program is None:
             raise LlmstackError(
-                f"LITELLM_BIN: expected a program that can be run, got `{named}`",
+                f"LITELLM_BIN: expected a program that can be run, got `{setting}`",
                 hint="correct it, or unset it to search PATH",
             )
-        return Path(found).absolute()
-    for place in (str(Path(sys.executable).parent), env.get("PATH", "")):
-        found = shutil.which(NAME, path=place) if place else None
-        if found and Path(found).is_absolute():  # never what lies in the directory we are in
-            return Path(found)
+        return Path(program).absolute()
+    for directories in (str(Path(sys.executable).parent), env.get("PATH", "")):
+        program = shutil.which(NAME, path=directories) if directories else None
+        if program and Path(program).is_absolute():  # never one in the working directory
+            return Path(program)
     return None
 
 
 def key_variable(model: HostedModel) -> str | None:
-    """Return the variable with the key of a model's provider; None where it is not known."""
+    """Return the variable with the key of a model's provider; None if it is not known."""
     names = KEYS.get(model.provider)
     return names[0] if names else None
 
 
 def missing_keys(model: HostedModel, env: Mapping[str, str]) -> list[str]:
-    """Return the variables that a model's provider wants and that are not set."""
+    """Return the variables that a model's provider requires and that are not set."""
     return [name for name in KEYS.get(model.provider, ()) if not env.get(name, "").strip()]
 
 
 def model_name(tier: Tier) -> str:
-    """Return what LiteLLM calls what a tier serves on the channel that runs."""
+    """Return LiteLLM's name for the model that a tier serves on the running channel."""
     return f"{tier.name}_next" if tier.channel == "next" else tier.name
 
 
 def argv(program: Path, config_file: Path, *, port: int) -> tuple[str, ...]:
-    """Return the command line of a proxy that ends with us."""
-    # -P: the project's directory, where this runs, is no place to import modules from.
+    """Return the command line of a proxy that ends with this process."""
+    # -P: modules must not be imported from the working directory, which is the project.
     launcher = (sys.executable, "-P", "-m", "llmstack.llama_cpp.launcher")
     return (*launcher, str(program), "--config", str(config_file), "--host", HOST, "--port", str(port))
 
@@ -121,16 +121,16 @@ def environment(
     """Return its environment: the providers' keys, its own key, and nothing that changes what it does.
 
     Args:
-        env: ours.
-        master_key: what it is to ask for.
-        own_ports: of this stack. Users point their clients' `OPENAI_BASE_URL` at it, which LiteLLM reads too:
-            it would call us, and we it.
-        models: what it serves. One at an address of its own may want no key, but LiteLLM insists on one.
+        env: of this process.
+        master_key: the key that it requires from its clients.
+        own_ports: ports of this stack. Users point the `OPENAI_BASE_URL` of their clients at them, which LiteLLM
+            reads, too: it would call this router, and the router would call it.
+        models: what it serves. A server of the user's own may need no key, but LiteLLM requires one.
     """
-    kept = {
+    passed = {
         name: value
         for name, value in env.items()
-        if name not in _KEPT_FROM_IT and not (_ADDRESS.fullmatch(name) and is_own(value, own_ports))
+        if name not in _ENV_DENYLIST and not (_ADDRESS.fullmatch(name) and is_own(value, own_ports))
     }
     keyless = {
         name: "none"
@@ -138,7 +138,7 @@ def environment(
         if isinstance(model, HostedModel) and model.base_url is not None
         for name in missing_keys(model, env)
     }
-    return {**kept, **keyless, **_QUIET, "LITELLM_MASTER_KEY": master_key}
+    return {**passed, **keyless, **_QUIET, "LITELLM_MASTER_KEY": master_key}
 
 
 def is_own(url: str, own_ports: Collection[int]) -> bool:
@@ -151,7 +151,7 @@ def is_own(url: str, own_ports: Collection[int]) -> bool:
 
 
 def master_key(path: Path) -> str:
-    """Return this project's master key, made where there is none yet; for the owner's eyes only.
+    """Return this project's master key, created if there is none yet; only the owner can read its file.
 
     Raises:
         LlmstackError: the file cannot be read or written.
@@ -162,7 +162,7 @@ def master_key(path: Path) -> str:
             return key
     except (OSError, UnicodeDecodeError) as error:
         raise LlmstackError(f"cannot read {path}: {error}", hint="remove it: a new one is made") from error
-    key = f"sk-{secrets.token_urlsafe(32)}"  # its UI takes no other beginning
+    key = f"sk-{secrets.token_urlsafe(32)}"  # its web page requires this prefix
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     write_atomic(path, f"{key}\n", mode=0o600)

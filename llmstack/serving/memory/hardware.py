@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 MB = 1024**2
 GB = 1024**3
-TOOL_TIMEOUT_S = 4.0  # nvidia-smi takes about a second where the driver has to wake up
+TOOL_TIMEOUT_S = 4.0  # nvidia-smi takes about a second if the driver has to wake up
 UNLIMITED = 1 << 60  # cgroup v1 says "no limit" as a number near 2^63
 
-# macOS, `iogpu.wired_limit_mb` = 0: what Metal recommends as its working set. About 21 GB of 32 and 48 of 64
-# are what people report; the step is at 36 GB.
+# macOS, `iogpu.wired_limit_mb` = 0: Metal's recommended working set. Reports say about 21 GB of 32 and 48 of
+# 64; the step is at 36 GB.
 APPLE_LARGE = 36 * GB
 APPLE_SHARE, APPLE_SHARE_SMALL = 3 / 4, 2 / 3
 
@@ -41,13 +41,13 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What there is, in bytes.
+    """The memory of this machine, in bytes.
 
     Attributes:
-        ram: of the machine, or of the container if that has less.
+        ram: of the machine, or of the container if that is less.
         container: `ram` is a container's limit.
         gpus: cards with memory of their own.
-        wired_limit: what macOS lets the GPU of an Apple chip have; None elsewhere.
+        wired_limit: what macOS lets the GPU of an Apple chip use; None on other machines.
     """
 
     ram: int
@@ -57,64 +57,62 @@ class Hardware:
 
     @property
     def kind(self) -> Literal["apple", "gpu", "cpu"]:
-        """What runs models here."""
+        """What runs models on this machine."""
         return "apple" if self.wired_limit is not None else "gpu" if self.gpus else "cpu"
 
     @property
     def graphics_memory(self) -> int:
-        """Of all cards together: llama.cpp spreads a model's layers over them."""
+        """Memory of all cards together: llama.cpp spreads a model's layers over them."""
         return sum(gpu.memory for gpu in self.gpus)
 
 
 def detect(env: Mapping[str, str]) -> Hardware:
-    """Look at this machine; a tool that is missing, slow or silent tells nothing."""
+    """Return the memory of this machine; a tool that is missing or does not answer is ignored."""
     total = psutil.virtual_memory().total
     limit = cgroup_limit(Path("/"))
     ram = min(total, limit) if limit else total
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         return Hardware(ram, wired_limit=wired_limit(_output((SYSCTL, "-n", "iogpu.wired_limit_mb")), ram))
     tool = shutil.which(NVIDIA[0], path=env.get("PATH", ""))
-    found = nvidia_gpus(_output((tool, *NVIDIA[1:]))) if tool and Path(tool).is_absolute() else ()
-    return Hardware(ram, container=ram < total, gpus=found or amd_gpus(Path("/sys/class/drm")))
+    nvidia = nvidia_gpus(_output((tool, *NVIDIA[1:]))) if tool and Path(tool).is_absolute() else ()
+    return Hardware(ram, container=ram < total, gpus=nvidia or amd_gpus(Path("/sys/class/drm")))
 
 
 def _output(argv: tuple[str, ...]) -> str:
     try:
-        ran = subprocess.run(
+        process = subprocess.run(
             argv, capture_output=True, text=True, errors="replace", timeout=TOOL_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return ran.stdout if ran.returncode == 0 else ""
+    return process.stdout if process.returncode == 0 else ""
 
 
 def nvidia_gpus(text: str) -> tuple[Gpu, ...]:
     """Read `nvidia-smi --query-gpu=name,memory.total`: a name and MiB on each line."""
-    found = []
+    gpus = []
     for line in text.splitlines():
         name, _, memory = line.rpartition(",")
         if name.strip() and memory.strip().isdecimal():  # a card may say [N/A], or [Insufficient Permissions]
-            found.append(Gpu(name.strip(), int(memory) * MB))
-    return tuple(found)
+            gpus.append(Gpu(name.strip(), int(memory) * MB))
+    return tuple(gpus)
 
 
-SMALLEST_CARD = (
-    4 * GB
-)  # what an AMD processor's own graphics sets aside is mostly less, and no place for models
+SMALLEST_CARD = 4 * GB  # an AMD processor's own graphics mostly reserves less, too little for models
 
 
 def amd_gpus(drm: Path) -> tuple[Gpu, ...]:
-    """Read the memory that the amdgpu driver shows for each card, in bytes."""
-    found = []
+    """Read the memory of each card from the amdgpu driver, in bytes."""
+    gpus = []
     for file in sorted(drm.glob("card*/device/mem_info_vram_total")):
         text = _text(file)
         if text.isdecimal() and int(text) >= SMALLEST_CARD:
-            found.append(Gpu(f"AMD {file.parent.parent.name}", int(text)))
-    return tuple(found)
+            gpus.append(Gpu(f"AMD {file.parent.parent.name}", int(text)))
+    return tuple(gpus)
 
 
 def wired_limit(text: str, ram: int) -> int:
-    """Read `iogpu.wired_limit_mb`: 0, or nothing on an older macOS, is the default share."""
+    """Read `iogpu.wired_limit_mb`; 0, or nothing on an older macOS, means the default share."""
     megabytes = int(text) if text.strip().isdecimal() else 0
     if megabytes:
         return min(megabytes * MB, ram)
@@ -122,7 +120,7 @@ def wired_limit(text: str, ram: int) -> int:
 
 
 def cgroup_limit(root: Path) -> int | None:
-    """Return the memory limit of the container we are in (cgroup v2, then v1), None where there is none."""
+    """Return the memory limit of this container (cgroup v2, then v1); None if there is none."""
     own = _text(root / "proc/self/cgroup").splitlines()
     base = root / "sys/fs/cgroup"
     limits = []
@@ -136,7 +134,7 @@ def cgroup_limit(root: Path) -> int | None:
 
 
 def _limits(base: Path, path: str, name: str) -> list[int]:
-    """Return the limits of a group and of those around it; in a container its own group is the root."""
+    """Return the limits of a group and its parents; inside a container, its own group is the root."""
     group = base / path.strip("/")
     groups = [group, *(parent for parent in group.parents if parent.is_relative_to(base))]
     texts = [_text(each / name) for each in groups]

@@ -1,4 +1,4 @@
-"""Why a tier cannot start, as far as it shows without opening a file; small, since `status` waits for it."""
+"""Why a tier cannot start, as far as can be told without opening a file: `status` waits for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why a tier cannot start, and the command that mends it."""
+    """Why a tier cannot start, and how to fix it."""
 
     reason: str
     hint: str
@@ -32,14 +32,16 @@ class Obstacle:
         return f"{self.reason} ({self.hint})"
 
 
-def missing(config: StackConfig, env: Mapping[str, str]) -> dict[str, str]:
-    """Return tiers that lack something, with reason and remedy, without opening any file."""
-    _, no_engine = engine_here(env)
-    found = {name: find(tier, env, no_engine)[1] for name, tier in config.tiers.items()}
-    return {name: str(obstacle) for name, obstacle in found.items() if obstacle is not None}
+def find_obstacles(config: StackConfig, env: Mapping[str, str]) -> dict[str, str]:
+    """Return the tiers that cannot start, with reason and remedy, without opening any file."""
+    _, no_engine = find_engine_or_obstacle(env)
+    obstacles = {
+        name: find_weights_or_obstacle(tier, env, no_engine)[1] for name, tier in config.tiers.items()
+    }
+    return {name: str(obstacle) for name, obstacle in obstacles.items() if obstacle is not None}
 
 
-def engine_here(env: Mapping[str, str]) -> tuple[EngineBinary | None, Obstacle | None]:
+def find_engine_or_obstacle(env: Mapping[str, str]) -> tuple[EngineBinary | None, Obstacle | None]:
     """Return the engine, or why there is none."""
     try:
         return find_engine(env), None
@@ -47,40 +49,40 @@ def engine_here(env: Mapping[str, str]) -> tuple[EngineBinary | None, Obstacle |
         return None, Obstacle(error.message, error.hint or "")
 
 
-def find(
+def find_weights_or_obstacle(
     tier: Tier, env: Mapping[str, str], no_engine: Obstacle | None
 ) -> tuple[Path | None, Obstacle | None]:
-    """Return the file to load, and what is missing."""
+    """Return the file to load, and why the tier cannot start."""
     if tier.backend is BackendKind.LITELLM and isinstance(tier.model, HostedModel):
-        return None, _no_litellm(tier.model, env)
+        return None, _litellm_obstacle(tier.model, env)
     if isinstance(tier.model, HostedModel):
-        return None, _no_server(tier.model, env)
+        return None, _server_obstacle(tier.model, env)
     if isinstance(tier.model, McpModel):
-        return None, _no_mcp(tier.model, env)
+        return None, _mcp_obstacle(tier.model, env)
     weights = find_weights(tier.model, env)
-    return weights, no_engine if weights is not None else Obstacle(*_missing(tier.name, tier.model))
+    return weights, no_engine if weights is not None else Obstacle(*_missing_file(tier.name, tier.model))
 
 
-def _no_litellm(model: HostedModel, env: Mapping[str, str]) -> Obstacle | None:
-    """Return what LiteLLM lacks for a model."""
+def _litellm_obstacle(model: HostedModel, env: Mapping[str, str]) -> Obstacle | None:
+    """Return why LiteLLM cannot serve a model."""
     try:
         if find_litellm(env) is None:
             return Obstacle("LiteLLM is not installed", INSTALL)
     except LlmstackError as error:
         return Obstacle(error.message, error.hint or "")
     if model.base_url is not None:
-        return None  # a server of its own: some want a key, some do not
+        return None  # a server of the user's own, which may need no key
     absent = missing_keys(model, env)
     if not absent:
         return None
-    named = " and ".join(f"${name}" for name in absent)
+    variables = " and ".join(f"${name}" for name in absent)
     verb = "is" if len(absent) == 1 else "are"
     hint = f"export {absent[0]}=… and `llmstack restart`"
-    return Obstacle(f"{named} {verb} not set, which {model.provider} wants", hint)
+    return Obstacle(f"{variables} {verb} not set, which {model.provider} requires", hint)
 
 
-def _no_server(model: HostedModel, env: Mapping[str, str]) -> Obstacle | None:
-    """Return why a server cannot be asked; whether it answers is seen by asking it."""
+def _server_obstacle(model: HostedModel, env: Mapping[str, str]) -> Obstacle | None:
+    """Return why a server cannot be asked; whether it answers shows only when it is asked."""
     from llmstack.providers.errors import ProviderError  # noqa: PLC0415 - most stacks have no such tier
     from llmstack.providers.model_aliases import ModelAliases  # noqa: PLC0415
     from llmstack.providers.resolve import resolve  # noqa: PLC0415
@@ -92,7 +94,7 @@ def _no_server(model: HostedModel, env: Mapping[str, str]) -> Obstacle | None:
     return None
 
 
-def _no_mcp(model: McpModel, env: Mapping[str, str]) -> Obstacle | None:
+def _mcp_obstacle(model: McpModel, env: Mapping[str, str]) -> Obstacle | None:
     if importlib.util.find_spec("mcp") is None:
         return Obstacle("the extra `mcp` is not installed", "pip install 'llmstack-local[mcp]'")
     if shutil.which(model.command[0], path=env.get("PATH")) is None:
@@ -102,7 +104,7 @@ def _no_mcp(model: McpModel, env: Mapping[str, str]) -> Obstacle | None:
     return None
 
 
-def _missing(tier: str, model: GgufModel) -> tuple[str, str]:
+def _missing_file(tier: str, model: GgufModel) -> tuple[str, str]:
     if model.path is not None:
         return f"{model.path} is not on disk", "put the file there, or correct `path` in models.ini"
     return f"{model.file} is not on disk", f"fetch it with `llmstack download {tier}`"

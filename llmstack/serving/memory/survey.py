@@ -1,4 +1,4 @@
-"""What this machine can serve: for each tier its file, its memory, and why it cannot start if it cannot."""
+"""What this machine can serve: for each tier its file, its memory need, and why it cannot start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmstack.serving.memory.budget import Budget, budget_of
 from llmstack.serving.memory.eviction import memory_plan
 from llmstack.serving.memory.footprint import Footprint, footprint
 from llmstack.serving.memory.hardware import Hardware, detect
-from llmstack.serving.memory.preflight import Obstacle, engine_here, find
+from llmstack.serving.memory.preflight import Obstacle, find_engine_or_obstacle, find_weights_or_obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """What is known of a tier's file or files that are not on this disk: their size, and their header."""
+    """Size and header of a tier's files that are not on this disk."""
 
     size_bytes: int
     header: GgufHeader | None = None
@@ -39,11 +39,11 @@ class TierSurvey:
     """What is known of one tier without starting it.
 
     Attributes:
-        weights: the file to load, for a gguf tier that is on disk.
-        size_bytes: of its file or files, also where they are elsewhere.
-        header: the model's shape, where it could be read.
-        need: memory, for a gguf tier.
-        obstacle: None where it can start.
+        weights: the file to load, if it is on disk.
+        size_bytes: size of its file or files, on disk or at the hub.
+        header: the model's shape; None if it could not be read.
+        need: the memory it needs, for a gguf tier.
+        obstacle: why it cannot start; None if it can.
     """
 
     weights: Path | None = None
@@ -58,9 +58,9 @@ class Survey:
     """What this machine can serve.
 
     Attributes:
-        engine: what runs models; None where nothing was found.
+        engine: the program that runs models; None if there is none.
         tiers: by name.
-        plan: which gguf tiers may live together.
+        plan: which gguf tiers fit into memory together.
         budget: where the plan's budget comes from.
         unavailable: tiers that cannot start, with reason and remedy.
     """
@@ -72,9 +72,9 @@ class Survey:
     unavailable: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Put the obstacles into words: they are asked for with every request."""
-        words = {name: str(each.obstacle) for name, each in self.tiers.items() if each.obstacle is not None}
-        object.__setattr__(self, "unavailable", words)
+        """Format the obstacles once: every request needs them."""
+        reasons = {name: str(each.obstacle) for name, each in self.tiers.items() if each.obstacle is not None}
+        object.__setattr__(self, "unavailable", reasons)
 
 
 def survey(
@@ -82,27 +82,27 @@ def survey(
     env: Mapping[str, str],
     *,
     hardware: Hardware | None = None,
-    elsewhere: Mapping[str, RemoteFile] | None = None,
+    remote_files: Mapping[str, RemoteFile] | None = None,
 ) -> Survey:
-    """Look at this machine: the engine, the files and their headers, the memory.
+    """Survey this machine: the engine, the files and their headers, the memory.
 
     Args:
         config: the tiers.
-        env: where to look.
-        hardware: what there is, where it was detected already.
-        elsewhere: files of tiers that are not on disk, by tier.
+        env: environment variables that say where things are.
+        hardware: the memory of this machine; None to detect it.
+        remote_files: files that are not on disk, by tier.
     """
-    engine, no_engine = engine_here(env)
-    far = elsewhere or {}
+    engine, no_engine = find_engine_or_obstacle(env)
+    remote_files = remote_files or {}
     tiers = {
-        name: _measure(tier, *find(tier, env, no_engine), far.get(name))
+        name: _measure(tier, *find_weights_or_obstacle(tier, env, no_engine), remote_files.get(name))
         for name, tier in config.tiers.items()
     }
     fast = config.by_role(Role.FAST)
     budget = memory_budget(config, engine, env, hardware)
-    needs = {name: found.need for name, found in tiers.items() if found.need is not None}
+    needs = {name: surveyed.need for name, surveyed in tiers.items() if surveyed.need is not None}
     preloaded = fast.name if fast else None
-    plan = memory_plan(needs, budget=budget.bytes, preloaded=preloaded, apart=budget.apart)
+    plan = memory_plan(needs, budget=budget.bytes, preloaded=preloaded, on_gpu=budget.on_gpu)
     advice = {name: budget.raise_for(need) for name, need in plan.needs.items() if plan.exceeds(name)}
     return Survey(engine, tiers, replace(plan, advice=advice), budget)
 
@@ -110,24 +110,24 @@ def survey(
 def memory_budget(
     config: StackConfig, engine: EngineBinary | None, env: Mapping[str, str], hardware: Hardware | None
 ) -> Budget:
-    """Return the memory budget; the machine is looked at where models.ini does not say it."""
+    """Return the memory budget; the hardware is detected unless models.ini sets `memory_gb`."""
     if hardware is None:
         hardware = Hardware(0) if config.settings.memory_gb else detect(env)
-    return budget_of(config.settings, config.tiers.values(), hardware, gpu_engine=uses_graphics_card(engine))
+    return budget_of(config.settings, config.tiers.values(), hardware, gpu_engine=may_use_gpu(engine))
 
 
-def uses_graphics_card(engine: EngineBinary | None) -> bool:
-    """Return whether the engine may use one: the registry's wheels do on a Mac only."""
+def may_use_gpu(engine: EngineBinary | None) -> bool:
+    """Return whether the engine may use a GPU: the bundled engine does so only on a Mac."""
     return engine is None or engine.kind == "native" or platform.system() == "Darwin"
 
 
 def _measure(
-    tier: Tier, weights: Path | None, obstacle: Obstacle | None, elsewhere: RemoteFile | None
+    tier: Tier, weights: Path | None, obstacle: Obstacle | None, remote_file: RemoteFile | None
 ) -> TierSurvey:
     if tier.backend is not BackendKind.GGUF:
         return TierSurvey(obstacle=obstacle)
     if weights is None:
-        size, header = (elsewhere.size_bytes, elsewhere.header) if elsewhere else (0, None)
+        size, header = (remote_file.size_bytes, remote_file.header) if remote_file else (0, None)
         need = footprint(tier, file_bytes=size, header=header)
         return TierSurvey(size_bytes=size, need=need, obstacle=obstacle, header=header)
     size = sum(shard.stat().st_size for shard in shards(weights))

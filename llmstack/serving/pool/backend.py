@@ -46,6 +46,7 @@ class PoolBackend(Pool):
         survey: Survey,
         env: Mapping[str, str],
         kv_root: Path,
+        *,
         upstream: Upstream,
     ) -> None:
         settings = config.settings

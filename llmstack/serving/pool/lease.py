@@ -72,7 +72,7 @@ class PoolLease:
         return self._model.server.headers
 
     async def prepare(self) -> None:
-        """Restore the conversation's prompt cache into its slot if it was saved. If cancelled, the lease ends."""
+        """Restore the conversation's prompt cache into its slot if it was saved; if cancelled, it ends."""
         kv, slots = self._model.kv, self._model.slots
         try:
             if kv is None:
@@ -97,7 +97,7 @@ class PoolLease:
         return await self._model.server.failure()
 
     async def explain(self, status: int, body: bytes) -> str | None:
-        """Return why a proxy in front of the model server answered in its place; None if it answered itself."""
+        """Return why a proxy answered in the model server's place; None if the server answered."""
         return await self._model.server.explain(status, body)
 
     async def __aenter__(self) -> Self:

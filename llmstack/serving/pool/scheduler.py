@@ -127,8 +127,8 @@ def _draining_tiers(
     draining = {tier for tier, model in running.items() if model.unload_requested}
     waited_for = {waiter.tier for waiter in waiters}
     staying = {name for name, model in running.items() if model.state != "stopping"}
-    # The model that became ready first is drained first. Ordered by last use, which changes with every request,
-    # of two busy models the one that is almost drained would be spared for the other, and neither would end.
+    # The model that became ready first is drained first. Ordered by last use, which changes with every
+    # request, the busier one of two models would be drained in turn, and neither drain would ever end.
     ready = {name: running[name].ready_since for name in staying if running[name].state == "ready"}
     # A model between two requests of its own queue counts as busy, or its turn would never end.
     unused = {

@@ -118,6 +118,7 @@ class ServerBackend(RemoteBackend):
         env: Mapping[str, str],
         aliases: ModelAliases,
         own_addresses: Collection[str],
+        *,
         upstream: Upstream,
     ) -> None:
         self._env = env

@@ -10,7 +10,7 @@ from llmstack.config import enable_hosted, load, parse, profile_text
 from llmstack.config.model import BackendKind, Role
 from llmstack.errors import LlmstackError, UsageError
 from llmstack.files import exclusive_lock, write_atomic
-from llmstack.serving.memory.preflight import missing
+from llmstack.serving.memory.preflight import find_obstacles
 from llmstack.serving.memory.survey import survey
 from llmstack.stack.demo.models import build_demo_models, find_demo_models
 from llmstack.stack.install.profile_choice import ProfileChoice, choose_profile
@@ -230,7 +230,7 @@ def _usable_hosted_model(text: str, source: str, base: Path, env: Mapping[str, s
     except LlmstackError:  # the profile has no hosted tier
         return None
     tier = config.by_role(Role.ULTRA)
-    if tier is None or tier.backend is not BackendKind.LITELLM or tier.name in missing(config, env):
+    if tier is None or tier.backend is not BackendKind.LITELLM or tier.name in find_obstacles(config, env):
         return None
     return tier.model.label
 

@@ -10,7 +10,7 @@ from llmstack.config.model import GgufModel
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.weights import find_weights
 from llmstack.serving.memory.footprint import MB
-from llmstack.serving.memory.preflight import missing
+from llmstack.serving.memory.preflight import find_obstacles
 from llmstack.stack.download.state import DownloadDir, DownloadItem, read_last_run
 from llmstack.stack.project import active_channel, load_config, make_client, running_router
 from llmstack.stack.remote.remote_router import fetch_status, remote_url
@@ -187,7 +187,7 @@ def _tier_status(fields: dict[str, Any], *, rss_mb: float | None) -> TierStatus:
 
 def _stopped_tiers(config: StackConfig, env: Mapping[str, str]) -> list[TierStatus]:
     """Return what is known about the tiers without asking a router."""
-    unavailable = missing(config, env)
+    unavailable = find_obstacles(config, env)
     return [
         TierStatus(
             name=tier.name,

@@ -129,4 +129,4 @@ def test_many_tiers_take_no_time(count: int) -> None:
 def test_a_gpu_of_its_own_holds_no_prompt_caches() -> None:
     need = {"a": Footprint(3 * GB, kv=GB, prompt_cache=2 * GB, compute=0)}
     assert memory_plan(need, budget=4 * GB, preloaded=None).exceeds("a")
-    assert not memory_plan(need, budget=4 * GB, preloaded=None, apart=True).exceeds("a")
+    assert not memory_plan(need, budget=4 * GB, preloaded=None, on_gpu=True).exceeds("a")

@@ -133,7 +133,7 @@ def test_where_the_budget_comes_from() -> None:
     card = Hardware(64 * GB, gpus=(RTX_4090,))
     assert budget(card, memory_gb=5) == Budget(5 * GB, "memory_gb", "`memory_gb`")
     assert budget(card) == Budget(round(24564 * MB * 0.9), "gpu", "90% of 24 GB on NVIDIA GeForce RTX 4090")
-    assert budget(card).apart
+    assert budget(card).on_gpu
     assert budget(card, gpu_engine=False) == Budget(
         48 * GB, "ram", "75% of 64 GB of RAM; the bundled engine does not use the graphics card"
     )
