@@ -108,7 +108,7 @@ def test_a_lock_file_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_lock_is_held_even_if_its_holder_cannot_be_recorded(tmp_path: Path) -> None:
-    """As on a full disk, where `stop` must still work."""
+    """As on a full disk, when `stop` must still work."""
     lock = tmp_path / "lock"
     (tmp_path / "lock.holder").mkdir()
     with (

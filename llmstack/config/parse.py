@@ -140,7 +140,7 @@ def _check_stack(declared: Mapping[str, Values], names: Mapping[str, str]) -> It
     """Yield problems between tiers."""
     if not declared:
         hint = "add a section such as `[code-fast]`, or start again from `llmstack install --print`"
-        yield Problem(0, "", "no tier: expected at least one section beside [DEFAULT] and [ROUTING]", hint)
+        yield Problem(0, "", "no tier: expected at least one section besides [DEFAULT] and [ROUTING]", hint)
     roles: dict[Role, Values] = {}
     for tier in declared.values():
         yield from _check_fallback(tier, names)

@@ -246,7 +246,7 @@ fallback = code-fats
 @pytest.mark.parametrize("text", ["", "; nothing\n", "[DEFAULT]\nswapper = auto\n", "[ROUTING]\n"])
 def test_a_file_without_tiers_is_an_error(text: str) -> None:
     assert [(problem.line, problem.section, problem.message) for problem in problems(text)] == [
-        (0, "", "no tier: expected at least one section beside [DEFAULT] and [ROUTING]")
+        (0, "", "no tier: expected at least one section besides [DEFAULT] and [ROUTING]")
     ]
 
 
