@@ -1,1 +1,1 @@
-"""Configuration to text, purely."""
+"""Pure functions that generate configuration files of other programs from the stack's configuration."""

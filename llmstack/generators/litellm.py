@@ -1,7 +1,7 @@
-"""`litellm_config.yaml`: what models.ini says of the litellm tiers, merged into what the user wrote there.
+"""`litellm_config.yaml`: the litellm tiers of models.ini, merged into the file that the user may edit.
 
-The file is the user's as much as ours. Beside what is written for a tier stands what was written
-(`model_info.llmstack`), so that the next time an edit is told from what models.ini said before.
+Each generated entry also records its generated parameters, under `model_info.llmstack`. By comparing with
+that record, the next merge distinguishes the user's edits from older values of models.ini.
 """
 
 from __future__ import annotations
@@ -22,62 +22,63 @@ if TYPE_CHECKING:
 
     from llmstack.config.model import StackConfig
 
-WRITTEN = "llmstack"
-# The router moves on and lets tiers rest: LiteLLM doing both as well would hide what the provider said.
+RECORD = "llmstack"
+# The router itself fails over and pauses tiers; if LiteLLM did so too, it would hide the provider's errors.
 _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "litellm_settings": {
         "drop_params": True,
         "turn_off_message_logging": True,
-        "use_chat_completions_url_for_anthropic_messages": True,  # compatible servers have no /v1/responses
+        "use_chat_completions_url_for_anthropic_messages": True,  # compatible servers lack /v1/responses
     },
     "router_settings": {"num_retries": 0, "disable_cooldowns": True},
 }
-_HEAD = """\
+_HEADER = """\
 # LiteLLM's configuration. Written by `llmstack install` and `start` from models.ini, and yours to edit:
 # what you change or add stays. Keys are names of environment variables, so it can be committed.
 """
 
 
-def render(config: StackConfig, before: str | None) -> str | None:
-    """Return the text of `litellm_config.yaml`; None where there is none and nothing to say.
+def render(config: StackConfig, existing: str | None) -> str | None:
+    """Return the text of `litellm_config.yaml`; None if there is no file and no tier needs one.
 
     Args:
-        config: as declared, with its queued upgrades.
-        before: the file as it is; None where there is none.
+        config: the stack as declared, with its queued upgrades.
+        existing: the current text of the file; None if there is no file.
 
     Raises:
-        LlmstackError: the file is not YAML, or not a configuration.
+        LlmstackError: the existing file is not YAML, or not a LiteLLM configuration.
     """
-    wanted = _entries(config)
-    if before is None and not wanted:
+    models = _model_parameters(config)
+    if existing is None and not models:
         return None
-    yaml = _yaml()
-    document = _parsed(yaml, before)
-    if not _merge(document, wanted, fresh=not before) and before:
-        return before  # not even its layout changes
+    yaml = _round_trip_yaml()
+    document = _parse(yaml, existing)
+    if not _merge(document, models, is_new=not existing) and existing:
+        return existing  # unchanged, layout included
     out = io.StringIO()
     yaml.dump(document, out)
-    return out.getvalue() if before else _HEAD + out.getvalue()
+    return out.getvalue() if existing else _HEADER + out.getvalue()
 
 
-def _yaml() -> YAML:
-    yaml = YAML()  # round trip: comments, order and quotes stay
+def _round_trip_yaml() -> YAML:
+    """Return a parser and writer that keeps comments, order and quotes."""
+    yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
     return yaml
 
 
-def _entries(config: StackConfig) -> dict[str, dict[str, str]]:
-    """Return what LiteLLM is to be told of each model, by the name that the router asks for."""
-    wanted = {}
+def _model_parameters(config: StackConfig) -> dict[str, dict[str, str]]:
+    """Return the `litellm_params` of each model by the model name in the router's requests."""
+    models = {}
     for tier in config.tiers.values():
         if tier.backend is not BackendKind.LITELLM:
             continue
         for name, model in ((tier.name, tier.model), (f"{tier.name}_next", tier.next_model)):
             if isinstance(model, HostedModel):
-                wanted[name] = _parameters(model)
-    return wanted
+                models[name] = _parameters(model)
+    return models
 
 
 def _parameters(model: HostedModel) -> dict[str, str]:
@@ -89,53 +90,59 @@ def _parameters(model: HostedModel) -> dict[str, str]:
     return parameters
 
 
-def _parsed(yaml: YAML, text: str | None) -> CommentedMap:
+def _parse(yaml: YAML, text: str | None) -> CommentedMap:
+    """Return the document, an empty one if there is no text; raise LlmstackError if it is invalid."""
     try:
         document = yaml.load(text) if text else None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark is not None else ""
+        line = f":{mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or "it cannot be read"
         raise LlmstackError(
-            f"litellm_config.yaml{where}: not YAML: {problem}", hint="correct it, or move it away"
+            f"litellm_config.yaml{line}: not YAML: {problem}", hint="correct it, or move it away"
         ) from error
-    except (ValueError, LookupError, RecursionError) as error:  # the 45th of a month, a word as `!!bool`
+    except (
+        ValueError,
+        LookupError,
+        RecursionError,
+    ) as error:  # for example the date 2026-01-45, or `!!bool maybe`
         raise LlmstackError(
             f"litellm_config.yaml: a value cannot be read: {error}", hint="correct it, or move it away"
         ) from error
     if document is None:
         return CommentedMap()
-    listed = document.get("model_list") if isinstance(document, CommentedMap) else ""
-    if listed is not None and not (
-        isinstance(listed, CommentedSeq) and all(isinstance(entry, CommentedMap) for entry in listed)
+    entries = document.get("model_list") if isinstance(document, CommentedMap) else ""
+    if entries is not None and not (
+        isinstance(entries, CommentedSeq) and all(isinstance(entry, CommentedMap) for entry in entries)
     ):
         raise LlmstackError(
             "litellm_config.yaml: expected a mapping whose `model_list` is a list of models",
             hint="correct it, or move it away: `llmstack install` writes a new one",
         )
-    found: CommentedMap = document
-    return found
+    parsed: CommentedMap = document
+    return parsed
 
 
-def _merge(document: CommentedMap, wanted: Mapping[str, dict[str, str]], *, fresh: bool) -> bool:
-    """Bring a document up to date; return whether anything changed."""
+def _merge(document: CommentedMap, models: Mapping[str, dict[str, str]], *, is_new: bool) -> bool:
+    """Update a document with the models of models.ini; return whether anything changed."""
     changed = False
-    listed = document.get("model_list")
-    if listed is None:
-        listed = document["model_list"] = CommentedSeq()
+    entries = document.get("model_list")
+    if entries is None:
+        entries = document["model_list"] = CommentedSeq()
         changed = True
-    there = {str(entry.get("model_name")): entry for entry in listed}
-    for name, parameters in wanted.items():
-        if name not in there:
-            listed.append(_entry(name, parameters))
+    by_name = {str(entry.get("model_name")): entry for entry in entries}
+    for name, parameters in models.items():
+        if name not in by_name:
+            entries.append(_entry(name, parameters))
             changed = True
-        elif _written(there[name]) is not None:  # else it is all the user's
-            changed |= _update(there[name], parameters)
-    for entry in [entry for entry in listed if str(entry.get("model_name")) not in wanted]:
-        if (written := _written(entry)) is not None and dict(_of(entry, "litellm_params")) == written:
-            listed.remove(entry)
+        elif _recorded_parameters(by_name[name]) is not None:  # otherwise the user wrote the entry
+            changed |= _update(by_name[name], parameters)
+    for entry in [entry for entry in entries if str(entry.get("model_name")) not in models]:
+        recorded = _recorded_parameters(entry)
+        if recorded is not None and dict(_submap(entry, "litellm_params")) == recorded:
+            entries.remove(entry)
             changed = True
-    if fresh:
+    if is_new:
         for section, settings in _SETTINGS.items():
             document[section] = CommentedMap(settings)
         changed = True
@@ -143,39 +150,43 @@ def _merge(document: CommentedMap, wanted: Mapping[str, dict[str, str]], *, fres
 
 
 def _entry(name: str, parameters: Mapping[str, str]) -> CommentedMap:
-    written = CommentedMap(parameters)
-    written.fa.set_flow_style()
     return CommentedMap(
         model_name=name,
         litellm_params=CommentedMap(parameters),
-        model_info=CommentedMap({WRITTEN: written}),
+        model_info=CommentedMap({RECORD: _record(parameters)}),
     )
 
 
-def _of(entry: CommentedMap, key: str) -> CommentedMap:
+def _record(parameters: Mapping[str, str]) -> CommentedMap:
+    """Return the record of generated parameters, written on one line."""
+    record = CommentedMap(parameters)
+    record.fa.set_flow_style()
+    return record
+
+
+def _submap(entry: CommentedMap, key: str) -> CommentedMap:
+    """Return the mapping under a key; an empty one if there is no mapping."""
     value = entry.get(key)
     return value if isinstance(value, CommentedMap) else CommentedMap()
 
 
-def _written(entry: CommentedMap) -> dict[str, Any] | None:
-    """Return what was written of an entry; None where it is not one of ours."""
-    value = _of(entry, "model_info").get(WRITTEN)
+def _recorded_parameters(entry: CommentedMap) -> dict[str, Any] | None:
+    """Return the generated parameters of an entry; None if the entry was not generated."""
+    value = _submap(entry, "model_info").get(RECORD)
     return dict(value) if isinstance(value, CommentedMap) else None
 
 
 def _update(entry: CommentedMap, parameters: Mapping[str, str]) -> bool:
-    """Write what models.ini changed, of what the user left as it was; return whether anything did."""
-    written, params = _written(entry) or {}, _of(entry, "litellm_params")
-    if written == parameters:
+    """Update the parameters that the user has not edited; return whether models.ini changed any."""
+    recorded, current = _recorded_parameters(entry) or {}, _submap(entry, "litellm_params")
+    if recorded == parameters:
         return False
-    for key in written.keys() | parameters.keys():
-        if params.get(key) == written.get(key):
-            if key in parameters:
-                params[key] = parameters[key]
-            else:
-                params.pop(key, None)
-    entry["litellm_params"] = params
-    now = CommentedMap(parameters)
-    now.fa.set_flow_style()
-    entry["model_info"][WRITTEN] = now
+    for key in recorded.keys() | parameters.keys():
+        is_unedited = current.get(key) == recorded.get(key)
+        if is_unedited and key in parameters:
+            current[key] = parameters[key]
+        elif is_unedited:
+            current.pop(key, None)
+    entry["litellm_params"] = current
+    entry["model_info"][RECORD] = _record(parameters)
     return True

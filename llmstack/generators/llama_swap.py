@@ -1,11 +1,11 @@
-"""`llama-swap.yaml`: what llama-swap runs for every gguf tier that can start, and which may live together.
+"""`llama-swap.yaml`: the command of every gguf tier that can start, and which tiers may be loaded together.
 
-Two secrets stand in it, so it is written with mode 0600. `apiKeys` is what llama-swap asks for; it takes
-the header away before it passes a request on, so its model servers cannot ask for a key of their own.
-They serve below a secret path instead, which `proxy` adds, and answer 404 to everybody else.
+The file holds two secrets, so it is written with mode 0600. `apiKeys` is the key that llama-swap requires. It
+removes the header before it forwards a request, so its model servers cannot require a key. Instead they serve
+below a secret path, which `proxy` adds, and answer 404 to all other requests.
 
-Nothing is preloaded by it: the router asks for the tier that is to be resident. Its own `preload` asks for
-`/`, which these model servers do not have, and would log a failure at every start.
+llama-swap preloads nothing; the router requests the tier to load. llama-swap's own `preload` requests `/`,
+which these model servers do not have, and would log a failure at every start.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ruamel.yaml import YAML
 from llmstack.config.model import GgufModel
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.command import server_flags
-from llmstack.llama_cpp.parent_watch import LIFELINE, PARENT_PID
+from llmstack.llama_cpp.parent_watch import PARENT_PID, WATCH_MODE_VARIABLE
 from llmstack.serving.memory.eviction import MemoryPlan
 
 if TYPE_CHECKING:
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
     from llmstack.serving.memory.survey import Survey, TierSurvey
 
 HOST = "127.0.0.1"
-PORT = "${PORT}"  # llama-swap's macro: a port of its own for each model
-HEALTH_S = 900  # a large model from a slow disk; its default, 120, is short for 45 GB
-CONCURRENCY = 10_000  # its default, 10, answers 429 beyond; the router queues
+PORT = "${PORT}"  # llama-swap's macro for the port of each model
+HEALTH_TIMEOUT_S = 900  # for a large model on a slow disk; the default, 120, is too short for 45 GB
+CONCURRENCY = 10_000  # the router queues requests; by default llama-swap answers 429 to the 11th
 _HEADER = "# Written by `llmstack start` at each start: edit models.ini instead. It holds keys.\n"
-_NEEDS_NO_VAR = re.compile(r"[a-zA-Z0-9.-]{1,32}")
+_MATRIX_NAME = re.compile(r"[a-zA-Z0-9.-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True)
 class SwapSecrets:
-    """Made at each start.
+    """Secrets of llama-swap, new at each start.
 
     Attributes:
-        key: what llama-swap asks for.
-        path: what its model servers serve below, without slashes.
+        key: the API key that llama-swap requires.
+        path: the path prefix of its model servers, without slashes.
     """
 
     key: str
@@ -58,12 +58,12 @@ class SwapSecrets:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another server whose models llama-swap passes requests on to.
+    """Another server that llama-swap forwards requests to.
 
     Attributes:
         url: its address.
-        key: what it asks for.
-        models: as it calls them.
+        key: the API key that it requires.
+        models: names of its models.
     """
 
     url: str
@@ -73,7 +73,7 @@ class Peer:
 
 def render(
     config: StackConfig,
-    found: Survey,
+    survey: Survey,
     secrets: SwapSecrets,
     *,
     start_port: int,
@@ -84,40 +84,38 @@ def render(
 
     Args:
         config: the stack, on the channel that runs.
-        found: which tiers can start, from which files, by which engine.
-        secrets: see there.
-        start_port: first port of the model servers; as many follow as there are tiers.
+        survey: which tiers can start, from which files, with which engine.
+        secrets: the secrets to write into the file.
+        start_port: first port of the model servers, which get one port each.
         windows: quote command lines as Windows does.
-        litellm: where the litellm tiers are served, so that llama-swap's port reaches them too.
+        litellm: the server of the litellm tiers, so that clients of llama-swap's port can use them too.
 
     Raises:
-        LlmstackError: a path or argument cannot be said in a command line of llama-swap.
+        LlmstackError: llama-swap cannot pass a path or argument to a program.
     """
-    tiers = servable(config, found)
     models = {
-        tier.name: _model(tier, found.tiers[tier.name], found.engine, secrets, windows=windows)
-        for tier in tiers
-        if found.engine is not None
+        tier.name: _model(tier, survey.tiers[tier.name], survey.engine, secrets, windows=windows)
+        for tier in startable_tiers(config, survey)
+        if survey.engine is not None
     }
     document: dict[str, Any] = {
-        "healthCheckTimeout": HEALTH_S,
-        "logLevel": "warn",  # `info` would log the address of each model server, with the secret path
+        "healthCheckTimeout": HEALTH_TIMEOUT_S,
+        "logLevel": "warn",  # `info` would log the secret path of each model server
         "logToStdout": "both",
-        "captureBuffer": 0,  # no prompts kept in memory
+        "captureBuffer": 0,  # keep no prompts in memory
         "startPort": start_port,
-        "sendLoadingState": False,  # a client would show it as reasoning; the router says what it waits for
+        "sendLoadingState": False,  # clients would show it as reasoning; the router reports what it waits for
         "includeAliasesInList": True,
         "apiKeys": [secrets.key],
         "models": models,
     }
     if models:
-        matrix = _matrix(_plan(found.plan, models))
+        matrix = _matrix(_restrict_plan(survey.plan, models))
         document["routing"] = {"router": {"use": "matrix", "settings": {"matrix": matrix}}}
     if litellm is not None:
-        # Its default cuts a model that has not begun to answer after 60 s.
-        patient = {"responseHeader": 0}
+        timeouts = {"responseHeader": 0}  # the default aborts a request without a response after 60 s
         peer = {"proxy": litellm.url, "apiKey": litellm.key, "models": list(litellm.models)}
-        document["peers"] = {"litellm": {**peer, "timeouts": patient}}
+        document["peers"] = {"litellm": {**peer, "timeouts": timeouts}}
     yaml = YAML()
     yaml.width = sys.maxsize  # one line for each command
     text = io.StringIO()
@@ -125,21 +123,21 @@ def render(
     return _HEADER + text.getvalue()
 
 
-def servable(config: StackConfig, found: Survey) -> list[Tier]:
+def startable_tiers(config: StackConfig, survey: Survey) -> list[Tier]:
     """Return the gguf tiers that can start."""
     return [
         tier
         for tier in config.tiers.values()
         if isinstance(tier.model, GgufModel)
-        and found.tiers[tier.name].weights is not None
-        and found.tiers[tier.name].obstacle is None
+        and survey.tiers[tier.name].weights is not None
+        and survey.tiers[tier.name].obstacle is None
     ]
 
 
 def _model(
-    tier: Tier, found: TierSurvey, engine: EngineBinary, secrets: SwapSecrets, *, windows: bool
+    tier: Tier, survey: TierSurvey, engine: EngineBinary, secrets: SwapSecrets, *, windows: bool
 ) -> dict[str, Any]:
-    weights: Path | None = found.weights
+    weights: Path | None = survey.weights
     if weights is None:
         raise AssertionError(tier.name)
     argv = engine.argv(server_flags(tier, weights, host=HOST, port=PORT))
@@ -147,74 +145,83 @@ def _model(
         "cmd": command_line(argv, tier.name, windows=windows),
         "proxy": f"http://{HOST}:{PORT}/{secrets.path}",
         "checkEndpoint": "/health",
-        # llama-swap gives its children no pipe to hold on to; the path is in no command line.
-        "env": [f"{LIFELINE}={PARENT_PID}", f"LLAMA_ARG_API_PREFIX=/{secrets.path}", "PYTHONUNBUFFERED=1"],
-        "ttl": math.ceil(tier.ttl),  # 0 is never
+        # The secret path is in the environment, as other users can read command lines.
+        "env": [
+            f"{WATCH_MODE_VARIABLE}={PARENT_PID}",
+            f"LLAMA_ARG_API_PREFIX=/{secrets.path}",
+            "PYTHONUNBUFFERED=1",
+        ],
+        "ttl": math.ceil(tier.ttl),  # 0 means never
         "concurrencyLimit": CONCURRENCY,
-        "metadata": _metadata(tier, found),
+        "metadata": _metadata(tier, survey),
     }
     if tier.aliases:
         model["aliases"] = list(tier.aliases)
     if tier.description:
-        model["description"] = _plain(tier.description)
+        model["description"] = _without_macros(tier.description)
     return model
 
 
-def _metadata(tier: Tier, found: TierSurvey) -> dict[str, Any]:
+def _metadata(tier: Tier, survey: TierSurvey) -> dict[str, Any]:
     quant = getattr(tier.model, "quant", None)
-    about = {
+    fields = {
         "tier": tier.name,
         "role": str(tier.role) if tier.role else None,
         "kind": tier.kind,
-        "model": _plain(tier.model.label),
-        "quant": _plain(quant) if quant else None,
+        "model": _without_macros(tier.model.label),
+        "quant": _without_macros(quant) if quant else None,
         "ctx": tier.ctx_size,
-        "size": found.size_bytes,
+        "size": survey.size_bytes,
         "channel": tier.channel,
     }
-    return {name: value for name, value in about.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-def _plain(text: str) -> str:
-    """Return text for people, in which llama-swap would look for its macros."""
+def _without_macros(text: str) -> str:
+    """Return text for people in which llama-swap finds none of its macros."""
     return text.replace("${", "$ {")
 
 
 def command_line(argv: Sequence[str], tier: str, *, windows: bool = False) -> str:
-    """Return a command line that llama-swap splits into these words again.
+    """Return a command line that llama-swap splits into these arguments again.
 
-    It drops lines that start with `#`, joins lines at a backslash and replaces `${…}`, also in quotes.
+    llama-swap drops lines that start with `#`, joins lines at a backslash and replaces `${…}` even in quotes.
 
     Raises:
-        LlmstackError: a word cannot be said so.
+        LlmstackError: an argument cannot be quoted so that llama-swap keeps it.
     """
-    for word in argv:
-        line_break = next((char for char in "\n\r\0" if char in word), None)
-        macro = windows and "${" in word and word != PORT
-        if line_break or macro:
-            what = "`${`" if macro else "a line break"
+    for argument in argv:
+        has_line_break = any(char in argument for char in "\n\r\0")
+        has_macro = windows and "${" in argument and argument != PORT
+        if has_line_break or has_macro:
+            what = "`${`" if has_macro else "a line break"
             raise LlmstackError(
-                f"[{tier}] llama-swap cannot take {what} in a command line: {word!r}",
-                hint="write it otherwise, or set `swapper = builtin` in models.ini",
+                f"[{tier}] llama-swap does not support {what} in a command line: {argument!r}",
+                hint="change it, or set `swapper = builtin` in models.ini",
             )
     if windows:
         return subprocess.list2cmdline(argv)
-    # Two quoted pieces side by side are one word, in which there is no `${` to be replaced.
-    return " ".join(word if word == PORT else shlex.quote(word).replace("${", "$''{") for word in argv)
+    # Two adjacent quoted parts are one argument, and `${` no longer occurs in the text.
+    quoted = (shlex.quote(argument).replace("${", "$''{") for argument in argv)
+    return " ".join(PORT if argument == PORT else text for argument, text in zip(argv, quoted, strict=True))
 
 
-def _plan(plan: MemoryPlan, models: Mapping[str, object]) -> MemoryPlan:
-    """Return the plan of those tiers that can start: the matrix must name no other."""
+def _restrict_plan(plan: MemoryPlan, models: Mapping[str, object]) -> MemoryPlan:
+    """Return the plan for the given models only, as the matrix may name no other."""
     return MemoryPlan(
         plan.budget, {name: need for name, need in plan.needs.items() if name in models}, plan.costs
     )
 
 
 def _matrix(plan: MemoryPlan) -> dict[str, Any]:
-    short = {name: name if _NEEDS_NO_VAR.fullmatch(name) else "" for name in plan.needs}
-    taken = set(short.values())
-    numbers = (number for number in range(1, len(short) + len(taken) + 1) if f"tier{number}" not in taken)
-    short = {name: word or f"tier{next(numbers)}" for name, word in short.items()}
+    """Return the sets of tiers that fit into memory together, and what evicting each tier costs.
+
+    Names that the matrix's syntax does not allow get a short name, defined under `vars`.
+    """
+    names = {name: name if _MATRIX_NAME.fullmatch(name) else "" for name in plan.needs}
+    used = set(names.values())
+    numbers = (number for number in range(1, len(names) + len(used) + 1) if f"tier{number}" not in used)
+    short = {name: valid or f"tier{next(numbers)}" for name, valid in names.items()}
     matrix: dict[str, Any] = {
         "evict_costs": {short[name]: max(1, round(plan.costs[name])) for name in plan.needs},
         "sets": {
@@ -222,5 +229,5 @@ def _matrix(plan: MemoryPlan) -> dict[str, Any]:
             for number, together in enumerate(plan.sets(), start=1)
         },
     }
-    named = {word: name for name, word in short.items() if word != name}
-    return {"vars": named, **matrix} if named else matrix
+    variables = {variable: name for name, variable in short.items() if variable != name}
+    return {"vars": variables, **matrix} if variables else matrix

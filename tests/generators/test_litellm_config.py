@@ -1,4 +1,4 @@
-"""`litellm_config.yaml`: what models.ini says, and every edit that somebody made."""
+"""`litellm_config.yaml`: the values of models.ini, and the edits of the user."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def config(text: str) -> StackConfig:
     return parse(text, "models.ini", base=Path("/p"))
 
 
-def written(text: str, before: str | None = None) -> str:
-    out = render(config(text), before)
+def rendered(text: str, existing: str | None = None) -> str:
+    out = render(config(text), existing)
     assert out is not None
     return out
 
@@ -47,7 +47,7 @@ def entries(text: str) -> dict[str, dict[str, str]]:
 
 
 def test_one_entry_for_each_tier_and_each_queued_upgrade() -> None:
-    text = written(MIXED)
+    text = rendered(MIXED)
     key = "os.environ/ANTHROPIC_API_KEY"
     assert entries(text) == {
         "code-ultra": {"model": "anthropic/claude-opus-4-6", "api_key": key},
@@ -62,23 +62,23 @@ def test_one_entry_for_each_tier_and_each_queued_upgrade() -> None:
     assert document["litellm_settings"]["drop_params"] is True
     assert document["router_settings"] == {"num_retries": 0, "disable_cooldowns": True}
     assert text.startswith("# LiteLLM's configuration.")
-    assert written(MIXED, text) == text
+    assert rendered(MIXED, text) == text
 
 
 def test_there_is_no_file_without_a_litellm_tier() -> None:
     assert render(config("[code-fast]\npath = /m/f.gguf\nctx_size = 64k\n"), None) is None
 
 
-def test_edits_and_comments_survive_and_what_models_ini_changed_is_taken_up() -> None:
+def test_edits_and_comments_survive_changes_of_models_ini() -> None:
     edited = (
-        written(MIXED)
+        rendered(MIXED)
         .replace("model: openai/some-model\n", "model: openai/mine   # better for plans\n", 1)
         .replace("drop_params: true", "drop_params: false  # I want to see them")
         .replace(
             "model_list:\n", "model_list:\n  # mine\n  - {model_name: own, litellm_params: {model: x/y}}\n"
         )
     )
-    text = written(MIXED.replace("claude-opus-4-6", "claude-opus-9").replace("far:8000", "far:9000"), edited)
+    text = rendered(MIXED.replace("claude-opus-4-6", "claude-opus-9").replace("far:8000", "far:9000"), edited)
     assert entries(text) == {
         "own": {"model": "x/y"},
         "code-ultra": {"model": "anthropic/claude-opus-9", "api_key": "os.environ/ANTHROPIC_API_KEY"},
@@ -89,29 +89,29 @@ def test_edits_and_comments_survive_and_what_models_ini_changed_is_taken_up() ->
             "api_key": "os.environ/OPENAI_API_KEY",
         },
     }
-    for kept in (
+    for edit in (
         "# better for plans",
         "drop_params: false  # I want to see them",
         "  # mine\n  - {model_name",
     ):
-        assert kept in text
+        assert edit in text
 
 
-def test_an_entry_whose_tier_is_gone_goes_with_it_unless_it_was_edited() -> None:
-    before = written(MIXED).replace("model: anthropic/claude-opus-5\n", "model: anthropic/own\n", 1)
-    assert list(entries(written("[x]\nmodel = openai/y\nctx_size = 8k\n", before))) == [
+def test_an_entry_without_a_tier_is_removed_unless_it_was_edited() -> None:
+    existing = rendered(MIXED).replace("model: anthropic/claude-opus-5\n", "model: anthropic/own\n", 1)
+    assert list(entries(rendered("[x]\nmodel = openai/y\nctx_size = 8k\n", existing))) == [
         "code-ultra_next",
         "x",
     ]
 
 
-def test_an_entry_that_was_not_written_here_is_left_alone() -> None:
+def test_an_entry_of_the_user_stays_unchanged() -> None:
     own = "model_list:\n- model_name: plan\n  litellm_params:\n    model: bedrock/x\n"
-    assert entries(written(MIXED, own))["plan"] == {"model": "bedrock/x"}
+    assert entries(rendered(MIXED, own))["plan"] == {"model": "bedrock/x"}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("model_list: [", "litellm_config.yaml:1: not YAML"),
         ("api_version: 2026-13-45\n", "litellm_config.yaml: a value cannot be read: month must be in 1..12"),
@@ -122,7 +122,7 @@ def test_an_entry_that_was_not_written_here_is_left_alone() -> None:
         ("model_list: [a]\n", "expected a mapping whose `model_list` is a list of models"),
     ],
 )
-def test_a_file_that_cannot_be_merged_is_an_error(text: str, said: str) -> None:
-    with pytest.raises(LlmstackError) as caught:
+def test_a_file_that_cannot_be_merged_is_an_error(text: str, message: str) -> None:
+    with pytest.raises(LlmstackError) as raised:
         render(config(MIXED), text)
-    assert said in caught.value.message
+    assert message in raised.value.message

@@ -12,7 +12,15 @@ import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fake_llama_swap import MATRIX, MODEL, TOP, Model, read_config, sets_of, split
+from support.fake_llama_swap import (
+    MATRIX_KEYS,
+    MODEL_KEYS,
+    TOP_LEVEL_KEYS,
+    Model,
+    model_sets,
+    read_config,
+    split_command,
+)
 from support.net import free_port
 from support.yaml_text import dump_yaml, load_yaml
 
@@ -49,8 +57,8 @@ YARN = replace(ENGINE, rope_scaling=RopeScaling("yarn", 4.0, 32_768))
 
 def gguf(name: str, quant: str, ctx: int, temp: float, role: Role | None, **more: Any) -> Tier:
     model = GgufModel(repo=f"example/{name}-GGUF", file=f"{name}-{quant}.gguf", quant=quant)
-    about = {"engine": ENGINE, **more}
-    return Tier(name, BackendKind.GGUF, model, ctx, role=role, sampler=Sampler(temp=temp), **about)
+    fields = {"engine": ENGINE, **more}
+    return Tier(name, BackendKind.GGUF, model, ctx, role=role, sampler=Sampler(temp=temp), **fields)
 
 
 FAST = gguf("code-fast", "Q5_K_M", 131_072, 0.2, Role.FAST, engine=YARN, description="short edits, ${PORT}")
@@ -72,7 +80,7 @@ def stack(*tiers: Tier) -> StackConfig:
 REFERENCE = stack(FAST, SMART, PLAN, NOFILTER, ULTRA)
 
 
-def survey(
+def make_survey(
     config: StackConfig,
     *,
     engine: EngineBinary = NATIVE,
@@ -80,7 +88,7 @@ def survey(
     without: tuple[str, ...] = (),
     models: Path = Path("/models"),
 ) -> Survey:
-    """A survey in which every gguf tier but those `without` a file can start."""
+    """Return a survey in which every gguf tier can start, except those `without` a file."""
     tiers = {}
     for name, tier in config.tiers.items():
         if tier.backend is not BackendKind.GGUF:
@@ -92,20 +100,20 @@ def survey(
             tiers[name] = TierSurvey(need=need, obstacle=Obstacle("not on disk", "fetch it"))
         else:
             tiers[name] = TierSurvey(models / f"{name}.gguf", size, need)
-    needs = {name: found.need for name, found in tiers.items() if found.need is not None}
+    needs = {name: tier.need for name, tier in tiers.items() if tier.need is not None}
     return Survey(engine, tiers, memory_plan(needs, budget=round(budget_gb * GB), preloaded="code-fast"))
 
 
-def text_of(config: StackConfig, found: Survey | None = None, **more: Any) -> str:
-    return render(config, found or survey(config), SECRETS, **{"start_port": 10_001, **more})
+def text_of(config: StackConfig, survey: Survey | None = None, **more: Any) -> str:
+    return render(config, survey or make_survey(config), SECRETS, **{"start_port": 10_001, **more})
 
 
-def document(config: StackConfig, found: Survey | None = None) -> dict[str, Any]:
-    loaded: dict[str, Any] = load_yaml(text_of(config, found))
+def document(config: StackConfig, survey: Survey | None = None) -> dict[str, Any]:
+    loaded: dict[str, Any] = load_yaml(text_of(config, survey))
     return loaded
 
 
-def test_the_reference_stack() -> None:
+def test_the_reference_stack_is_as_in_the_golden_file() -> None:
     text = text_of(REFERENCE).replace(sys.executable, "/usr/bin/python3")
     golden = GOLDEN / "llama-swap-reference.yaml"
     if os.environ.get("WRITE_GOLDEN"):
@@ -113,44 +121,44 @@ def test_the_reference_stack() -> None:
     assert text == golden.read_text()
 
 
-def test_every_key_is_one_that_llama_swap_knows() -> None:
-    # llama-swap ignores a key it does not know, so a misspelt one would be seen by its effect only.
+def test_llama_swap_supports_every_key() -> None:
+    # llama-swap ignores unknown keys, so a misspelt one would go unnoticed.
     written = document(stack(*REFERENCE.tiers.values(), gguf("with_underscore", "Q8_0", 4096, 0.1, None)))
-    assert set(written) <= TOP
+    assert set(written) <= TOP_LEVEL_KEYS
     for model in written["models"].values():
-        assert set(model) <= MODEL
+        assert set(model) <= MODEL_KEYS
     (router,) = written["routing"].values()
     assert (set(router), router["use"], set(router["settings"])) == (
         {"use", "settings"},
         "matrix",
         {"matrix"},
     )
-    assert set(router["settings"]["matrix"]) == MATRIX
+    assert set(router["settings"]["matrix"]) == MATRIX_KEYS
 
 
-def test_flags_are_those_of_the_built_in_pool(tmp_path: Path) -> None:
+def test_commands_have_the_same_flags_as_in_the_built_in_pool(tmp_path: Path) -> None:
     path = tmp_path / "llama-swap.yaml"
     for engine in (NATIVE, BUNDLED):
-        path.write_text(text_of(REFERENCE, survey(REFERENCE, engine=engine)))
+        path.write_text(text_of(REFERENCE, make_survey(REFERENCE, engine=engine)))
         for port, (name, model) in enumerate(sorted(read_config(path)["models"].items()), start=10_001):
             tier, weights = REFERENCE.tiers[name], Path(f"/models/{name}.gguf")
             flags = server_flags(tier, weights, host="127.0.0.1", port=port)
-            assert tuple(split(model["cmd"])) == engine.argv(flags)
+            assert tuple(split_command(model["cmd"])) == engine.argv(flags)
             assert model["proxy"] == f"http://127.0.0.1:{port}/the-path"
 
 
 @pytest.mark.parametrize("budget", [1.0, 20.0, 36.0, 48.0, 60.0, 500.0])
 @pytest.mark.parametrize("without", [(), ("plan",), ("code-fast", "plan-uncensored")])
-def test_the_matrix_is_the_planners(budget: float, without: tuple[str, ...]) -> None:
-    found = survey(REFERENCE, budget_gb=budget, without=without)
-    written = document(REFERENCE, found)
+def test_the_matrix_holds_the_sets_of_the_memory_plan(budget: float, without: tuple[str, ...]) -> None:
+    survey = make_survey(REFERENCE, budget_gb=budget, without=without)
+    written = document(REFERENCE, survey)
     can_start = {name for name in SIZES if name not in without}
     assert set(written["models"]) == can_start
     if not without:
-        assert sets_of(written) == [set(together) for together in found.plan.sets()]
-    assert {name for together in sets_of(written) for name in together} == can_start
-    for together in sets_of(written):
-        assert found.plan.fits(together)
+        assert model_sets(written) == [set(together) for together in survey.plan.sets()]
+    assert {name for together in model_sets(written) for name in together} == can_start
+    for together in model_sets(written):
+        assert survey.plan.fits(together)
     costs = written["routing"]["router"]["settings"]["matrix"]["evict_costs"]
     assert set(costs) == can_start
     assert all(isinstance(cost, int) and cost >= 1 for cost in costs.values())
@@ -158,7 +166,7 @@ def test_the_matrix_is_the_planners(budget: float, without: tuple[str, ...]) -> 
     assert costs.get("code-fast", 10**6) > sum(others)
 
 
-def test_ids_that_the_matrix_cannot_hold_get_short_names() -> None:
+def test_names_that_the_matrix_does_not_support_get_short_names() -> None:
     long = "a-name-of-more-than-thirty-two-characters"
     written = document(stack(*(gguf(name, "Q8_0", 4096, 0.1, None) for name in ("a_b", "tier1", long))))
     matrix = written["routing"]["router"]["settings"]["matrix"]
@@ -168,7 +176,7 @@ def test_ids_that_the_matrix_cannot_hold_get_short_names() -> None:
     assert "vars" not in document(REFERENCE)["routing"]["router"]["settings"]["matrix"]
 
 
-def test_litellm_is_a_peer_that_may_think_for_long() -> None:
+def test_litellm_is_a_peer_without_a_timeout() -> None:
     peer = Peer("http://127.0.0.1:10103", "its-key", ("code-ultra",))
     written = load_yaml(text_of(REFERENCE, litellm=peer))
     assert written["peers"]["litellm"] == {
@@ -179,34 +187,36 @@ def test_litellm_is_a_peer_that_may_think_for_long() -> None:
     }
 
 
-def test_a_stack_without_a_gguf_tier() -> None:
+def test_a_stack_without_a_gguf_tier_has_no_models() -> None:
     written = document(stack(ULTRA))
     assert written["models"] == {}
     assert "routing" not in written
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\n\r\0", codec="utf-8")), max_size=6))
-def test_words_survive_the_way_llama_swap_reads_them(words: list[str]) -> None:
+def test_arguments_survive_llama_swaps_parsing(words: list[str]) -> None:
     argv = ["/bin/program", *words, "${PORT}", "${PORT}x", "a ${PORT}", "#", "'${env.HOME}'", "\\", 'a"b', ""]
     line = command_line(argv, "plan")
     assert line.count("${") == argv.count("${PORT}")
-    there = load_yaml(dump_yaml({"cmd": line}))["cmd"].replace("${PORT}", "10001")
-    assert split(there) == ["10001" if word == "${PORT}" else word for word in argv]
+    command = load_yaml(dump_yaml({"cmd": line}))["cmd"].replace("${PORT}", "10001")
+    assert split_command(command) == ["10001" if word == "${PORT}" else word for word in argv]
 
 
 @pytest.mark.parametrize(
     ("word", "windows", "what"),
     [("two\nlines", False, "a line break"), ("a\r", True, "a line break"), ("C:\\${x}", True, "`${`")],
 )
-def test_what_cannot_be_said_is_refused(word: str, windows: bool, what: str) -> None:  # noqa: FBT001 - a parameter
-    with pytest.raises(LlmstackError, match=r"\[plan\] llama-swap cannot take") as refused:
+def test_an_argument_that_llama_swap_does_not_support_is_an_error(
+    word: str, *, windows: bool, what: str
+) -> None:
+    with pytest.raises(LlmstackError, match=r"\[plan\] llama-swap does not support") as raised:
         command_line(["server", word], "plan", windows=windows)
-    assert what in refused.value.message
-    assert refused.value.hint is not None
-    assert "swapper = builtin" in refused.value.hint
+    assert what in raised.value.message
+    assert raised.value.hint is not None
+    assert "swapper = builtin" in raised.value.hint
 
 
-def test_windows_quotes_its_own_way() -> None:
+def test_windows_command_lines_are_quoted_for_windows() -> None:
     argv = ["C:\\Program Files\\python.exe", "--port", "${PORT}", 'a "b"']
     assert command_line(argv, "plan", windows=True) == (
         '"C:\\Program Files\\python.exe" --port ${PORT} "a \\"b\\""'
@@ -215,7 +225,7 @@ def test_windows_quotes_its_own_way() -> None:
 
 @pytest.mark.engine
 async def test_the_commands_start_real_models(tmp_path: Path) -> None:
-    """Odd paths too, through everything that llama-swap does to a command."""
+    """Even with special characters in the path, after all that llama-swap does to a command."""
     models = tmp_path / 'it\'s ${HOME} # "here"'
     models.mkdir()
     small = EngineSettings(threads=1, cache_ram_gb=0.01, parallel=1)
@@ -228,17 +238,19 @@ async def test_the_commands_start_real_models(tmp_path: Path) -> None:
     for name in config.tiers:
         write_echo(models / f"{name}.gguf", speaker=name, context=8192)
     path = tmp_path / "llama-swap.yaml"
-    path.write_text(text_of(config, survey(config, engine=BUNDLED, models=models), start_port=free_port()))
-    running = [Model(name, about) for name, about in read_config(path)["models"].items()]
+    path.write_text(
+        text_of(config, make_survey(config, engine=BUNDLED, models=models), start_port=free_port())
+    )
+    running = [Model(name, model) for name, model in read_config(path)["models"].items()]
     try:
         for model in running:
             async with asyncio.timeout(20):
                 assert await model.start() is None, model.lines
             body = {"messages": [{"role": "user", "content": "hi"}]}
-            url = f"{model.about['proxy']}/v1/chat/completions"
-            async with aiohttp.ClientSession() as session, session.post(url, json=body) as answer:
-                said = json.loads(await answer.text())["choices"][0]["message"]["content"]
-            assert said == f"[{model.name}] You said: hi"
+            url = f"{model.config['proxy']}/v1/chat/completions"
+            async with aiohttp.ClientSession() as session, session.post(url, json=body) as response:
+                answer = json.loads(await response.text())["choices"][0]["message"]["content"]
+            assert answer == f"[{model.name}] You said: hi"
     finally:
         for model in running:
             await model.stop()

@@ -55,8 +55,8 @@ def document(config: StackConfig, **more: Any) -> dict[str, Any]:
 
 
 def models(config: StackConfig, **more: Any) -> dict[str, Any]:
-    found: dict[str, Any] = document(config, **more)["provider"]["llama.cpp"]["models"]
-    return found
+    entries: dict[str, Any] = document(config, **more)["provider"]["llama.cpp"]["models"]
+    return entries
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def models(config: StackConfig, **more: Any) -> dict[str, Any]:
         ("opencode-one-tier.json", stack(gguf("coder", 32_768, Role.AGENT))),
     ],
 )
-def test_golden(name: str, config: StackConfig) -> None:
+def test_the_text_is_as_in_the_golden_file(name: str, config: StackConfig) -> None:
     assert text_of(config) == (GOLDEN / name).read_text(encoding="utf-8")
 
 
@@ -85,14 +85,14 @@ def test_golden(name: str, config: StackConfig) -> None:
         ),
     ],
 )
-def test_only_what_is_declared_is_wired(tiers: list[Tier], small: str, agents: dict[str, str]) -> None:
-    made = document(stack(*tiers))
-    assert made["model"] == "llama.cpp/auto"
-    assert made["small_model"] == f"llama.cpp/{small}"
-    assert {name: agent["model"] for name, agent in made["agent"].items()} == {
+def test_only_declared_roles_get_agents(tiers: list[Tier], small: str, agents: dict[str, str]) -> None:
+    written = document(stack(*tiers))
+    assert written["model"] == "llama.cpp/auto"
+    assert written["small_model"] == f"llama.cpp/{small}"
+    assert {name: agent["model"] for name, agent in written["agent"].items()} == {
         name: f"llama.cpp/{model}" for name, model in agents.items()
     }
-    assert list(made["provider"]["llama.cpp"]["models"]) == ["auto", *(tier.name for tier in tiers)]
+    assert list(written["provider"]["llama.cpp"]["models"]) == ["auto", *(tier.name for tier in tiers)]
 
 
 @pytest.mark.parametrize(
@@ -112,16 +112,16 @@ def test_auto_offers_the_largest_window_and_the_smallest_output(
     assert models(stack(*tiers))["auto"]["limit"] == {"context": context, "output": output}
 
 
-def test_auto_takes_the_window_that_the_router_offers() -> None:
+def test_auto_has_the_window_that_a_remote_router_offers() -> None:
     assert models(REFERENCE, auto_context=131_072)["auto"]["limit"] == {"context": 131_072, "output": 8192}
 
 
 @pytest.mark.parametrize(
-    ("ctx_size", "asked", "output"),
+    ("ctx_size", "max_output", "output"),
     [(131_072, None, 8192), (16_384, None, 4096), (65_536, 32_000, 32_000), (16_384, 16_384, 8192)],
 )
-def test_an_answer_leaves_room_for_the_prompt(ctx_size: int, asked: int | None, output: int) -> None:
-    tier = gguf("coder", ctx_size, Role.AGENT, max_output_tokens=asked)
+def test_an_answer_leaves_room_for_the_prompt(ctx_size: int, max_output: int | None, output: int) -> None:
+    tier = gguf("coder", ctx_size, Role.AGENT, max_output_tokens=max_output)
     assert models(stack(tier))["coder"]["limit"] == {"context": ctx_size, "output": output}
 
 
@@ -147,29 +147,29 @@ def test_no_sampler_value_is_written() -> None:
     assert not [key for key in ("temperature", "top_p", "top_k", "min_p", "rep_pen") if key in text]
 
 
-def test_a_slash_after_the_address_is_dropped() -> None:
-    made = json.loads(render(REFERENCE, base_url="http://box:1/", instructions="/a"))
-    assert made["provider"]["llama.cpp"]["options"]["baseURL"] == "http://box:1/v1"
+def test_a_trailing_slash_of_the_url_is_dropped() -> None:
+    written = json.loads(render(REFERENCE, base_url="http://box:1/", instructions="/a"))
+    assert written["provider"]["llama.cpp"]["options"]["baseURL"] == "http://box:1/v1"
 
 
-def test_further_instructions_follow_ours() -> None:
-    made = document(REFERENCE, more_instructions=["/work/AGENTS.md"])
-    assert made["instructions"] == ["/work/.llmstack/AGENTS.md", "/work/AGENTS.md"]
+def test_more_instructions_follow_those_of_the_stack() -> None:
+    written = document(REFERENCE, more_instructions=["/work/AGENTS.md"])
+    assert written["instructions"] == ["/work/.llmstack/AGENTS.md", "/work/AGENTS.md"]
 
 
-def test_the_instructions_start_no_ultra_request() -> None:
+def test_the_instructions_do_not_select_the_ultra_tier() -> None:
     text = agents_md()
     assert text.startswith("# ")
     assert not [line for line in text.splitlines() if line.lower().lstrip().startswith(("ultra:", "opus:"))]
 
 
-def test_what_can_see_is_offered_pictures_and_what_cannot_talk_is_not_offered() -> None:
-    sees = replace(AGENT, modalities=("text", "image"))
+def test_models_with_vision_accept_images_and_embedding_models_are_omitted() -> None:
+    vision = replace(AGENT, modalities=("text", "image"))
     embeds = gguf("embed", 8192, serves="embedding")
-    text = render(stack(FAST, sees, embeds), base_url="http://127.0.0.1:1", instructions="/a")
+    text = render(stack(FAST, vision, embeds), base_url="http://127.0.0.1:1", instructions="/a")
     models = json.loads(text)["provider"]["llama.cpp"]["models"]
-    shown = {name: (model["attachment"], model["modalities"]["input"]) for name, model in models.items()}
-    assert shown == {
+    offered = {name: (model["attachment"], model["modalities"]["input"]) for name, model in models.items()}
+    assert offered == {
         "auto": (True, ["text", "image"]),
         "code-fast": (False, ["text"]),
         "code-smart": (True, ["text", "image"]),

@@ -354,11 +354,15 @@ def test_the_same_seed_writes_the_same_file(tmp_path: Path) -> None:
 
 
 def test_missing_packages_name_the_extra(tmp_path: Path) -> None:
-    blocked = "import sys; sys.modules['gguf'] = None; from pathlib import Path; from llmstack.llama_cpp import tiny\n"
-    blocked += "from llmstack.errors import LlmstackError\n"
-    blocked += "try: tiny.write_echo(Path(sys.argv[1]), speaker='x')\n"
-    blocked += "except LlmstackError as error: print(error.message, error.hint, sep='\\n')\n"
-    command = [sys.executable, "-c", blocked, str(tmp_path / "echo.gguf")]
+    script = (
+        "import sys; sys.modules['gguf'] = None\n"
+        "from pathlib import Path\n"
+        "from llmstack.errors import LlmstackError\n"
+        "from llmstack.llama_cpp import tiny\n"
+        "try: tiny.write_echo(Path(sys.argv[1]), speaker='x')\n"
+        "except LlmstackError as error: print(error.message, error.hint, sep='\\n')\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "echo.gguf")]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert output.splitlines() == [
         "the tiny models are made with gguf and numpy, and gguf is not installed",

@@ -126,7 +126,7 @@ def _litellm_peer(project: Project, config: StackConfig, survey: Survey) -> llam
 def _render_llama_swap(project: Project, config: StackConfig, survey: Survey, router_port: int) -> str:
     settings = config.settings
     reserved = {router_port, settings.router_port, settings.swap_port, settings.litellm_port}
-    count = len(llama_swap.servable(config, survey))
+    count = len(llama_swap.startable_tiers(config, survey))
     return llama_swap.render(
         config,
         survey,
