@@ -46,7 +46,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class PromptRequest:
-    """What a model is asked.
+    """The input of one call.
 
     Attributes:
         messages: of a chat completion.

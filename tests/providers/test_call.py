@@ -1,4 +1,4 @@
-"""`llmstack.providers.model(…).call(…)` in all its forms, against providers as strict as the real ones."""
+"""`llmstack.providers.model(…)`, called in every way, against fakes that are as strict as real providers."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ if TYPE_CHECKING:
 
     from llmstack.providers.model_api import Model
 
-AT_ONCE = RetryPolicy(2, first_wait_s=0.001)
+FAST_RETRIES = RetryPolicy(2, first_wait_s=0.001)
 
 
 @contextmanager
-def asked(
+def model_at(
     kind: str, name: str, config_dir: Path, *, strict: bool = False, **env: str
 ) -> Iterator[tuple[Model, FakeProvider]]:
+    """Yield a model, and the fake provider that serves it."""
     with provider(kind) as fake:
-        everything = {f"{kind.upper()}_API_KEY": KEY, f"{kind.upper()}_BASE_URL": fake.url, **env}
+        variables = {f"{kind.upper()}_API_KEY": KEY, f"{kind.upper()}_BASE_URL": fake.url, **env}
         if kind == "local":
-            everything = {"LOCAL_LLM_BASE_URL": f"{fake.url}/v1", **env}
+            variables = {"LOCAL_LLM_BASE_URL": f"{fake.url}/v1", **env}
         model = providers.model(
-            name, env=everything, config_dir=config_dir, retries=AT_ONCE, strict=strict, timeout_s=10
+            name, env=variables, config_dir=config_dir, retries=FAST_RETRIES, strict=strict, timeout_s=10
         )
         yield model, fake
 
 
-EVERY = [
+PROVIDER_MODELS = [
     ("anthropic", "anthropic/haiku", "claude-haiku-4-5-20251001"),
     ("openai", "openai/gpt-5.2", "gpt-5.2"),
     ("google", "google_ai_studio", "gemini-flash-latest"),
@@ -54,29 +55,31 @@ EVERY = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "name", "full"), EVERY)
-def test_every_provider_answers_in_every_form(kind: str, name: str, full: str, tmp_path: Path) -> None:
-    with asked(kind, name, tmp_path) as (model, fake):
+@pytest.mark.parametrize(("kind", "name", "full_name"), PROVIDER_MODELS)
+def test_every_provider_can_be_called_in_every_way(
+    kind: str, name: str, full_name: str, tmp_path: Path
+) -> None:
+    with model_at(kind, name, tmp_path) as (model, fake):
         result = model.call("hello", max_tokens=50, temperature=0.5, system="Be brief.")
         assert result == providers.Result(
-            "You said: hello.", full, name.partition("/")[0], providers.TokensUsed(30, 7), "stop"
+            "You said: hello.", full_name, name.partition("/")[0], providers.TokensUsed(30, 7), "stop"
         )
         assert asyncio.run(model.acall("hello")) == result
         pieces = model.stream("hello")
         assert list(pieces) == ["You said: ", "hello", "."]
         assert pieces.result == result
 
-        async def streamed() -> tuple[list[str], Any]:
+        async def collect() -> tuple[list[str], Any]:
             pieces = model.astream("hello")
             return [piece async for piece in pieces], pieces.result
 
-        assert asyncio.run(streamed()) == (["You said: ", "hello", "."], result)
+        assert asyncio.run(collect()) == (["You said: ", "hello", "."], result)
         assert fake.requests[0].get("max_tokens", fake.requests[0].get("max_completion_tokens")) == 50
         assert "temperature" not in fake.requests[1]
         assert fake.requests[1].get("max_tokens", fake.requests[1].get("max_completion_tokens")) == 4096
 
 
-def test_anthropic_at_ollama(tmp_path: Path) -> None:
+def test_anthropic_api_of_ollama_is_called_with_the_token(tmp_path: Path) -> None:
     with provider("anthropic") as fake:
         env = {"ANTHROPIC_BASE_URL": fake.url, "ANTHROPIC_AUTH_TOKEN": KEY}
         result = providers.model("anthropic_ollama", env=env, config_dir=tmp_path).call("hello")
@@ -84,50 +87,50 @@ def test_anthropic_at_ollama(tmp_path: Path) -> None:
         assert fake.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
-def test_a_call_from_inside_an_event_loop(tmp_path: Path) -> None:
-    async def inside(model: Model) -> str:
+def test_a_synchronous_call_works_inside_an_event_loop(tmp_path: Path) -> None:
+    async def call_inside(model: Model) -> str:
         return model.call("hello").output
 
-    with asked("local", "ollama/x", tmp_path) as (model, _):
-        assert asyncio.run(inside(model)) == "You said: hello."
+    with model_at("local", "ollama/x", tmp_path) as (model, _):
+        assert asyncio.run(call_inside(model)) == "You said: hello."
 
 
-def test_a_conversation_in_place_of_a_prompt(tmp_path: Path) -> None:
-    said = [
+def test_the_prompt_can_be_a_conversation(tmp_path: Path) -> None:
+    messages = [
         {"role": "user", "content": "a"},
         {"role": "assistant", "content": "b"},
         {"role": "user", "content": "c"},
     ]
-    with asked("anthropic", "anthropic/opus", tmp_path) as (model, fake):
-        assert model.call(said, system="S").output == "You said: c."
+    with model_at("anthropic", "anthropic/opus", tmp_path) as (model, fake):
+        assert model.call(messages, system="S").output == "You said: c."
         assert [turn["role"] for turn in fake.last["messages"]] == ["user", "assistant", "user"]
 
 
-def test_what_a_model_does_not_take_is_left_out_or_strictly_an_error(tmp_path: Path) -> None:
-    with asked("local", "ollama/x", tmp_path) as (model, _):
+def test_an_unsupported_parameter_is_dropped_or_an_error_in_strict_mode(tmp_path: Path) -> None:
+    with model_at("local", "ollama/x", tmp_path) as (model, _):
         assert model.call("hello", reasoning_effort="high").output == "You said: hello."
     with (
-        asked("local", "ollama/x", tmp_path, strict=True) as (model, fake),
+        model_at("local", "ollama/x", tmp_path, strict=True) as (model, fake),
         pytest.raises(providers.UnsupportedParameterError, match="ollama/x does not take reasoning_effort"),
     ):
         model.call("hello", reasoning_effort="high")
     with (
-        asked("anthropic", "anthropic/opus", tmp_path, strict=True) as (model, fake),
+        model_at("anthropic", "anthropic/opus", tmp_path, strict=True) as (model, fake),
         pytest.raises(providers.UnsupportedParameterError, match="does not take temperature"),
     ):
         model.call("hello", temperature=0.1)
     assert fake.requests == []
-    with asked("anthropic", "anthropic/opus", tmp_path, strict=True) as (model, fake):
+    with model_at("anthropic", "anthropic/opus", tmp_path, strict=True) as (model, fake):
         model.call("hello", reasoning_effort="low")
         assert fake.last["output_config"] == {"effort": "low"}
 
 
 @pytest.mark.parametrize("kind", ["anthropic", "openai"])
 @pytest.mark.parametrize("streamed", [False, True])
-def test_what_is_transient_is_tried_again(kind: str, *, streamed: bool, tmp_path: Path) -> None:
+def test_a_transient_failure_is_retried(kind: str, *, streamed: bool, tmp_path: Path) -> None:
     name = {"anthropic": "anthropic/haiku", "openai": "openai/gpt-4o"}[kind]
-    with asked(kind, name, tmp_path) as (model, fake):
-        fake.fails = [(529, ""), (429, "0.001")]
+    with model_at(kind, name, tmp_path) as (model, fake):
+        fake.failures = [(529, ""), (429, "0.001")]
         output = "".join(model.stream("hello")) if streamed else model.call("hello").output
         assert output == "You said: hello."
         assert len(fake.requests) == 3
@@ -143,16 +146,18 @@ def test_what_is_transient_is_tried_again(kind: str, *, streamed: bool, tmp_path
         ("error 501", providers.MalformedResponseError, 501, 1),
     ],
 )
-def test_errors_that_stay(words: str, error: type[Any], status: int, tries: int, tmp_path: Path) -> None:
-    with asked("openai", "openai/gpt-4o", tmp_path) as (model, fake):
+def test_a_lasting_failure_raises_its_error(
+    words: str, error: type[Any], status: int, tries: int, tmp_path: Path
+) -> None:
+    with model_at("openai", "openai/gpt-4o", tmp_path) as (model, fake):
         with pytest.raises(error) as raised:
             model.call(words)
         assert (raised.value.status, raised.value.provider, len(fake.requests)) == (status, "openai", tries)
         assert KEY not in f"{raised.value!r} {raised.value} {raised.value.hint}"
 
 
-def test_a_rate_limit_says_when_to_come_back(tmp_path: Path) -> None:
-    with asked("mistral", "mistral/small", tmp_path) as (model, fake):
+def test_a_rate_limit_error_has_the_seconds_to_wait(tmp_path: Path) -> None:
+    with model_at("mistral", "mistral/small", tmp_path) as (model, fake):
         with pytest.raises(providers.RateLimitedError) as raised:
             model.call("error 429 after 3600")
         assert (raised.value.retry_after, len(fake.requests)) == (3600.0, 1)
@@ -161,20 +166,20 @@ def test_a_rate_limit_says_when_to_come_back(tmp_path: Path) -> None:
         assert (raised.value.retry_after, len(fake.requests)) == (None, 4)
 
 
-@pytest.mark.parametrize(("words", "says"), [("break", "Overloaded"), ("cut", "ended in the middle")])
+@pytest.mark.parametrize(("words", "message"), [("break", "Overloaded"), ("cut", "ended in the middle")])
 @pytest.mark.parametrize("name", ["anthropic/haiku", "openai/gpt-4o"])
-def test_a_stream_that_breaks_is_an_error_after_what_came(
-    name: str, words: str, says: str, tmp_path: Path
+def test_a_broken_stream_raises_after_the_pieces_that_arrived(
+    name: str, words: str, message: str, tmp_path: Path
 ) -> None:
-    with asked(name.partition("/")[0], name, tmp_path) as (model, fake):
-        came: list[str] = []
-        with pytest.raises(providers.MalformedResponseError, match=says):
-            came.extend(model.stream(words))
-        assert came == ["You said: ", words, "."]
+    with model_at(name.partition("/")[0], name, tmp_path) as (model, fake):
+        pieces: list[str] = []
+        with pytest.raises(providers.MalformedResponseError, match=message):
+            pieces.extend(model.stream(words))
+        assert pieces == ["You said: ", words, "."]
         assert len(fake.requests) == 1
 
 
-def test_nothing_listens(tmp_path: Path) -> None:
+def test_an_unreachable_local_server_is_reported_with_its_variable(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     model = providers.model("ollama/x", env={"LOCAL_LLM_BASE_URL": url}, config_dir=tmp_path)
     with pytest.raises(providers.ProviderUnreachableError) as raised:
@@ -183,7 +188,7 @@ def test_nothing_listens(tmp_path: Path) -> None:
     assert raised.value.hint == "start Ollama there, or set LOCAL_LLM_BASE_URL to where it is"
 
 
-def test_a_server_that_never_answers(tmp_path: Path) -> None:
+def test_a_server_that_never_answers_times_out(tmp_path: Path) -> None:
     with listener() as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         model = providers.model("vllm/x", base_url=url, timeout_s=0.2, env={}, config_dir=tmp_path)
@@ -193,38 +198,38 @@ def test_a_server_that_never_answers(tmp_path: Path) -> None:
             list(model.stream("hello"))
 
 
-def test_a_connection_that_breaks_is_tried_again(tmp_path: Path) -> None:
-    tries: list[bytes] = []
+def test_a_broken_connection_is_retried(tmp_path: Path) -> None:
+    requests: list[bytes] = []
     with listener() as server:
 
         def hang_up() -> None:
-            while len(tries) < 3:
+            while len(requests) < 3:
                 connection, _ = server.accept()
-                tries.append(connection.recv(10))
+                requests.append(connection.recv(10))
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 connection.close()
 
         thread = threading.Thread(target=hang_up)
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        model = providers.model("vllm/x", base_url=url, env={}, config_dir=tmp_path, retries=AT_ONCE)
+        model = providers.model("vllm/x", base_url=url, env={}, config_dir=tmp_path, retries=FAST_RETRIES)
         with pytest.raises(providers.MalformedResponseError, match=r"the connection to .* broke"):
             model.call("hello")
         thread.join()
-    assert len(tries) == 3
+    assert len(requests) == 3
 
 
-def test_waits_double_and_are_left_to_chance() -> None:
+def test_waits_double_with_jitter() -> None:
     error = providers.MalformedResponseError("x")
     for jitter, waits in ((0.0, [0.25, 0.5, 1.0, 1.5]), (1.0, [0.5, 1.0, 2.0, 3.0])):
-        retries = RetryPolicy(4, first_wait_s=0.5, max_wait_s=3.0, jitter=partial(float, jitter))
-        assert [retries.next_wait_s(error, tried) for tried in range(4)] == waits
-        assert retries.next_wait_s(error, 4) is None
-        assert retries.next_wait_s(providers.RejectedError("x"), 0) is None
+        policy = RetryPolicy(4, first_wait_s=0.5, max_wait_s=3.0, jitter=partial(float, jitter))
+        assert [policy.next_wait_s(error, retries) for retries in range(4)] == waits
+        assert policy.next_wait_s(error, 4) is None
+        assert policy.next_wait_s(providers.RejectedError("x"), 0) is None
 
 
 def test_leaving_a_stream_early_ends_the_request(tmp_path: Path) -> None:
-    with asked("openai", "openai/gpt-4o", tmp_path) as (model, _):
+    with model_at("openai", "openai/gpt-4o", tmp_path) as (model, _):
         for piece in model.stream("hello"):
             assert piece == "You said: "
             break

@@ -1,4 +1,4 @@
-"""What providers' errors say, in the forms they come in; and MCP answers as chat completions."""
+"""Error responses of providers in all their formats, and results of MCP tools as chat completions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ANTHROPIC = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
 OPENAI = b'{"error":{"message":"No.","type":"requests","param":null,"code":"insufficient_quota"}}'
 GOOGLE = b'[{"error":{"code":400,"message":"Bad.","status":"INVALID_ARGUMENT"}}]'
-GOOGLE_LIMIT = (
+GOOGLE_RATE_LIMIT = (
     b'[{"error":{"code":429,"message":"Quota.","status":"RESOURCE_EXHAUSTED","details":[5,'
     b'{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"45.8s"}]}}]'
 )
@@ -37,8 +37,8 @@ OLLAMA = b'{"error":"model \\"x\\" not found"}'
             Failure(429, "insufficient_quota", "No.", 0.02),
         ),
         (400, GOOGLE, {}, Failure(400, "INVALID_ARGUMENT", "Bad.")),
-        (429, GOOGLE_LIMIT, {}, Failure(429, "RESOURCE_EXHAUSTED", "Quota.", 45.8)),
-        (429, GOOGLE_LIMIT, {"retry-after": "7"}, Failure(429, "RESOURCE_EXHAUSTED", "Quota.", 7.0)),
+        (429, GOOGLE_RATE_LIMIT, {}, Failure(429, "RESOURCE_EXHAUSTED", "Quota.", 45.8)),
+        (429, GOOGLE_RATE_LIMIT, {"retry-after": "7"}, Failure(429, "RESOURCE_EXHAUSTED", "Quota.", 7.0)),
         (422, MISTRAL, {}, Failure(422, "invalid_request_error", '[{"msg": "Extra"}]')),
         (404, OLLAMA, {}, Failure(404, "", 'model "x" not found')),
         (401, b'{"message":"Unauthorized"}', {}, Failure(401, "", "Unauthorized")),
@@ -51,20 +51,20 @@ OLLAMA = b'{"error":"model \\"x\\" not found"}'
         (500, b'{"error":null}', {}, Failure(500, "", '{"error": null}')),
     ],
 )
-def test_errors_as_providers_give_them(
+def test_error_responses_are_parsed(
     status: int, body: bytes, headers: dict[str, str], expected: Failure
 ) -> None:
     assert parse_failure(status, body, headers, secrets=("sk-1234",), now=NOW) == expected
 
 
-def test_an_mcp_answer_as_a_chat_completion() -> None:
+def test_a_result_is_written_as_a_chat_completion() -> None:
     body = {"messages": [{"role": "user", "content": "hi"}], "max_completion_tokens": 9, "stream": True}
-    ask, stream = parse_chat_request(json.dumps(body).encode())
-    assert (list(ask.messages), ask.max_tokens, stream) == (body["messages"], 9, True)
+    request, stream = parse_chat_request(json.dumps(body).encode())
+    assert (list(request.messages), request.max_tokens, stream) == (body["messages"], 9, True)
     result = Result("hällo", "m", "mcp", TokensUsed(3, 2), "length")
-    said = json.loads(write_chat_completion(result, now=1, completion_id="7"))
-    assert said["choices"][0]["message"]["content"] == "hällo"
-    assert (said["id"], said["usage"]["total_tokens"]) == ("chatcmpl-7", 5)
+    completion = json.loads(write_chat_completion(result, now=1, completion_id="7"))
+    assert completion["choices"][0]["message"]["content"] == "hällo"
+    assert (completion["id"], completion["usage"]["total_tokens"]) == ("chatcmpl-7", 5)
     lines = [line for line in write_chat_events(result, now=1, completion_id="7").split(b"\n\n") if line]
     assert lines[-1] == b"data: [DONE]"
     chunks = [json.loads(line.removeprefix(b"data: ")) for line in lines[:-1]]
@@ -73,6 +73,6 @@ def test_an_mcp_answer_as_a_chat_completion() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"messages":5}', b'{"messages":[5]}', b"[" * 100_000])
-def test_what_is_no_chat_completion(body: bytes) -> None:
+def test_a_body_that_is_no_chat_request_is_rejected(body: bytes) -> None:
     with pytest.raises(RejectedError, match="the body is no request for a chat completion"):
         parse_chat_request(body)

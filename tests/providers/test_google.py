@@ -1,4 +1,4 @@
-"""Google's own SDK beside ours: what one asks and what it reads of the answers, the other asks and reads."""
+"""Compare with Google's own SDK: it sends the same requests and reads the same responses as we do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anthropic
 import pytest
 from google import genai
 from google.genai import errors, types
-from support.google_native import Meant, meant_in_chat, meant_natively
+from support.google_native import NeutralRequest, read_chat_request, read_native_request
 from support.providers import KEY, provider
 from support.translating import translated
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 MODEL = "gemini-flash-latest"
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 PIXEL = b"\x89PNG"
-# What an endpoint takes that no model sees: how it is to answer.
-OF_THE_ENDPOINT = {"model", "messages", "stream", "stream_options", "parallel_tool_calls", "extra_body"}
-GOOGLES_NAMES = {
+# Parameters that change how the endpoint responds, and have no counterpart in Google's own API.
+ENDPOINT_PARAMETERS = {"model", "messages", "stream", "stream_options", "parallel_tool_calls", "extra_body"}
+NATIVE_NAMES = {
     "max_tokens": "max_output_tokens",
     "n": "candidate_count",
     "stop": "stop_sequences",
@@ -44,8 +44,8 @@ GOOGLES_NAMES = {
 
 
 @contextmanager
-def both(config_dir: Path) -> Iterator[tuple[genai.Client, Model, FakeProvider]]:
-    """Yield Google's client and ours at one server."""
+def both_clients(config_dir: Path) -> Iterator[tuple[genai.Client, Model, FakeProvider]]:
+    """Yield Google's client and our model at the same fake provider."""
     with provider("google") as fake:
         env = {"GOOGLE_API_KEY": KEY, "GOOGLE_BASE_URL": fake.url}
         ours = providers.model(f"google/{MODEL}", env=env, config_dir=config_dir, retries=0)
@@ -53,7 +53,7 @@ def both(config_dir: Path) -> Iterator[tuple[genai.Client, Model, FakeProvider]]
             yield theirs, ours, fake
 
 
-def test_the_same_conversation_is_asked_for(tmp_path: Path) -> None:
+def test_the_translated_conversation_equals_googles(tmp_path: Path) -> None:
     image = types.Part.from_bytes(data=PIXEL, mime_type="image/png")
     call = types.FunctionCall(id="call_1", name="get_weather", args={"city": "Rome"})
     result = types.FunctionResponse(id="call_1", name="get_weather", response={"result": "sun"})
@@ -75,18 +75,18 @@ def test_the_same_conversation_is_asked_for(tmp_path: Path) -> None:
         tools=[types.Tool(function_declarations=[tool])],
         tool_config=types.ToolConfig(function_calling_config=must),
     )
-    with both(tmp_path) as (theirs, _, fake):
+    with both_clients(tmp_path) as (theirs, _, fake):
         theirs.models.generate_content(model=MODEL, contents=turns, config=config)
-        natively = meant_natively(fake.last)
-    assert _ours() == natively
+        expected = read_native_request(fake.last)
+    assert _our_request() == expected
 
 
 def user(*blocks: Any) -> Any:
     return {"role": "user", "content": [*blocks]}
 
 
-def _ours() -> Meant:
-    """Return what a client of Anthropic's asks Google for with the same conversation."""
+def _our_request() -> NeutralRequest:
+    """Return what Google gets if a client of Anthropic's API sends the same conversation."""
     source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(PIXEL).decode()}
     body = {
         "model": "auto",
@@ -118,88 +118,94 @@ def _ours() -> Meant:
         ],
     }
     limits = load_bundled_aliases().limits_for("google", MODEL)
-    sent = translate(json.dumps(body).encode(), "messages", "chat", model=MODEL, limits=limits, now=1)
-    return meant_in_chat(json.loads(sent.body))
+    translated_request = translate(
+        json.dumps(body).encode(), "messages", "chat", model=MODEL, limits=limits, now=1
+    )
+    return read_chat_request(json.loads(translated_request.body))
 
 
-def test_whatever_is_sent_is_something_that_google_has_a_word_for() -> None:
+def test_every_parameter_that_is_sent_exists_in_googles_api() -> None:
     limits = load_bundled_aliases().limits_for("google", MODEL)
-    assert limits.takes > OF_THE_ENDPOINT
-    for name in limits.takes - OF_THE_ENDPOINT:
-        assert GOOGLES_NAMES.get(name, name) in types.GenerateContentConfig.model_fields, name
+    assert limits.takes > ENDPOINT_PARAMETERS
+    for name in limits.takes - ENDPOINT_PARAMETERS:
+        assert NATIVE_NAMES.get(name, name) in types.GenerateContentConfig.model_fields, name
 
 
 @pytest.mark.parametrize("words", ["hello", "long ä", "think"])
 @pytest.mark.parametrize("streamed", [False, True])
-def test_the_same_answer_is_read(words: str, *, streamed: bool, tmp_path: Path) -> None:
-    with both(tmp_path) as (theirs, ours, _):
+def test_the_same_result_is_read(words: str, *, streamed: bool, tmp_path: Path) -> None:
+    with both_clients(tmp_path) as (theirs, ours, _):
         if streamed:
             pieces = [*theirs.models.generate_content_stream(model=MODEL, contents=words)]
             text, last = [piece.text for piece in pieces], pieces[-1]
-            said = ours.stream(words)
-            assert list(said) == text
-            result = said.result
+            stream = ours.stream(words)
+            assert list(stream) == text
+            result = stream.result
         else:
             last = theirs.models.generate_content(model=MODEL, contents=words)
             text, result = [last.text], ours.call(words)
     assert result is not None
     assert last.usage_metadata is not None
     assert last.candidates is not None
-    counted = last.usage_metadata
-    written = (counted.candidates_token_count or 0) + (counted.thoughts_token_count or 0)
-    reason = {types.FinishReason.STOP: "stop", types.FinishReason.MAX_TOKENS: "length"}
+    usage = last.usage_metadata
+    completion_tokens = (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
+    reasons = {types.FinishReason.STOP: "stop", types.FinishReason.MAX_TOKENS: "length"}
     assert result == providers.Result(
         "".join(piece or "" for piece in text),
         str(last.model_version),
         "google",
-        providers.TokensUsed(counted.prompt_token_count or 0, written),
-        reason[last.candidates[0].finish_reason],  # type: ignore[index]
+        providers.TokensUsed(usage.prompt_token_count or 0, completion_tokens),
+        reasons[last.candidates[0].finish_reason],  # type: ignore[index]
     )
-    assert result.tokens_used.total == counted.total_token_count
+    assert result.tokens_used.total == usage.total_token_count
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_the_same_calls_are_read(*, streamed: bool, tmp_path: Path) -> None:
+def test_the_same_tool_calls_are_read(*, streamed: bool, tmp_path: Path) -> None:
     words = "the weather in Paris and Rome?"
-    declared = types.FunctionDeclaration(name="look", description="Look.", parameters_json_schema=CITY)
-    config = types.GenerateContentConfig(tools=[types.Tool(function_declarations=[declared])])
-    with both(tmp_path) as (theirs, _, _fake):
+    declaration = types.FunctionDeclaration(name="look", description="Look.", parameters_json_schema=CITY)
+    config = types.GenerateContentConfig(tools=[types.Tool(function_declarations=[declaration])])
+    with both_clients(tmp_path) as (theirs, _, _fake):
         if streamed:
-            answers = [*theirs.models.generate_content_stream(model=MODEL, contents=words, config=config)]
+            responses = [*theirs.models.generate_content_stream(model=MODEL, contents=words, config=config)]
         else:
-            answers = [theirs.models.generate_content(model=MODEL, contents=words, config=config)]
-    natively = [call for answer in answers for call in answer.function_calls or ()]
+            responses = [theirs.models.generate_content(model=MODEL, contents=words, config=config)]
+    expected = [call for response in responses for call in response.function_calls or ()]
     with (
         translated("messages", "google", "flash") as (url, _fake),
         anthropic.Anthropic(base_url=url, api_key="x", max_retries=0) as client,
     ):
         tool: Any = {"name": "look", "description": "Look.", "input_schema": CITY}
-        asked: Any = {"model": "x", "max_tokens": 9, "messages": [user({"type": "text", "text": words})]}
+        arguments: Any = {"model": "x", "max_tokens": 9, "messages": [user({"type": "text", "text": words})]}
         if streamed:
-            with client.messages.stream(**asked, tools=[tool]) as stream:
+            with client.messages.stream(**arguments, tools=[tool]) as stream:
                 content = stream.get_final_message().content
         else:
-            content = client.messages.create(**asked, tools=[tool]).content
-    ours = [(block.id, block.name, block.input) for block in content if block.type == "tool_use"]
-    assert len(ours) == 2
-    assert ours == [(call.id, call.name, call.args) for call in natively]
+            content = client.messages.create(**arguments, tools=[tool]).content
+    calls = [(block.id, block.name, block.input) for block in content if block.type == "tool_use"]
+    assert len(calls) == 2
+    assert calls == [(call.id, call.name, call.args) for call in expected]
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503])
 def test_the_same_error_is_read(status: int, *, streamed: bool, tmp_path: Path) -> None:
     words = f"error {status} after 45.837906927"
-    with both(tmp_path) as (theirs, ours, _):
-        asks = theirs.models.generate_content_stream if streamed else theirs.models.generate_content
-        with pytest.raises(errors.APIError) as natively:
-            list(asks(model=MODEL, contents=words))
+    with both_clients(tmp_path) as (theirs, ours, _):
+        generate = theirs.models.generate_content_stream if streamed else theirs.models.generate_content
+        with pytest.raises(errors.APIError) as expected:
+            list(generate(model=MODEL, contents=words))
         with pytest.raises(providers.ProviderError) as raised:
             list(ours.stream(words)) if streamed else ours.call(words)
-    said = natively.value
-    told = parse_failure(said.code, json.dumps([said.details]).encode(), {}, secrets=[KEY])
-    assert said.message is not None
-    assert (told.status, told.code, told.retry_after) == (said.code, said.status, 45.837906927)
-    assert told.message == said.message.replace(KEY, "…")
-    assert raised.value.message == f"google/{MODEL} answered {status}: {told.message}"
+    native_error = expected.value
+    failure = parse_failure(native_error.code, json.dumps([native_error.details]).encode(), {}, secrets=[KEY])
+    assert native_error.message is not None
+    assert (failure.status, failure.code, failure.retry_after) == (
+        native_error.code,
+        native_error.status,
+        45.837906927,
+    )
+    assert failure.message == native_error.message.replace(KEY, "…")
+    assert raised.value.message == f"google/{MODEL} answered {status}: {failure.message}"
     if isinstance(raised.value, providers.RateLimitedError):
-        assert raised.value.retry_after == told.retry_after
+        assert raised.value.retry_after == failure.retry_after

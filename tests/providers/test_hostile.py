@@ -1,4 +1,4 @@
-"""Whatever a client or a provider sends, a translation ends in an answer or in an error of ours."""
+"""Whatever a client or a provider sends, the translation succeeds or raises one of its own errors."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ PAIRS: list[tuple[Dialect, Dialect]] = [
     ("responses", "chat"),
     ("responses", "messages"),
 ]
-EVERYTHING = scripts.Script(
+FULL_SCRIPT = scripts.Script(
     thinking="hm", pieces=("a", "ä"), calls=(("c", "f", {"x": 1}), ("d", "g", {})), stop="tool_calls"
 )
-END = {"chat": b"[DONE]", "messages": b"message_stop", "responses": b"response.completed"}
+END_MARKS = {"chat": b"[DONE]", "messages": b"message_stop", "responses": b"response.completed"}
 WORDS = st.sampled_from(
     (
         *("messages", "input", "role", "user", "assistant", "tool", "system", "content", "type", "text"),
@@ -46,7 +46,7 @@ JSON = st.recursive(
 )
 
 
-def made(client: Dialect, server: Dialect, body: dict[str, Any]) -> TranslatedRequest:
+def translated(client: Dialect, server: Dialect, body: dict[str, Any]) -> TranslatedRequest:
     return translate(json.dumps(body).encode(), client, server, model="m", limits=ModelLimits(), now=1)
 
 
@@ -58,18 +58,20 @@ def request(client: Dialect) -> dict[str, Any]:
 @pytest.mark.parametrize(("client", "server"), PAIRS)
 @sample(40)
 @given(items=st.lists(JSON, max_size=3), more=st.dictionaries(WORDS, JSON, max_size=3))
-def test_requests_of_any_shape(
+def test_requests_of_any_shape_are_translated_or_rejected(
     client: Dialect, server: Dialect, items: list[Any], more: dict[str, Any]
 ) -> None:
     with contextlib.suppress(CannotTranslateError):
-        json.loads(made(client, server, {**request(client), "messages": items, "input": items, **more}).body)
+        json.loads(
+            translated(client, server, {**request(client), "messages": items, "input": items, **more}).body
+        )
 
 
 @pytest.mark.parametrize(("client", "server"), PAIRS)
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{", b"null", b'{"messages": 5, "input": 5}', b"\xff", b"[" * 100_000]
 )
-def test_bodies_that_are_none(client: Dialect, server: Dialect, body: bytes) -> None:
+def test_bodies_that_are_no_request_are_rejected(client: Dialect, server: Dialect, body: bytes) -> None:
     with pytest.raises(CannotTranslateError):
         translate(body, client, server, model="m", limits=ModelLimits(), now=1)
 
@@ -77,11 +79,13 @@ def test_bodies_that_are_none(client: Dialect, server: Dialect, body: bytes) -> 
 @pytest.mark.parametrize(("client", "server"), PAIRS)
 @sample(40)
 @given(answer=JSON, event=JSON)
-def test_answers_of_any_shape(client: Dialect, server: Dialect, answer: Any, event: Any) -> None:
-    sent = made(client, server, request(client))
+def test_responses_of_any_shape_are_translated_or_malformed(
+    client: Dialect, server: Dialect, answer: Any, event: Any
+) -> None:
+    request_translation = translated(client, server, request(client))
     with contextlib.suppress(MalformedResponseError):
-        json.loads(sent.translate_response(json.dumps(answer).encode()))
-    stream = sent.start_stream()
+        json.loads(request_translation.translate_response(json.dumps(answer).encode()))
+    stream = request_translation.start_stream()
     with contextlib.suppress(MalformedResponseError):
         stream.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
         stream.close()
@@ -89,39 +93,41 @@ def test_answers_of_any_shape(client: Dialect, server: Dialect, answer: Any, eve
 
 @pytest.mark.parametrize(("client", "server"), PAIRS)
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
-def test_a_stream_is_the_same_however_it_is_cut(client: Dialect, server: Dialect, ending: str) -> None:
+def test_a_stream_is_translated_the_same_however_it_is_chunked(
+    client: Dialect, server: Dialect, ending: str
+) -> None:
     events = (
-        scripts.anthropic_events(EVERYTHING, "m")
+        scripts.anthropic_events(FULL_SCRIPT, "m")
         if server == "messages"
-        else scripts.openai_events(EVERYTHING, "m", usage=True)
+        else scripts.openai_events(FULL_SCRIPT, "m", usage=True)
     )
     data = b"".join(events).replace(b"\n", ending.encode())
-    sent = made(
+    request_translation = translated(
         client, server, {**request(client), "stream": True, "stream_options": {"include_usage": True}}
     )
-    whole = sent.start_stream()
-    expected = whole.feed(data) + whole.close()
-    assert END[client] in expected
-    dice = random.Random(7)  # noqa: S311 - no secret
-    for longest in (1, 3, 50):
-        stream, got, at = sent.start_stream(), b"", 0
-        while at < len(data):
-            size = dice.randint(1, longest)
-            got += stream.feed(data[at : at + size])
-            at += size
-        got += stream.close()
-        assert got.replace(b":\n\n", b"") == expected.replace(b":\n\n", b"")
+    one_chunk = request_translation.start_stream()
+    expected = one_chunk.feed(data) + one_chunk.close()
+    assert END_MARKS[client] in expected
+    rng = random.Random(7)  # noqa: S311 - no secret
+    for max_size in (1, 3, 50):
+        stream, output, offset = request_translation.start_stream(), b"", 0
+        while offset < len(data):
+            size = rng.randint(1, max_size)
+            output += stream.feed(data[offset : offset + size])
+            offset += size
+        output += stream.close()
+        assert output.replace(b":\n\n", b"") == expected.replace(b":\n\n", b"")
 
 
 @pytest.mark.parametrize(("client", "server"), PAIRS)
 def test_a_stream_that_ends_early_is_never_complete(client: Dialect, server: Dialect) -> None:
     events = list(
-        scripts.anthropic_events(EVERYTHING, "m")
+        scripts.anthropic_events(FULL_SCRIPT, "m")
         if server == "messages"
-        else scripts.openai_events(EVERYTHING, "m", usage=True)
+        else scripts.openai_events(FULL_SCRIPT, "m", usage=True)
     )
-    proper = len(events) - (1 if server == "messages" else 3)  # before: message_stop, or the finish reason
-    for count in range(proper + 1):
-        stream = made(client, server, {**request(client), "stream": True}).start_stream()
-        said = stream.feed(b"".join(events[:count])) + stream.close()
-        assert END[client] not in said, count
+    before_end = len(events) - (1 if server == "messages" else 3)  # of message_stop, or the finish reason
+    for count in range(before_end + 1):
+        stream = translated(client, server, {**request(client), "stream": True}).start_stream()
+        output = stream.feed(b"".join(events[:count])) + stream.close()
+        assert END_MARKS[client] not in output, count

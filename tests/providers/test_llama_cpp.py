@@ -1,4 +1,4 @@
-"""A real llama.cpp behind `llamacpp/` and `vllm/`; its own Anthropic API is what ours is measured by."""
+"""A real llama.cpp behind `llamacpp/` and `vllm/`; our translation is compared with its own Messages API."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", ["llamacpp/x", "vllm/x", "devstral_local"])
 @pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
-def test_with_and_without_v1(url: str, name: str, ending: str, tmp_path: Path) -> None:
+def test_the_address_may_end_with_v1(url: str, name: str, ending: str, tmp_path: Path) -> None:
     model = providers.model(name, env={"LOCAL_LLM_BASE_URL": f"{url}{ending}"}, config_dir=tmp_path)
     result = model.call("hello there", max_tokens=30, reasoning_effort="high")
     assert (result.output, result.stop_reason) == ("[echo] You said: hello there", "stop")
@@ -55,35 +55,35 @@ def test_with_and_without_v1(url: str, name: str, ending: str, tmp_path: Path) -
     assert pieces.result.tokens_used == result.tokens_used
 
 
-def test_anthropic_at_a_real_server_in_both_ways(url: str, tmp_path: Path) -> None:
+def test_the_translation_responds_like_the_servers_own_messages_api(url: str, tmp_path: Path) -> None:
     env = {"ANTHROPIC_BASE_URL": url}
-    ours = providers.model("anthropic_ollama/x", env=env, config_dir=tmp_path).call(
+    result = providers.model("anthropic_ollama/x", env=env, config_dir=tmp_path).call(
         "hello there", max_tokens=30
     )
-    assert ours.output == "[echo] You said: hello there"
+    assert result.output == "[echo] You said: hello there"
     tools = [{"name": "look", "description": "Look.", "input_schema": {"type": "object", "properties": {}}}]
     turns: list[Any] = [{"role": "user", "content": "hello there"}]
     body = {"model": "x", "max_tokens": 30, "messages": turns, "system": "Be brief.", "tools": tools}
     for stream in (False, True):
-        asked = {**body, "stream": stream}
-        native = httpx.post(f"{url}/v1/messages", json=asked, timeout=30)
-        sent = translate(
-            json.dumps(asked).encode(), "messages", "chat", model="x", limits=ModelLimits(), now=1
+        request = {**body, "stream": stream}
+        native = httpx.post(f"{url}/v1/messages", json=request, timeout=30)
+        translated = translate(
+            json.dumps(request).encode(), "messages", "chat", model="x", limits=ModelLimits(), now=1
         )
-        answer = httpx.post(f"{url}/v1/chat/completions", content=sent.body, timeout=30)
+        answer = httpx.post(f"{url}/v1/chat/completions", content=translated.body, timeout=30)
         if not stream:
-            theirs, mine = native.json(), json.loads(sent.translate_response(answer.content))
-            assert mine["content"] == theirs["content"]
-            assert mine["stop_reason"] == theirs["stop_reason"]
-            assert mine["usage"]["output_tokens"] == theirs["usage"]["output_tokens"]
+            expected, actual = native.json(), json.loads(translated.translate_response(answer.content))
+            assert actual["content"] == expected["content"]
+            assert actual["stop_reason"] == expected["stop_reason"]
+            assert actual["usage"]["output_tokens"] == expected["usage"]["output_tokens"]
             continue
-        translation = sent.start_stream()
-        mine_events = _kinds(translation.feed(answer.content) + translation.close())
-        assert mine_events == _kinds(native.content)
+        translation = translated.start_stream()
+        kinds = _kinds(translation.feed(answer.content) + translation.close())
+        assert kinds == _kinds(native.content)
 
 
 def _kinds(data: bytes) -> list[str]:
-    """Return the kinds of events, repeated ones once."""
+    """Return the types of the events, repeated ones once."""
     kinds = [
         line.removeprefix("event: ") for line in data.decode().splitlines() if line.startswith("event: ")
     ]

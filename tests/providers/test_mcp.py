@@ -1,4 +1,4 @@
-"""Models behind stdio MCP servers, and ours: real processes, the official SDK on the other side."""
+"""Models behind stdio MCP servers, and our own server, with real processes and the official SDK."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from llmstack.providers.model_api import Model
 SCRIPT = str(Path(__file__).parents[1] / "support" / "mcp_model.py")
 
 
-def source(kind: str, **more: Any) -> McpSource:
+def source(kind: str, **options: Any) -> McpSource:
+    """Return a model behind `support/mcp_model.py KIND`."""
     env = {**os.environ, "SOME_API_KEY": KEY}
-    return McpSource((sys.executable, SCRIPT, kind), "complete", env=env, **{"timeout_s": 20, **more})
+    return McpSource((sys.executable, SCRIPT, kind), "complete", env=env, **{"timeout_s": 20, **options})
 
 
-async def test_calls_share_one_process_and_closing_ends_it() -> None:
+async def test_calls_share_a_process_that_close_ends() -> None:
     tool = source("plain")
     first, second = await asyncio.gather(
         tool.answer(PromptRequest.from_prompt("a")), tool.answer(PromptRequest.from_prompt("b", system="S"))
@@ -39,19 +40,19 @@ async def test_calls_share_one_process_and_closing_ends_it() -> None:
     assert not tool.is_running
 
 
-async def test_a_tool_gets_what_it_takes() -> None:
+async def test_a_tool_gets_the_arguments_that_it_has() -> None:
     tool = source("rich", model="m")
     answer = await tool.answer(
         PromptRequest.from_prompt("p", system="s", max_tokens=9, temperature=0.5, reasoning_effort="low")
     )
     assert answer.output.split("|")[1:] == ["p", "s", "9", "0.5", "m"]
-    talk = [{"role": r, "content": c} for r, c in (("user", "a"), ("assistant", "b"), ("user", "c"))]
-    answer = await tool.answer(PromptRequest.from_prompt(talk))
+    conversation = [{"role": r, "content": c} for r, c in (("user", "a"), ("assistant", "b"), ("user", "c"))]
+    answer = await tool.answer(PromptRequest.from_prompt(conversation))
     assert answer.output.split("|")[1] == "User: a\n\nAssistant: b\n\nUser: c"
     await tool.close()
 
 
-async def test_a_crash_is_told_with_its_last_words_and_the_next_call_starts_anew() -> None:
+async def test_a_crash_quotes_the_log_and_the_next_call_starts_a_new_server() -> None:
     tool = source("plain")
     before = (await tool.answer(PromptRequest.from_prompt("a"))).output
     with pytest.raises(providers.MalformedResponseError) as raised:
@@ -65,7 +66,7 @@ async def test_a_crash_is_told_with_its_last_words_and_the_next_call_starts_anew
     await tool.close()
 
 
-async def test_failures_of_tool_time_and_start() -> None:
+async def test_each_kind_of_failure_has_its_error() -> None:
     tool = source("plain")
     with pytest.raises(providers.RejectedError, match="no weights"):
         await tool.answer(PromptRequest.from_prompt("fail"))
@@ -91,7 +92,7 @@ async def test_failures_of_tool_time_and_start() -> None:
         await McpSource(("/nonexistent/x", "y"), "t", env=env).answer(PromptRequest.from_prompt("a"))
 
 
-def test_kept_between_calls_or_ended_after_each() -> None:
+def test_the_server_runs_until_the_context_ends_or_for_one_call() -> None:
     with Model(source("plain")) as model:
         first = model.call("a").output
         assert (model.call("a").output, list(model.stream("a"))) == (first, [first])
@@ -99,7 +100,7 @@ def test_kept_between_calls_or_ended_after_each() -> None:
     assert Model(source("plain")).call("a").output != first
 
 
-async def test_the_mcp_forms_run_our_own_server(tmp_path: Path) -> None:
+async def test_the_mcp_providers_run_our_own_server(tmp_path: Path) -> None:
     with provider("anthropic") as fake:
         env = {**os.environ, "ANTHROPIC_BASE_URL": fake.url, "ANTHROPIC_API_KEY": KEY}
         async with providers.model("anthropic_mcp/opus", env=env, config_dir=tmp_path) as model:
@@ -114,7 +115,7 @@ async def test_the_mcp_forms_run_our_own_server(tmp_path: Path) -> None:
     assert KEY not in str(raised.value)
 
 
-async def test_keys_are_in_no_argument_and_no_representation() -> None:
+async def test_keys_are_in_neither_the_command_line_nor_the_repr() -> None:
     tool = source("plain")
     pid = int((await tool.answer(PromptRequest.from_prompt("a"))).output.split("|")[0])
     assert KEY not in " ".join(psutil.Process(pid).cmdline())
@@ -122,7 +123,7 @@ async def test_keys_are_in_no_argument_and_no_representation() -> None:
     await tool.close()
 
 
-async def test_a_real_client_at_our_server(tmp_path: Path) -> None:
+async def test_our_server_works_with_the_sdks_client(tmp_path: Path) -> None:
     with provider("local") as fake:
         env = {**os.environ, "LOCAL_LLM_BASE_URL": fake.url}
         parameters = StdioServerParameters(
@@ -134,8 +135,14 @@ async def test_a_real_client_at_our_server(tmp_path: Path) -> None:
             choice = tools["provider_anthropic"].input_schema["properties"]["model"]["description"]
             assert "haiku, opus, sonnet" in choice
             messages = [{"role": "user", "content": "hi"}]
-            asked = {"model": "q", "messages": messages, "temperature": 0.5, "system": None, "prompt": None}
-            answer = await client.call_tool("provider_ollama", asked)
+            arguments = {
+                "model": "q",
+                "messages": messages,
+                "temperature": 0.5,
+                "system": None,
+                "prompt": None,
+            }
+            answer = await client.call_tool("provider_ollama", arguments)
             assert answer.structured_content == {
                 "output": "You said: hi.",
                 "model": "q",
@@ -144,7 +151,7 @@ async def test_a_real_client_at_our_server(tmp_path: Path) -> None:
                 "stop_reason": "stop",
             }
             assert fake.last["temperature"] == 0.5
-            for tool, given, says in (
+            for tool, arguments, message in (
                 ("provider_ollama", {"prompt": "hi"}, "`ollama` has no default model"),
                 ("provider_ollama", {"model": "q"}, "expected `prompt` or `messages`"),
                 ("provider_ollama", {"prompt": 5}, "got `int` - at `$.prompt`"),
@@ -157,6 +164,6 @@ async def test_a_real_client_at_our_server(tmp_path: Path) -> None:
                 ("provider_openai", {"model": "q", "prompt": "hi"}, "OPENAI_API_KEY is not set"),
                 ("nothing", {}, "no tool is called `nothing`"),
             ):
-                failed = await client.call_tool(tool, given)
+                failed = await client.call_tool(tool, arguments)
                 assert failed.is_error
-                assert says in failed.model_dump_json()
+                assert message in failed.model_dump_json()

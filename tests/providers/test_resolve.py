@@ -1,4 +1,4 @@
-"""Which address, key and headers a name means: every rule of precedence, as a table."""
+"""Address, key and headers of a model: every rule of precedence, as tables."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALIASES = load_bundled_aliases()
-OWN = ("http://127.0.0.1:10101",)
+OWN_ADDRESSES = ("http://127.0.0.1:10101",)
 KEYS = {f"{name}_API_KEY": "k" for name in ("ANTHROPIC", "OPENAI", "GOOGLE", "GEMINI", "MISTRAL")}
 
 
-def at(name: str, env: dict[str, str] | None = None, base_url: str | None = None) -> Endpoint:
-    return resolve(name, {**KEYS, **(env or {})}, ALIASES, base_url=base_url, own_addresses=OWN)
+def endpoint_of(name: str, env: dict[str, str] | None = None, base_url: str | None = None) -> Endpoint:
+    return resolve(name, {**KEYS, **(env or {})}, ALIASES, base_url=base_url, own_addresses=OWN_ADDRESSES)
 
 
-def test_every_prefix_of_models_ini_is_known() -> None:
+def test_every_provider_of_models_ini_is_supported() -> None:
     assert set(LOCAL_SERVERS + DIRECT_PROVIDERS) <= PROVIDERS.keys()
 
 
@@ -46,22 +46,22 @@ def test_every_prefix_of_models_ini_is_known() -> None:
         ("mistral/small", "https://api.mistral.ai/v1"),
     ],
 )
-def test_default_addresses(name: str, root: str) -> None:
-    assert (at(name).root, at(name).address_source) == (root, "the default")
+def test_a_provider_has_a_default_address(name: str, root: str) -> None:
+    assert (endpoint_of(name).root, endpoint_of(name).address_source) == (root, "the default")
 
 
-SEVERAL = {"OLLAMA_BASE_URL": "http://o:1", "LOCAL_LLM_BASE_URL": "http://l:2"}
+TWO_ADDRESSES = {"OLLAMA_BASE_URL": "http://o:1", "LOCAL_LLM_BASE_URL": "http://l:2"}
 
 
 @pytest.mark.parametrize(
     ("name", "env", "base_url", "root", "source"),
     [
-        ("ollama/x", SEVERAL, "http://t:3", "http://t:3/v1", "base_url"),
-        ("ollama/x", SEVERAL, None, "http://o:1/v1", "OLLAMA_BASE_URL"),
-        ("ollama/x", {**SEVERAL, "OLLAMA_BASE_URL": ""}, None, "http://l:2/v1", "LOCAL_LLM_BASE_URL"),
-        ("ollama/x", {**SEVERAL, "OLLAMA_BASE_URL": " "}, None, "http://l:2/v1", "LOCAL_LLM_BASE_URL"),
+        ("ollama/x", TWO_ADDRESSES, "http://t:3", "http://t:3/v1", "base_url"),
+        ("ollama/x", TWO_ADDRESSES, None, "http://o:1/v1", "OLLAMA_BASE_URL"),
+        ("ollama/x", {**TWO_ADDRESSES, "OLLAMA_BASE_URL": ""}, None, "http://l:2/v1", "LOCAL_LLM_BASE_URL"),
+        ("ollama/x", {**TWO_ADDRESSES, "OLLAMA_BASE_URL": " "}, None, "http://l:2/v1", "LOCAL_LLM_BASE_URL"),
         ("ollama/x", {"LOCAL_LLM_BASE_URL": ""}, None, "http://localhost:11434/v1", "the default"),
-        ("vllm/x", SEVERAL, None, "http://l:2/v1", "LOCAL_LLM_BASE_URL"),
+        ("vllm/x", TWO_ADDRESSES, None, "http://l:2/v1", "LOCAL_LLM_BASE_URL"),
         ("lm_studio/x", {"LMSTUDIO_BASE_URL": "http://m:4/v1/"}, None, "http://m:4/v1", "LMSTUDIO_BASE_URL"),
         (
             "lm_studio/x",
@@ -72,7 +72,7 @@ SEVERAL = {"OLLAMA_BASE_URL": "http://o:1", "LOCAL_LLM_BASE_URL": "http://l:2"}
         ),
         ("llamacpp/x", {"OPENAI_BASE_URL": "http://p:5"}, None, "http://localhost:8080/v1", "the default"),
         ("openai/x", {"OPENAI_BASE_URL": "http://p:5/v1"}, None, "http://p:5/v1", "OPENAI_BASE_URL"),
-        ("openai/x", SEVERAL, None, "https://api.openai.com/v1", "the default"),
+        ("openai/x", TWO_ADDRESSES, None, "https://api.openai.com/v1", "the default"),
         (
             "openai/x",
             {},
@@ -90,10 +90,13 @@ SEVERAL = {"OLLAMA_BASE_URL": "http://o:1", "LOCAL_LLM_BASE_URL": "http://l:2"}
         ),
     ],
 )
-def test_which_address_wins(
+def test_the_address_with_the_highest_precedence_wins(
     name: str, env: dict[str, str], base_url: str | None, root: str, source: str
 ) -> None:
-    assert (at(name, env, base_url).root, at(name, env, base_url).address_source) == (root, source)
+    assert (endpoint_of(name, env, base_url).root, endpoint_of(name, env, base_url).address_source) == (
+        root,
+        source,
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,18 +113,20 @@ def test_which_address_wins(
         ("openai/x", {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": "http://p"}, {"authorization": "Bearer none"}),
     ],
 )
-def test_which_key_wins(name: str, env: dict[str, str], headers: dict[str, str]) -> None:
-    assert at(name, env).headers == headers
+def test_the_key_with_the_highest_precedence_wins(
+    name: str, env: dict[str, str], headers: dict[str, str]
+) -> None:
+    assert endpoint_of(name, env).headers == headers
 
 
-def test_a_hosted_provider_without_its_key_says_which_variable() -> None:
+def test_a_missing_key_is_reported_with_its_variables() -> None:
     with pytest.raises(MissingKeyError) as raised:
-        at("gemini/x", {"GEMINI_API_KEY": "", "GOOGLE_API_KEY": ""})
+        endpoint_of("gemini/x", {"GEMINI_API_KEY": "", "GOOGLE_API_KEY": ""})
     assert raised.value.message == "gemini needs a key, and GEMINI_API_KEY (or GOOGLE_API_KEY) is not set"
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         ("ollama/", "`ollama/` names no model"),
         ("ollama/ ", "`ollama/ ` names no model"),
@@ -133,23 +138,23 @@ def test_a_hosted_provider_without_its_key_says_which_variable() -> None:
         ("/x", "no provider is called ``"),
     ],
 )
-def test_names_that_mean_nothing(name: str, says: str) -> None:
+def test_an_invalid_name_is_rejected(name: str, message: str) -> None:
     with pytest.raises(UnknownModelError) as raised:
-        at(name)
-    assert raised.value.message == says
+        endpoint_of(name)
+    assert raised.value.message == message
 
 
 @pytest.mark.parametrize(
     "value", ["localhost:1", "ftp://x", "http://", "http://u:secret@h", "http://h:99999"]
 )
-def test_a_variable_that_is_no_address_is_named_and_not_shown(value: str) -> None:
+def test_an_invalid_address_is_reported_without_its_value(value: str) -> None:
     with pytest.raises(UnknownModelError, match=r"^OLLAMA_BASE_URL: expected an address such as") as raised:
-        at("ollama/x", {"OLLAMA_BASE_URL": value})
+        endpoint_of("ollama/x", {"OLLAMA_BASE_URL": value})
     assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    "mine",
+    "own_address",
     [
         "http://127.0.0.1:10101",
         "http://localhost:10101/v1",
@@ -163,20 +168,20 @@ def test_a_variable_that_is_no_address_is_named_and_not_shown(value: str) -> Non
 @pytest.mark.parametrize(
     ("name", "variable"), [("anthropic/haiku", "ANTHROPIC_BASE_URL"), ("openai/x", "OPENAI_BASE_URL")]
 )
-def test_our_own_router_is_refused(mine: str, name: str, variable: str) -> None:
+def test_the_routers_own_address_is_rejected(own_address: str, name: str, variable: str) -> None:
     with pytest.raises(OwnAddressError) as raised:
-        at(name, {variable: mine})
+        endpoint_of(name, {variable: own_address})
     assert variable in raised.value.message
 
 
-def test_another_port_or_machine_is_not_our_own() -> None:
-    assert not is_same_listener("http://localhost:10102", OWN[0])
-    assert not is_same_listener("http://192.168.1.2:10101", OWN[0])
+def test_another_port_or_machine_is_another_listener() -> None:
+    assert not is_same_listener("http://localhost:10102", OWN_ADDRESSES[0])
+    assert not is_same_listener("http://192.168.1.2:10101", OWN_ADDRESSES[0])
     assert is_same_listener("http://box.lan/v1", "http://box.lan:80")
 
 
 @pytest.mark.parametrize(
-    ("name", "full"),
+    ("name", "full_name"),
     [
         ("anthropic/haiku", "claude-haiku-4-5-20251001"),
         ("anthropic/sonnet", "claude-sonnet-4-6"),
@@ -193,15 +198,15 @@ def test_another_port_or_machine_is_not_our_own() -> None:
         ("devstral_local", "devstral"),
     ],
 )
-def test_short_names(name: str, full: str) -> None:
-    assert at(name).model == full
+def test_a_short_name_is_resolved_to_the_full_name(name: str, full_name: str) -> None:
+    assert endpoint_of(name).model == full_name
 
 
-def test_no_key_shows_in_a_representation() -> None:
-    endpoint = at("anthropic/haiku", {"ANTHROPIC_API_KEY": "sk-planted"})
+def test_no_key_is_in_the_repr() -> None:
+    endpoint = endpoint_of("anthropic/haiku", {"ANTHROPIC_API_KEY": "sk-planted"})
     assert "planted" not in repr(endpoint)
     assert endpoint.secrets == ("sk-planted",)
-    assert at("ollama/x").secrets == ()
+    assert endpoint_of("ollama/x").secrets == ()
 
 
 @pytest.mark.parametrize(
@@ -223,21 +228,24 @@ def test_no_key_shows_in_a_representation() -> None:
         ("vllm/x", {"output_config": {"effort": "low", "format": {}}}, {"output_config": {"format": {}}}),
     ],
 )
-def test_what_a_model_refuses_is_left_out(
+def test_parameters_that_a_model_refuses_are_left_out(
     name: str, body: dict[str, object], fitted: dict[str, object]
 ) -> None:
-    assert at(name).limits.fit(body) == fitted
+    assert endpoint_of(name).limits.fit(body) == fitted
 
 
-def test_bytes_that_fit_stay_the_same_bytes() -> None:
+def test_a_body_that_fits_is_not_copied() -> None:
     body = b'{"model": "m",  "messages": [] }'
-    assert at("mistral/small").limits.fit_bytes(body) is body
-    assert at("mistral/small").limits.fit_bytes(b'{"model":"\xc3\xa4","n_ctx":1}') == b'{"model": "\xc3\xa4"}'
+    assert endpoint_of("mistral/small").limits.fit_bytes(body) is body
+    assert (
+        endpoint_of("mistral/small").limits.fit_bytes(b'{"model":"\xc3\xa4","n_ctx":1}')
+        == b'{"model": "\xc3\xa4"}'
+    )
     too_long = b'{"n": ' + b"1" * 5000 + b"}"
-    assert at("mistral/small").limits.fit_bytes(too_long) is too_long
+    assert endpoint_of("mistral/small").limits.fit_bytes(too_long) is too_long
 
 
-def test_the_users_own_file_is_merged_over_ours(tmp_path: Path) -> None:
+def test_the_users_file_is_merged_over_the_bundled_one(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text(
         '[anthropic]\ndefault = "opus"\nnames = { opus = "claude-opus-5" }\n'
         '[[anthropic.limits]]\nmodels = ["claude-haiku-*"]\nrefuses = ["top_k"]\n'
@@ -250,7 +258,7 @@ def test_the_users_own_file_is_merged_over_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("[anthropic", "not TOML"),
         ("[antropic]", r"\[antropic\] no such provider"),
@@ -263,8 +271,8 @@ def test_the_users_own_file_is_merged_over_ours(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_file_of_the_users_says_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
+def test_an_invalid_user_file_is_reported_with_its_path(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "models.toml").write_text(text)
-    with pytest.raises(LlmstackError, match=says) as raised:
+    with pytest.raises(LlmstackError, match=message) as raised:
         load_aliases(tmp_path)
     assert str(tmp_path) in raised.value.message

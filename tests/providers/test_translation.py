@@ -1,4 +1,4 @@
-"""The official SDKs talk through a translation to providers that are as strict as the real ones."""
+"""The official SDKs, through a translation, against fakes that are as strict as real providers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def user(text: Any) -> Any:
 # a chat client at Anthropic
 
 
-def test_chat_at_anthropic_whole() -> None:
+def test_a_chat_request_is_served_by_anthropic() -> None:
     with chat_client() as (client, fake):
         answer = client.chat.completions.create(
             model="auto",
@@ -93,7 +93,7 @@ def test_chat_at_anthropic_whole() -> None:
     assert answer.usage.prompt_tokens_details.cached_tokens == 20
 
 
-def test_chat_at_anthropic_streamed() -> None:
+def test_a_streamed_chat_request_is_served_by_anthropic() -> None:
     with (
         chat_client() as (client, _),
         client.chat.completions.stream(
@@ -108,13 +108,13 @@ def test_chat_at_anthropic_streamed() -> None:
     assert (final.usage.prompt_tokens, final.usage.completion_tokens) == (30, 7)
 
 
-def test_an_answer_that_reached_its_limit_says_so() -> None:
+def test_a_completion_cut_at_max_tokens_finishes_with_length() -> None:
     with chat_client() as (client, _):
         answer = client.chat.completions.create(model="auto", messages=[user("long")], max_tokens=3)
     assert answer.choices[0].finish_reason == "length"
 
 
-def test_usage_comes_only_where_it_was_asked_for() -> None:
+def test_usage_is_streamed_only_if_the_client_asks_for_it() -> None:
     with chat_client() as (client, _):
         chunks = list(client.chat.completions.create(model="auto", messages=[user("hi")], stream=True))
     assert all(chunk.choices and chunk.usage is None for chunk in chunks)
@@ -122,7 +122,7 @@ def test_usage_comes_only_where_it_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_chat_tools_at_anthropic(*, streamed: bool) -> None:
+def test_chat_tools_are_served_by_anthropic(*, streamed: bool) -> None:
     messages: list[Any] = [{"role": "system", "content": "Look."}, user("the weather in Paris and Rome?")]
     with chat_client() as (client, fake):
         arguments: Any = {"model": "auto", "messages": messages, "tools": CHAT_TOOLS}
@@ -140,18 +140,22 @@ def test_chat_tools_at_anthropic(*, streamed: bool) -> None:
             ("call_Rome", "get_weather", {"city": "Rome"}),
         ]
         assert fake.last["tools"][0] == ANTHROPIC_TOOLS[0]
-        marked = {"type": "ephemeral"}
-        assert fake.last["system"][-1]["cache_control"] == marked
-        assert fake.last["messages"][-1]["content"][-1]["cache_control"] == marked
+        ephemeral = {"type": "ephemeral"}
+        assert fake.last["system"][-1]["cache_control"] == ephemeral
+        assert fake.last["messages"][-1]["content"][-1]["cache_control"] == ephemeral
         results = [{"role": "tool", "tool_call_id": c.id, "content": f"sun in {c.id}"} for c in calls]
-        more = [*messages, message.to_dict(), *results, user("and?")]
+        conversation = [*messages, message.to_dict(), *results, user("and?")]
         second = client.chat.completions.create(
-            model="auto", messages=more, tools=CHAT_TOOLS, tool_choice="required", parallel_tool_calls=False
+            model="auto",
+            messages=conversation,
+            tools=CHAT_TOOLS,
+            tool_choice="required",
+            parallel_tool_calls=False,
         )
         assert second.choices[0].message.content == "The tools say: sun in call_Paris, sun in call_Rome"
         assert fake.last["tool_choice"] == {"type": "any", "disable_parallel_tool_use": True}
-        without = client.chat.completions.create(model="auto", messages=more)
-        assert without.choices[0].message.content is not None
+        without_tools = client.chat.completions.create(model="auto", messages=conversation)
+        assert without_tools.choices[0].message.content is not None
         assert fake.last["tool_choice"] == {"type": "none"}
 
 
@@ -164,7 +168,7 @@ def test_a_call_without_arguments_is_an_empty_object() -> None:
     assert [(call.function.name, call.function.arguments) for call in calls] == [("ping", "{}")]
 
 
-def test_images_and_files_reach_anthropic() -> None:
+def test_images_and_files_are_sent_to_anthropic() -> None:
     parts = [
         {"type": "text", "text": "look"},
         {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
@@ -181,11 +185,14 @@ def test_images_and_files_reach_anthropic() -> None:
     ]
 
 
-def test_thoughts_and_structured_answers() -> None:
-    form: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "strict": True}}
+def test_reasoning_and_structured_output_are_translated() -> None:
+    response_format: Any = {
+        "type": "json_schema",
+        "json_schema": {"name": "a", "schema": SCHEMA, "strict": True},
+    }
     with chat_client() as (client, fake):
         answer = client.chat.completions.create(
-            model="auto", messages=[user("think")], reasoning_effort="xhigh", response_format=form
+            model="auto", messages=[user("think")], reasoning_effort="xhigh", response_format=response_format
         )
     assert answer.choices[0].message.to_dict()["reasoning_content"] == "Let me see."
     assert fake.last["output_config"] == {
@@ -194,7 +201,7 @@ def test_thoughts_and_structured_answers() -> None:
     }
 
 
-def test_opus_gets_no_sampling_and_haiku_no_effort() -> None:
+def test_opus_gets_no_sampling_parameters_and_haiku_no_effort() -> None:
     for model in ("opus", "haiku"):
         with chat_client(model=model) as (client, fake):
             client.chat.completions.create(
@@ -208,7 +215,7 @@ def test_opus_gets_no_sampling_and_haiku_no_effort() -> None:
 
 
 @pytest.mark.parametrize("words", ["please break", "please cut"])
-def test_a_stream_that_fails_is_no_clean_end_for_chat(words: str) -> None:
+def test_a_failed_stream_has_no_clean_end_for_a_chat_client(words: str) -> None:
     with chat_client() as (client, _):
         stream = client.chat.completions.create(model="auto", messages=[user(words)], stream=True)
         if "break" in words:
@@ -220,12 +227,12 @@ def test_a_stream_that_fails_is_no_clean_end_for_chat(words: str) -> None:
 
 # an Anthropic client at chat servers
 
-ELSEWHERE = [("openai", "gpt-5.2"), ("openai", "gpt-4o"), ("google", "flash"), ("mistral", "small")]
+CHAT_MODELS = [("openai", "gpt-5.2"), ("openai", "gpt-4o"), ("google", "flash"), ("mistral", "small")]
 
 
-@pytest.mark.parametrize(("kind", "model"), ELSEWHERE)
+@pytest.mark.parametrize(("kind", "model"), CHAT_MODELS)
 @pytest.mark.parametrize("streamed", [False, True])
-def test_anthropic_tools_elsewhere(kind: str, model: str, *, streamed: bool) -> None:
+def test_anthropic_tools_are_served_by_chat_providers(kind: str, model: str, *, streamed: bool) -> None:
     messages: list[Any] = [user("the weather in Paris and Rome?")]
     with anthropic_client(kind, model) as (client, fake):
         arguments: Any = {
@@ -264,17 +271,17 @@ def test_anthropic_tools_elsewhere(kind: str, model: str, *, streamed: bool) -> 
         turns: Any = [*messages, {"role": "assistant", "content": answer.content}, user(results)]
         client.messages.create(messages=turns, **arguments)
         assert fake.last["messages"][2]["tool_calls"][0]["id"] == "call_Paris"
-        bridge = [{"role": "assistant", "content": "Done."}] if kind == "mistral" else []
+        inserted = [{"role": "assistant", "content": "Done."}] if kind == "mistral" else []
         assert fake.last["messages"][3:] == [
             {"role": "tool", "tool_call_id": "call_Paris", "content": "sun"},
             {"role": "tool", "tool_call_id": "call_Rome", "content": "Error: gone"},
-            *bridge,
+            *inserted,
             {"role": "user", "content": "and?"},
         ]
 
 
-@pytest.mark.parametrize(("kind", "model"), ELSEWHERE)
-def test_anthropic_text_elsewhere(kind: str, model: str) -> None:
+@pytest.mark.parametrize(("kind", "model"), CHAT_MODELS)
+def test_an_anthropic_stream_is_served_by_chat_providers(kind: str, model: str) -> None:
     with anthropic_client(kind, model) as (client, fake):
         with client.messages.stream(model="auto", max_tokens=9, messages=[user("long ä")]) as stream:
             pieces = list(stream.text_stream)
@@ -293,7 +300,7 @@ def test_anthropic_text_elsewhere(kind: str, model: str) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_thoughts_come_before_the_text(*, streamed: bool) -> None:
+def test_reasoning_comes_before_the_text(*, streamed: bool) -> None:
     with anthropic_client("openai", "gpt-4o") as (client, _):
         arguments: Any = {"model": "auto", "max_tokens": 9, "messages": [user("think")]}
         if streamed:
@@ -305,7 +312,7 @@ def test_thoughts_come_before_the_text(*, streamed: bool) -> None:
 
 
 @pytest.mark.parametrize("words", ["please break", "please cut"])
-def test_a_stream_that_fails_is_no_clean_end_for_anthropic(words: str) -> None:
+def test_a_failed_stream_has_no_clean_end_for_an_anthropic_client(words: str) -> None:
     with anthropic_client("openai", "gpt-4o") as (client, _):
         events = []
         stream = client.messages.create(model="auto", max_tokens=9, messages=[user(words)], stream=True)
@@ -324,8 +331,8 @@ def test_a_stream_that_fails_is_no_clean_end_for_anthropic(words: str) -> None:
     ("kind", "model"), [("anthropic", "sonnet"), ("google", "flash"), ("mistral", "small")]
 )
 @pytest.mark.parametrize("streamed", [False, True])
-def test_responses_with_tools_elsewhere(kind: str, model: str, *, streamed: bool) -> None:
-    given: list[Any] = [
+def test_responses_with_tools_are_served_by_other_providers(kind: str, model: str, *, streamed: bool) -> None:
+    items: list[Any] = [
         {"role": "developer", "content": [{"type": "input_text", "text": "Look."}]},
         {"role": "user", "content": [{"type": "input_text", "text": "the weather in Paris and Rome?"}]},
     ]
@@ -340,13 +347,13 @@ def test_responses_with_tools_elsewhere(kind: str, model: str, *, streamed: bool
             "max_output_tokens": 50,
         }
         if streamed:
-            with client.responses.stream(input=given, **arguments) as stream:
+            with client.responses.stream(input=items, **arguments) as stream:
                 kinds = [event.type for event in stream]
                 answer = stream.get_final_response()
             assert kinds[:2] == ["response.created", "response.in_progress"]
             assert kinds[-1] == "response.completed"
         else:
-            answer = client.responses.create(input=given, **arguments)
+            answer = client.responses.create(input=items, **arguments)
         assert answer.output_text == "I look."
         calls: Any = [item for item in answer.output if item.type == "function_call"]
         assert [(c.call_id, c.name, json.loads(c.arguments)) for c in calls] == [
@@ -359,13 +366,13 @@ def test_responses_with_tools_elsewhere(kind: str, model: str, *, streamed: bool
         outputs: list[Any] = [
             {"type": "function_call_output", "call_id": c.call_id, "output": "sun"} for c in calls
         ]
-        back: list[Any] = [item.to_dict() for item in answer.output]
-        last = client.responses.create(input=[*given, *back, *outputs], **arguments)
+        output: list[Any] = [item.to_dict() for item in answer.output]
+        last = client.responses.create(input=[*items, *output, *outputs], **arguments)
         assert last.output_text == "The tools say: sun, sun"
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_tools_of_a_namespace_and_of_free_text_come_back_as_they_were_offered(*, streamed: bool) -> None:
+def test_namespaced_and_custom_tools_are_called_as_the_client_offered_them(*, streamed: bool) -> None:
     tools: Any = [
         {"type": "namespace", "name": "mcp__sky", "tools": [RESPONSES_TOOLS[0]]},
         {"type": "custom", "name": "patch", "description": "Patch.", "format": {"type": "text"}},
@@ -384,13 +391,13 @@ def test_tools_of_a_namespace_and_of_free_text_come_back_as_they_were_offered(*,
         item = answers[0].output[-1].to_dict()
         assert (item["type"], item["name"], item["namespace"]) == ("function_call", "get_weather", "mcp__sky")
         assert answers[1].output[-1].type == "custom_tool_call"
-        again = [item, {"type": "function_call_output", "call_id": item["call_id"], "output": "sun"}]
-        client.responses.create(model="auto", input=again, tools=tools)
+        items = [item, {"type": "function_call_output", "call_id": item["call_id"], "output": "sun"}]
+        client.responses.create(model="auto", input=items, tools=tools)
         assert fake.last["messages"][0]["tool_calls"][0]["function"]["name"] == "mcp__sky__get_weather"
 
 
 @pytest.mark.parametrize(("kind", "model"), [("anthropic", "sonnet"), ("google", "flash")])
-def test_a_response_that_is_cut_fails_or_is_incomplete(kind: str, model: str) -> None:
+def test_a_response_that_is_cut_off_fails_or_is_incomplete(kind: str, model: str) -> None:
     with responses_client(kind, model) as (client, _):
         whole = client.responses.create(model="auto", input="long")
         assert (whole.status, whole.incomplete_details and whole.incomplete_details.reason) == (

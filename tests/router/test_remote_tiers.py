@@ -115,7 +115,7 @@ def test_errors_are_what_they_are_in_the_clients_words(
     openai_client: openai.OpenAI, claude: FakeProvider, running: Running, status: int, *, stream: bool
 ) -> None:
     running.app.service.cooldowns.note_success("far")
-    claude.fails = [(status, "7")]
+    claude.failures = [(status, "7")]
     with pytest.raises(openai.APIStatusError) as raised:
         list(openai_client.chat.completions.create(model="far", messages=HELLO, stream=stream))
     assert raised.value.status_code == status

@@ -99,7 +99,7 @@ def test_any_error_of_the_provider_keeps_the_old_model(project: Project) -> None
     with provider("openai") as fake:
         env = {"OPENAI_BASE_URL": fake.url, "OPENAI_API_KEY": KEY}
         for status in (401, 404, 429, 500):
-            fake.fails = [(status, "")]
+            fake.failures = [(status, "")]
             with pytest.raises(LlmstackError, match=f"hosted keeps openai/gpt-4o: .* answered {status}"):
                 use_model(project, "hosted", "openai/gpt-5.2", env)
         assert len(fake.requests) == 4
@@ -152,7 +152,7 @@ def test_a_running_stack_is_reloaded(tmp_path: Path) -> None:
             assert done.err == "reloaded; tiers that changed: near\n"
             assert cli.answer("hello", "near") == "You said: hello."
             assert fake.last["model"] == "new"
-            fake.fails = [(500, "")]
+            fake.failures = [(500, "")]
             assert cli.run("use", "near", "ollama/newer").code == 1
             assert cli.answer("hello", "near") == "You said: hello."
             assert fake.last["model"] == "new"

@@ -1,7 +1,7 @@
-"""Google's own API as its SDK speaks it, from the scripts of the made-up providers.
+"""Google's own API, as its SDK uses it, for the scripts of the fake providers.
 
-Our requests go to Google's OpenAI-compatible endpoint, which no SDK of Google's speaks. Both serve the same
-models: what the SDK asks and reads here, our translation has to ask and read there.
+Our requests go to Google's OpenAI-compatible endpoint, which Google's SDK does not use. Both serve the same
+models, so our translation has to send and read there what the SDK sends and reads here.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from support.provider_scripts import Script
 
 Json = dict[str, Any]
-THOUGHT_TOKENS = 11  # of an answer that thought: not among those of its text
+THOUGHT_TOKENS = 11  # of a response with reasoning; not counted as tokens of its text
 _FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP"}
 _STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
 _PARTS = frozenset(("text", "inlineData", "functionCall", "functionResponse", "thoughtSignature"))
 
 
 def error(status: int, message: str, retry_after: str) -> Json:
-    told: Json = {"code": status, "message": message, "status": _STATUS.get(status, "UNAVAILABLE")}
-    if retry_after:  # its API sends no such header
-        told["details"] = [
+    error: Json = {"code": status, "message": message, "status": _STATUS.get(status, "UNAVAILABLE")}
+    if retry_after:  # Google's API sends no `retry-after` header
+        error["details"] = [
             {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": []},
             {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{retry_after}s"},
         ]
-    return {"error": told}
+    return {"error": error}
 
 
 def usage(script: Script) -> Json:
-    thought = THOUGHT_TOKENS if script.thinking else 0
+    thoughts = THOUGHT_TOKENS if script.thinking else 0
     prompt, completion = script.usage["prompt"], script.usage["completion"]
     return {
         "promptTokenCount": prompt,
         "cachedContentTokenCount": script.usage["cached"],
         "candidatesTokenCount": completion,
-        "thoughtsTokenCount": thought,
-        "totalTokenCount": prompt + completion + thought,
+        "thoughtsTokenCount": thoughts,
+        "totalTokenCount": prompt + completion + thoughts,
     }
 
 
@@ -61,7 +61,7 @@ def _piece(parts: list[Json], script: Script, model: str, *, last: bool) -> Json
 
 def _parts(script: Script) -> list[Json]:
     calls: list[Json] = [
-        {"functionCall": {"id": i, "name": name, "args": given}} for i, name, given in script.calls
+        {"functionCall": {"id": i, "name": name, "args": arguments}} for i, name, arguments in script.calls
     ]
     if calls:
         calls[0] = {**calls[0], "thoughtSignature": "c2ln"}
@@ -80,12 +80,14 @@ def events(script: Script, model: str) -> Iterator[bytes]:
 
 
 @dataclass(frozen=True)
-class Meant:
-    """What a request asks for, in no API's words.
+class NeutralRequest:
+    """A request, independent of the API it was sent in.
 
     Attributes:
-        turns: role and parts of each turn; a part is a kind and what belongs to it.
+        system: the system prompt.
+        turns: role and parts of each turn; a part is a kind and its contents.
         tools: name, description and schema of each.
+        settings: sampling and other parameters.
     """
 
     system: str
@@ -94,31 +96,31 @@ class Meant:
     settings: Json
 
 
-def meant_natively(body: Json) -> Meant:
-    """Read a request of the SDK's; pydantic refuses what Google's types do not have."""
+def read_native_request(body: Json) -> NeutralRequest:
+    """Read a request of Google's SDK; pydantic rejects what Google's types do not have."""
     system = types.Content.model_validate(body.get("systemInstruction", {"parts": []}))
     turns = []
     for content in body["contents"]:
         assert all(part.keys() <= _PARTS for part in content["parts"])
-        read = types.Content.model_validate(content)
-        role = "assistant" if read.role == "model" else "user"
-        turns.append((role, [_native(part) for part in read.parts or ()]))
-    declared = [each for tool in body.get("tools", ()) for each in tool["functionDeclarations"]]
-    tools = [(each["name"], each["description"], each["parameters_json_schema"]) for each in declared]
-    settings = types.GenerationConfig.model_validate(body.get("generationConfig", {}))
+        turn = types.Content.model_validate(content)
+        role = "assistant" if turn.role == "model" else "user"
+        turns.append((role, [_read_native_part(part) for part in turn.parts or ()]))
+    declarations = [each for tool in body.get("tools", ()) for each in tool["functionDeclarations"]]
+    tools = [(each["name"], each["description"], each["parameters_json_schema"]) for each in declarations]
+    generation = types.GenerationConfig.model_validate(body.get("generationConfig", {}))
     config = body.get("toolConfig", {}).get("functionCallingConfig", {})
-    said = {
-        "max_tokens": settings.max_output_tokens,
-        "temperature": settings.temperature,
-        "top_p": settings.top_p,
-        "stop": settings.stop_sequences,
+    settings = {
+        "max_tokens": generation.max_output_tokens,
+        "temperature": generation.temperature,
+        "top_p": generation.top_p,
+        "stop": generation.stop_sequences,
         "schema": body.get("generationConfig", {}).get("responseJsonSchema"),
         "must_call": config.get("mode") == "ANY",
     }
-    return Meant("".join(part.text or "" for part in system.parts or ()), turns, tools, said)
+    return NeutralRequest("".join(part.text or "" for part in system.parts or ()), turns, tools, settings)
 
 
-def _native(part: types.Part) -> tuple[Any, ...]:
+def _read_native_part(part: types.Part) -> tuple[Any, ...]:
     if part.inline_data is not None:
         return ("image", part.inline_data.mime_type, part.inline_data.data)
     if part.function_call is not None:
@@ -128,17 +130,17 @@ def _native(part: types.Part) -> tuple[Any, ...]:
     return ("text", part.text)
 
 
-def meant_in_chat(body: Json) -> Meant:
+def read_chat_request(body: Json) -> NeutralRequest:
     """Read a request for the OpenAI-compatible endpoint."""
-    told = [message for message in body["messages"] if message["role"] == "system"]
+    system = [message for message in body["messages"] if message["role"] == "system"]
     turns: list[tuple[str, list[tuple[Any, ...]]]] = []
     for message in (message for message in body["messages"] if message["role"] != "system"):
         role = {"tool": "user"}.get(message["role"], message["role"])
         if not turns or turns[-1][0] != role:
             turns.append((role, []))
-        turns[-1][1].extend(_said(message))
+        turns[-1][1].extend(_read_chat_parts(message))
     functions = [tool["function"] for tool in body.get("tools", ())]
-    said = {
+    settings = {
         "max_tokens": body.get("max_tokens"),
         "temperature": body.get("temperature"),
         "top_p": body.get("top_p"),
@@ -147,10 +149,10 @@ def meant_in_chat(body: Json) -> Meant:
         "must_call": body.get("tool_choice") == "required",
     }
     tools = [(each["name"], each["description"], each["parameters"]) for each in functions]
-    return Meant("".join(message["content"] for message in told), turns, tools, said)
+    return NeutralRequest("".join(message["content"] for message in system), turns, tools, settings)
 
 
-def _said(message: Json) -> Iterator[tuple[Any, ...]]:
+def _read_chat_parts(message: Json) -> Iterator[tuple[Any, ...]]:
     content = message["content"]
     if message["role"] == "tool":
         yield ("result", message["tool_call_id"], content)

@@ -1,4 +1,4 @@
-"""Ollama's own API as its client speaks it. Source: docs.ollama.com/api/chat."""
+"""Ollama's own API, for the scripts of the fake providers. Source: docs.ollama.com/api/chat."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Json = dict[str, Any]
 PATH = "/api/chat"
 
 
-def _said(script: Script, model: str, message: Json, *, done: bool) -> Json:
-    said: Json = {
+def _chunk(script: Script, model: str, message: Json, *, done: bool) -> Json:
+    chunk: Json = {
         "model": model,
         "created_at": "2026-11-21T12:00:00Z",
         "message": {"role": "assistant", "content": "", **message},
         "done": done,
     }
     if done:
-        said["done_reason"] = "length" if script.stop == "length" else "stop"
-        said["prompt_eval_count"] = script.usage["prompt"]
-        said["eval_count"] = script.usage["completion"]
-    return said
+        chunk["done_reason"] = "length" if script.stop == "length" else "stop"
+        chunk["prompt_eval_count"] = script.usage["prompt"]
+        chunk["eval_count"] = script.usage["completion"]
+    return chunk
 
 
 def _pieces(script: Script) -> Iterator[Json]:
@@ -34,11 +34,10 @@ def _pieces(script: Script) -> Iterator[Json]:
     for piece in script.pieces:
         yield {"content": piece}
     if script.calls:
-        called = enumerate(script.calls)
         yield {
             "tool_calls": [
-                {"id": i, "function": {"index": number, "name": name, "arguments": given}}
-                for number, (i, name, given) in called
+                {"id": i, "function": {"index": number, "name": name, "arguments": arguments}}
+                for number, (i, name, arguments) in enumerate(script.calls)
             ]
         }
 
@@ -48,13 +47,13 @@ def answer(script: Script, model: str) -> Json:
     for piece in _pieces(script):
         for key, value in piece.items():
             message[key] = message[key] + value if key in message else value
-    return _said(script, model, message, done=True)
+    return _chunk(script, model, message, done=True)
 
 
 def lines(script: Script, model: str) -> Iterator[bytes]:
     for piece in _pieces(script):
-        yield json.dumps(_said(script, model, piece, done=False)).encode() + b"\n"
+        yield json.dumps(_chunk(script, model, piece, done=False)).encode() + b"\n"
     if script.breaks:
         yield json.dumps({"error": "Overloaded"}).encode() + b"\n"
     elif not script.cut:
-        yield json.dumps(_said(script, model, {}, done=True)).encode() + b"\n"
+        yield json.dumps(_chunk(script, model, {}, done=True)).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""What made-up providers refuse, which is what the real ones refuse; and which answer they choose."""
+"""What fake providers reject, as the real ones do, and which script they respond with."""
 
 from __future__ import annotations
 
@@ -14,28 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Json = dict[str, Any]
-# Version 2023-06-01 of the API has three parameters more than the SDK, which speaks 2026-10-21.
+# Version 2023-06-01 of the API has three more parameters than the SDK, which uses 2026-10-21.
 ANTHROPIC_PARAMS = {*AnthropicParams.__annotations__, "temperature", "top_p", "top_k"}
 OPENAI_PARAMS = frozenset(OpenaiParams.__annotations__)
 KEY = "sk-planted-key-0123456789"
-# docs.mistral.ai/api, chat completion; without `stream_options`, which it refuses
+# docs.mistral.ai/api, chat completion; without `stream_options`, which Mistral rejects
 MISTRAL_PARAMS = frozenset(
     (
         *("model", "messages", "stream", "tools", "tool_choice", "parallel_tool_calls", "max_tokens"),
         *("temperature", "top_p", "stop", "random_seed", "response_format", "presence_penalty"),
-        *(
-            "frequency_penalty",
-            "n",
-            "prediction",
-            "prompt_mode",
-            "safe_prompt",
-            "metadata",
-            "reasoning_effort",
-        ),
+        *("frequency_penalty", "n", "prediction", "prompt_mode", "safe_prompt", "metadata"),
+        "reasoning_effort",
     )
 )
-# The names that Google's OpenAI-compatible endpoint answers to; with any other one it answers 400. Sources:
-# ai.google.dev/gemini-api/docs/openai, and what its users were refused: frequency_penalty, seed, top_k
+# Parameters of Google's OpenAI-compatible endpoint, which responds with 400 to any other one. Sources:
+# ai.google.dev/gemini-api/docs/openai, and users' reports about frequency_penalty, seed and top_k
 GOOGLE_PARAMS = frozenset(
     (
         *("model", "messages", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls"),
@@ -45,19 +38,19 @@ GOOGLE_PARAMS = frozenset(
 )
 
 
-class RefusedError(Exception):
-    """What the real service would answer with an error."""
+class RequestRefusedError(Exception):
+    """The real service would respond with an error."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
 
 
-Answer = tuple[scripts.Script, "Callable[[], Iterator[bytes]]", "Callable[[], Json]"]
+CheckedRequest = tuple[scripts.Script, "Callable[[], Iterator[bytes]]", "Callable[[], Json]"]
 
 
-def by_path(kind: str, path: str) -> Callable[[str, str, dict[str, str], Json], Answer]:
-    """Return what reads a request: of a provider's own API, or of one that several have."""
+def check_for(kind: str, path: str) -> Callable[[str, str, dict[str, str], Json], CheckedRequest]:
+    """Return the check of requests for a path: of a provider's own API, or of a common one."""
     if path == ollama_native.PATH:
         return ollama
     if kind == "google" and ":" in path:
@@ -67,10 +60,11 @@ def by_path(kind: str, path: str) -> Callable[[str, str, dict[str, str], Json], 
 
 def _require(condition: object, message: str, status: int = 400) -> None:
     if not condition:
-        raise RefusedError(message, status)
+        raise RequestRefusedError(message, status)
 
 
-def anthropic(_kind: str, path: str, headers: dict[str, str], body: Json) -> Answer:
+def anthropic(_kind: str, path: str, headers: dict[str, str], body: Json) -> CheckedRequest:
+    """Check a request of the Messages API."""
     _require(path == "/v1/messages", f"no such path: {path}", 404)
     key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
     _require(key == KEY, "invalid x-api-key", 401)
@@ -84,16 +78,16 @@ def anthropic(_kind: str, path: str, headers: dict[str, str], body: Json) -> Ans
     model = body["model"]
     sampling = {"temperature", "top_p", "top_k"} & body.keys()
     _require(not (model.startswith("claude-opus") and sampling), "sampling parameters are not supported")
-    both = "`temperature` and `top_p` cannot both be specified for this model."
-    _require(not {"temperature", "top_p"} <= sampling, both)
+    not_both = "`temperature` and `top_p` cannot both be specified for this model."
+    _require(not {"temperature", "top_p"} <= sampling, not_both)
     _require(0 <= body.get("temperature", 0) <= 1, "temperature: range: 0..1")
     effort = body.get("output_config", {}).get("effort")
     _require(not (effort and model.startswith("claude-haiku")), "This model does not support effort")
     for block in body.get("system") or ():
         _require(isinstance(block, str) or block["text"], "system: text content blocks must be non-empty")
     results = _check_turns(body)
-    words = _last_words(body["messages"])
-    script = scripts.script_for(words, [tool["name"] for tool in body.get("tools", ())], results=results)
+    prompt = _last_prompt(body["messages"])
+    script = scripts.script_for(prompt, [tool["name"] for tool in body.get("tools", ())], results=results)
     if body.get("tool_choice", {}).get("type") == "none":
         script.calls = ()
     return (
@@ -104,8 +98,8 @@ def anthropic(_kind: str, path: str, headers: dict[str, str], body: Json) -> Ans
 
 
 def _check_turns(body: Json) -> list[str]:
-    """Check what the real service checks of a conversation; return the results of tools at its end."""
-    called: set[str] = set()
+    """Check a conversation as the real service does; return the tool results at its end."""
+    call_ids: set[str] = set()
     results: list[str] = []
     for number, turn in enumerate(body["messages"]):
         _require(turn["role"] in {"user", "assistant"}, f"messages.{number}.role: unexpected {turn['role']}")
@@ -116,12 +110,12 @@ def _check_turns(body: Json) -> list[str]:
         )
         _require(blocks, f"messages.{number}: must have non-empty content")
         results = []
-        answered = {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
+        result_ids = {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
         _require(
-            answered == called, "`tool_use` ids were found without `tool_result` blocks immediately after"
+            result_ids == call_ids, "`tool_use` ids were found without `tool_result` blocks immediately after"
         )
-        called = set()
-        for place, block in enumerate(blocks):
+        call_ids = set()
+        for index, block in enumerate(blocks):
             if block["type"] == "text":
                 _require(block["text"].strip(), "text content blocks must contain non-whitespace text")
             elif block["type"] == "tool_use":
@@ -130,10 +124,10 @@ def _check_turns(body: Json) -> list[str]:
                 _require(
                     isinstance(block["input"], dict), "tool_use.input: Input should be a valid dictionary"
                 )
-                called.add(block["id"])
+                call_ids.add(block["id"])
             elif block["type"] == "tool_result":
-                before = all(earlier["type"] == "tool_result" for earlier in blocks[:place])
-                _require(before, "tool_result blocks must come first")
+                comes_first = all(earlier["type"] == "tool_result" for earlier in blocks[:index])
+                _require(comes_first, "tool_result blocks must come first")
                 content = block.get("content", "")
                 text = (
                     content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
@@ -141,21 +135,22 @@ def _check_turns(body: Json) -> list[str]:
                 results.append(text)
             elif block["type"] == "image":
                 source = block["source"]
-                fine = source["type"] == "url" or source["media_type"] in {"image/png", "image/jpeg"}
-                _require(fine, "image.source.media_type")
+                is_valid = source["type"] == "url" or source["media_type"] in {"image/png", "image/jpeg"}
+                _require(is_valid, "image.source.media_type")
     return results
 
 
-def chat(kind: str, path: str, headers: dict[str, str], body: Json) -> Answer:
+def chat(kind: str, path: str, headers: dict[str, str], body: Json) -> CheckedRequest:
+    """Check a request for a chat completion."""
     root = "/v1beta/openai" if kind == "google" else "/v1"
     _require(path == f"{root}/chat/completions", f"no such path: {path}", 404)
-    local = kind in {"local", "ollama"}
-    key = "none" if local else KEY
+    is_local = kind in {"local", "ollama"}
+    key = "none" if is_local else KEY
     _require(headers.get("authorization") == f"Bearer {key}", "Incorrect API key provided", 401)
-    takes = {"mistral": MISTRAL_PARAMS, "google": GOOGLE_PARAMS}.get(kind, OPENAI_PARAMS)
-    if not local:
+    parameters = {"mistral": MISTRAL_PARAMS, "google": GOOGLE_PARAMS}.get(kind, OPENAI_PARAMS)
+    if not is_local:
         for name in body:
-            _require(name in takes, f"Unrecognized request argument supplied: {name}")
+            _require(name in parameters, f"Unrecognized request argument supplied: {name}")
     else:
         _require("reasoning_effort" not in body, "reasoning effort reached a local server")
     model = body["model"]
@@ -163,49 +158,53 @@ def chat(kind: str, path: str, headers: dict[str, str], body: Json) -> Answer:
     if model.startswith("gpt-5"):
         _require("max_tokens" not in body, "Unsupported parameter: use 'max_completion_tokens' instead.")
         _require(body.get("temperature", 1) == 1, "'temperature' does not support this value")
-    called: set[str] = set()
+    call_ids: set[str] = set()
     results = []
     for message in body["messages"]:
-        known = {"role", "content", "tool_calls", "tool_call_id", "name", "refusal"}
-        _require(message.keys() <= known, f"messages: unexpected {message.keys() - known}")
+        members = {"role", "content", "tool_calls", "tool_call_id", "name", "refusal"}
+        _require(message.keys() <= members, f"messages: unexpected {message.keys() - members}")
         if message["role"] == "tool":
-            _require(message["tool_call_id"] in called, "tool messages must follow a message with tool_calls")
+            _require(
+                message["tool_call_id"] in call_ids, "tool messages must follow a message with tool_calls"
+            )
             results.append(message["content"])
         else:
             interrupts = kind == "mistral" and results and message["role"] == "user"
             _require(not interrupts, "Unexpected role 'user' after role 'tool'")
             results = []
             calls = message.get("tool_calls") or ()
-            called = {call["id"] for call in calls}
-            signed = (
+            call_ids = {call["id"] for call in calls}
+            is_signed = (
                 kind != "google" or not calls or "thought_signature" in str(calls[0].get("extra_content"))
             )
-            _require(signed, "Function call is missing a thought_signature in functionCall parts.")
-    words = _last_words([message for message in body["messages"] if message["role"] == "user"])
+            _require(is_signed, "Function call is missing a thought_signature in functionCall parts.")
+    prompt = _last_prompt([message for message in body["messages"] if message["role"] == "user"])
     tools = [tool["function"]["name"] for tool in body.get("tools", ())]
-    script = scripts.script_for(words, tools, results=results)
+    script = scripts.script_for(prompt, tools, results=results)
     usage = kind == "mistral" or bool((body.get("stream_options") or {}).get("include_usage"))
-    whole_calls = kind in {"google", "mistral"}
-    if kind == "google" and script.thinking:  # counted, not shown
-        script.thinking, script.usage["unseen"] = "", google_native.THOUGHT_TOKENS
-    thoughts = "reasoning" if kind == "ollama" else "reasoning_content"
+    sends_whole_calls = kind in {"google", "mistral"}
+    if kind == "google" and script.thinking:  # Google counts thoughts, but does not send them
+        script.thinking, script.usage["hidden"] = "", google_native.THOUGHT_TOKENS
+    reasoning_key = "reasoning" if kind == "ollama" else "reasoning_content"
     return (
         script,
-        lambda: scripts.openai_events(script, model, usage=usage, whole_calls=whole_calls, thoughts=thoughts),
-        lambda: scripts.openai_answer(script, model, thoughts=thoughts),
+        lambda: scripts.openai_events(
+            script, model, usage=usage, sends_whole_calls=sends_whole_calls, reasoning_key=reasoning_key
+        ),
+        lambda: scripts.openai_answer(script, model, reasoning_key=reasoning_key),
     )
 
 
-def google(_kind: str, path: str, headers: dict[str, str], body: Json) -> Answer:
-    """Answer as the API of Google's own, which only its SDK speaks here."""
-    found = re.fullmatch(r"/v1(?:beta)?/models/([\w.-]+):(?:stream)?[gG]enerateContent(?:\?alt=sse)?", path)
-    _require(found, f"no such path: {path}", 404)
+def google(_kind: str, path: str, headers: dict[str, str], body: Json) -> CheckedRequest:
+    """Check a request of Google's own API, which only Google's SDK sends."""
+    match = re.fullmatch(r"/v1(?:beta)?/models/([\w.-]+):(?:stream)?[gG]enerateContent(?:\?alt=sse)?", path)
+    _require(match, f"no such path: {path}", 404)
     _require(headers.get("x-goog-api-key") == KEY, "API key not valid", 401)
-    model = found[1] if found else ""
-    meant = google_native.meant_natively(body)
-    results = [part[2] for part in meant.turns[-1][1] if part[0] == "result"]
-    words = "".join(part[1] for part in meant.turns[-1][1] if part[0] == "text")
-    script = scripts.script_for(words, [name for name, *_ in meant.tools], results=results)
+    model = match[1] if match else ""
+    request = google_native.read_native_request(body)
+    results = [part[2] for part in request.turns[-1][1] if part[0] == "result"]
+    prompt = "".join(part[1] for part in request.turns[-1][1] if part[0] == "text")
+    script = scripts.script_for(prompt, [name for name, *_ in request.tools], results=results)
     return (
         script,
         lambda: google_native.events(script, model),
@@ -213,15 +212,15 @@ def google(_kind: str, path: str, headers: dict[str, str], body: Json) -> Answer
     )
 
 
-def ollama(_kind: str, _path: str, headers: dict[str, str], body: Json) -> Answer:
-    """Answer as the API of Ollama's own."""
+def ollama(_kind: str, _path: str, headers: dict[str, str], body: Json) -> CheckedRequest:
+    """Check a request of Ollama's own API."""
     _require("authorization" not in headers, "no key is set", 401)
     model = body["model"]
     _require(model != "gone", "model 'gone' not found", 404)
     results = [message["content"] for message in body["messages"] if message["role"] == "tool"]
-    words = _last_words([message for message in body["messages"] if message["role"] == "user"])
+    prompt = _last_prompt([message for message in body["messages"] if message["role"] == "user"])
     tools = [tool["function"]["name"] for tool in body.get("tools") or ()]
-    script = scripts.script_for(words, tools, results=results)
+    script = scripts.script_for(prompt, tools, results=results)
     return (
         script,
         lambda: ollama_native.lines(script, model),
@@ -229,7 +228,7 @@ def ollama(_kind: str, _path: str, headers: dict[str, str], body: Json) -> Answe
     )
 
 
-def _last_words(messages: list[Json]) -> str:
+def _last_prompt(messages: list[Json]) -> str:
     content = messages[-1]["content"] if messages else ""
     if isinstance(content, str):
         return content

@@ -1,4 +1,4 @@
-"""What a made-up provider answers, in the wire formats of two APIs; the words of the request choose it."""
+"""The responses of fake providers in the formats of two APIs; the text of the request selects one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,19 @@ SECRET_IN_ERROR = "Incorrect API key provided: "
 
 @dataclass
 class Script:
-    """One answer."""
+    """One response.
+
+    Attributes:
+        thinking: reasoning before the text.
+        pieces: the text, as it is streamed.
+        calls: id, name and arguments of tool calls.
+        stop: the finish reason of a chat completion.
+        status: HTTP status; an error if it is not 200.
+        retry_after: value of the error's `retry-after` header.
+        cut: whether a stream ends in the middle.
+        breaks: whether a stream ends with an error event.
+        usage: token counts.
+    """
 
     thinking: str = ""
     pieces: tuple[str, ...] = ()
@@ -29,24 +41,24 @@ class Script:
     usage: Json = field(default_factory=lambda: {"prompt": 30, "cached": 20, "completion": 7})
 
 
-def script_for(words: str, tools: list[str], *, results: list[str]) -> Script:
-    """Choose an answer by the last words of the user."""
-    if found := re.search(r"error (\d+)(?: after (\S+))?", words):
-        return Script(status=int(found[1]), retry_after=found[2] or "")
+def script_for(prompt: str, tools: list[str], *, results: list[str]) -> Script:
+    """Return the response to the user's last message."""
+    if match := re.search(r"error (\d+)(?: after (\S+))?", prompt):
+        return Script(status=int(match[1]), retry_after=match[2] or "")
     if results:
         return Script(pieces=("The tools say: ", ", ".join(results)))
-    if "weather" in words and tools:
+    if "weather" in prompt and tools:
         calls = tuple((f"call_{city}", tools[0], {"city": city}) for city in ("Paris", "Rome"))
         return Script(pieces=("I look.",), calls=calls, stop="tool_calls")
-    if "ping" in words and tools:
+    if "ping" in prompt and tools:
         return Script(calls=(("call_0", tools[-1], {}),), stop="tool_calls")
-    if "think" in words:
+    if "think" in prompt:
         return Script(thinking="Let me see.", pieces=("Seen",))
     return Script(
-        pieces=("You said: ", words, "."),
-        stop="length" if "long" in words else "stop",
-        cut="cut" in words,
-        breaks="break" in words,
+        pieces=("You said: ", prompt, "."),
+        stop="length" if "long" in prompt else "stop",
+        cut="cut" in prompt,
+        breaks="break" in prompt,
     )
 
 
@@ -82,7 +94,9 @@ def _anthropic_blocks(script: Script) -> list[Json]:
         blocks.append({"type": "thinking", "thinking": script.thinking, "signature": "c2ln"})
     if script.pieces:
         blocks.append({"type": "text", "text": "".join(script.pieces)})
-    blocks += [{"type": "tool_use", "id": i, "name": name, "input": given} for i, name, given in script.calls]
+    blocks += [
+        {"type": "tool_use", "id": i, "name": name, "input": arguments} for i, name, arguments in script.calls
+    ]
     return blocks
 
 
@@ -159,22 +173,22 @@ def _openai_usage(script: Script) -> Json:
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
-        "total_tokens": prompt + completion + script.usage.get("unseen", 0),
+        "total_tokens": prompt + completion + script.usage.get("hidden", 0),
         "prompt_tokens_details": {"cached_tokens": script.usage["cached"]},
     }
 
 
 def _openai_calls(script: Script) -> list[Json]:
     return [
-        {"id": i, "type": "function", "function": {"name": name, "arguments": json.dumps(given)}}
-        for i, name, given in script.calls
+        {"id": i, "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
+        for i, name, arguments in script.calls
     ]
 
 
-def openai_answer(script: Script, model: str, *, thoughts: str = "reasoning_content") -> Json:
+def openai_answer(script: Script, model: str, *, reasoning_key: str = "reasoning_content") -> Json:
     message: Json = {"role": "assistant", "content": "".join(script.pieces) or None, "refusal": None}
     if script.thinking:
-        message[thoughts] = script.thinking
+        message[reasoning_key] = script.thinking
     if script.calls:
         message["tool_calls"] = _openai_calls(script)
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": script.stop}
@@ -187,10 +201,18 @@ def openai_events(
     model: str,
     *,
     usage: bool,
-    whole_calls: bool = False,
-    thoughts: str = "reasoning_content",
+    sends_whole_calls: bool = False,
+    reasoning_key: str = "reasoning_content",
 ) -> Iterator[bytes]:
-    """Yield the chunks; `whole_calls` as Google sends them: each in one piece, without a number."""
+    """Yield the chunks.
+
+    Args:
+        script: the response.
+        model: name of the model.
+        usage: whether a last chunk has the usage.
+        sends_whole_calls: send each tool call in one piece and without an index, as Google does.
+        reasoning_key: member of a delta that holds the reasoning.
+    """
     head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model}
 
     def chunk(delta: Json, finish: str | None = None) -> bytes:
@@ -199,7 +221,7 @@ def openai_events(
 
     yield chunk({"role": "assistant", "content": ""})
     if script.thinking:
-        yield chunk({thoughts: script.thinking})
+        yield chunk({reasoning_key: script.thinking})
     for piece in script.pieces:
         yield chunk({"content": piece})
     if script.cut:
@@ -208,7 +230,7 @@ def openai_events(
         yield f"data: {json.dumps(openai_error(503, 'Overloaded'))}\n\n".encode()
         return
     for number, call in enumerate(_openai_calls(script)):
-        if whole_calls:
+        if sends_whole_calls:
             yield chunk({"tool_calls": [call]})
             continue
         text = call["function"]["arguments"]

@@ -1,4 +1,4 @@
-"""Hosted providers on this machine: they refuse what the real ones refuse, and remember what they got."""
+"""Fake providers: they reject what the real ones reject, and record their requests."""
 
 from __future__ import annotations
 
@@ -24,13 +24,21 @@ Json = dict[str, Any]
 
 @dataclass
 class FakeProvider:
-    """One provider: its address, and the requests it got."""
+    """A fake provider.
+
+    Attributes:
+        kind: which provider it imitates.
+        url: its address.
+        requests: bodies of the requests, oldest first.
+        headers: headers of the requests, names in lower case.
+        failures: status and `retry-after` of the next responses, before it responds normally again.
+    """
 
     kind: str
     url: str = ""
     requests: list[Json] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    fails: list[tuple[int, str]] = field(default_factory=list)  # status and retry-after of the next answers
+    failures: list[tuple[int, str]] = field(default_factory=list)
 
     @property
     def last(self) -> Json:
@@ -38,8 +46,8 @@ class FakeProvider:
 
 
 @contextmanager
-def provider(kind: str) -> Iterator[FakeProvider]:  # noqa: C901 - a class that closes over the fake
-    """Run one of `anthropic`, `openai`, `google`, `mistral`, `local`, `ollama`."""
+def provider(kind: str) -> Iterator[FakeProvider]:  # noqa: C901 - the class closes over the fake
+    """Run a fake provider: one of `anthropic`, `openai`, `google`, `mistral`, `local`, `ollama`."""
     fake = FakeProvider(kind)
 
     class Handler(BaseHTTPRequestHandler):
@@ -50,33 +58,34 @@ def provider(kind: str) -> Iterator[FakeProvider]:  # noqa: C901 - a class that 
             headers = {name.lower(): value for name, value in self.headers.items()}
             fake.requests.append(body)
             fake.headers.append(headers)
-            checked = checks.by_path(kind, self.path)
+            check = checks.check_for(kind, self.path)
             try:
-                if fake.fails:
-                    status, wait = fake.fails.pop(0)
+                if fake.failures:
+                    status, wait = fake.failures.pop(0)
                     self._fail(status, "try later", wait)
                     return
-                script, stream, whole = checked(kind, self.path, headers, body)
-            except checks.RefusedError as refused:
-                self._fail(refused.status, str(refused))
+                script, make_events, make_body = check(kind, self.path, headers, body)
+            except checks.RequestRefusedError as error:
+                self._fail(error.status, str(error))
                 return
             if script.status != 200:
                 message = f"{scripts.SECRET_IN_ERROR}{KEY}" if script.status == 401 else "as you wished"
                 self._fail(script.status, message, script.retry_after)
             elif body.get("stream", self.path == ollama_native.PATH) or ":stream" in self.path:
-                self._stream(stream())
+                self._stream(make_events())
             else:
-                self._send(200, whole())
+                self._send(200, make_body())
 
         def _fail(self, status: int, message: str, retry_after: str = "") -> None:
-            if kind == "google":  # in a list where the API is OpenAI's
-                told = google_native.error(status, message, retry_after)
-                self._send(status, told if ":" in self.path else [told])
+            if kind == "google":
+                body = google_native.error(status, message, retry_after)
+                is_native = ":" in self.path
+                self._send(status, body if is_native else [body])
             elif self.path == ollama_native.PATH:
                 self._send(status, {"error": message})
             else:
-                error = scripts.anthropic_error if kind == "anthropic" else scripts.openai_error
-                self._send(status, error(status, message), retry_after)
+                make_error = scripts.anthropic_error if kind == "anthropic" else scripts.openai_error
+                self._send(status, make_error(status, message), retry_after)
 
         def _send(self, status: int, body: Json | list[Json], retry_after: str = "") -> None:
             data = json.dumps(body).encode()
@@ -90,8 +99,8 @@ def provider(kind: str) -> Iterator[FakeProvider]:  # noqa: C901 - a class that 
 
         def _stream(self, events: Iterator[bytes]) -> None:
             self.send_response(200)
-            native = self.path == ollama_native.PATH
-            self.send_header("content-type", "application/x-ndjson" if native else "text/event-stream")
+            is_ndjson = self.path == ollama_native.PATH
+            self.send_header("content-type", "application/x-ndjson" if is_ndjson else "text/event-stream")
             self.send_header("connection", "close")
             self.end_headers()
             for event in events:
@@ -99,7 +108,7 @@ def provider(kind: str) -> Iterator[FakeProvider]:  # noqa: C901 - a class that 
                 self.wfile.flush()
             self.close_connection = True
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its own name
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - named so by the base class
             pass
 
     with running(Handler) as url:

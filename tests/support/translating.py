@@ -1,4 +1,4 @@
-"""A server that serves one API by a provider of another: what a router does with a translation."""
+"""A server that translates one API to that of a fake provider, as the router does."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from llmstack.providers.catalog import Dialect
     from llmstack.providers.resolve import Endpoint
 
-SLICE = 5  # bytes: no event is ever whole in one piece
+CHUNK_BYTES = 5  # so small that every event is split
 
 
 @contextmanager
 def translated(client: Dialect, kind: str, model: str) -> Iterator[tuple[str, FakeProvider]]:
-    """Serve `client` requests by a fake provider; yield the address, and the provider."""
+    """Serve requests of the API `client` from a fake provider; yield the address and the provider."""
     with provider(kind) as fake:
         env = {f"{kind.upper()}_BASE_URL": fake.url, f"{kind.upper()}_API_KEY": KEY}
         endpoint = resolve(f"{kind}/{model}", env, load_bundled_aliases())
@@ -41,22 +41,24 @@ def translated(client: Dialect, kind: str, model: str) -> Iterator[tuple[str, Fa
                 self._answer(body, client, dialect, endpoint)
 
             def _answer(self, body: bytes, client: Dialect, server: Dialect, endpoint: Endpoint) -> None:
-                sent = translate(
+                translated_request = translate(
                     body, client, server, model=endpoint.model, limits=endpoint.limits, now=1_700_000_000
                 )
                 headers = {**endpoint.default_headers(server), **endpoint.headers}
-                with httpx.stream("POST", endpoint.url(server), content=sent.body, headers=headers) as answer:
-                    if answer.status_code != 200:
-                        self._send(answer.status_code, answer.read())
-                    elif not sent.streams:
-                        self._send(200, sent.translate_response(answer.read()))
+                with httpx.stream(
+                    "POST", endpoint.url(server), content=translated_request.body, headers=headers
+                ) as response:
+                    if response.status_code != 200:
+                        self._send(response.status_code, response.read())
+                    elif not translated_request.streams:
+                        self._send(200, translated_request.translate_response(response.read()))
                     else:
                         self.send_response(200)
                         self.send_header("content-type", "text/event-stream")
                         self.send_header("connection", "close")
                         self.end_headers()
-                        stream = sent.start_stream()
-                        for chunk in answer.iter_bytes(SLICE):
+                        stream = translated_request.start_stream()
+                        for chunk in response.iter_bytes(CHUNK_BYTES):
                             self.wfile.write(stream.feed(chunk))
                         self.wfile.write(stream.close())
                         self.close_connection = True
@@ -68,7 +70,7 @@ def translated(client: Dialect, kind: str, model: str) -> Iterator[tuple[str, Fa
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its own name
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - named so by the base class
                 pass
 
         with running(Handler) as url:
