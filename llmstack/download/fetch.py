@@ -29,6 +29,7 @@ from llmstack.download.request import FetchListener
 from llmstack.download.retry import Backoff, FetchLimits
 from llmstack.errors import LlmstackError
 from llmstack.files import LockedError, exclusive_lock
+from llmstack.units import MB
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
     from llmstack.download.request import FetchRequest
 
-MIN_CHUNK_BYTES = 4 * 1024**2
-HASH_BLOCK_BYTES = 32 * 1024**2
+MIN_CHUNK_BYTES = 4 * MB
+HASH_BLOCK_BYTES = 32 * MB
 LOCK_POLL_S = 0.2
 MIN_BYTES_PER_STALL = 4096  # fewer bytes than this in `stall_s` count as a dead connection
 

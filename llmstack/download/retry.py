@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
+from llmstack.units import MB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,7 @@ class FetchLimits:
     """
 
     connections: int = 4
-    chunk_bytes: int = 64 * 1024**2
+    chunk_bytes: int = 64 * MB
     stall_s: float = 30.0
     connect_s: float = 15.0
     tries: int = 15

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-GB = 1024**3
-MB = 1024**2
-KB = 1024
+from llmstack.units import GB, KB, MB
 
 
 def format_duration(seconds: float) -> str:

@@ -14,12 +14,12 @@ from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.dialects.table import dialects
 from llmstack.router.forward import forward, respond_error, send_failure
 from llmstack.router.http.asgi import answer_with
-from llmstack.router.http.limits import MIB
 from llmstack.router.http.request_body import BodyTooLargeError, ClientGoneError
 from llmstack.router.keepalive import WaitTimeouts
 from llmstack.router.routed_request import RequestIds, to_ascii
 from llmstack.router.routing import plan
 from llmstack.serving.errors import FailureReport, RequestFailedError
+from llmstack.units import MB
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from llmstack.router.routed_request import RoutedRequest
     from llmstack.router.service import Service
 
-MAX_BODY = 64 * MIB
+MAX_BODY = 64 * MB
 SHOWN_PATH_CHARS = 200  # of a path, in the log and the status
 
 _STOPPING = FailureReport(
@@ -93,7 +93,7 @@ class RouterApp:
         try:
             body = await exchange.body(MAX_BODY)
         except BodyTooLargeError:
-            text = f"the body is larger than {MAX_BODY // MIB} MB"
+            text = f"the body is larger than {MAX_BODY // MB} MB"
             report = FailureReport(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", text)
             respond_error(exchange, dialect, report, [])
         except ClientGoneError:

@@ -129,8 +129,8 @@ def decide_for(
             raise RequestFailedError(report) from error
     tier = config.find(model)
     if tier is None:
-        known = [AUTO, *config.tiers, *(alias for tier in config.tiers.values() for alias in tier.aliases)]
-        text = f"no model is called `{model[:100]}`; known are {', '.join(known)}"
+        names = [AUTO, *config.tiers, *(alias for tier in config.tiers.values() for alias in tier.aliases)]
+        text = f"no model is called `{model[:100]}`; known are {', '.join(names)}"
         raise RequestFailedError(FailureReport(404, "model_not_found", text))
     if tier.name in state.unavailable:
         text = f"{tier.name} cannot start: {state.unavailable[tier.name]}"

@@ -10,10 +10,10 @@ from llmstack.config.model import BackendKind, GgufModel
 from llmstack.errors import LlmstackError
 from llmstack.hub.audit import CheckProblem, query_hub
 from llmstack.llama_cpp.weights import find_weights
-from llmstack.serving.memory.footprint import GB
 from llmstack.serving.memory.survey import survey as survey_machine
 from llmstack.stack.project import active_channel, make_client, running_router
 from llmstack.stack.route import load_active_config
+from llmstack.units import GB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

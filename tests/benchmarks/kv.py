@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.kv import Talk, Turn, swapping
 
 from llmstack.llama_cpp.tiny import write_random
-from llmstack.serving.kv.files import GB, KvFiles
+from llmstack.serving.kv.files import PromptCacheFiles
+from llmstack.units import GB
 
 SENTENCE = "Rule {}: an agent reads the file {} before it changes anything in it, and says why. "
 
@@ -139,7 +140,7 @@ async def workload(options: argparse.Namespace, models: Path) -> None:
     chance = random.Random(4)  # noqa: S311 - not for secrets
     budget_gb, most, restored = 0.02, 0, 0
     with tempfile.TemporaryDirectory() as work_dir:
-        files = KvFiles(Path(work_dir) / "kv", 0)
+        files = PromptCacheFiles(Path(work_dir) / "kv", 0)
         async with swapping(
             Path(work_dir), models, ctx=4096, threads=options.threads, kv_gb=budget_gb
         ) as swapper:
@@ -149,10 +150,10 @@ async def workload(options: argparse.Namespace, models: Path) -> None:
                 turn = await talk.turn(swapper, f"{number}?", tokens=2)
                 restored += turn.kv.startswith("restored")
                 await swapper.load("b")
-                most = max(most, files.total())
+                most = max(most, files.total_bytes())
                 assert most <= budget_gb * GB, (number, most)
                 if number % 50 == 0:
-                    print(f"  swap {number}: {files.total() / 1e6:.1f} MB, {restored} restored", flush=True)
+                    print(f"  swap {number}: {files.total_bytes() / 1e6:.1f} MB, {restored} restored", flush=True)
         print(
             f"{options.swaps} swaps: at most {most / 1e6:.1f} MB of {budget_gb * GB / 1e6:.1f} MB,"
             f" {restored} restored, {len(files.entries())} kept"

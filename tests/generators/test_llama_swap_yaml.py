@@ -43,9 +43,10 @@ from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_flags
 from llmstack.llama_cpp.tiny import write_echo
 from llmstack.serving.memory.eviction import memory_plan
-from llmstack.serving.memory.footprint import GB, Footprint
+from llmstack.serving.memory.footprint import Footprint
 from llmstack.serving.memory.preflight import Obstacle
 from llmstack.serving.memory.survey import Survey, TierSurvey
+from llmstack.units import GB
 
 GOLDEN = Path(__file__).parent / "golden"
 SECRETS = SwapSecrets(key="the-key", path="the-path")

@@ -57,13 +57,13 @@ def test_model_servers_get_ports_of_their_own() -> None:
         if first > 65_000:
             pytest.skip("too close to the last port")
         ports = Ports(first, frozenset({first + 1}))
-        one, two = ports.take("one"), ports.take("two")
+        one, two = ports.acquire("one"), ports.acquire("two")
         assert first + 1 < one < two
-        ports.give_back("one")
-        assert ports.take("three") == one
+        ports.release("one")
+        assert ports.acquire("three") == one
 
 
 def test_no_free_port_for_a_model_server_is_an_error() -> None:
     with pytest.raises(LlmstackError, match="no free port from 65535 to 65535") as raised:
-        Ports(65_535, frozenset({65_535})).take("one")
+        Ports(65_535, frozenset({65_535})).acquire("one")
     assert raised.value.hint == "set another `start_port` in [DEFAULT] of models.ini"

@@ -20,9 +20,10 @@ from llmstack.config import (
 from llmstack.llama_cpp.model_shape import GgufHeader
 from llmstack.serving.memory.budget import budget_of
 from llmstack.serving.memory.eviction import memory_plan
-from llmstack.serving.memory.footprint import GB, MB, Footprint, footprint
+from llmstack.serving.memory.footprint import Footprint, footprint
 from llmstack.serving.memory.hardware import Gpu, Hardware
 from llmstack.stack.install.profile_choice import ProfileChoice, choose_for_budget
+from llmstack.units import GB, MB
 
 if TYPE_CHECKING:
     from llmstack.config import Tier

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AdminApi:
-    """The ASGI application of these routes, and the paths that it serves beside `/llmstack/…`."""
+    """The ASGI application of these routes, and the paths that it serves in addition to `/llmstack/…`."""
 
     app: FastAPI
     paths: frozenset[str]
@@ -140,8 +140,8 @@ def _servable(service: Service, name: str) -> Tier:
     """
     tier = service.config.find(name)
     if tier is None or name == AUTO:
-        known = ", ".join(service.config.tiers)
-        text = f"no tier is called `{name[:100]}`; known are {known}"
+        tiers = ", ".join(service.config.tiers)
+        text = f"no tier is called `{name[:100]}`; known are {tiers}"
         raise RequestFailedError(FailureReport(404, "model_not_found", text))
     if tier.name in service.unavailable:
         text = f"{tier.name} cannot start: {service.unavailable[tier.name]}"
@@ -158,8 +158,8 @@ async def _as_openai_error(_request: Request, error: Exception) -> Response:
 
 
 async def _not_found(request: Request, _error: Exception) -> Response:
-    known = ", ".join(sorted({str(getattr(route, "path", "")) for route in request.app.routes}))
-    text = f"{request.method} {request.url.path[:200]}: no such path; known are {known}"
+    paths = ", ".join(sorted({str(getattr(route, "path", "")) for route in request.app.routes}))
+    text = f"{request.method} {request.url.path[:200]}: no such path; known are {paths}"
     return await _as_openai_error(request, RequestFailedError(FailureReport(404, "not_found", text)))
 
 

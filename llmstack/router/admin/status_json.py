@@ -9,6 +9,7 @@ import msgspec
 from llmstack.policy.decision import AUTO
 from llmstack.policy.ladder import auto_context
 from llmstack.process.identity import running_daemon
+from llmstack.units import GB
 
 if TYPE_CHECKING:
     from llmstack.config.model import Tier
@@ -55,7 +56,7 @@ def status(service: Service) -> dict[str, Any]:
         "swapper": {
             "kind": service.swapper.kind,
             "engine": service.survey.engine.kind if service.survey.engine else None,
-            "budget_gb": round(service.survey.plan.budget / 1024**3, 2),
+            "budget_gb": round(service.survey.plan.budget / GB, 2),
             "sets": service.survey.plan.sets(),
             "prompt_cache": service.swapper.prompt_cache,
             **_llama_swap(service),

@@ -7,39 +7,13 @@ import time
 from collections import deque
 from enum import Enum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from llmstack.router.http.request_reader import BadHttpError, RequestReader
 
 if TYPE_CHECKING:
     from llmstack.router.http.exchange import Exchange
-    from llmstack.router.http.limits import HttpLimits
-
-
-class ConnectionServer(Protocol):
-    """The server that a connection belongs to."""
-
-    limits: HttpLimits
-
-    @property
-    def buffer(self) -> memoryview:
-        """Buffer that a connection reads to."""
-
-    @property
-    def stopping(self) -> bool:
-        """Whether no further requests are accepted."""
-
-    def register(self, connection: Connection) -> bool:
-        """Add a connection; return False if there are too many."""
-
-    def unregister(self, connection: Connection) -> None:
-        """Remove a connection."""
-
-    def handle(self, connection: Connection, exchange: Exchange) -> None:
-        """Answer a request in a task of its own."""
-
-    def error_response(self, status: int, code: str, text: str) -> bytes:
-        """Return the whole response to invalid HTTP."""
+    from llmstack.router.http.server import Server
 
 
 class Phase(Enum):
@@ -55,7 +29,7 @@ class Phase(Enum):
 class Connection(asyncio.BufferedProtocol):
     """The server's side of one connection."""
 
-    def __init__(self, server: ConnectionServer) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
         self._limits = server.limits
         self._buffer = server.buffer

@@ -7,7 +7,7 @@ import time
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,35 +16,13 @@ from llmstack.router.http.request_body import BodyTooLargeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from llmstack.router.http.connection import Connection
     from llmstack.router.http.request_body import RequestBody
 
 JOIN_BYTES = 16 * 1024  # up to this size copying costs less than writing one more buffer
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
 _WITHOUT_BODY = frozenset((204, 304))
-
-
-class ConnectionWriter(Protocol):
-    """The connection that an exchange takes place on."""
-
-    def send(self, *parts: bytes) -> None:
-        """Write to the client, unless it has left."""
-
-    def relay(self, data: bytes) -> bool:
-        """Write in the middle of a response; return False if the client does not read, or has left."""
-
-    @property
-    def congested(self) -> bool:
-        """Whether the client reads too slowly."""
-
-    async def drained(self) -> None:
-        """Wait until the client has read enough."""
-
-    def on_response_end(self, exchange: Exchange) -> None:
-        """Continue with the next request."""
-
-    def keeps_alive(self, exchange: Exchange) -> bool:
-        """Return whether the connection stays open after this response."""
 
 
 class RequestHead(msgspec.Struct, frozen=True, eq=False):
@@ -83,7 +61,7 @@ class Exchange:
     _chunked = False
     _gone_callback: Callable[[Exchange], object] | None = None
 
-    def __init__(self, connection: ConnectionWriter, head: RequestHead, incoming: RequestBody) -> None:
+    def __init__(self, connection: Connection, head: RequestHead, incoming: RequestBody) -> None:
         self.head = head
         self.method = head.method
         self.target = head.target

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import httptools
 
-from llmstack.router.http.exchange import ConnectionWriter, Exchange, RequestHead
+from llmstack.router.http.exchange import Exchange, RequestHead
 from llmstack.router.http.request_body import RequestBody
 
 if TYPE_CHECKING:
+    from llmstack.router.http.connection import Connection
     from llmstack.router.http.limits import HttpLimits
 
 FRAMING_BYTES = 16  # of chunk framing allowed for each byte of body: one-byte chunks take five
@@ -28,24 +29,11 @@ class BadHttpError(Exception):
         self.status, self.code, self.text = status, code, text
 
 
-class RequestHandler(ConnectionWriter, Protocol):
-    """What the reader hands requests to."""
-
-    def on_request_start(self) -> None:
-        """The first bytes of a request came."""
-
-    def on_headers(self, exchange: Exchange) -> None:
-        """The headers of a request are complete; its body may still be on its way."""
-
-    def on_request_end(self, exchange: Exchange) -> None:
-        """The whole request is here."""
-
-
 class RequestReader:
     """Reads requests, one after the other.
 
     Args:
-        handler: gets each request; may answer it before its body is complete.
+        connection: gets each request; may answer it before its body is complete.
         limits: of what is accepted from a client.
         max_read: bytes that are fed at once at most.
 
@@ -54,8 +42,8 @@ class RequestReader:
         in_head: a request has started, and its headers are not complete.
     """
 
-    def __init__(self, handler: RequestHandler, limits: HttpLimits, max_read: int) -> None:
-        self._handler = handler
+    def __init__(self, connection: Connection, limits: HttpLimits, max_read: int) -> None:
+        self._connection = connection
         self._limits = limits
         self._max_read = max_read
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
@@ -122,7 +110,7 @@ class RequestReader:
         self._head_size = self._header_count = self._framing_size = 0
         self._requests_started += 1
         self.in_head = True
-        self._handler.on_request_start()
+        self._connection.on_request_start()
 
     def on_url(self, data: bytes) -> None:
         """Add a part of the target."""
@@ -155,7 +143,7 @@ class RequestReader:
         if parser.should_upgrade() and ("transfer-encoding" in self._headers or exchange.incoming.too_large):
             raise _invalid("an Upgrade with such a body is not understood")
         self.receiving, self.in_head = exchange, False
-        self._handler.on_headers(exchange)
+        self._connection.on_headers(exchange)
 
     def on_body(self, data: bytes) -> None:
         """Add a part of the body."""
@@ -170,7 +158,7 @@ class RequestReader:
             return  # asked to upgrade, the parser takes the body for something else
         self.receiving = None
         exchange.incoming.finish()
-        self._handler.on_request_end(exchange)
+        self._connection.on_request_end(exchange)
 
     def _exchange(self, parser: httptools.HttpRequestParser) -> Exchange:
         method, headers = parser.get_method().decode(), self._headers
@@ -192,7 +180,7 @@ class RequestReader:
             parser.get_http_version(),
             parser.should_keep_alive(),
         )
-        return Exchange(self._handler, head, RequestBody(length, self._limits.body))
+        return Exchange(self._connection, head, RequestBody(length, self._limits.body))
 
     def _feed_after_upgrade(self, data: memoryview) -> memoryview:
         """Process the body of a request to upgrade to an unsupported protocol; return what follows it."""

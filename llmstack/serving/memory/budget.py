@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from llmstack.config.model import BackendKind
-from llmstack.serving.memory.footprint import GB, MB
+from llmstack.units import GB, MB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llmstack.units import GB
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from llmstack.serving.memory.footprint import Footprint
 
-GB = 1024**3
 PRELOADED_COST = 1_000_000  # evicted last: costs more than all other tiers together
 COST_UNITS = 1000
 MAX_SETS = 200

@@ -11,13 +11,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from llmstack.kv_types import BYTES_PER_VALUE
+from llmstack.units import GB, MB
 
 if TYPE_CHECKING:
     from llmstack.config.model import EngineSettings, Tier
     from llmstack.llama_cpp.model_shape import GgufHeader
 
-GB = 1024**3
-MB = 1024**2
 PROCESS_BYTES = 48 * MB  # a model server without a model (measured 37-47 MB)
 UBATCH = 512  # llama.cpp's default for --ubatch-size: tokens in one pass
 CELL_PADDING = 256  # each slot's cells are rounded up to a multiple (llama-context.cpp, GGML_PAD)

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
+from llmstack.units import GB, MB
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MB = 1024**2
-GB = 1024**3
 TOOL_TIMEOUT_S = 4.0  # nvidia-smi takes about a second if the driver has to wake up
 UNLIMITED = 1 << 60  # cgroup v1 says "no limit" as a number near 2^63
 

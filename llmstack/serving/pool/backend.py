@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.command import server_env, server_flags
-from llmstack.serving.kv.files import GB, KvFiles, budget_bytes
+from llmstack.serving.kv.files import PromptCacheFiles, budget_bytes
 from llmstack.serving.kv.identity import KvDirectory, kv_identity
 from llmstack.serving.pool.model_server import HOST, LlamaServer, Ports
 from llmstack.serving.pool.pool import Pool
 from llmstack.serving.pool.pool_config import pool_config_for
+from llmstack.units import GB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +56,7 @@ class PoolBackend(Pool):
         self._ports = Ports(settings.start_port, reserved)
         self._env = server_env(env, api_key=secrets.token_urlsafe(32))
         self._commands = _commands(config, survey)
-        self._kv = KvFiles(kv_root, budget_bytes(settings.kv_cache_gb, kv_root))
+        self._kv = PromptCacheFiles(kv_root, budget_bytes(settings.kv_cache_gb, kv_root))
         super().__init__(self._pool_config(config, survey), upstream, kv_files=self._kv)
 
     @property
@@ -112,7 +113,7 @@ class PoolBackend(Pool):
         identity, slots = kv_identity(tier, weights, engine), tier.engine.parallel
         return KvDirectory(
             identity,
-            self._kv.prepare(identity),
+            self._kv.prepare_directory(identity),
             tier.model.label,
             max_bytes=round(SAVED_SIZE_FACTOR * (need.kv + need.checkpoints) / slots),
             token_bytes=need.kv // slots // tier.ctx_size,

@@ -23,11 +23,12 @@ from llmstack.serving.pool.pool_config import PoolConfig, PoolLimits
 from llmstack.serving.pool.queue import Queue, WaitingRequest
 from llmstack.serving.pool.scheduler import schedule
 from llmstack.serving.pool.slots import Slots
+from llmstack.units import GB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
 
-    from llmstack.serving.kv.files import KvFiles
+    from llmstack.serving.kv.files import PromptCacheFiles
     from llmstack.serving.pool.loaded_model import Grant
     from llmstack.serving.pool.model_server import ModelServer
     from llmstack.upstream.client import Upstream
@@ -57,7 +58,7 @@ class Pool:
         upstream: Upstream,
         *,
         limits: PoolLimits | None = None,
-        kv_files: KvFiles | None = None,
+        kv_files: PromptCacheFiles | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = self._target = config
@@ -293,8 +294,8 @@ class Pool:
             _log.warning(
                 "%s needs %.1f GB, more than the whole budget of %.1f GB; it is loaded by itself: %s",
                 tier,
-                plan.needs[tier] / 1024**3,
-                plan.budget / 1024**3,
+                plan.needs[tier] / GB,
+                plan.budget / GB,
                 plan.advice.get(tier, "raise `memory_gb`"),
             )
         await model.server.start()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from llmstack.config import PROFILE_MEMORY_GB, SMALLEST_PROFILE, fitting_profile, parse, profile_text
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.binary import find_engine
-from llmstack.serving.memory.footprint import GB
 from llmstack.serving.memory.survey import memory_budget
+from llmstack.units import GB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

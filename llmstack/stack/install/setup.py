@@ -13,12 +13,12 @@ import psutil
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.binary import find_engine
 from llmstack.serving.llama_swap.release import find_installed
-from llmstack.serving.memory.footprint import GB
 from llmstack.shell.shells import SHELLS, find_shell
 from llmstack.stack.download.download import download_and_wait, start_in_background
 from llmstack.stack.download.plan import plan_downloads
 from llmstack.stack.download.state import DownloadDir, read_last_run
 from llmstack.stack.install.llama_swap import install_llama_swap
+from llmstack.units import GB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

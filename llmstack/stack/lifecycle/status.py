@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from llmstack.config.model import GgufModel
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.weights import find_weights
-from llmstack.serving.memory.footprint import MB
 from llmstack.serving.memory.preflight import find_obstacles
 from llmstack.stack.download.state import DownloadDir, DownloadItem, read_last_run
 from llmstack.stack.project import active_channel, load_config, make_client, running_router
 from llmstack.stack.remote.remote_router import fetch_status, remote_url
+from llmstack.units import MB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmstack.serving.kv.costs import Costs, load_costs, store_costs
-from llmstack.serving.kv.files import GB, DamagedError, KvFiles, Note, budget_bytes, digest
+from llmstack.serving.kv.files import CacheMetadata, DamagedCacheError, PromptCacheFiles, budget_bytes, digest
+from llmstack.units import GB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 DEAD = 2**22 + 1  # no process has this id
 
 
-def saved(files: KvFiles, session: str, size: int, *, identity: str = "model", used: int = 0) -> Path:
+def saved(files: PromptCacheFiles, session: str, size: int, *, identity: str = "model", used: int = 0) -> Path:
     """Do what the engine and the cache do together."""
-    files.prepare(identity)
-    path = files.file(identity, session)
-    files.part(path).write_bytes(os.urandom(size))
+    files.prepare_directory(identity)
+    path = files.path_for(identity, session)
+    files.part_path(path).write_bytes(os.urandom(size))
     files.commit(path, tier="a", model="a.gguf", tokens=size // 10)
     if used:
         os.utime(path, (used, used))
@@ -31,14 +32,14 @@ def saved(files: KvFiles, session: str, size: int, *, identity: str = "model", u
 
 
 def test_what_is_saved_is_found_again_and_private(tmp_path: Path) -> None:
-    files = KvFiles(tmp_path / "kv", GB)
+    files = PromptCacheFiles(tmp_path / "kv", GB)
     path = saved(files, "a conversation", 1000)
-    assert files.check(path) == Note("a", "a.gguf", 100, 1000, digest(path))
-    assert [(entry.path, entry.note.tokens) for entry in files.entries()] == [(path, 100)]
+    assert files.verify(path) == CacheMetadata("a", "a.gguf", 100, 1000, digest(path))
+    assert [(entry.path, entry.metadata.tokens) for entry in files.entries()] == [(path, 100)]
     assert {oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()} == {"0o600"}
     assert oct(files.root.stat().st_mode & 0o777) == "0o700"
     assert "conversation" not in " ".join(str(file) for file in files.root.rglob("*"))
-    assert files.check(files.file("model", "another")) is None
+    assert files.verify(files.path_for("model", "another")) is None
     assert files.clear() > 1000
     assert list(files.root.iterdir()) == [path.parent]  # where a server may write
     assert list(path.parent.iterdir()) == []
@@ -76,25 +77,25 @@ def garble_note(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [cut, flip, lose_note, garble_note])
 def test_what_is_damaged_is_refused_and_removed(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    files = KvFiles(tmp_path, GB)
+    files = PromptCacheFiles(tmp_path, GB)
     path = saved(files, "x", 1000)
     damage(path)
-    with pytest.raises(DamagedError, match="the saved cache was damaged"):
-        files.check(path)
-    assert files.check(path) is None
+    with pytest.raises(DamagedCacheError, match="the saved cache was damaged"):
+        files.verify(path)
+    assert files.verify(path) is None
     assert list(path.parent.iterdir()) == []
 
 
 def test_what_a_killed_router_left_is_removed(tmp_path: Path) -> None:
-    files = KvFiles(tmp_path, GB)
+    files = PromptCacheFiles(tmp_path, GB)
     whole = saved(files, "whole", 100)
-    ours = files.part(files.file("model", "being written"))
+    ours = files.part_path(files.path_for("model", "being written"))
     ours.write_bytes(b"half")
     _, pid, start, _ = ours.name.split(".")
     for writer in (f"{DEAD}.{start}", f"{pid}.{start}0", f"{pid}.1", pid):  # pids are used again
         (whole.parent / f"0123.{writer}.part").write_bytes(b"half")
     (whole.parent / "4567.kv").write_bytes(b"killed before its note was written")
-    files.prepare("model")
+    files.prepare_directory("model")
     assert {path.name for path in whole.parent.iterdir()} == {
         whole.name,
         whole.with_suffix(".json").name,
@@ -104,11 +105,11 @@ def test_what_a_killed_router_left_is_removed(tmp_path: Path) -> None:
 
 async def test_what_is_being_saved_is_not_taken_for_what_a_killed_router_left(tmp_path: Path) -> None:
     """Every save and every start of a model sweeps, also those of other projects."""
-    files, other, over = KvFiles(tmp_path / "kv", GB), KvFiles(tmp_path / "kv", GB), threading.Event()
+    files, other, over = PromptCacheFiles(tmp_path / "kv", GB), PromptCacheFiles(tmp_path / "kv", GB), threading.Event()
 
     def sweep() -> None:
         while not over.is_set():
-            other.prepare("another model")
+            other.prepare_directory("another model")
 
     sweeping = asyncio.create_task(asyncio.to_thread(sweep))
     try:
@@ -116,43 +117,43 @@ async def test_what_is_being_saved_is_not_taken_for_what_a_killed_router_left(tm
     finally:
         over.set()
         await sweeping
-    assert [path for path in paths if files.check(path) is None] == []
+    assert [path for path in paths if files.verify(path) is None] == []
 
 
 def test_the_one_used_longest_ago_makes_room(tmp_path: Path) -> None:
-    files = KvFiles(tmp_path, 4000)
+    files = PromptCacheFiles(tmp_path, 4000)
     paths = [saved(files, name, 1000, used=100 + number) for number, name in enumerate("abc")]
-    files.check(paths[0])  # a was used just now
-    assert files.make_room(1000)
+    files.verify(paths[0])  # a was used just now
+    assert files.evict_to_fit(1000)
     assert [path.exists() for path in paths] == [True, False, True]
-    assert not files.make_room(4001)
-    assert files.make_room(3000, replaced=paths[0])  # what will be replaced goes first
+    assert not files.evict_to_fit(4001)
+    assert files.evict_to_fit(3000, replaced=paths[0])  # what will be replaced goes first
     assert [path.exists() for path in paths] == [False, False, False]
 
 
 async def test_two_that_are_written_at_once_do_not_take_the_same_room(tmp_path: Path) -> None:
-    files = KvFiles(tmp_path, 4000)
-    first, second = (files.file("model", name) for name in "xy")
-    async with files.room_for(3000, first) as there, files.room_for(1001, second) as too:
+    files = PromptCacheFiles(tmp_path, 4000)
+    first, second = (files.path_for("model", name) for name in "xy")
+    async with files.reserve(3000, first) as there, files.reserve(1001, second) as too:
         assert (there, too) == (True, False)
-    async with files.room_for(3000, first) as there, files.room_for(1000, second) as too:
+    async with files.reserve(3000, first) as there, files.reserve(1000, second) as too:
         assert (there, too) == (True, True)
 
 
 def test_a_cache_leaves_some_of_the_disk_to_others(tmp_path: Path) -> None:
-    files = KvFiles(tmp_path, 10**18)
+    files = PromptCacheFiles(tmp_path, 10**18)
     free = shutil.disk_usage(tmp_path).free
-    assert (files.make_room(free // 2), files.make_room(free)) == (True, False)
+    assert (files.evict_to_fit(free // 2), files.evict_to_fit(free)) == (True, False)
 
 
 def test_the_disk_is_never_fuller_than_the_budget(tmp_path: Path) -> None:
     chance = random.Random(7)  # noqa: S311 - not for secrets
-    files = KvFiles(tmp_path, 50_000)
+    files = PromptCacheFiles(tmp_path, 50_000)
     for _ in range(100):
         size, session = chance.randrange(20_000), str(chance.randrange(12))
-        if files.make_room(size + 300, files.file("model", session)):
+        if files.evict_to_fit(size + 300, files.path_for("model", session)):
             saved(files, session, size)
-        assert files.total() <= files.budget
+        assert files.total_bytes() <= files.budget
 
 
 def test_the_budget(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from support.examples import sample
 
 from llmstack.serving.memory.eviction import MemoryPlan, memory_plan
-from llmstack.serving.memory.footprint import GB, Footprint
+from llmstack.serving.memory.footprint import Footprint
+from llmstack.units import GB
 
 
 def plan(budget: float, **gigabytes: float) -> MemoryPlan:

@@ -7,15 +7,8 @@ import pytest
 
 from llmstack.config.model import BackendKind, EngineSettings, GgufModel, Tier
 from llmstack.llama_cpp.gguf_header import GgufHeader
-from llmstack.serving.memory.footprint import (
-    GB,
-    MB,
-    Footprint,
-    checkpoint_bytes,
-    compute_bytes,
-    footprint,
-    kv_bytes,
-)
+from llmstack.serving.memory.footprint import Footprint, checkpoint_bytes, compute_bytes, footprint, kv_bytes
+from llmstack.units import GB, MB
 
 QWEN_3B = GgufHeader(
     architecture="qwen2",

@@ -14,7 +14,8 @@ from support.net import free_port
 
 from llmstack.config.model import EngineSettings
 from llmstack.llama_cpp.gguf_header import read_header
-from llmstack.serving.memory.footprint import MB, compute_bytes, kv_bytes
+from llmstack.serving.memory.footprint import compute_bytes, kv_bytes
+from llmstack.units import MB
 
 if TYPE_CHECKING:
     from collections.abc import Callable

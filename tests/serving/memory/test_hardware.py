@@ -9,7 +9,6 @@ import pytest
 
 from llmstack.config.model import BackendKind, EngineSettings, GgufModel, Settings, Tier
 from llmstack.serving.memory.budget import Budget, budget_of
-from llmstack.serving.memory.footprint import GB, MB
 from llmstack.serving.memory.hardware import (
     Gpu,
     Hardware,
@@ -19,6 +18,7 @@ from llmstack.serving.memory.hardware import (
     nvidia_gpus,
     wired_limit,
 )
+from llmstack.units import GB, MB
 
 if TYPE_CHECKING:
     from pathlib import Path

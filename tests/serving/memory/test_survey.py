@@ -17,8 +17,8 @@ from llmstack.config.model import (
     StackConfig,
     Tier,
 )
-from llmstack.serving.memory.footprint import GB
 from llmstack.serving.memory.survey import survey
+from llmstack.units import GB
 
 if TYPE_CHECKING:
     from pathlib import Path
