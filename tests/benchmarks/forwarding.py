@@ -27,10 +27,14 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from llmstack.llama_cpp.tiny import write_echo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 UPSTREAM = Path(__file__).with_name("fixed_upstream.py")
 SMALL = 2_000
@@ -61,17 +65,24 @@ class Measured:
         return sorted(self.times)[int(len(self.times) * part)] * 1e3
 
 
-def request(target: Target, size: int, *, stream: bool) -> bytes:
-    """A chat request of about `size` bytes, shaped like an agent's: many messages, some tools."""
+def request(target: Target, size: int, *, stream: bool, pace: Mapping[str, float] | None = None) -> bytes:
+    """Return a chat request of about `size` bytes, shaped like an agent's: many messages, some tools.
+
+    `pace` tells `fixed_upstream.py` how many chunks to stream and how far apart: `gap_s` and `chunks`.
+    """
     tools = [
         {"type": "function", "function": {"name": f"tool_{number}", "parameters": {"type": "object"}}}
         for number in range(10)
     ]
     body = {"model": target.model, "stream": stream, "tools": tools, "messages": []}
+    if pace is not None:
+        body["pace"] = pace
     filler = "def f(x):\n    return x * 2  # a line of code\n" * 20
     messages = [{"role": "user", "content": "hello"}]
-    while len(json.dumps({**body, "messages": messages})) + len(filler) < size:
+    length = len(json.dumps({**body, "messages": messages}))
+    while length + len(filler) < size:
         messages.append({"role": "user" if len(messages) % 2 == 0 else "assistant", "content": filler})
+        length += len(", " + json.dumps(messages[-1]))
     data = json.dumps({**body, "messages": messages}).encode()
     head = f"POST {target.path} HTTP/1.1\r\nhost: 127.0.0.1:{target.port}\r\n"
     return f"{head}content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n".encode() + data
@@ -125,10 +136,8 @@ def free_port() -> int:
         return int(held.getsockname()[1])
 
 
-def start_router(
-    directory: Path, tiers: int = 1, parallel: int = STREAMS
-) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a router whose tiers are served by the fixed upstream in place of llama-server."""
+def write_models_ini(directory: Path, tiers: int = 1, parallel: int = STREAMS) -> int:
+    """Write the models.ini and the model file of a router, and return the router's port."""
     write_echo(directory / "tier.gguf", speaker="tier")
     port = free_port()
     (directory / ".llmstack").mkdir()
@@ -141,14 +150,29 @@ def start_router(
             for number in range(tiers)
         )
     )
+    return port
+
+
+def start_router(
+    directory: Path, tiers: int = 1, parallel: int = STREAMS
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a router whose tiers are served by the fixed upstream in place of llama-server."""
+    port = write_models_ini(directory, tiers, parallel)
     env = {**os.environ, "LLAMA_SERVER_BIN": str(UPSTREAM)}
     argv = [sys.executable, "-m", "llmstack.router", "--work-dir", str(directory)]
     return subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL), port
 
 
-def wait_for(port: int) -> None:
-    deadline = time.monotonic() + 30
+def wait_for(port: int, process: subprocess.Popen[bytes] | None = None, timeout_s: float = 30) -> None:
+    """Wait until a server listens on the port.
+
+    Raises:
+        RuntimeError: `process`, which was to listen there, has exited, or the time is up.
+    """
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
+        if process is not None and process.poll() is not None:
+            raise RuntimeError(f"exit status {process.returncode}: {process.args!r}")
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
