@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmstack.serving.kv.files import CacheEntry, KvFiles, budget_bytes
+from llmstack.serving.kv.files import CacheEntry, PromptCacheFiles, budget_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,16 +47,20 @@ class SavedPrompt:
 
 def list_caches(directory: Path, config: StackConfig | None) -> PromptCaches:
     """Return the saved caches; the budget is the project's, or the default if there is no project."""
-    files = KvFiles(directory, budget_bytes(config.settings.kv_cache_gb if config else None, directory))
+    files = PromptCacheFiles(
+        directory, budget_bytes(config.settings.kv_cache_gb if config else None, directory)
+    )
     saved = [_saved_prompt(entry) for entry in reversed(files.entries())]
-    return PromptCaches(directory, files.budget, files.total(), saved)
+    return PromptCaches(directory, files.budget, files.total_bytes(), saved)
 
 
 def clear_caches(directory: Path) -> int:
     """Remove all saved caches, and return the bytes freed. A running stack continues and saves new ones."""
-    return KvFiles(directory, 0).clear()
+    return PromptCacheFiles(directory, 0).clear()
 
 
 def _saved_prompt(entry: CacheEntry) -> SavedPrompt:
-    note = entry.note
-    return SavedPrompt(note.tier, note.model, note.tokens, note.size, entry.used, entry.path)
+    metadata = entry.metadata
+    return SavedPrompt(
+        metadata.tier, metadata.model, metadata.tokens, metadata.size, entry.last_used, entry.path
+    )

@@ -153,7 +153,10 @@ async def workload(options: argparse.Namespace, models: Path) -> None:
                 most = max(most, files.total_bytes())
                 assert most <= budget_gb * GB, (number, most)
                 if number % 50 == 0:
-                    print(f"  swap {number}: {files.total_bytes() / 1e6:.1f} MB, {restored} restored", flush=True)
+                    print(
+                        f"  swap {number}: {files.total_bytes() / 1e6:.1f} MB, {restored} restored",
+                        flush=True,
+                    )
         print(
             f"{options.swaps} swaps: at most {most / 1e6:.1f} MB of {budget_gb * GB / 1e6:.1f} MB,"
             f" {restored} restored, {len(files.entries())} kept"

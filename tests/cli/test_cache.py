@@ -10,7 +10,7 @@ import pytest
 from support.project import CliProject
 
 from llmstack.paths import UserDirs
-from llmstack.serving.kv.files import KvFiles
+from llmstack.serving.kv.files import PromptCacheFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,18 +23,18 @@ def here(tmp_path: Path) -> CliProject:
     return CliProject(tmp_path)
 
 
-def save(files: KvFiles, session: str, megabytes: int, used: float) -> Path:
+def save(files: PromptCacheFiles, session: str, megabytes: int, used: float) -> Path:
     """Write a cache file of this size, last used at this time."""
-    files.prepare("model")
-    path = files.file("model", session)
-    files.part(path).write_bytes(bytes(megabytes * MB))
+    files.prepare_directory("model")
+    path = files.path_for("model", session)
+    files.part_path(path).write_bytes(bytes(megabytes * MB))
     files.commit(path, tier="plan", model="q.gguf", tokens=megabytes * 1000)
     os.utime(path, (used, used))
     return path
 
 
 def test_saved_prompts_are_listed_and_cleared(here: CliProject) -> None:
-    files = KvFiles(UserDirs.from_env({}).prompt_caches, 10**9)
+    files = PromptCacheFiles(UserDirs.from_env({}).prompt_caches, 10**9)
     assert here.run("cache").check().err.startswith("0 conversations, 0 MB of ")
     assert here.run("cache", "clear").check().err == "nothing was saved\n"
     old, new = save(files, "old", 1, 1000.0), save(files, "new", 3, 4_000_000_000.0)
@@ -47,7 +47,7 @@ def test_saved_prompts_are_listed_and_cleared(here: CliProject) -> None:
     assert shown.err.startswith("2 conversations, 4 MB of ")
     listed = json.loads(here.run("cache", "list", "--json").check().out)
     assert listed["directory"] == str(files.root)
-    assert listed["total_bytes"] == files.total()
+    assert listed["total_bytes"] == files.total_bytes()
     assert [(saved["path"], saved["tokens"]) for saved in listed["saved"]] == [
         (str(new), 3000),
         (str(old), 1000),

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
 from llmstack.serving.kv.costs import FIRST_TOKENS, Costs, load_costs, store_costs
-from llmstack.serving.kv.files import DamagedError
+from llmstack.serving.kv.files import DamagedCacheError
+from llmstack.units import MB
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmstack.serving.kv.files import KvFiles
+    from llmstack.serving.kv.files import PromptCacheFiles
     from llmstack.serving.kv.identity import KvDirectory
     from llmstack.serving.kv.llama_cpp_slots import LlamaCppSlots
     from llmstack.serving.pool.slots import Slot, Slots
@@ -43,7 +44,9 @@ class ModelKv:
         files: all saved caches.
     """
 
-    def __init__(self, tier: str, engine: LlamaCppSlots, directory: KvDirectory, files: KvFiles) -> None:
+    def __init__(
+        self, tier: str, engine: LlamaCppSlots, directory: KvDirectory, files: PromptCacheFiles
+    ) -> None:
         self._tier = tier
         self._engine = engine
         self._directory = directory
@@ -69,7 +72,7 @@ class ModelKv:
                 slots.assign(slot, "")
                 if session and not slots.has(session):
                     result = await self._restore(slot, session)
-        except DamagedError as error:
+        except DamagedCacheError as error:
             result = f"cold: {error.message}"
         except (LlmstackError, OSError, KeyError, TimeoutError) as error:
             _log.warning(
@@ -91,7 +94,7 @@ class ModelKv:
 
     def has_saved(self, session: str) -> bool:
         """Return whether a cache of the session is on disk."""
-        return bool(session) and self._files.file(self._directory.identity, session).exists()
+        return bool(session) and self._files.path_for(self._directory.identity, session).exists()
 
     async def save_all(self, slots: Slots) -> None:
         """Save the contents of idle slots, the latest used first, before the server is stopped."""
@@ -121,10 +124,12 @@ class ModelKv:
             )
 
     async def _write(self, slot: Slot, tokens: int) -> None:
-        path = self._files.file(self._directory.identity, slot.session)
-        await asyncio.to_thread(self._files.prepare, self._directory.identity)  # the user may have removed it
-        async with self._files.room_for(self._estimated_size(tokens), path) as room:
-            if not room:
+        path = self._files.path_for(self._directory.identity, slot.session)
+        await asyncio.to_thread(
+            self._files.prepare_directory, self._directory.identity
+        )  # the user may have removed it
+        async with self._files.reserve(self._estimated_size(tokens), path) as fits:
+            if not fits:
                 _log.info("%s: no room for %d tokens within kv_cache_gb or on the disk", self._tier, tokens)
                 return
             started = time.monotonic()
@@ -134,11 +139,11 @@ class ModelKv:
         self._costs.learn("save_s", saved, seconds)
         self._costs.learn("token_bytes", saved, size)
         await self._store_costs()
-        _log.info("%s: saved %d tokens (%.1f MB) in %.2f s", self._tier, saved, size / 1024**2, seconds)
+        _log.info("%s: saved %d tokens (%.1f MB) in %.2f s", self._tier, saved, size / MB, seconds)
 
     async def _save_to(self, slot: Slot, path: Path) -> tuple[int, int]:
         """Save a slot to a file, commit the file if it is complete, and return its tokens and bytes."""
-        part = self._files.part(path)
+        part = self._files.part_path(path)
         try:
             saved, size = await self._engine.save(slot.index, part.name)
             if saved == 0 or part.stat().st_size != size:
@@ -156,10 +161,10 @@ class ModelKv:
         return min(self._directory.max_bytes, round(SIZE_MARGIN * token_bytes * tokens))
 
     async def _restore(self, slot: Slot, session: str) -> str:
-        path = self._files.file(self._directory.identity, session)
+        path = self._files.path_for(self._directory.identity, session)
         started = time.monotonic()
-        note = await asyncio.to_thread(self._files.check, path)
-        if note is None:
+        metadata = await asyncio.to_thread(self._files.verify, path)
+        if metadata is None:
             return ""
         restored = await self._engine.restore(slot.index, path.name)
         seconds = time.monotonic() - started

@@ -100,7 +100,7 @@ async def test_a_swap_that_saves_while_the_router_stops(models: Path, tmp_path: 
 def kill_while_saving(models: Path, work_dir: Path) -> bool:
     """Run a router, swap, and kill it as soon as a file has begun; return whether that was in time."""
     router = subprocess.Popen(
-        [sys.executable, "-c", ROUTER, str(Path(__file__).parents[1]), str(work_dir), str(models)],
+        [sys.executable, "-c", ROUTER, str(Path(__file__).parents[2]), str(work_dir), str(models)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

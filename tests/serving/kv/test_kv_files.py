@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 DEAD = 2**22 + 1  # no process has this id
 
 
-def saved(files: PromptCacheFiles, session: str, size: int, *, identity: str = "model", used: int = 0) -> Path:
+def saved(
+    files: PromptCacheFiles, session: str, size: int, *, identity: str = "model", used: int = 0
+) -> Path:
     """Do what the engine and the cache do together."""
     files.prepare_directory(identity)
     path = files.path_for(identity, session)
@@ -105,7 +107,11 @@ def test_what_a_killed_router_left_is_removed(tmp_path: Path) -> None:
 
 async def test_what_is_being_saved_is_not_taken_for_what_a_killed_router_left(tmp_path: Path) -> None:
     """Every save and every start of a model sweeps, also those of other projects."""
-    files, other, over = PromptCacheFiles(tmp_path / "kv", GB), PromptCacheFiles(tmp_path / "kv", GB), threading.Event()
+    files, other, over = (
+        PromptCacheFiles(tmp_path / "kv", GB),
+        PromptCacheFiles(tmp_path / "kv", GB),
+        threading.Event(),
+    )
 
     def sweep() -> None:
         while not over.is_set():
