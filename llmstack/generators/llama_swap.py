@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from llmstack.config.model import GgufModel
 from llmstack.errors import LlmstackError
@@ -116,11 +117,27 @@ def render(
         timeouts = {"responseHeader": 0}  # the default aborts a request without a response after 60 s
         peer = {"proxy": litellm.url, "apiKey": litellm.key, "models": list(litellm.models)}
         document["peers"] = {"litellm": {**peer, "timeouts": timeouts}}
+    return _HEADER + to_yaml(document)
+
+
+class _Representer(RoundTripRepresenter):
+    def represent_str(self, text: str) -> Any:
+        # Unless it escapes these line separators, ruamel.yaml writes text that reads as something else.
+        style = '"' if any(char in text for char in "\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Representer.add_representer(str, _Representer.represent_str)
+
+
+def to_yaml(document: Mapping[str, Any]) -> str:
+    """Return a document as YAML, each string on one line: ruamel.yaml folds some strings incorrectly."""
     yaml = YAML()
-    yaml.width = sys.maxsize  # one line for each command
+    yaml.Representer = _Representer
+    yaml.width = sys.maxsize
     text = io.StringIO()
     yaml.dump(document, text)
-    return _HEADER + text.getvalue()
+    return text.getvalue()
 
 
 def startable_tiers(config: StackConfig, survey: Survey) -> list[Tier]:

@@ -22,7 +22,7 @@ from support.fake_llama_swap import (
     split_command,
 )
 from support.net import free_port
-from support.yaml_text import dump_yaml, load_yaml
+from support.yaml_text import load_yaml
 
 from llmstack.config.model import (
     BackendKind,
@@ -38,7 +38,7 @@ from llmstack.config.model import (
     Tier,
 )
 from llmstack.errors import LlmstackError
-from llmstack.generators.llama_swap import Peer, SwapSecrets, command_line, render
+from llmstack.generators.llama_swap import Peer, SwapSecrets, command_line, render, to_yaml
 from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_flags
 from llmstack.llama_cpp.tiny import write_echo
@@ -199,7 +199,7 @@ def test_arguments_survive_llama_swaps_parsing(words: list[str]) -> None:
     argv = ["/bin/program", *words, "${PORT}", "${PORT}x", "a ${PORT}", "#", "'${env.HOME}'", "\\", 'a"b', ""]
     line = command_line(argv, "plan")
     assert line.count("${") == argv.count("${PORT}")
-    command = load_yaml(dump_yaml({"cmd": line}))["cmd"].replace("${PORT}", "10001")
+    command = load_yaml(to_yaml({"cmd": line}))["cmd"].replace("${PORT}", "10001")
     assert split_command(command) == ["10001" if word == "${PORT}" else word for word in argv]
 
 

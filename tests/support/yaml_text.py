@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -13,6 +14,8 @@ def load_yaml(text: str) -> Any:
 
 
 def dump_yaml(document: Any) -> str:
+    yaml = YAML()
+    yaml.width = sys.maxsize  # ruamel.yaml folds some strings incorrectly
     out = io.StringIO()
-    YAML().dump(document, out)
+    yaml.dump(document, out)
     return out.getvalue()
