@@ -10,7 +10,7 @@ import httpx
 import pytest
 from support.project import CliProject
 
-from llmstack.stack.demo.demo import demo
+from llmstack.stack.demo import demo
 from llmstack.stack.demo.requests import demo_requests
 
 if TYPE_CHECKING:
