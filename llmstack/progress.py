@@ -15,7 +15,7 @@ class FileProgress:
         name: what the file is called in the output.
         state: one word: waiting, fetching, done, failed…
         done: bytes on disk.
-        total: size in bytes; None if not known.
+        total: size in bytes; None if unknown.
     """
 
     name: str

@@ -182,7 +182,7 @@ def _cached_kv_heads(
     layers = len(recurrent)
     shared = metadata.get_int("attention.shared_kv_layers", 0) + metadata.get_int("nextn_predict_layers", 0)
     first_without = min(_KV_FROM_START.get(architecture, layers), layers - shared)
-    # A recurrent layer has no KV cache, except in architectures where each layer has attention as well.
+    # A recurrent layer has no KV cache, unless all layers of the architecture have attention as well.
     has_no_attention = (False,) * layers if architecture in _RECURRENT_AND_ATTENTION else recurrent
     return tuple(
         0 if number >= first_without or (number < layers and has_no_attention[number]) else count

@@ -141,7 +141,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Clean:
 
 
 def launch_env(env: dict[str, str], repo: Path, url: str = "http://127.0.0.1:9") -> dict[str, str]:
-    """The environment of opencode for a stack with every role, whose files lie beside the repository."""
+    """The environment of opencode for a stack with every role, whose files are next to the repository."""
     state = repo.parent / "state"
     tiers = {
         name: Tier(name, BackendKind.GGUF, GgufModel(repo="example/x", file="x.gguf"), 65_536, role=role)

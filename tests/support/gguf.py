@@ -1,4 +1,4 @@
-"""GGUF headers written by hand, independently of the reader under test."""
+"""Write GGUF headers, independently of the reader under test."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gguf(entries: dict[str, tuple[int, bytes]], *, version: int = 3, count: int 
 
 
 def llama(**changed: Any) -> dict[str, tuple[int, bytes]]:
-    """Return the entries of a small llama; a None takes one away."""
+    """Return the entries of a small llama model; `None` removes an entry."""
     entries: dict[str, Any] = {
         "general.architecture": text("llama"),
         "llama.block_count": u32(3),

@@ -1,4 +1,4 @@
-"""The command line without a process for it: what a new one imports takes ten times what a command does."""
+"""Run commands in this process: in a new one, imports take ten times as long as a command."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def run_here(arguments: Sequence[str], env: Mapping[str, str], cwd: Path) -> tuple[int, str, str]:
-    """Run a command as if started there with this environment, piped; return exit code, stdout, stderr."""
-    written = io.BytesIO(), io.BytesIO()
-    out, err = (io.TextIOWrapper(buffer, encoding="utf-8", write_through=True) for buffer in written)
+    """Run a command as if started in `cwd` with `env` and no terminal; return exit code, stdout, stderr."""
+    buffers = io.BytesIO(), io.BytesIO()
+    out, err = (io.TextIOWrapper(buffer, encoding="utf-8", write_through=True) for buffer in buffers)
     with (
         _environment(env),
         contextlib.chdir(cwd),
@@ -27,13 +27,13 @@ def run_here(arguments: Sequence[str], env: Mapping[str, str], cwd: Path) -> tup
         _no_input(),
     ):
         code = run_command(arguments, dict(env))
-    said, complained = (buffer.getvalue().decode() for buffer in written)
-    return code, said, complained
+    stdout, stderr = (buffer.getvalue().decode() for buffer in buffers)
+    return code, stdout, stderr
 
 
 @contextlib.contextmanager
 def _environment(env: Mapping[str, str]) -> Iterator[None]:
-    """Libraries look into os.environ; COLUMNS as no terminal of ours is to decide how wide help is."""
+    """Replace os.environ, which libraries read; COLUMNS fixes the width of help texts."""
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update({"COLUMNS": "80", **env})

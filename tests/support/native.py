@@ -1,4 +1,4 @@
-"""A native `llama-server` made up for tests: a program that listens, wants its key, and can be stubborn."""
+"""A fake native `llama-server`: it listens, requires its key, and ignores SIGTERM if asked to."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PREFIX = os.environ.get("LLAMA_ARG_API_PREFIX", "")
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        key = os.environ.get("LLAMA_API_KEY")  # none under llama-swap
-        known = key is None or self.headers.get("authorization") == "Bearer " + key
-        below, path = self.path.startswith(PREFIX + "/"), self.path.removeprefix(PREFIX)
-        self.send_response(404 if not below else 200 if known or path == "/health" else 401)
+        key = os.environ.get("LLAMA_API_KEY")  # unset under llama-swap
+        authorized = key is None or self.headers.get("authorization") == "Bearer " + key
+        has_prefix, path = self.path.startswith(PREFIX + "/"), self.path.removeprefix(PREFIX)
+        self.send_response(404 if not has_prefix else 200 if authorized or path == "/health" else 401)
         self.end_headers()
         if self.path == "/exit":
             threading.Thread(target=os._exit, args=(7,)).start()
@@ -38,7 +38,7 @@ server.serve_forever()
 
 
 def native_server(directory: Path) -> Path:
-    """Write the program and return it."""
+    """Write the program into a directory and return its path."""
     path = directory / "llama-server"
     path.write_text(SOURCE.format(python=sys.executable))
     path.chmod(0o755)
