@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +27,14 @@ class Identity:
 
     Attributes:
         pid: process id.
-        started: start time, in seconds since the epoch.
+        start_time: in seconds since the epoch.
         birth: on Linux the id of the boot and the clock ticks from it to the start, elsewhere empty. Linux
             computes start times from these ticks and the current clock, so a start time changes whenever
             the clock is corrected.
     """
 
     pid: int
-    started: float
+    start_time: float
     birth: str = ""
 
     @classmethod
@@ -56,7 +56,7 @@ class Identity:
             if self.birth:
                 is_same = _birth(self.pid) == self.birth
             else:
-                is_same = abs(process.create_time() - self.started) <= START_TOLERANCE_S  # False for NaN
+                is_same = abs(process.create_time() - self.start_time) <= START_TOLERANCE_S  # False for NaN
             return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
         except (psutil.Error, ValueError):  # ValueError: a negative pid
             return None
@@ -69,7 +69,7 @@ class Identity:
     @property
     def token(self) -> str:
         """The identity as one word that can be part of a file name."""
-        return f"{self.pid}.{self.birth or int(self.started)}"
+        return f"{self.pid}.{self.birth or int(self.start_time)}"
 
     @classmethod
     def from_token(cls, token: str) -> Identity:
@@ -81,14 +81,18 @@ class Identity:
         pid, start = token.split(".")
         return cls(int(pid), float(start)) if start.isdecimal() else cls(int(pid), 0.0, start)
 
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Identity:
+        """Return the identity in a parsed JSON object with the keys `pid`, `started` and `birth`.
 
-def identity_from_json(record: Mapping[str, Any]) -> Identity:
-    """Return the identity in a parsed JSON object with the keys `pid`, `started` and `birth`.
+        Raises:
+            ArithmeticError, ValueError, KeyError, TypeError: the object holds no identity.
+        """
+        return cls(int(record["pid"]), float(record["started"]), str(record.get("birth", "")))
 
-    Raises:
-        ArithmeticError, ValueError, KeyError, TypeError: the object holds no identity.
-    """
-    return Identity(int(record["pid"]), float(record["started"]), str(record.get("birth", "")))
+    def to_json(self) -> dict[str, Any]:
+        """Return the members of a JSON object from which `from_json` restores the identity."""
+        return {"pid": self.pid, "started": self.start_time, "birth": self.birth}
 
 
 def _birth(pid: int) -> str:
@@ -113,7 +117,7 @@ class Daemon:
 
 def write_pid_file(path: Path, daemon: Daemon) -> None:
     """Write a pid file (JSON: pid, started, birth, argv, port)."""
-    record = {**asdict(daemon.identity), "argv": daemon.argv, "port": daemon.port}
+    record = {**daemon.identity.to_json(), "argv": daemon.argv, "port": daemon.port}
     write_atomic(path, json.dumps(record) + "\n")
 
 
@@ -128,7 +132,7 @@ def read_pid_file(path: Path) -> Daemon | None:
         return None
     try:
         record = json.loads(data)
-        return Daemon(identity_from_json(record), tuple(map(str, record["argv"])), int(record["port"]))
+        return Daemon(Identity.from_json(record), tuple(map(str, record["argv"])), int(record["port"]))
     except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise LlmstackError(
             f"{path}: expected a pid file written by llmstack: {error}",

@@ -171,8 +171,8 @@ def opencode(env: dict[str, str], cwd: Path, *args: str, timeout: float = 60) ->
     child = psutil.Popen(
         command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    started: dict[int, psutil.Process] = {}
-    watch = Thread(target=_watch, args=(child, started))
+    descendants: dict[int, psutil.Process] = {}
+    watch = Thread(target=_watch, args=(child, descendants))
     watch.start()
     try:
         out, err = child.communicate(timeout=timeout)
@@ -181,7 +181,7 @@ def opencode(env: dict[str, str], cwd: Path, *args: str, timeout: float = 60) ->
             child.kill()
             child.communicate()
         watch.join()
-        _, survivors = psutil.wait_procs(started.values(), timeout=5)
+        _, survivors = psutil.wait_procs(descendants.values(), timeout=5)
         for process in survivors:
             process.kill()
     assert not survivors, f"opencode left {survivors}"
@@ -190,11 +190,11 @@ def opencode(env: dict[str, str], cwd: Path, *args: str, timeout: float = 60) ->
     return text
 
 
-def _watch(child: psutil.Popen, started: dict[int, psutil.Process]) -> None:
+def _watch(child: psutil.Popen, descendants: dict[int, psutil.Process]) -> None:
     """Collect every descendant of `child` while it runs."""
     with contextlib.suppress(psutil.NoSuchProcess):
         while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-            started.update((process.pid, process) for process in child.children(recursive=True))
+            descendants.update((process.pid, process) for process in child.children(recursive=True))
             time.sleep(0.05)  # each look reads the whole process table
 
 
@@ -263,21 +263,21 @@ class TestRealOpencode:
 
     def test_it_loads_every_tier_and_agent(self, clean: Clean) -> None:
         config = json.loads(clean.output["debug", "config"])
-        written = json.loads((clean.repo.parent / "state" / "opencode.json").read_text())
-        provider = written["provider"]["llama.cpp"]
+        expected = json.loads((clean.repo.parent / "state" / "opencode.json").read_text())
+        provider = expected["provider"]["llama.cpp"]
         provider["options"]["apiKey"] = "***"  # as `debug config` shows every key
         assert config["provider"] == {"llama.cpp": provider}
         assert list(provider["models"]) == ["auto", *ROLES]
         assert (config["model"], config["small_model"]) == ("llama.cpp/auto", "llama.cpp/code-fast")
-        assert config["instructions"] == written["instructions"]
-        listed = clean.output[("models",)].split()
-        assert sorted(listed) == sorted(f"llama.cpp/{name}" for name in ("auto", *ROLES))
+        assert config["instructions"] == expected["instructions"]
+        models = clean.output[("models",)].split()
+        assert sorted(models) == sorted(f"llama.cpp/{name}" for name in ("auto", *ROLES))
 
     def test_planning_agents_cannot_write(self, clean: Clean) -> None:
-        listed = clean.output["agent", "list"]
-        assert "build (primary)" in listed
-        assert "plan (primary)" in listed
-        assert "plan-nofilter (all)" in listed
+        agents = clean.output["agent", "list"]
+        assert "build (primary)" in agents
+        assert "plan (primary)" in agents
+        assert "plan-nofilter (all)" in agents
         for name, model in (("plan", "plan"), ("plan-nofilter", "plan-uncensored")):
             agent = json.loads(opencode(clean.env, clean.repo, "debug", "agent", name))
             assert agent["model"] == {"providerID": "llama.cpp", "modelID": model}

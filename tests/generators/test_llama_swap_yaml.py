@@ -124,11 +124,11 @@ def test_the_reference_stack_is_as_in_the_golden_file() -> None:
 
 def test_llama_swap_supports_every_key() -> None:
     # llama-swap ignores unknown keys, so a misspelt one would go unnoticed.
-    written = document(stack(*REFERENCE.tiers.values(), gguf("with_underscore", "Q8_0", 4096, 0.1, None)))
-    assert set(written) <= TOP_LEVEL_KEYS
-    for model in written["models"].values():
+    output = document(stack(*REFERENCE.tiers.values(), gguf("with_underscore", "Q8_0", 4096, 0.1, None)))
+    assert set(output) <= TOP_LEVEL_KEYS
+    for model in output["models"].values():
         assert set(model) <= MODEL_KEYS
-    (router,) = written["routing"].values()
+    (router,) = output["routing"].values()
     assert (set(router), router["use"], set(router["settings"])) == (
         {"use", "settings"},
         "matrix",
@@ -152,15 +152,15 @@ def test_commands_have_the_same_flags_as_in_the_built_in_pool(tmp_path: Path) ->
 @pytest.mark.parametrize("without", [(), ("plan",), ("code-fast", "plan-uncensored")])
 def test_the_matrix_holds_the_sets_of_the_memory_plan(budget: float, without: tuple[str, ...]) -> None:
     survey = make_survey(REFERENCE, budget_gb=budget, without=without)
-    written = document(REFERENCE, survey)
+    output = document(REFERENCE, survey)
     can_start = {name for name in SIZES if name not in without}
-    assert set(written["models"]) == can_start
+    assert set(output["models"]) == can_start
     if not without:
-        assert model_sets(written) == [set(together) for together in survey.plan.sets()]
-    assert {name for together in model_sets(written) for name in together} == can_start
-    for together in model_sets(written):
+        assert model_sets(output) == [set(together) for together in survey.plan.sets()]
+    assert {name for together in model_sets(output) for name in together} == can_start
+    for together in model_sets(output):
         assert survey.plan.fits(together)
-    costs = written["routing"]["router"]["settings"]["matrix"]["evict_costs"]
+    costs = output["routing"]["router"]["settings"]["matrix"]["evict_costs"]
     assert set(costs) == can_start
     assert all(isinstance(cost, int) and cost >= 1 for cost in costs.values())
     others = [cost for name, cost in costs.items() if name != "code-fast"]
@@ -169,8 +169,8 @@ def test_the_matrix_holds_the_sets_of_the_memory_plan(budget: float, without: tu
 
 def test_names_that_the_matrix_does_not_support_get_short_names() -> None:
     long = "a-name-of-more-than-thirty-two-characters"
-    written = document(stack(*(gguf(name, "Q8_0", 4096, 0.1, None) for name in ("a_b", "tier1", long))))
-    matrix = written["routing"]["router"]["settings"]["matrix"]
+    output = document(stack(*(gguf(name, "Q8_0", 4096, 0.1, None) for name in ("a_b", "tier1", long))))
+    matrix = output["routing"]["router"]["settings"]["matrix"]
     assert matrix["vars"] == {"tier2": "a_b", "tier3": long}
     assert matrix["sets"] == {"set1": "tier2 & tier1 & tier3"}
     assert set(matrix["evict_costs"]) == {"tier1", "tier2", "tier3"}
@@ -179,8 +179,8 @@ def test_names_that_the_matrix_does_not_support_get_short_names() -> None:
 
 def test_litellm_is_a_peer_without_a_timeout() -> None:
     peer = Peer("http://127.0.0.1:10103", "its-key", ("code-ultra",))
-    written = load_yaml(text_of(REFERENCE, litellm=peer))
-    assert written["peers"]["litellm"] == {
+    output = load_yaml(text_of(REFERENCE, litellm=peer))
+    assert output["peers"]["litellm"] == {
         "proxy": "http://127.0.0.1:10103",
         "apiKey": "its-key",
         "models": ["code-ultra"],
@@ -189,9 +189,9 @@ def test_litellm_is_a_peer_without_a_timeout() -> None:
 
 
 def test_a_stack_without_a_gguf_tier_has_no_models() -> None:
-    written = document(stack(ULTRA))
-    assert written["models"] == {}
-    assert "routing" not in written
+    output = document(stack(ULTRA))
+    assert output["models"] == {}
+    assert "routing" not in output
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\n\r\0", codec="utf-8")), max_size=6))

@@ -86,13 +86,13 @@ def test_the_text_is_as_in_the_golden_file(name: str, config: StackConfig) -> No
     ],
 )
 def test_only_declared_roles_get_agents(tiers: list[Tier], small: str, agents: dict[str, str]) -> None:
-    written = document(stack(*tiers))
-    assert written["model"] == "llama.cpp/auto"
-    assert written["small_model"] == f"llama.cpp/{small}"
-    assert {name: agent["model"] for name, agent in written["agent"].items()} == {
+    output = document(stack(*tiers))
+    assert output["model"] == "llama.cpp/auto"
+    assert output["small_model"] == f"llama.cpp/{small}"
+    assert {name: agent["model"] for name, agent in output["agent"].items()} == {
         name: f"llama.cpp/{model}" for name, model in agents.items()
     }
-    assert list(written["provider"]["llama.cpp"]["models"]) == ["auto", *(tier.name for tier in tiers)]
+    assert list(output["provider"]["llama.cpp"]["models"]) == ["auto", *(tier.name for tier in tiers)]
 
 
 @pytest.mark.parametrize(
@@ -148,13 +148,13 @@ def test_no_sampler_value_is_written() -> None:
 
 
 def test_a_trailing_slash_of_the_url_is_dropped() -> None:
-    written = json.loads(render(REFERENCE, base_url="http://box:1/", instructions="/a"))
-    assert written["provider"]["llama.cpp"]["options"]["baseURL"] == "http://box:1/v1"
+    output = json.loads(render(REFERENCE, base_url="http://box:1/", instructions="/a"))
+    assert output["provider"]["llama.cpp"]["options"]["baseURL"] == "http://box:1/v1"
 
 
 def test_more_instructions_follow_those_of_the_stack() -> None:
-    written = document(REFERENCE, more_instructions=["/work/AGENTS.md"])
-    assert written["instructions"] == ["/work/.llmstack/AGENTS.md", "/work/AGENTS.md"]
+    output = document(REFERENCE, more_instructions=["/work/AGENTS.md"])
+    assert output["instructions"] == ["/work/.llmstack/AGENTS.md", "/work/AGENTS.md"]
 
 
 def test_the_instructions_do_not_select_the_ultra_tier() -> None:

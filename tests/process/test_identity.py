@@ -28,9 +28,9 @@ def test_this_process_is_alive() -> None:
 
 def test_another_start_time_is_another_process() -> None:
     me = Identity(os.getpid(), psutil.Process().create_time())
-    assert Identity(me.pid, me.started + 0.5).is_alive  # the clock was corrected
-    for started in (me.started - 5, me.started + 5, 0.0, float("nan"), float("inf")):
-        assert not Identity(me.pid, started).is_alive
+    assert Identity(me.pid, me.start_time + 0.5).is_alive  # the clock was corrected
+    for start_time in (me.start_time - 5, me.start_time + 5, 0.0, float("nan"), float("inf")):
+        assert not Identity(me.pid, start_time).is_alive
 
 
 def test_a_corrected_clock_does_not_change_an_identity() -> None:
@@ -38,7 +38,7 @@ def test_a_corrected_clock_does_not_change_an_identity() -> None:
     me = Identity.from_pid(os.getpid())
     assert me is not None
     assert bool(me.birth) == sys.platform.startswith("linux")
-    assert replace(me, started=me.started + 3600).is_alive == bool(me.birth)
+    assert replace(me, start_time=me.start_time + 3600).is_alive == bool(me.birth)
     assert not replace(me, birth=f"{me.birth}0").is_alive
     assert Identity.from_token(me.token).is_alive
     with pytest.raises(ValueError, match="unpack"):
@@ -69,7 +69,7 @@ def test_a_pid_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert running_daemon(path) is None
     write_pid_file(path, daemon)
     assert read_pid_file(path) == running_daemon(path) == daemon
-    write_pid_file(path, Daemon(Identity(me.pid, me.started - 60), ("python",), 10101))
+    write_pid_file(path, Daemon(Identity(me.pid, me.start_time - 60), ("python",), 10101))
     assert running_daemon(path) is None
 
 

@@ -25,7 +25,7 @@ def test_each_project_has_its_own_id(tmp_path: Path) -> None:
 
 def test_only_processes_with_the_id_are_stopped(tmp_path: Path) -> None:
     ours, theirs = instance_id(tmp_path / "a"), instance_id(tmp_path / "b")
-    started = [
+    processes = [
         subprocess.Popen(
             [sys.executable, "-c", STUBBORN], env={**os.environ, **variables}, stdout=subprocess.PIPE
         )
@@ -37,14 +37,14 @@ def test_only_processes_with_the_id_are_stopped(tmp_path: Path) -> None:
         )
     ]
     try:
-        for process in started:
+        for process in processes:
             assert process.stdout is not None
             process.stdout.readline()
-        assert {each.pid for each in find_instance(ours)} == {process.pid for process in started[:2]}
+        assert {each.pid for each in find_instance(ours)} == {process.pid for process in processes[:2]}
         assert stop_instance(ours, grace_s=0.1) == 2
-        wait_until(lambda: [process.poll() for process in started] == [-9, -9, None, None])
+        wait_until(lambda: [process.poll() for process in processes] == [-9, -9, None, None])
         assert stop_instance(ours, grace_s=0.1) == 0
     finally:
-        for process in started:
+        for process in processes:
             process.kill()
             process.communicate()

@@ -41,18 +41,18 @@ def family(
     tmp_path: Path, parent: str, child: str
 ) -> Iterator[tuple[Identity, psutil.Process, psutil.Process]]:
     ready = tmp_path / "ready"
-    with subprocess.Popen([sys.executable, "-c", PARENT, CHILD, parent, child, str(ready)]) as started:
+    with subprocess.Popen([sys.executable, "-c", PARENT, CHILD, parent, child, str(ready)]) as leader:
         try:
             wait_until(ready.exists)
-            first = psutil.Process(started.pid)
+            first = psutil.Process(leader.pid)
             (second,) = first.children()
-            yield Identity(started.pid, first.create_time()), first, second
+            yield Identity(leader.pid, first.create_time()), first, second
         finally:
             for process in (
-                psutil.Process(started.pid).children(recursive=True) if started.poll() is None else []
+                psutil.Process(leader.pid).children(recursive=True) if leader.poll() is None else []
             ):
                 process.kill()
-            started.kill()
+            leader.kill()
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_a_process_and_its_children_are_stopped(
 
 def test_another_process_with_the_same_pid_is_not_stopped(tmp_path: Path) -> None:
     with family(tmp_path, "gentle", "gentle") as (identity, first, second):
-        for started in (identity.started - 10, float("nan")):
-            assert stop_tree(Identity(identity.pid, started), grace_s=1) is True
+        for start_time in (identity.start_time - 10, float("nan")):
+            assert stop_tree(Identity(identity.pid, start_time), grace_s=1) is True
         assert first.is_running()
         assert second.is_running()
         assert stop_tree(identity, grace_s=5)

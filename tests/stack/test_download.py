@@ -17,7 +17,7 @@ from support.hub import running_hub
 from support.project import CliProject
 from support.waiting import wait_until
 
-from llmstack.process.identity import identity_from_json
+from llmstack.process.identity import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,7 +151,7 @@ def test_a_killed_download_is_reported_and_resumed(here: CliProject, server: Fak
     server.bytes_per_s = 2e6
     here.run("download", "--current").check()
     wait_until(lambda: server.sent_bytes > len(LARGE) / 3, timeout=20)
-    worker = identity_from_json(read_state(here))
+    worker = Identity.from_json(read_state(here))
     os.kill(worker.pid, signal.SIGKILL)
     wait_until(
         lambda: not worker.is_alive, timeout=5

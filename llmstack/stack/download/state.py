@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
-from llmstack.process.identity import Identity, identity_from_json
+from llmstack.process.identity import Identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,7 +112,7 @@ class DownloadRun:
 
     def save(self, download_dir: DownloadDir) -> None:
         """Write the state file."""
-        record = {**asdict(self.identity), "items": [asdict(item) for item in self.items]}
+        record = {**self.identity.to_json(), "items": [asdict(item) for item in self.items]}
         write_atomic(download_dir.state_file, json.dumps(record, indent=1) + "\n")
 
 
@@ -120,7 +120,7 @@ def read_last_run(download_dir: DownloadDir) -> DownloadRun | None:
     """Return the last run; None if there was none, or its state file cannot be read."""
     try:
         record = json.loads(download_dir.state_file.read_text(encoding="utf-8"))
-        last_run = DownloadRun(identity_from_json(record), [_parse_item(entry) for entry in record["items"]])
+        last_run = DownloadRun(Identity.from_json(record), [_parse_item(entry) for entry in record["items"]])
     except (OSError, ArithmeticError, ValueError, KeyError, TypeError):
         return None
     if not last_run.is_running:

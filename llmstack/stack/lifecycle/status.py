@@ -170,7 +170,7 @@ def _remote_status(project: Project, env: Mapping[str, str], url: str) -> StackS
 
 def _router_status(url: str, daemon: Daemon, problem: str | None) -> RouterStatus:
     process = daemon.identity.process()
-    started = process.create_time() if process is not None else daemon.identity.started
+    started = process.create_time() if process is not None else daemon.identity.start_time
     return RouterStatus(
         url=url,
         pid=daemon.identity.pid,
