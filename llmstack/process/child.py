@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LOG_BYTES = 2_000_000
 LOG_BACKUPS = 2
 TAIL_LINES = 40
+SHOWN_LINES = 6  # of a log, in a message
 MAX_LINE_BYTES = 65_536  # longer lines are split
 POLL_S = 0.5
 GRACE_S = 5.0  # between the request to end and SIGKILL
@@ -65,6 +66,11 @@ def rotating_log(path: Path) -> RotatingFileHandler:
         return _RotatingLog(path, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS, encoding="utf-8")
     except OSError as error:
         raise LlmstackError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def format_log_lines(lines: Sequence[str]) -> str:
+    """Return the last few lines of a log, each on a line of its own, to be put at the end of a message."""
+    return "".join(f"\n  {line}" for line in lines[-SHOWN_LINES:])
 
 
 class Child:

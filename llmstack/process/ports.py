@@ -53,6 +53,38 @@ def find_free_ports(host: str, first: int, count: int, reserved: Collection[int]
     )
 
 
+def require_free_port(host: str, port: int, *, setting: str, server: str = "") -> None:
+    """Check that a server can listen on a port.
+
+    Args:
+        host: the address that it will listen on.
+        port: the port.
+        setting: the key of models.ini that sets the port.
+        server: what will listen, for the message; empty if that is the router.
+
+    Raises:
+        LlmstackError: the port is taken.
+    """
+    if not is_free(host, port):
+        raise port_taken_error(port, setting=setting, server=server)
+
+
+def port_taken_error(port: int, *, setting: str, server: str = "") -> LlmstackError:
+    """Return the error for a taken port, which names the process that listens on it if that is known.
+
+    Args:
+        port: the port.
+        setting: the key of models.ini that sets the port.
+        server: what was to listen, for the message; empty if that is the router.
+    """
+    purpose = f" for {server}" if server else ""
+    owner = port_owner(port)
+    return LlmstackError(
+        f"port {port}{purpose} is taken{f' by {owner}' if owner else ''}",
+        hint=f"stop that program, or set another `{setting}` in models.ini",
+    )
+
+
 def port_owner(port: int) -> str | None:
     """Return `NAME (pid N)` of the process that listens on a port; None if there is none or it is unknown."""
     try:

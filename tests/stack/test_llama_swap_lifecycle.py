@@ -263,7 +263,7 @@ def test_a_missing_llama_swap_is_an_error_with_both_remedies(project: CliProject
     project.install(defaults="swapper = llama-swap")
     refused = project.run("start")
     assert refused.code == 1
-    assert "error: swapper = llama-swap, and there is no" in refused.err
+    assert "error: swapper = llama-swap, but there is no program" in refused.err
     assert "`llmstack install-llama-swap`" in refused.err
     assert "`swapper = builtin`" in refused.err
     assert not project.processes()

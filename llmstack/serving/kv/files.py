@@ -3,7 +3,7 @@
 Layout: `<root>/<identity>/<conversation>.kv` with the cache, and `.json` with its metadata. The identity
 covers everything that makes a cache valid for a model server (`kv_identity`). The engine writes to a `.part`
 file, which is renamed once it is complete. The metadata has the digest of the cache: without metadata, or
-with a wrong digest, a cache is not used. The engine would crash on a truncated file, and accept one of another
+with a wrong digest, a cache is not used. The engine would crash on a truncated file, and load one of another
 model without an error.
 """
 

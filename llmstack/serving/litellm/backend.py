@@ -1,4 +1,4 @@
-"""LiteLLM tiers: one proxy for all of them, which is kept running."""
+"""The backend of the litellm tiers: one LiteLLM proxy for all of them, restarted if it ends."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from llmstack.config.model import BackendKind
 from llmstack.errors import LlmstackError
+from llmstack.process.child import format_log_lines
 from llmstack.process.leftovers import instance_id
 from llmstack.serving.base import Defaults, ModelState
 from llmstack.serving.errors import TierUnavailableError
@@ -73,18 +74,18 @@ class LitellmLease(RemoteLease):
         """Return why the proxy ended, or None if it still runs."""
         if self.process.pid is not None:
             return None
-        return f"LiteLLM ended{self.process.last_words()}"
+        return f"LiteLLM ended{format_log_lines(self.process.last_log_lines())}"
 
 
 class LitellmBackend(RemoteBackend):
     """Serves every litellm tier. A `Backend`; created inside the event loop.
 
     Args:
-        project: for its configuration, key, pid file and log.
+        project: provides the paths of the proxy's configuration, key, pid file and log.
         config: tiers as the running channel has them.
         unavailable: tiers that cannot start.
-        env: for the proxy.
-        aliases: what models do not accept.
+        env: environment of the proxy, before it is filtered.
+        aliases: short names and limits of models.
         router_port: this router's own port, which the proxy must not call.
         upstream: the HTTP client.
     """
@@ -109,11 +110,11 @@ class LitellmBackend(RemoteBackend):
         self._tiers: dict[str, Tier] = {}
         self._config_bytes = b""
         self._process: LitellmProcess | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._runner: asyncio.Task[None] | None = None
         self._phase: Phase = "off"
         self._problem = LlmstackError("LiteLLM is not running")
         self._retry_at = 0.0
-        self._settled = asyncio.Event()
+        self._start_finished = asyncio.Event()
         self._serve(config, unavailable)
 
     async def acquire(
@@ -128,11 +129,15 @@ class LitellmBackend(RemoteBackend):
         Raises:
             TierUnavailableError: it cannot be started.
         """
-        await self._settled.wait()
+        await self._start_finished.wait()
         process = self._process
         if self._phase != "up" or process is None or tier not in self._tiers:
-            wait_s = None if self._phase == "off" else max(1, math.ceil(self._retry_at - time.monotonic()))
-            raise TierUnavailableError(self._problem.message, retry_after=wait_s, hint=self._problem.hint)
+            retry_after = (
+                None if self._phase == "off" else max(1, math.ceil(self._retry_at - time.monotonic()))
+            )
+            raise TierUnavailableError(
+                self._problem.message, retry_after=retry_after, hint=self._problem.hint
+            )
         return LitellmLease(
             tier=tier,
             model=model_name(self._tiers[tier]),
@@ -151,7 +156,7 @@ class LitellmBackend(RemoteBackend):
         return ModelState("remote")
 
     def status(self) -> dict[str, Any] | None:
-        """Return pid, addresses and the path of the key; None if it serves no tier."""
+        """Return the proxy's state, addresses and the path of its key; None if it serves no tier."""
         if self._process is None:
             return None
         return {
@@ -169,9 +174,9 @@ class LitellmBackend(RemoteBackend):
         previous, had_tiers = self._config_bytes, bool(self._tiers)
         self._tiers = _litellm_tiers(config, survey.unavailable)
         changed = self._read_config() != previous
-        if self._keeper is not None and (changed or not self._tiers):
-            await self._end()
-        if self._keeper is None:
+        if self._runner is not None and (changed or not self._tiers):
+            await self._stop()
+        if self._runner is None:
             self._serve(config, survey.unavailable)
         return ["LiteLLM was restarted, its requests in flight were cut"] if changed and had_tiers else []
 
@@ -180,10 +185,10 @@ class LitellmBackend(RemoteBackend):
         self._tiers = _litellm_tiers(config, unavailable)
         self._config_bytes = self._read_config()
         if not self._tiers:
-            self._settled.set()
+            self._start_finished.set()
             return
-        self._enter("starting")
-        self._keeper = asyncio.create_task(self._keep_running())
+        self._set_phase("starting")
+        self._runner = asyncio.create_task(self._keep_running())
 
     def _read_config(self) -> bytes:
         try:
@@ -191,15 +196,15 @@ class LitellmBackend(RemoteBackend):
         except OSError:
             return b""
 
-    def _enter(self, phase: Phase) -> None:
+    def _set_phase(self, phase: Phase) -> None:
         self._phase = phase
         if phase == "starting":
-            self._settled.clear()
+            self._start_finished.clear()
         else:
-            self._settled.set()
+            self._start_finished.set()
 
     async def _keep_running(self) -> None:
-        """Keep the proxy running: restart it when it ends, after a longer pause each time."""
+        """Restart the proxy whenever it ends, after a longer pause each time."""
         pause = FIRST_PAUSE_S
         while True:
             began = time.monotonic()
@@ -207,29 +212,30 @@ class LitellmBackend(RemoteBackend):
                 problem = await self._run()
             except LlmstackError as error:
                 problem = error
-            except Exception as error:  # noqa: BLE001 - the router serves the other tiers all the same
-                _log.exception("LiteLLM")
+            except Exception as error:  # noqa: BLE001 - a defect here must not stop the other tiers
+                _log.exception("running LiteLLM failed")
                 problem = LlmstackError(f"LiteLLM: {error}", hint="see the router's log")
             if time.monotonic() - began > STABLE_S:
                 pause = FIRST_PAUSE_S
             _log.error("%s", problem.message)
             self._problem, self._retry_at = problem, time.monotonic() + pause
-            self._enter("failed")
+            self._set_phase("failed")
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
-            self._enter("starting")
+            self._set_phase("starting")
 
     async def _run(self) -> LlmstackError:
-        """Run it once, from its start to its end; return how it ended."""
+        """Start the proxy, wait until it ends, and return the error that says how it ended."""
         process = self._process = self._create_process()
         try:
             await process.start()
-            self._enter("up")
-            code = await process.ended()
+            self._set_phase("up")
+            code = await process.wait()
         finally:
             await process.stop()
         return LlmstackError(
-            f"LiteLLM ended (exit code {code}){process.last_words()}", hint=f"see {process.log}"
+            f"LiteLLM ended (exit code {code}){format_log_lines(process.last_log_lines())}",
+            hint=f"see {process.log}",
         )
 
     def _create_process(self) -> LitellmProcess:
@@ -254,19 +260,19 @@ class LitellmBackend(RemoteBackend):
         )
 
     async def close(self) -> None:
-        """End the proxy."""
+        """Stop the proxy."""
         self._tiers = {}
-        await self._end()
+        await self._stop()
 
-    async def _end(self) -> None:
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.cancel()
+    async def _stop(self) -> None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await keeper
+                await runner
         self._process = None
         self._problem = LlmstackError("LiteLLM is not running")
-        self._enter("off")
+        self._set_phase("off")
 
 
 def _litellm_tiers(config: StackConfig, unavailable: Mapping[str, str]) -> dict[str, Tier]:

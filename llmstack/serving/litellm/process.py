@@ -1,4 +1,4 @@
-"""The LiteLLM process: started, waited for, asked, ended with all it runs."""
+"""The LiteLLM process: start it, wait until it is healthy, stop it with its children."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ import contextlib
 import http.client
 import logging
 import math
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
-from llmstack.process.child import Child
+from llmstack.process.child import Child, format_log_lines
 from llmstack.process.leftovers import INSTANCE_VARIABLE, stop_instance
-from llmstack.process.ports import is_free, port_owner
+from llmstack.process.ports import require_free_port
 from llmstack.serving.litellm.program import HOST, argv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-OK = 200
-READY_S = 120.0  # 11 s on a laptop, several times that where the disk is slow and the models load too
+READY_S = 120.0  # 11 s on a laptop; several times that if the disk is slow and models load at the same time
 PROBE_S, PAUSE_S = 5.0, 0.1
-STOP_S = 6.0  # its launcher kills it after four
+STOP_S = 6.0  # its launcher kills it after 4 s
 LEFTOVER_S = 1.0
-SHOWN_LINES = 6
 
 _log = logging.getLogger(__name__)
 
@@ -33,13 +32,14 @@ class LitellmProcess:
     """LiteLLM on its port, for this project.
 
     Args:
-        program: to run.
+        program: the LiteLLM program.
         config_file: `litellm_config.yaml`.
-        port: where it listens.
+        port: the port it listens on.
         env: its environment.
         key: its master key.
-        instance: the id in its environment by which it is found again.
-        pid_file: where its pid file goes; `log` its output.
+        instance: the id in its environment by which a later router recognises it.
+        pid_file: path of its pid file.
+        log: path of its log.
     """
 
     def __init__(
@@ -70,47 +70,42 @@ class LitellmProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of the launcher that runs it; None where it does not run."""
+        """Process id of its launcher; None if it does not run."""
         return self._child.pid if self._child is not None and self._child.exit_code is None else None
 
     async def start(self) -> None:
         """Start it and wait until it answers.
 
         Raises:
-            LlmstackError: it cannot be started, with its last lines.
+            LlmstackError: it cannot be started; with the last lines of its log.
         """
         if await asyncio.to_thread(stop_instance, self._instance, grace_s=LEFTOVER_S):
-            _log.warning("a LiteLLM that an earlier router had left was stopped")
-        if not is_free(HOST, self._port):
-            who = await asyncio.to_thread(port_owner, self._port)
-            raise LlmstackError(
-                f"port {self._port} for LiteLLM is taken{f' by {who}' if who else ''}",
-                hint="stop that program, or set another `litellm_port` in models.ini",
-            )
+            _log.warning("stopped a LiteLLM that an earlier router had left running")
+        await asyncio.to_thread(require_free_port, HOST, self._port, setting="litellm_port", server="LiteLLM")
         self._child = await Child.spawn(
             self._argv, env=self._env, port=self._port, pid_file=self._pid_file, log=self.log
         )
         try:
-            await self._until_healthy(self._child)
+            await self._wait_until_healthy(self._child)
         except BaseException:
             await self._child.stop(grace_s=STOP_S)
             raise
         _log.info("LiteLLM is up (pid %s)", self._child.pid)
 
-    async def _until_healthy(self, child: Child) -> None:
+    async def _wait_until_healthy(self, child: Child) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_S):
                 while child.exit_code is None:
-                    # Asked with the key: whoever took the port in the meantime would not know it.
-                    if await asyncio.to_thread(self._ask, "/v1/models") == OK:
+                    # With the key: another program that took the port in the meantime would not know it.
+                    if await asyncio.to_thread(self._get_status, "/v1/models") == HTTPStatus.OK:
                         return
                     await asyncio.sleep(PAUSE_S)
         code = child.exit_code
         how = f"was not ready within {READY_S:g} s" if code is None else f"ended (exit code {code})"
-        raise LlmstackError(f"LiteLLM {how}{self.last_words()}", hint=f"see {self.log}")
+        raise LlmstackError(f"LiteLLM {how}{format_log_lines(self.last_log_lines())}", hint=f"see {self.log}")
 
-    def _ask(self, path: str) -> int:
-        """Return the status of an answer, 0 where there is none; blocks."""
+    def _get_status(self, path: str) -> int:
+        """Send a GET request and return the status of the response, or 0 if there is none. Blocks."""
         connection = http.client.HTTPConnection(HOST, self._port, timeout=math.ceil(PROBE_S))
         try:
             connection.request("GET", path, headers=self.headers)
@@ -120,16 +115,15 @@ class LitellmProcess:
         finally:
             connection.close()
 
-    def last_words(self) -> str:
-        """Return what it printed last, as it stands below a message."""
-        lines = [line for line in self._child.tail if line.strip()] if self._child is not None else []
-        return "".join(f"\n  {line}" for line in lines[-SHOWN_LINES:])
+    def last_log_lines(self) -> list[str]:
+        """Return the last lines of its output that are not blank."""
+        return [line for line in self._child.tail if line.strip()] if self._child is not None else []
 
-    async def ended(self) -> int:
-        """Wait until it is gone; return its exit code."""
+    async def wait(self) -> int:
+        """Wait until it has ended; return its exit code."""
         return await self._child.wait() if self._child is not None else 0
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         if self._child is not None:
             await self._child.stop(grace_s=STOP_S)

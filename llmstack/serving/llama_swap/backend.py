@@ -1,8 +1,8 @@
-"""llama-swap as the swapper: it runs the model servers, the pool decides which of them and when.
+"""llama-swap as the swapper: llama-swap runs the model servers, the pool decides which ones run when.
 
-One set of rules for both swappers: the pool's queues, patience and leases. To the pool, a tier behind
-llama-swap is a model server like any other, which is started by asking for its health and stopped by
-unloading it. llama-swap's own matrix holds for whoever uses its port directly; what it stops then is
+Both swappers follow the same rules: the pool's queues, turns and leases. To the pool, a tier behind
+llama-swap is a model server like any other: a request for its health starts it, and unloading stops it.
+llama-swap's own matrix applies to clients that use its port directly; models that it stops for them are
 noticed here.
 """
 
@@ -12,12 +12,13 @@ import asyncio
 import contextlib
 import logging
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from llmstack.config.model import Role
 from llmstack.errors import LlmstackError
-from llmstack.serving.llama_swap.process import shown
+from llmstack.process.child import format_log_lines
 from llmstack.serving.pool.pool import Pool
 from llmstack.serving.pool.pool_config import pool_config_for
 
@@ -32,163 +33,166 @@ if TYPE_CHECKING:
     from llmstack.serving.pool.lease import PoolLease
     from llmstack.upstream.client import Upstream
 
-OK, BAD_GATEWAY = 200, 502
-LOAD_S = 930.0  # longer than llama-swap's own healthCheckTimeout, which tells more
+LOAD_S = 930.0  # longer than llama-swap's own healthCheckTimeout, whose error says more
 STOP_S = 20.0
-WATCH_S, SOON_S = 0.5, 0.05
-GRACE_S = 1.0
-DRAIN_S = 60.0  # a reload waits so long for requests in flight
-RESTART_S, STEADY_S = 0.25, 60.0
+ERROR_CHARS = 500  # of a response, in a message
+POLL_S, FAST_POLL_S = 0.5, 0.05
+EXIT_GRACE_S = 1.0  # between a broken connection and the end of the process
+DRAIN_S = 60.0  # how long a reload waits for requests in flight
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 60.0  # before a restart
+STABLE_S = 60.0  # after running this long, the pause starts from its shortest again
 
-_SIGNS = (b"llama-swap", b"unspecific error", b"upstream command")  # of an error that is llama-swap's own
+_OWN_ERRORS = (b"llama-swap", b"unspecific error", b"upstream command")  # in errors of llama-swap itself
 
 _log = logging.getLogger(__name__)
 
 
 class LlamaSwapServer:
-    """One tier's server, for one start, behind llama-swap. A `ModelServer`."""
+    """The server of one tier behind llama-swap, for one start. A `ModelServer`."""
 
     def __init__(self, tier: str, swap: LlamaSwapProcess) -> None:
         self._tier = tier
         self._swap = swap
-        self._path = f"/upstream/{quote(tier, safe='')}"  # every path of the engine, decided by this name
+        self._path = f"/upstream/{quote(tier, safe='')}"  # llama-swap passes every path below to the server
         self._stopped = False
         self.pid: int | None = None
         self.port: int | None = None
-        self.kv_directory: KvDirectory | None = (
-            None  # llama-swap stops servers without notice: nothing is saved
-        )
+        # None: llama-swap stops servers without notice, so that nothing could be saved.
+        self.kv_directory: KvDirectory | None = None
 
     @property
     def url(self) -> str:
-        """Where requests to it go."""
+        """Its address."""
         return f"{self._swap.url}{self._path}"
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """llama-swap's key."""
+        """The header with llama-swap's key."""
         return self._swap.headers
 
     async def start(self) -> None:
-        """Have it loaded, and wait until it answers."""
-        await self._swap.up()
+        """Make llama-swap load it, and wait until it answers."""
+        await self._swap.ensure_running()
         if not self._stopped:
-            status, text = await self._swap.ask("GET", f"{self._path}/health", timeout_s=LOAD_S)
+            status, text = await self._swap.request("GET", f"{self._path}/health", timeout_s=LOAD_S)
         if self._stopped:
             raise LlmstackError(f"{self._tier} was stopped while it was starting")
-        if status != OK:
-            words = shown(await self._swap.words_of(self._tier)) or f"\n  {text.strip()[:500]}"
+        if status != HTTPStatus.OK:
+            log_lines = await self._swap.model_log_lines(self._tier)
+            reason = format_log_lines(log_lines) or f"\n  {text.strip()[:ERROR_CHARS]}"
             raise LlmstackError(
-                f"the model server of {self._tier} did not start{words}", hint=f"see {self._swap.log}"
+                f"the model server of {self._tier} did not start{reason}", hint=f"see {self._swap.log}"
             )
-        self.pid, self.port = await self._swap.find(self._tier)
+        self.pid, self.port = await self._swap.find_server(self._tier)
 
     async def stop(self) -> None:
-        """Have it unloaded, and wait until it is gone."""
+        """Make llama-swap unload it, and wait until it has ended."""
         self._stopped = True
-        if self._swap.closing or not self._swap.running:
-            return  # the whole of llama-swap goes
-        await self._swap.ask("POST", f"/api/models/unload/{quote(self._tier, safe='')}", timeout_s=STOP_S)
+        if self._swap.is_closing or not self._swap.is_running:
+            return  # its process ends with llama-swap
+        await self._swap.request("POST", f"/api/models/unload/{quote(self._tier, safe='')}", timeout_s=STOP_S)
         try:
             async with asyncio.timeout(STOP_S):
-                await self._until_gone(SOON_S)
+                await self._wait_until_ended(FAST_POLL_S)
         except TimeoutError:
-            _log.error("llama-swap still runs %s %g s after it was told to unload it", self._tier, STOP_S)
+            _log.error("llama-swap did not unload %s within %g s", self._tier, STOP_S)
 
     async def wait(self) -> None:
         """Wait until it has ended, whoever stopped it."""
-        await self._until_gone(WATCH_S)
+        await self._wait_until_ended(POLL_S)
 
-    async def _until_gone(self, pause_s: float) -> None:
-        while self._swap.running and await self._is_there():  # noqa: ASYNC110 - llama-swap is asked
+    async def _wait_until_ended(self, pause_s: float) -> None:
+        while self._swap.is_running and await self._may_run():  # noqa: ASYNC110 - llama-swap sends no events
             await asyncio.sleep(pause_s)
 
-    async def _is_there(self) -> bool:
-        models = await self._swap.models()
-        return models is None or models.get(self._tier, "stopped") not in {"stopped", "shutdown", "failed"}
+    async def _may_run(self) -> bool:
+        """Return whether llama-swap runs it, or does not say."""
+        states = await self._swap.model_states()
+        return states is None or states.get(self._tier, "stopped") not in {"stopped", "shutdown", "failed"}
 
     async def failure(self) -> str | None:
-        """Return why it ended; None while it runs."""
+        """Return why it ended, or None if it runs."""
         try:
-            async with asyncio.timeout(GRACE_S):
-                await self._until_gone(SOON_S)
+            async with asyncio.timeout(EXIT_GRACE_S):
+                await self._wait_until_ended(FAST_POLL_S)
         except TimeoutError:
             return None
-        if not self._swap.running:
-            return f"llama-swap ended{shown(self._swap.last_lines())}"
-        return f"the model server of {self._tier} ended{shown(await self._swap.words_of(self._tier))}"
+        if not self._swap.is_running:
+            return f"llama-swap ended{format_log_lines(self._swap.last_log_lines())}"
+        log_lines = await self._swap.model_log_lines(self._tier)
+        return f"the model server of {self._tier} ended{format_log_lines(log_lines)}"
 
     async def explain(self, status: int, body: bytes) -> str | None:
-        """Return why, where llama-swap answered instead of the model server."""
-        if status != BAD_GATEWAY and not any(sign in body for sign in _SIGNS):
+        """Return why llama-swap answered in place of the model server; None if the server answered itself."""
+        if status != HTTPStatus.BAD_GATEWAY and not any(text in body for text in _OWN_ERRORS):
             return None
-        why = await self.failure()
-        if why is not None:
-            return why
-        said = body.decode(errors="replace").strip()[:500]
-        return f"llama-swap could not reach the model server of {self._tier}" + (f": {said}" if said else "")
+        reason = await self.failure()
+        if reason is not None:
+            return reason
+        error = body.decode(errors="replace").strip()[:ERROR_CHARS]
+        return f"llama-swap could not reach the model server of {self._tier}{f': {error}' if error else ''}"
 
 
 class LlamaSwapBackend:
-    """The swapper over a llama-swap process. Made inside the event loop.
+    """Serves every gguf tier through llama-swap. A `Swapper`; created inside the event loop.
 
     Args:
-        swap: the process, not yet started.
+        swap: the llama-swap process, not yet started.
         config: tiers as the running channel has them.
-        found: what this machine can serve.
+        survey: what this machine can serve.
         upstream: the HTTP client.
     """
 
     kind: Literal["llama-swap"] = "llama-swap"
-
     loads_models = True
 
     def __init__(
-        self, swap: LlamaSwapProcess, config: StackConfig, found: Survey, upstream: Upstream
+        self, swap: LlamaSwapProcess, config: StackConfig, survey: Survey, upstream: Upstream
     ) -> None:
         self._swap = swap
-        self._preloaded = _preloaded(config, found)
-        self._pool = Pool(pool_config_for(self._server, config, found), upstream)
-        self._watching = asyncio.create_task(self._watch())
+        self._preload_tier = _find_preload_tier(config, survey)
+        self._pool = Pool(pool_config_for(self._create_server, config, survey), upstream)
+        self._runner = asyncio.create_task(self._keep_running())
 
-    def _server(self, tier: str) -> LlamaSwapServer:
+    def _create_server(self, tier: str) -> LlamaSwapServer:
         return LlamaSwapServer(tier, self._swap)
 
-    async def _watch(self) -> None:
-        """Keep llama-swap running, and the tier resident that is to be so from the start."""
-        pause = RESTART_S
-        while not self._swap.closing:
-            began = time.monotonic()
+    async def _keep_running(self) -> None:
+        """Restart llama-swap whenever it ends, and load the tier that is loaded at the start again."""
+        pause = FIRST_PAUSE_S
+        while not self._swap.is_closing:
+            started = time.monotonic()
             try:
-                await self._swap.up()
-                if self._preloaded is not None:
-                    await self._pool.load(self._preloaded)
+                await self._swap.ensure_running()
+                if self._preload_tier is not None:
+                    await self._pool.load(self._preload_tier)
             except LlmstackError as error:
-                # The next request tries again, and is told why.
+                # The next request tries again, and its error says why if that fails.
                 _log.error("llama-swap: %s", error.message)
-            if not self._swap.running:
+            if not self._swap.is_running:
                 return
-            await self._swap.ended()
-            if not self._swap.closing and not self._swap.renewing:
-                _log.error("llama-swap ended unexpectedly%s", shown(self._swap.last_lines()))
-                # Longer each time, unless it ran for a while.
-                pause = RESTART_S if time.monotonic() - began > STEADY_S else min(2 * pause, STEADY_S)
+            await self._swap.wait()
+            if not self._swap.is_closing and not self._swap.is_restarting:
+                log_lines = format_log_lines(self._swap.last_log_lines())
+                _log.error("llama-swap ended unexpectedly%s", log_lines)
+                is_stable = time.monotonic() - started > STABLE_S
+                pause = FIRST_PAUSE_S if is_stable else min(2 * pause, LONGEST_PAUSE_S)
                 await asyncio.sleep(pause)
 
     @property
     def prompt_cache(self) -> str:
-        """They are lost."""
-        return "not saved: llama-swap stops models as they are; `swapper = builtin` saves what they have read"
+        """What happens to prompt caches when a model is unloaded, in words."""
+        return "not saved: llama-swap stops models without notice; `swapper = builtin` saves prompt caches"
 
     async def acquire(self, tier: str, session: str = "", *, pinned: bool = True) -> PoolLease:
-        """Wait until a tier is resident and has a place, and return the right to use it."""
-        self._look_after()
+        """Wait until a tier is loaded and has a free slot, and return the right to use it."""
+        self._resume_restarts()
         return await self._pool.acquire(tier, session, pinned=pinned)
 
-    def _look_after(self) -> None:
-        """Watch over llama-swap again, after it could not be started."""
-        if self._watching.done() and not self._swap.closing:
-            self._watching = asyncio.create_task(self._watch())
+    def _resume_restarts(self) -> None:
+        """Keep llama-swap running again, after `_keep_running` gave up because it could not be started."""
+        if self._runner.done() and not self._swap.is_closing:
+            self._runner = asyncio.create_task(self._keep_running())
 
     def states(self) -> Mapping[str, ModelState]:
         """Return the state of every tier."""
@@ -199,7 +203,7 @@ class LlamaSwapBackend:
         return self._pool.state(tier)
 
     def status(self) -> None:
-        """Return None: the states of the tiers say everything."""
+        """Return None: there is nothing to say besides the states of the tiers."""
 
     def has_free_slot(self, tier: str) -> bool:
         """Return whether a tier would serve a request at once."""
@@ -210,42 +214,44 @@ class LlamaSwapBackend:
         return self._pool.loaded_tiers()
 
     async def load(self, tier: str) -> None:
-        """Make a tier resident without a request."""
-        self._look_after()
+        """Load a tier's model without a request."""
+        self._resume_restarts()
         await self._pool.load(tier)
 
     async def unload(self, tier: str) -> bool:
-        """Stop a tier once its requests have ended."""
+        """Unload a tier's model once its requests have ended; return False if it was not loaded."""
         return await self._pool.unload(tier)
 
-    async def reload(self, config: StackConfig, found: Survey) -> list[str]:
-        """Take up a configuration that was written anew.
+    async def reload(self, config: StackConfig, survey: Survey) -> list[str]:
+        """Apply an edited configuration; return in words which requests had to be cut.
 
-        On its own signal llama-swap would stop every model at once. Instead its models finish what they are
-        at, for a bounded time, and it is started anew; requests that come meanwhile wait.
+        llama-swap's own reload would stop every model at once. Instead, requests in flight get some time to
+        finish, and llama-swap is restarted. Requests that arrive meanwhile wait.
         """
-        async with self._swap.renewed():
-            self._pool.replace(pool_config_for(self._server, config, found), changed=[*self._pool.states()])
-            self._preloaded = _preloaded(config, found)
+        async with self._swap.restarting():
+            self._pool.replace(
+                pool_config_for(self._create_server, config, survey), changed=[*self._pool.states()]
+            )
+            self._preload_tier = _find_preload_tier(config, survey)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_S):
-                    while not self._swap.closing and await self._swap.models():  # noqa: ASYNC110 - it is asked
-                        await asyncio.sleep(SOON_S)
-            busy = {tier: state.leases for tier, state in self._pool.states().items() if state.leases}
-        return [f"{count} requests of {tier}, after {DRAIN_S:g} s" for tier, count in busy.items()]
+                    while not self._swap.is_closing and await self._swap.model_states():  # noqa: ASYNC110 - as above
+                        await asyncio.sleep(FAST_POLL_S)
+            leases = {tier: state.leases for tier, state in self._pool.states().items() if state.leases}
+        return [f"{count} requests of {tier}, after {DRAIN_S:g} s" for tier, count in leases.items()]
 
     async def close(self) -> None:
-        """Stop llama-swap and everything it runs."""
-        self._swap.closing = True
-        self._watching.cancel()
+        """Stop llama-swap with all its model servers."""
+        self._swap.is_closing = True
+        self._runner.cancel()
         closing = asyncio.create_task(self._pool.close())
         await self._swap.close()
         await closing
-        await asyncio.wait([self._watching])
+        await asyncio.wait([self._runner])
 
 
-def _preloaded(config: StackConfig, found: Survey) -> str | None:
-    """Return the tier that is loaded whenever llama-swap has started."""
+def _find_preload_tier(config: StackConfig, survey: Survey) -> str | None:
+    """Return the tier to load whenever llama-swap has started: the one of role fast, if it can start."""
     fast = config.by_role(Role.FAST)
-    usable = fast is not None and fast.name in found.plan.needs and fast.name not in found.unavailable
+    usable = fast is not None and fast.name in survey.plan.needs and fast.name not in survey.unavailable
     return fast.name if fast is not None and usable else None

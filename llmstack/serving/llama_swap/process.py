@@ -1,4 +1,4 @@
-"""The llama-swap process: started, waited for, asked, started again after a crash, ended with all it runs."""
+"""The llama-swap process: start it, query it, restart it, stop it with its model servers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import sys
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -15,25 +16,24 @@ import psutil
 
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.parent_watch import PIPE_ONLY, WATCH_MODE_VARIABLE
-from llmstack.process.child import Child
+from llmstack.process.child import Child, format_log_lines
 from llmstack.process.leftovers import INSTANCE_VARIABLE, stop_instance
-from llmstack.serving.llama_swap.port import HOST, refuse_taken_port
+from llmstack.process.ports import require_free_port
+from llmstack.serving.llama_swap.program import HOST
 from llmstack.upstream.client import Upstream, UpstreamError, ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-OK, UNAUTHORIZED = 200, 401
-READY_S = 30.0  # it reads one file and listens
-PROBE_S, FIRST_PAUSE_S, LAST_PAUSE_S = 5.0, 0.01, 0.25
-LOGS_S = 0.5  # its log of a model is a stream without an end
+READY_S = 30.0  # it only reads a file before it listens
+PROBE_S, FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 0.01, 0.25
+LOG_READ_S = 0.5  # llama-swap streams the log of a model without an end
 LOG_BYTES = 65_536
-SHOWN_LINES = 6
-STOP_S = 8.0  # its launcher kills it after four; what it leaves then is stopped here
+STOP_S = 8.0  # its launcher kills it after 4 s; model servers that survive are stopped here
 LEFTOVER_S = 2.0
-# What llama-swap says itself in between: `[WARN] <plan> …`, or a time as Go writes it, or a time and a level.
-_ITS_OWN = re.compile(
+# llama-swap's own lines in a model server's log: `[WARN] <plan> …`, a time as Go prints it, a date and level.
+_OWN_LINE = re.compile(
     r"\[?(DEBUG|INFO|WARN|ERROR)\]? |\[GIN\]|time=|\d{4}/\d\d/\d\d \d\d:\d\d:\d\d "
     r"|\d{4}-\d\d-\d\d.*(INFO|WARN|ERROR)"
 )
@@ -45,12 +45,17 @@ class LlamaSwapProcess:
     """llama-swap on its port, for this project.
 
     Args:
-        binary: the program.
-        config_file: `llama-swap.yaml`; the key to send is read from it.
-        port: where it listens.
+        binary: the llama-swap program.
+        config_file: `llama-swap.yaml`; its key is read from it.
+        port: the port it listens on.
         env: its environment, which its model servers inherit.
-        instance: the id in that environment.
-        pid_file: where its pid file goes; `log` its output and that of its model servers.
+        instance: the id in that environment by which a later router recognises its processes.
+        pid_file: path of its pid file.
+        log: path of the log, for its output and that of its model servers.
+
+    Attributes:
+        is_closing: the router is stopping; nothing is started any more.
+        is_restarting: `restarting` is in progress.
     """
 
     def __init__(
@@ -74,8 +79,8 @@ class LlamaSwapProcess:
         self._child: Child | None = None
         self._starting = asyncio.Lock()
         self._key = ""
-        self.closing = False
-        self.renewing = False
+        self.is_closing = False
+        self.is_restarting = False
 
     @property
     def url(self) -> str:
@@ -84,33 +89,33 @@ class LlamaSwapProcess:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What it wants with every request."""
+        """The header with its key, which it requires with every request."""
         return {"authorization": f"Bearer {self._key}"}
 
     @property
-    def running(self) -> bool:
-        """Whether its process is there."""
+    def is_running(self) -> bool:
+        """Whether its process runs."""
         return self._child is not None and self._child.exit_code is None
 
-    async def up(self) -> None:
-        """Start it where it does not run, and wait until it answers.
+    async def ensure_running(self) -> None:
+        """Start it unless it runs, and wait until it answers.
 
         Raises:
-            LlmstackError: it cannot be started, with its last lines.
+            LlmstackError: it cannot be started; with the last lines of its log.
         """
         async with self._starting:
-            if self.closing:
+            if self.is_closing:
                 raise LlmstackError("the router is stopping")
-            if not self.running:
+            if not self.is_running:
                 await self._start()
 
     async def _start(self) -> None:
-        # Model servers of a llama-swap that was killed hold memory and ports.
-        left = await asyncio.to_thread(stop_instance, self._instance, grace_s=LEFTOVER_S)
-        if left:
-            _log.warning("%d processes of an earlier llama-swap were stopped", left)
-        refuse_taken_port(self._port)
-        self._key = _key_in(self._config_file)
+        # If an earlier llama-swap was killed, its model servers still hold memory and ports.
+        stopped_count = await asyncio.to_thread(stop_instance, self._instance, grace_s=LEFTOVER_S)
+        if stopped_count:
+            _log.warning("stopped %d processes of an earlier llama-swap", stopped_count)
+        require_free_port(HOST, self._port, setting="swap_port", server="llama-swap")
+        self._key = _read_key(self._config_file)
         self._child = await Child.spawn(
             [
                 *(sys.executable, "-P", "-m", "llmstack.llama_cpp.launcher", str(self._binary)),
@@ -122,122 +127,122 @@ class LlamaSwapProcess:
             log=self.log,
         )
         try:
-            await self._until_healthy(self._child)
+            await self._wait_until_healthy(self._child)
         except BaseException:
             await self._child.stop()
             raise
         _log.info("llama-swap is up (pid %s)", self._child.pid)
-        # Asked without the key for a model that does not exist, so that nothing is loaded.
-        status, _ = await self.ask("GET", "/upstream/-/health", with_key=False)
-        if status not in {0, UNAUTHORIZED}:
-            _log.warning("this llama-swap asks for no key below /upstream (%d): update it", status)
+        # Old versions require no key here. The model does not exist, so that none is loaded.
+        status, _ = await self.request("GET", "/upstream/-/health", with_key=False)
+        if status not in {0, HTTPStatus.UNAUTHORIZED}:
+            _log.warning(
+                "this llama-swap requires no key below /upstream (%d):"
+                " update it with `llmstack install-llama-swap`",
+                status,
+            )
 
-    async def _until_healthy(self, child: Child) -> None:
+    async def _wait_until_healthy(self, child: Child) -> None:
         pause = FIRST_PAUSE_S
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_S):
-                while child.exit_code is None and not self.closing:
-                    # Whoever took the port in the meantime would not know the key.
-                    if (await self.ask("GET", "/health"))[0] == OK and await self.models() is not None:
+                while child.exit_code is None and not self.is_closing:
+                    status, _ = await self.request("GET", "/health")
+                    # Another program that took the port in the meantime would not know the key.
+                    if status == HTTPStatus.OK and await self.model_states() is not None:
                         return
                     await asyncio.sleep(pause)
-                    pause = min(2 * pause, LAST_PAUSE_S)
-        if self.closing:
+                    pause = min(2 * pause, LONGEST_PAUSE_S)
+        if self.is_closing:
             raise LlmstackError("the router is stopping")
         code = child.exit_code
         how = f"was not ready within {READY_S:g} s" if code is None else f"ended (exit code {code})"
-        raise LlmstackError(f"llama-swap {how}{shown(child.tail)}", hint=f"see {self.log}")
+        raise LlmstackError(f"llama-swap {how}{format_log_lines(child.tail)}", hint=f"see {self.log}")
 
     @contextlib.asynccontextmanager
-    async def renewed(self) -> AsyncIterator[None]:
-        """Start it anew after the block; until then nobody else starts anything."""
+    async def restarting(self) -> AsyncIterator[None]:
+        """Restart it after the block; `ensure_running` waits until that is done."""
         async with self._starting:
-            self.renewing = True
+            self.is_restarting = True
             try:
                 yield
                 if self._child is not None:
                     await self._child.stop(grace_s=STOP_S)
-                if not self.closing:
+                if not self.is_closing:
                     await self._start()
             finally:
-                self.renewing = False
+                self.is_restarting = False
 
-    async def ended(self) -> None:
-        """Wait until it is gone."""
+    async def wait(self) -> None:
+        """Wait until it has ended."""
         if self._child is not None:
             await self._child.wait()
 
-    def last_lines(self) -> list[str]:
-        """Return what it and its model servers printed last."""
+    def last_log_lines(self) -> list[str]:
+        """Return the last lines that it and its model servers printed."""
         return self._child.tail if self._child is not None else []
 
-    async def ask(
+    async def request(
         self, method: str, path: str, *, timeout_s: float = PROBE_S, with_key: bool = True
     ) -> tuple[int, str]:
-        """Send it a request; return status and text, or 0 and the reason where it cannot be reached."""
-        if self.closing and not self.running:
+        """Send a request; return status and text of the response, or 0 and why there is none."""
+        if self.is_closing and not self.is_running:
             return 0, "the router is stopping"
         try:
             async with asyncio.timeout(timeout_s):
-                status, text = await ask(method, f"{self.url}{path}", self.headers if with_key else {})
+                status, body = await ask(method, f"{self.url}{path}", self.headers if with_key else {})
         except (UpstreamError, TimeoutError) as error:
-            return 0, str(error) or f"no answer within {timeout_s:g} s"
-        return status, text.decode(errors="replace")
+            return 0, str(error) or f"no response within {timeout_s:g} s"
+        return status, body.decode(errors="replace")
 
-    async def models(self) -> dict[str, str] | None:
-        """Return the state of each model that it runs, as it names it; None where it does not say."""
-        status, text = await self.ask("GET", "/running")
-        if status != OK:
+    async def model_states(self) -> dict[str, str] | None:
+        """Return the state of each model that it runs, as llama-swap names it; None if it gives no answer."""
+        status, text = await self.request("GET", "/running")
+        if status != HTTPStatus.OK:
             return None
         try:
-            running: list[dict[str, Any]] = json.loads(text)["running"] or []
-            return {str(each["model"]): str(each["state"]) for each in running}
+            models: list[dict[str, Any]] = json.loads(text)["running"] or []
+            return {str(model["model"]): str(model["state"]) for model in models}
         except (ValueError, KeyError, TypeError):
             return None
 
-    async def words_of(self, model: str) -> list[str]:
+    async def model_log_lines(self, model: str) -> list[str]:
         """Return the last lines that a model's server printed."""
-        lines = await self._logged(f"/logs/stream/{quote(model, safe='')}") or self.last_lines()
-        return of_model_servers(lines)[-SHOWN_LINES:]
+        lines = await self._read_log_stream(f"/logs/stream/{quote(model, safe='')}") or self.last_log_lines()
+        return model_server_lines(lines)
 
-    async def _logged(self, path: str) -> list[str]:
-        """Read what a log stream has at once."""
+    async def _read_log_stream(self, path: str) -> list[str]:
+        """Return the lines that a log stream sends at once, which are the past ones."""
         data = b""
         with contextlib.suppress(UpstreamError, TimeoutError):
-            async with asyncio.timeout(LOGS_S), Upstream() as upstream:
-                with await upstream.send("GET", f"{self.url}{path}", self.headers, b"") as answer:
-                    if answer.status != OK:
+            async with asyncio.timeout(LOG_READ_S), Upstream() as upstream:
+                with await upstream.send("GET", f"{self.url}{path}", self.headers, b"") as response:
+                    if response.status != HTTPStatus.OK:
                         return []
-                    async for chunk in answer.chunks():
+                    async for chunk in response.chunks():
                         data = (data + chunk)[-LOG_BYTES:]
         return data.decode(errors="replace").splitlines()
 
-    async def find(self, tier: str) -> tuple[int | None, int | None]:
-        """Return pid and port of a tier's server."""
+    async def find_server(self, tier: str) -> tuple[int | None, int | None]:
+        """Return pid and port of a tier's model server; None for both if it does not run."""
         if self._child is None:
             return None, None
-        return await asyncio.to_thread(_find, self._child.pid, tier)
+        return await asyncio.to_thread(_find_server, self._child.pid, tier)
 
     async def close(self) -> None:
-        """End it and everything it runs, and look that nothing is left."""
-        self.closing = True
+        """Stop it with all its model servers."""
+        self.is_closing = True
         async with self._starting:
             if self._child is not None:
                 await self._child.stop(grace_s=STOP_S)
                 await asyncio.to_thread(stop_instance, self._instance, grace_s=LEFTOVER_S)
 
 
-def of_model_servers(lines: list[str]) -> list[str]:
-    """Return what is no line of llama-swap's own."""
-    return [line for line in lines if line.strip() and not _ITS_OWN.match(line)]
+def model_server_lines(lines: list[str]) -> list[str]:
+    """Return the lines that model servers printed, without blank lines and llama-swap's own."""
+    return [line for line in lines if line.strip() and not _OWN_LINE.match(line)]
 
 
-def shown(lines: list[str]) -> str:
-    """Return lines as they stand below a message."""
-    return "".join(f"\n  {line}" for line in lines[-SHOWN_LINES:])
-
-
-def _key_in(config_file: Path) -> str:
+def _read_key(config_file: Path) -> str:
     from ruamel.yaml import YAML  # noqa: PLC0415 - takes 50 ms, and only a stack with llama-swap needs it
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415 - as above
 
@@ -246,15 +251,15 @@ def _key_in(config_file: Path) -> str:
     except (OSError, YAMLError, KeyError, IndexError, TypeError) as error:
         raise LlmstackError(
             f"{config_file}: expected a configuration of llama-swap written by llmstack: {error}",
-            hint="`llmstack restart` writes it anew",
+            hint="`llmstack restart` writes it again",
         ) from error
 
 
-def _find(launcher: int, tier: str) -> tuple[int | None, int | None]:
-    """Look below llama-swap for the process that was started for a tier."""
+def _find_server(launcher: int, tier: str) -> tuple[int | None, int | None]:
+    """Return pid and port of a tier's model server, which is a descendant of llama-swap's launcher."""
     with contextlib.suppress(psutil.Error, ValueError):
         for process in psutil.Process(launcher).children(recursive=True):
-            line = process.cmdline()
-            if "--alias" in line and line[line.index("--alias") + 1] == tier and "--port" in line:
-                return process.pid, int(line[line.index("--port") + 1])
+            argv = process.cmdline()
+            if "--alias" in argv and argv[argv.index("--alias") + 1] == tier and "--port" in argv:
+                return process.pid, int(argv[argv.index("--port") + 1])
     return None, None

@@ -13,10 +13,9 @@ from llmstack.files import write_atomic
 from llmstack.generators import litellm, llama_swap
 from llmstack.paths import UserDirs
 from llmstack.process.identity import running_daemon
-from llmstack.process.ports import find_free_ports
+from llmstack.process.ports import find_free_ports, require_free_port
 from llmstack.serving.litellm.program import master_key, model_name
-from llmstack.serving.llama_swap.port import refuse_taken_port
-from llmstack.serving.llama_swap.program import llama_swap_binary
+from llmstack.serving.llama_swap.program import HOST, llama_swap_binary
 from llmstack.serving.memory.survey import survey as survey_machine
 from llmstack.trust import store as trust_store
 
@@ -77,7 +76,7 @@ def write_llama_swap(
     """
     program = find_llama_swap(config, env)
     if program is not None:
-        refuse_taken_port(config.settings.swap_port)
+        require_free_port(HOST, config.settings.swap_port, setting="swap_port", server="llama-swap")
     try:
         text = _render_llama_swap(project, config, survey, router_port)
     except LlmstackError:

@@ -14,7 +14,7 @@ from llmstack.errors import LlmstackError
 from llmstack.files import exclusive_lock
 from llmstack.process.daemon import spawn_daemon
 from llmstack.process.identity import Daemon, read_pid_file, write_pid_file
-from llmstack.process.ports import is_free, port_owner
+from llmstack.process.ports import is_free, port_owner, port_taken_error
 from llmstack.process.stopping import stop_tree
 from llmstack.stack.lifecycle.generated_files import write_litellm, write_llama_swap
 from llmstack.stack.lifecycle.health import wait_until_healthy, wait_until_loaded
@@ -76,7 +76,7 @@ def start_stack(
     Raises:
         LlmstackError: the stack cannot run, or it ended or was stopped meanwhile. Nothing is left running.
     """
-    began = time.monotonic()
+    started_at = time.monotonic()
     plan = plan or verify_can_start(project, env, trust_file, options)
     key = read_api_key(env, plan.config.settings.api_key_env)
     with exclusive_lock(project.lock, "start"):
@@ -107,7 +107,7 @@ def start_stack(
         preloaded=preloaded["name"] if preloaded else None,
         state=preloaded["state"] if preloaded else "",
         detail=preloaded["detail"] if preloaded else "",
-        seconds=time.monotonic() - began,
+        seconds=time.monotonic() - started_at,
     )
 
 
@@ -139,18 +139,14 @@ def refuse_taken_port(
     if is_free(address.host, address.port):
         return address
     client = RouterClient(address.url, read_api_key(env, config.settings.api_key_env))
-    process = port_owner(address.port)
     try:
         status = client.status()
     except LlmstackError:
-        raise LlmstackError(
-            f"port {address.port} is taken{f' by {process}' if process else ''}",
-            hint="stop that program, or set another `router_port` in models.ini",
-        ) from None
+        raise port_taken_error(address.port, setting="router_port") from None
     if status["work_dir"] == str(project.work_dir):
         raise LlmstackError(
             f"a router of this project already runs at {address.url}, but its pid file is missing",
-            hint=f"stop it yourself: {process or 'the process on that port'}",
+            hint=f"stop it yourself: {port_owner(address.port) or 'the process on that port'}",
         )
     raise LlmstackError(
         f"the router at {address.url} belongs to {status['work_dir']}",

@@ -25,7 +25,7 @@ from llmstack.llama_cpp.parent_watch import PARENT_PID, WATCH_MODE_VARIABLE
 from llmstack.process.leftovers import find_instance, instance_id
 from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.llama_swap.backend import LlamaSwapBackend
-from llmstack.serving.llama_swap.process import LlamaSwapProcess, of_model_servers
+from llmstack.serving.llama_swap.process import LlamaSwapProcess, model_server_lines
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.memory.survey import Survey, TierSurvey
 from llmstack.upstream.client import Upstream
@@ -122,7 +122,7 @@ async def test_it_is_looked_at_whether_strangers_are_kept_out(
     for older in (False, True):
         async with swapper(tmp_path, preloaded=None, older=older) as swap:
             await swap.load("b")
-        assert ("asks for no key below /upstream (404)" in caplog.text) == older
+        assert ("requires no key below /upstream (404)" in caplog.text) == older
 
 
 async def test_many_at_once_wait_for_one_load(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ async def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
     swap = process(tmp_path)
     (tmp_path / "llama-swap.yaml").unlink()
     with pytest.raises(LlmstackError, match="expected a configuration of llama-swap"):
-        await swap.up()
+        await swap.ensure_running()
     await swap.close()
 
 
@@ -224,7 +224,7 @@ def test_its_own_lines_are_not_taken_for_a_model_servers() -> None:
         "",
     ]
     engines = ["0.00.005.140 I srv    load_model: loading model 'plan.gguf'", "error: no memory"]
-    assert of_model_servers([engines[0], *own, engines[1]]) == engines
+    assert model_server_lines([engines[0], *own, engines[1]]) == engines
 
 
 def test_no_secret_is_in_a_command_line(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_what_cannot_be_run_is_no_binary(tmp_path: Path) -> None:
 def test_without_it_both_ways_out_are_named(tmp_path: Path) -> None:
     with pytest.raises(LlmstackError) as refused:
         llama_swap_binary("llama-swap", tmp_path)
-    assert refused.value.message == f"swapper = llama-swap, and there is no {tmp_path / NAME}"
+    assert refused.value.message == f"swapper = llama-swap, but there is no program {tmp_path / NAME}"
     assert refused.value.hint is not None
     assert "`llmstack install-llama-swap`" in refused.value.hint
     assert "`swapper = builtin`" in refused.value.hint
