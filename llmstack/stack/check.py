@@ -192,7 +192,7 @@ def _memory_problems(survey: Survey) -> list[CheckProblem]:
     growing = [
         CheckProblem(
             name,
-            f"long conversations may take another {tier.need.checkpoints / GB:.1f} GB of RAM: llama.cpp copies what"
+            f"long conversations may take {tier.need.checkpoints / GB:.1f} GB more RAM: llama.cpp copies what"
             " this kind of model cannot rewind, up to 32 times for each slot",
             "`extra_args = --ctx-checkpoints 8` keeps fewer copies",
             "warning",

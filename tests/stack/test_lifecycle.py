@@ -21,7 +21,7 @@ from support.waiting import wait_until
 from llmstack.commands.stop import stop
 from llmstack.process.child import GRACE_S
 from llmstack.router.http.limits import HttpLimits
-from llmstack.serving.kv.cache import LEAVE_S
+from llmstack.serving.kv.cache import SAVE_ALL_S
 from llmstack.stack.lifecycle.stop import STOP_GRACE_S
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def test_start_serves_and_stop_leaves_nothing(project: CliProject) -> None:
 
 def test_stop_waits_longer_than_the_router_needs_to_end() -> None:
     requests = HttpLimits().drain_s + 2 * HttpLimits().cut_s
-    assert requests + LEAVE_S + GRACE_S <= STOP_GRACE_S
+    assert requests + SAVE_ALL_S + GRACE_S <= STOP_GRACE_S
     assert inspect.signature(stop).parameters["timeout"].default == STOP_GRACE_S
 
 
@@ -372,7 +372,7 @@ def test_restart_on_a_taken_port_keeps_the_stack_running(shared: CliProject) -> 
 
 def test_restart_on_a_network_address_without_a_key_keeps_the_stack_running(shared: CliProject) -> None:
     pid = shared.pid()
-    refused = shared.run("restart", "--host", "0.0.0.0")  # noqa: S104 - that it is refused is the point
+    refused = shared.run("restart", "--host", "0.0.0.0")  # noqa: S104 - it must be refused
     assert refused.err.startswith("error: host 0.0.0.0 is reachable from the network, and $LLMSTACK_API_KEY")
     assert (shared.pid(), is_router_up(shared)) == (pid, True)
 
@@ -491,7 +491,7 @@ def test_every_port_refuses_requests_of_web_pages_and_without_a_key(shared: CliP
 
 def test_a_network_address_requires_a_key(project: CliProject) -> None:
     project.install()
-    refused = project.run("start", "--host", "0.0.0.0")  # noqa: S104 - that it is refused is the point
+    refused = project.run("start", "--host", "0.0.0.0")  # noqa: S104 - it must be refused
     assert refused.code == 1
     assert "LLMSTACK_API_KEY" in refused.err
     assert not project.processes()
@@ -502,7 +502,7 @@ def test_a_network_address_requires_a_key(project: CliProject) -> None:
     assert httpx.get(f"{project.url}/models.ini", headers=headers).status_code == 200
     assert project.status()["router"]["healthy"]
     del project.env["LLMSTACK_API_KEY"]
-    assert "wants the key of $LLMSTACK_API_KEY" in project.run("status").out
+    assert "requires the key in $LLMSTACK_API_KEY" in project.run("status").out
     assert "llmstack start" not in project.run("status").err
     assert project.run("ask", "hello").err.endswith(
         "hint: export that variable with the key that the router was started with\n"

@@ -129,14 +129,14 @@ def test_every_port_requires_a_key_and_no_secret_is_in_a_command_line(swapped: C
     assert not any(hidden.encode() in file.read_bytes() for hidden in (key, secret) for file in others)
     url = f"http://127.0.0.1:{swap_port(swapped)}"
     body = {"model": "code-fast", "messages": [{"role": "user", "content": "hi"}]}
-    for path in ("/v1/chat/completions", "/upstream/code-fast/v1/chat/completions"):
-        assert httpx.post(url + path, json=body).status_code == 401
-        allowed = httpx.post(url + path, json=body, headers={"authorization": f"Bearer {key}"}, timeout=30)
+    for route in ("/v1/chat/completions", "/upstream/code-fast/v1/chat/completions"):
+        assert httpx.post(url + route, json=body).status_code == 401
+        allowed = httpx.post(url + route, json=body, headers={"authorization": f"Bearer {key}"}, timeout=30)
         assert allowed.json()["choices"][0]["message"]["content"] == "[code-fast] You said: hi"
     server = next(process for process in swapped.processes() if "--alias" in process.cmdline())
     port = server.cmdline()[server.cmdline().index("--port") + 1]
-    for path in ("/health", "/props", "/v1/chat/completions"):
-        assert httpx.post(f"http://127.0.0.1:{port}{path}", json=body).status_code == 404
+    for route in ("/health", "/props", "/v1/chat/completions"):
+        assert httpx.post(f"http://127.0.0.1:{port}{route}", json=body).status_code == 404
 
 
 def test_a_tier_that_fails_to_load_shows_the_output_of_llama_server(swapped: CliProject) -> None:

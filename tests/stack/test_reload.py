@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.engine
 
 
-def edit(project: CliProject, old: str, new: str) -> None:
+def edit_models_ini(project: CliProject, old: str, new: str) -> None:
     ini = project.state / "models.ini"
     text = ini.read_text()
     assert old in text
     ini.write_text(text.replace(old, new))
 
 
-def pids(project: CliProject) -> dict[str, int | None]:
+def tier_pids(project: CliProject) -> dict[str, int | None]:
     return {tier["name"]: tier["pid"] for tier in project.status()["tiers"]}
 
 
@@ -70,9 +70,9 @@ def test_reload_under_load_drops_no_request_and_keeps_unchanged_tiers_loaded(pro
         stream.start()
     for stream in streams:
         assert stream.has_begun.wait(30)
-    before = pids(project)
-    edit(project, "description = two\n", "description = two\nctx_size = 8k\n")
-    edit(project, "description = three\n", "description = three\nttl = 1h\n")
+    before = tier_pids(project)
+    edit_models_ini(project, "description = two\n", "description = two\nctx_size = 8k\n")
+    edit_models_ini(project, "description = three\n", "description = three\nttl = 1h\n")
     assert "changed: two, three" in project.run("reload").check().err
     assert streams[1].is_alive()  # otherwise the test would prove nothing
     later = Stream(project, "two", 5)
@@ -80,7 +80,7 @@ def test_reload_under_load_drops_no_request_and_keeps_unchanged_tiers_loaded(pro
     for stream in [*streams, later]:
         stream.join(100)
         assert stream.is_complete
-    after = pids(project)
+    after = tier_pids(project)
     assert {name for name in after if after[name] != before[name]} == {"two"}
     ctx = {tier["name"]: tier["ctx_size"] for tier in project.status()["tiers"]}
     assert (ctx["two"], ctx["one"]) == (8192, 16384)
@@ -90,29 +90,29 @@ def test_reload_under_load_drops_no_request_and_keeps_unchanged_tiers_loaded(pro
 
 def test_reload_of_a_wrong_file_changes_nothing(stack: CliProject) -> None:
     stack.answer("hello")
-    before = pids(stack)
-    edit(stack, "ctx_size = 16k", "ctx_size = lots")
+    before = tier_pids(stack)
+    edit_models_ini(stack, "ctx_size = 16k", "ctx_size = lots")
     refused = stack.run("reload")
     assert refused.code == 1
     assert "ctx_size: expected a size, got `lots`" in refused.err
-    edit(stack, "ctx_size = lots", "ctx_size = 16k")
-    assert pids(stack) == before
+    edit_models_ini(stack, "ctx_size = lots", "ctx_size = 16k")
+    assert tier_pids(stack) == before
     assert stack.answer("hello") == "[code-ultra] You said: hello"
 
 
 def test_reload_refuses_a_change_that_needs_a_restart(stack: CliProject) -> None:
-    edit(stack, "ctx_size = 16k", "ctx_size = 16k\nallowed_hosts = localhost")
+    edit_models_ini(stack, "ctx_size = 16k", "ctx_size = 16k\nallowed_hosts = localhost")
     stack.run("trust", "--yes").check()
     refused = stack.run("reload")
     assert refused.code == 1
-    assert "[DEFAULT] allowed_hosts: changed, and read at the start only" in refused.err
+    assert "[DEFAULT] allowed_hosts: changed, but read only at the start" in refused.err
     assert "llmstack restart" in refused.err
 
 
 def test_reload_adds_and_removes_tiers(stack: CliProject) -> None:
     assert stack.answer("hello", "plan") == "[plan] You said: hello"
     write_echo(stack.model("review"), speaker="review")
-    edit(
+    edit_models_ini(
         stack,
         f"[plan]\nrole = plan\npath = {stack.model('plan')}",
         f"[review]\npath = {stack.model('review')}",
@@ -129,7 +129,7 @@ def test_reload_needs_a_running_stack_and_a_trusted_project(project: CliProject)
     project.install()
     refused = project.run("reload")
     assert (refused.code, "the stack is not running" in refused.err) == (1, True)
-    edit(project, "ctx_size = 16k", "ctx_size = 16k\nallowed_hosts = evil.example")
+    edit_models_ini(project, "ctx_size = 16k", "ctx_size = 16k\nallowed_hosts = evil.example")
     refused = project.run("reload")
     assert (refused.code, "trust" in refused.err) == (1, True)
 

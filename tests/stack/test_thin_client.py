@@ -64,7 +64,7 @@ def web_page(body: bytes, content_type: str = "text/html") -> Iterator[str]:
         server.server_close()
 
 
-def refused(result: CommandResult) -> str:
+def error_line(result: CommandResult) -> str:
     """Return the one error line of a command that failed."""
     assert result.code == 1, result
     errors = [line for line in result.err.splitlines() if line.startswith("error: ")]
@@ -104,7 +104,7 @@ def test_every_command_works_in_a_thin_client(stack: CliProject, client: CliProj
     assert json.loads(client.run("route", "hello", "--json").check().out)["tier"] == "code-ultra"
     assert client.run("ask", "hello", "-m", "plan").check().out == "[plan] You said: hello\n"
     assert json.loads(client.run("ask", "hello", "--json").check().out)["model"] == "code-ultra"
-    assert "no model is called `pln`" in refused(client.run("ask", "hello", "-m", "pln"))
+    assert "no model is called `pln`" in error_line(client.run("ask", "hello", "-m", "pln"))
     client.env["OPENAI_BASE_URL"] = stack.url
     assert "is this router's own address" in client.run("ask", "hello", "-m", "openai/x").err
     client_project, user = Project.at(client.directory, client.env), UserDirs.from_env(client.env)
@@ -122,12 +122,12 @@ def test_every_command_works_in_a_thin_client(stack: CliProject, client: CliProj
     assert client.run("check").check().err == ""
 
     stack.run("stop").check()
-    assert refused(client.run("start")).startswith(f"error: nothing answers at {stack.url}: ")
+    assert error_line(client.run("start")).startswith(f"error: nothing answers at {stack.url}: ")
     down = client.run("status")
     assert (down.code, len(down.out.splitlines()), down.err) == (1, 1, "")
     assert down.out.startswith(f"router   {stack.url}  nothing answers at ")
-    assert refused(client.run("reload"))
-    assert refused(client.run("ask", "hello")).startswith(f"error: nothing answers at {stack.url}")
+    assert error_line(client.run("reload"))
+    assert error_line(client.run("ask", "hello")).startswith(f"error: nothing answers at {stack.url}")
     assert next(iter(list_tools(client_project, client.env, user))).name == "tier_auto"
     client.run("install", "--current", "--profile", "demo").check()  # and back
     assert (client.state / "default-channel").read_text() == "current\n"
@@ -148,20 +148,25 @@ def test_the_url_comes_from_the_option_the_pin_or_the_environment(
     stack: CliProject, client: CliProject
 ) -> None:
     client.env["LLMSTACK_REMOTE_URL"] = stack.url
-    assert f"channel external {stack.url}" in client.run("install").check().err
+    assert f"is set up for the router at {stack.url}\n" in client.run("install").check().err
     del client.env["LLMSTACK_REMOTE_URL"]
-    assert f"channel external {stack.url}" in client.run("install").check().err  # the pin is kept
+    assert (
+        f"is set up for the router at {stack.url}\n" in client.run("install").check().err
+    )  # the pin is kept
     printed = client.run("install", "--print").check().out
     assert printed == (client.state / "opencode.json").read_text()
     assert client.run("install", stack.url).code == 2
     assert client.run("install", "--external", "--next").code == 2
-    assert f"channel external {stack.url}" in client.run("install", f"--external={stack.url}").check().err
+    assert (
+        f"is set up for the router at {stack.url}\n"
+        in client.run("install", f"--external={stack.url}").check().err
+    )
     for wrong in ("ftp://x", "nonsense", "http://user:secret@127.0.0.1:1", "http://127.0.0.1:1/?key=secret"):
-        assert "expected the address of a router" in refused(client.run("install", "--external", wrong))
+        assert "expected the address of a router" in error_line(client.run("install", "--external", wrong))
 
 
 def test_install_writes_nothing_if_the_router_cannot_be_used(client: CliProject) -> None:
-    assert refused(client.run("install", "--external", f"http://127.0.0.1:{free_port()}"))
+    assert error_line(client.run("install", "--external", f"http://127.0.0.1:{free_port()}"))
     assert not client.state.exists()
 
 
@@ -173,7 +178,7 @@ def test_a_server_that_is_no_router_is_an_error(client: CliProject) -> None:
     )
     for body, content_type, message in pages:
         with web_page(body, content_type) as url:
-            assert message in refused(client.run("install", "--external", url))
+            assert message in error_line(client.run("install", "--external", url))
             client.state.mkdir(exist_ok=True)
             (client.state / "default-channel").write_text(f"external {url}\n")
             assert "no llmstack router" in client.run("status").out
@@ -183,9 +188,9 @@ def test_a_server_that_is_no_router_is_an_error(client: CliProject) -> None:
 def test_a_router_that_hangs_is_an_error_within_seconds(client: CliProject) -> None:
     with listener() as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        began = time.monotonic()
-        assert "did not answer within" in refused(client.run("install", "--external", url))
-        assert time.monotonic() - began < 5
+        started_at = time.monotonic()
+        assert "did not answer within" in error_line(client.run("install", "--external", url))
+        assert time.monotonic() - started_at < 5
 
 
 def test_a_foreign_router_cannot_choose_the_variable_with_its_key(client: CliProject) -> None:
@@ -207,7 +212,7 @@ def test_an_untrusted_thin_client_sends_no_request(client: CliProject) -> None:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         (client.state / "default-channel").write_text(f"external {url}\n")
         for command in ("start", "restart", "reload", "run opencode"):
-            assert "not trusted" in refused(client.run(*command.split()))
+            assert "not trusted" in error_line(client.run(*command.split()))
             try:
                 connections.append(server.accept())
             except TimeoutError:
@@ -231,16 +236,16 @@ def test_a_router_on_the_network_requires_its_key_on_every_route(
         assert httpx.get(url + path, headers={"authorization": f"Bearer {KEY}"}).status_code == 200
         assert httpx.get(url + path, headers={"x-api-key": KEY}).status_code == 200
 
-    key_error = "error: this router wants the key of $LLMSTACK_API_KEY"
-    assert refused(client.run("install", "--external", url)).startswith(key_error)
+    key_error = "error: this router requires the key in $LLMSTACK_API_KEY"
+    assert error_line(client.run("install", "--external", url)).startswith(key_error)
     client.env["LLMSTACK_API_KEY"] = "wrong"
-    assert refused(client.run("install", "--external", url)).startswith(key_error)
+    assert error_line(client.run("install", "--external", url)).startswith(key_error)
     client.env["LLMSTACK_API_KEY"] = KEY
     client.run("install", "--external", url).check()
     assert client.run("start").check()
     assert '"apiKey": "{env:LLMSTACK_API_KEY}"' in (client.state / "opencode.json").read_text()
-    for path in [*client.state.rglob("*"), *project.state.rglob("*")]:
-        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+    for file in [*client.state.rglob("*"), *project.state.rglob("*")]:
+        assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
 
 
 @pytest.mark.opencode
