@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(llmstack.__file__).parent
 LAYERS = [
-    {"errors", "kv_types", "progress", "units", "http_headers"},
+    {"errors", "kv_types", "progress", "units", "http_headers", "http_heads"},
     {"paths", "files", "console_progress", "upstream"},
     {"console", "trust"},
     {"config", "channel"},

@@ -29,7 +29,7 @@ class RoutedRequest(msgspec.Struct):
         body: as the client sent it; `parsed` is what it says.
         rewrites_body: its `model` is set to the server's name for it; else the body is not touched.
         alternatives: tiers that may serve in its place, best first.
-        session: the conversation it belongs to; empty if it belongs to none.
+        session_key: of the conversation it belongs to; empty if it belongs to none.
         id: names this request in the log and in the response.
         received_at: when it arrived, in seconds of the monotonic clock.
         first_byte_s: seconds from arrival to the first byte of content; None before that.
@@ -48,7 +48,7 @@ class RoutedRequest(msgspec.Struct):
     parsed: ParsedRequest
     rewrites_body: bool = True
     alternatives: tuple[str, ...] = ()
-    session: str = ""
+    session_key: str = ""
     id: str = ""
     received_at: float = msgspec.field(default_factory=time.monotonic)
     first_byte_s: float | None = None

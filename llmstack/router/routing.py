@@ -16,7 +16,7 @@ from llmstack.router.dialects.base import BadRequestError, ParsedRequest
 from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.dialects.table import guess_dialect
 from llmstack.router.routed_request import RoutedRequest
-from llmstack.router.sessions import session_name
+from llmstack.router.sessions import find_session_name
 from llmstack.serving.errors import FailureReport, RequestFailedError
 
 if TYPE_CHECKING:
@@ -45,12 +45,11 @@ def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Serv
         text = f"{exchange.path} takes POST, not {exchange.method}"
         raise RequestFailedError(FailureReport(405, "method_not_allowed", text, allow="POST"))
     parsed = _parse(dialect, body)
-    session = service.sessions.key(
-        session_name(exchange.headers, parsed.session), parsed.opening, parsed.facts
-    )
-    decision = decide_for(parsed.model, parsed.facts, service, session)
+    name = find_session_name(exchange.headers, parsed.session_name)
+    session_key = service.sessions.find_key(name, parsed.opening, parsed.facts)
+    decision = decide_for(parsed.model, parsed.facts, service, session_key)
     if not parsed.model or parsed.model == AUTO:
-        service.sessions.remember(session, parsed.facts, decision)
+        service.sessions.remember(session_key, parsed.facts, decision)
     return RoutedRequest(
         dialect,
         parsed.model or AUTO,
@@ -60,7 +59,7 @@ def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Serv
         body,
         parsed,
         alternatives=decision.others,
-        session=session,
+        session_key=session_key,
     )
 
 
@@ -97,7 +96,7 @@ def _parse(dialect: Dialect, body: bytes) -> ParsedRequest:
 
 
 def decide_for(
-    model: str | None, facts: RequestFacts, service: Service, session: str = "", *, explain: bool = False
+    model: str | None, facts: RequestFacts, service: Service, session_key: str = "", *, explain: bool = False
 ) -> Decision:
     """Decide where a request goes; nothing is remembered.
 
@@ -105,7 +104,7 @@ def decide_for(
         model: that it names.
         facts: the facts of it that a decision depends on.
         service: tiers and their state.
-        session: key of its conversation; empty if there is none.
+        session_key: of its conversation; empty if there is none.
         explain: also return the rules that were tried.
 
     Raises:
@@ -115,7 +114,7 @@ def decide_for(
     state = service.stack_state()
     if not model or model == AUTO:
         try:
-            before, now = sessions.get(session), sessions.clock()
+            before, now = sessions.get(session_key), sessions.clock()
             return decide(facts, config, state, before, now, explain=explain)
         except ContextOverflowError as error:
             text = f"{error.message} ({error.hint})"
@@ -150,8 +149,8 @@ def explain(body: dict[str, Any], name: str, service: Service) -> dict[str, Any]
         RequestFailedError: it cannot be served, and why.
     """
     parsed = _parse(guess_dialect(body), json.dumps(body).encode())
-    session = service.sessions.key(name or parsed.session or "", parsed.opening, parsed.facts)
-    decision = decide_for(parsed.model, parsed.facts, service, session, explain=True)
+    session_key = service.sessions.find_key(name or parsed.session_name or "", parsed.opening, parsed.facts)
+    decision = decide_for(parsed.model, parsed.facts, service, session_key, explain=True)
     return {
         "tier": decision.tier,
         "reason": decision.reason,
@@ -159,7 +158,7 @@ def explain(body: dict[str, Any], name: str, service: Service) -> dict[str, Any]
         "considered": [asdict(rule) for rule in decision.considered],
         "conversation_tokens": parsed.facts.conversation_tokens,
         "context_tokens": parsed.facts.context_tokens,
-        "session_known": service.sessions.get(session) is not None,
+        "session_known": service.sessions.get(session_key) is not None,
     }
 
 

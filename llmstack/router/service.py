@@ -134,7 +134,7 @@ class Service:
         if backend is None:
             raise TierUnavailableError(f"{request.tier} is not served any more", retry_after=1)
         pinned = request.rewrites_body and request.dialect.accepts_slot
-        return await backend.acquire(request.tier, request.session, pinned=pinned)
+        return await backend.acquire(request.tier, request.session_key, pinned=pinned)
 
     def is_up(self, tier: str) -> bool:
         """Return whether a tier could serve at once."""
@@ -197,7 +197,7 @@ class Service:
             estimated = request.parsed.facts.context_tokens
             self.sessions.observe(request.tier, estimated, request.usage.prompt)
         if request.requested_model == AUTO and request.outcome == "ok":
-            self.sessions.note_served(request.session, request.tier)
+            self.sessions.note_served(request.session_key, request.tier)
         self.recent.append(record)
         self.metrics.count_request(request)
 

@@ -43,7 +43,7 @@ class Sessions:
     factors: dict[str, float] = field(default_factory=dict)
     _sessions: OrderedDict[str, Session] = field(default_factory=OrderedDict)
 
-    def key(self, name: str, opening: str, facts: RequestFacts) -> str:
+    def find_key(self, name: str, opening: str, facts: RequestFacts) -> str:
         """Return the key of a request's conversation; empty if nothing identifies it.
 
         Title requests and sub-agents under the same name have another opening: they are other conversations.
@@ -129,12 +129,13 @@ class Sessions:
             self.factors.pop(tier, None)
 
 
-def session_name(headers: Mapping[str, str], in_body: str | None) -> str:
+def find_session_name(headers: Mapping[str, str], name_in_body: str | None) -> str:
     """Return the client's name for the conversation; empty if it sent none.
 
-    opencode sends both headers to providers of its own making; some versions send none.
+    The order is: `x-session-affinity`, `x-session-id`, the name in the body. opencode sends both headers to
+    providers that it does not know; some versions send none.
     """
-    return headers.get("x-session-affinity") or headers.get("x-session-id") or in_body or ""
+    return headers.get("x-session-affinity") or headers.get("x-session-id") or name_in_body or ""
 
 
 def prompt_tokens_in(error: bytes) -> int | None:

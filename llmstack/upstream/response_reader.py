@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import httptools
 
+from llmstack.http_heads import remember_head
 from llmstack.upstream.response_head import response_head
 
 if TYPE_CHECKING:
+    from llmstack.http_heads import ParsedHead
     from llmstack.upstream.response_head import ResponseHead
 
 MAX_HEAD_BYTES = 128 * 1024
@@ -41,6 +43,7 @@ class ResponseReader:
 
     def __init__(self) -> None:
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._last_head: ParsedHead[ResponseHead] | None = None  # need not be parsed again
         self.parts: list[bytes] = []
         self.waiting = 0
         self.reset(no_body=False)
@@ -56,6 +59,8 @@ class ResponseReader:
         self._no_body = no_body
         self._chunk_ended = False
         self._head_bytes = 0
+        self._missing = 0  # bytes of a body that bypasses the parser, because its head was recognized
+        self._first_data: bytes | None = None  # the start of the response, until its head is complete
         self._headers: list[tuple[str, str]] = []
 
     def feed(self, data: bytes) -> None:
@@ -64,9 +69,32 @@ class ResponseReader:
         Raises:
             ConnectionBrokenError: they are not a response, or more than one.
         """
+        last_head = self._last_head if not (self.started or self._no_body) else None
+        if self._missing:
+            self._feed_body(data)
+        elif last_head is not None and (match := last_head.match(data)) is not None:
+            self._missing, body_start = match
+            self.head, self.started = last_head.value, True
+            self._feed_body(data[body_start:])
+        else:
+            self._parse(data)
+
+    def _feed_body(self, data: bytes) -> None:
+        """Add a part of a body whose head was recognized; the parser judges what follows it."""
+        part, rest = data[: self._missing], data[self._missing :]
+        self._missing -= len(part)
+        self.complete = not self._missing
+        if part:
+            self.parts.append(part)
+            self.waiting += len(part)
+        if rest:
+            self._parse(rest)
+
+    def _parse(self, data: bytes) -> None:
         if self._parser is None:
             return
         if self.head is None:
+            self._first_data = None if self.started else data
             self._head_bytes += len(data)
         self.started = True
         try:
@@ -101,7 +129,7 @@ class ResponseReader:
         parser = self._parser
         if parser is None:
             return
-        status = parser.get_status_code()
+        status, first_data, self._first_data = parser.get_status_code(), self._first_data, None
         if status == HTTPStatus.SWITCHING_PROTOCOLS or status < HTTPStatus.CONTINUE:
             raise ConnectionBrokenError(f"status {status}")
         if status < HTTPStatus.OK:
@@ -111,10 +139,12 @@ class ResponseReader:
         self.head = response_head(status, self._headers, keep_alive=keep_alive)
         headers = dict(self._headers)  # of repeated headers the last one counts
         self._chunk_ended = _is_chunked(headers)
-        has_end = self._no_body or status in _WITHOUT_BODY or "content-length" in headers or self._chunk_ended
-        self.until_eof = not has_end
+        has_body = not (self._no_body or status in _WITHOUT_BODY)
+        self.until_eof = has_body and not ("content-length" in headers or self._chunk_ended)
         if self._no_body:
             self.complete = True
+        elif first_data is not None and has_body and not self._chunk_ended:
+            self._last_head = remember_head(first_data, self.head)
 
     def on_body(self, data: bytes) -> None:
         """Add a part of the body."""

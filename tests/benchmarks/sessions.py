@@ -109,7 +109,7 @@ class SessionPolicy:
 
     def choose(self, step: Step, resident: frozenset[str]) -> str | None:
         self.now = step.at
-        key = self.sessions.key(step.session, step.opening, step.facts)
+        key = self.sessions.find_key(step.session, step.opening, step.facts)
         heavy = {name for name in resident if name != "fast"}
         full = len(heavy) >= self.stack.beside_fast
         evicting = {

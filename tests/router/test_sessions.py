@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace as changed
 from router.clients import request, well_behaved
-from router.harness import FAST, SMART, Asked, FakeSwapper, Setup, config, stack
+from router.harness import FAST, SMART, FakeSwapper, IncomingRequest, Setup, config, stack
 
 from llmstack.config.model import Routing
 from llmstack.policy.decision import Decision
@@ -21,27 +21,27 @@ MAIN, TITLE = "main", "title"
 JSON = {"content-type": "application/json"}
 
 
-def test_another_opening_under_the_same_name_is_another_conversation() -> None:
+def test_another_opening_with_the_same_session_name_is_another_conversation() -> None:
     sessions = Sessions()
-    main = sessions.key("ses_1", MAIN, FACTS)
+    main = sessions.find_key("ses_1", MAIN, FACTS)
     sessions.remember(main, FACTS, Decision("code-smart", "short"))
-    title = sessions.key("ses_1", TITLE, RequestFacts(100, 100, user_turns=1))
-    child = sessions.key("ses_1", "child", changed(FACTS, conversation_tokens=9_000))
-    assert len({main, title, child, sessions.key("ses_2", MAIN, FACTS), sessions.key("", MAIN, FACTS)}) == 5
-    assert sessions.key("", "", FACTS) == ""
+    title = sessions.find_key("ses_1", TITLE, RequestFacts(100, 100, user_turns=1))
+    child = sessions.find_key("ses_1", "child", changed(FACTS, conversation_tokens=9_000))
+    assert len({main, title, child, sessions.find_key("ses_2", MAIN, FACTS), sessions.find_key("", MAIN, FACTS)}) == 5
+    assert sessions.find_key("", "", FACTS) == ""
     assert sessions.get(title) is None
 
 
 def test_an_opening_that_changes_with_the_date_is_the_same_conversation() -> None:
     sessions = Sessions()
-    main = sessions.key("ses_1", MAIN, FACTS)
+    main = sessions.find_key("ses_1", MAIN, FACTS)
     sessions.remember(main, FACTS, Decision("code-smart", "short"))
     later = changed(FACTS, conversation_tokens=6_000, tool_result_pending=True)
-    assert sessions.key("ses_1", "tomorrow", later) == main
-    assert sessions.key("ses_1", "tomorrow", changed(later, tools=False)) != main
+    assert sessions.find_key("ses_1", "tomorrow", later) == main
+    assert sessions.find_key("ses_1", "tomorrow", changed(later, tools=False)) != main
 
 
-def test_bounded_in_number_and_age() -> None:
+def test_sessions_are_bounded_in_number_and_age() -> None:
     now = [0.0]
     sessions = Sessions(clock=lambda: now[0])
     for number in range(MAX_SESSIONS + 5):
@@ -53,7 +53,7 @@ def test_bounded_in_number_and_age() -> None:
     assert len(sessions) == 1
 
 
-def test_measured_tokens_rise_at_once_and_fall_slowly() -> None:
+def test_the_token_factor_rises_at_once_and_falls_slowly() -> None:
     sessions = Sessions()
     sessions.observe("t", 10, 900)  # too short to tell
     assert sessions.factors == {}
@@ -88,7 +88,7 @@ def test_measured_tokens_rise_at_once_and_fall_slowly() -> None:
         (b"\xff", None),
     ],
 )
-def test_what_an_engine_counted_is_read_from_its_error(error: bytes, count: int | None) -> None:
+def test_the_token_count_is_read_from_an_engines_error(error: bytes, count: int | None) -> None:
     assert prompt_tokens_in(error) == count
 
 
@@ -115,7 +115,7 @@ PLAIN = replace(
 )
 
 
-async def test_a_conversation_keeps_its_tier_and_route_says_so_without_remembering() -> None:
+async def test_a_conversation_keeps_its_tier_and_route_explains_it_without_side_effects() -> None:
     swapper = FakeSwapper()
     async with stack(well_behaved, CEILINGS, swapper) as (running, _):
         headers = {"x-session-affinity": "ses_1"}
@@ -140,7 +140,7 @@ async def test_a_conversation_keeps_its_tier_and_route_says_so_without_rememberi
             assert told["session_known"] is False
 
 
-async def test_without_sticky_each_request_is_for_itself() -> None:
+async def test_without_sticky_each_request_is_routed_on_its_own() -> None:
     async with stack(well_behaved, PLAIN) as (running, _):
         for pending, tier in ((False, "code-fast"), (True, "code-smart"), (False, "code-fast")):
             sent = body("first", 20_000, pending=pending)
@@ -148,18 +148,18 @@ async def test_without_sticky_each_request_is_for_itself() -> None:
             assert answer.headers["x-llmstack-tier"] == tier
 
 
-async def test_what_the_server_counts_is_learned() -> None:
-    async def counts(asked: Asked) -> None:
+async def test_token_counts_of_the_server_improve_the_estimate() -> None:
+    async def counts(request: IncomingRequest) -> None:
         usage = {"prompt_tokens": 8_000, "completion_tokens": 1, "total_tokens": 8_001}
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hi"}}
-        await asked.answer(json.dumps({"choices": [choice], "usage": usage}).encode())
+        await request.respond(json.dumps({"choices": [choice], "usage": usage}).encode())
 
     small = Setup(config(replace(FAST, ctx_size=100_000), replace(SMART, ctx_size=20_000)))
     async with stack(counts, small) as (running, _):
         sent = {"messages": [{"role": "user", "content": "x" * 8_000}]}
         answer = await request(running, "POST", "/v1/chat/completions", sent)
         assert answer.headers["x-llmstack-tier"] == "code-smart"
-        await running.idle()
+        await running.wait_until_idle()
         sent = {"messages": [{"role": "user", "content": "y" * 24_000}]}
         answer = await request(running, "POST", "/v1/chat/completions", sent)
         assert answer.headers["x-llmstack-tier"] == "code-fast"

@@ -18,7 +18,7 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
         model: as the client sent it; None if it is missing.
         stream: the client wants server-sent events.
         facts: what the decision depends on.
-        session: the conversation that the body names; None if it names none.
+        session_name: the client's name for the conversation, from the body; None if it sent none.
         opening: digest of the part that a conversation keeps while it grows, the system prompt and the first
             message of the human; empty if there is neither.
         has_slot: the body has an `id_slot` of its own.
@@ -27,7 +27,7 @@ class ParsedRequest(msgspec.Struct, frozen=True, gc=False):
     model: str | None
     stream: bool
     facts: RequestFacts
-    session: str | None = None
+    session_name: str | None = None
     opening: str = ""
     has_slot: bool = False
 

@@ -64,7 +64,7 @@ class OpenaiChat(Openai):
             request.model,
             bool(request.stream),
             facts,
-            session=request.prompt_cache_key or None,
+            session_name=request.prompt_cache_key or None,
             opening=transcript.opening,
             has_slot=bool(request.id_slot),
         )

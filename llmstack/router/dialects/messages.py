@@ -108,7 +108,7 @@ class Messages:
             request.model,
             bool(request.stream),
             facts,
-            session=_session(user) if user else None,
+            session_name=_session_name(user) if user else None,
             opening=transcript.opening,
         )
 
@@ -174,7 +174,7 @@ def _message(report: FailureReport) -> str:
     return f"prompt is too long{sizes}: {report.message}"
 
 
-def _session(user_id: str) -> str | None:
+def _session_name(user_id: str) -> str | None:
     """Return the session in Claude Code's user id: JSON, or `user_…_account_…_session_<id>` before 2.1."""
     if user_id.startswith("{"):
         try:

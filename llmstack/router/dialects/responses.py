@@ -81,7 +81,7 @@ class Responses(Openai):
             request.model,
             bool(request.stream),
             facts,
-            session=_session(request),
+            session_name=_session_name(request),
             opening=transcript.opening,
             has_slot=bool(request.id_slot),
         )
@@ -102,7 +102,7 @@ def _event(kind: str, **members: object) -> bytes:
     return f"event: {kind}\ndata: {json.dumps({'type': kind, **members})}\n\n".encode()
 
 
-def _session(request: _Response) -> str | None:
+def _session_name(request: _Response) -> str | None:
     conversation = request.conversation
     conversation_id = conversation.id if isinstance(conversation, _Conversation) else conversation
     return request.prompt_cache_key or conversation_id or None

@@ -34,7 +34,7 @@ class Connection(asyncio.BufferedProtocol):
         self._limits = server.limits
         self._buffer = server.buffer
         self._transport: asyncio.Transport | None = None
-        self._reader = RequestReader(self, server.limits, len(self._buffer))
+        self._reader = RequestReader(self, server.limits, len(self._buffer), server.heads)
         self._current: Exchange | None = None  # the request being answered
         self._queue: deque[Exchange] = deque()  # pipelined after the current one
         self._final_error = b""  # sent after the responses to all of them

@@ -14,6 +14,7 @@ from llmstack.router.http.request_body import RequestBody
 
 if TYPE_CHECKING:
     from llmstack.router.http.connection import Connection
+    from llmstack.router.http.head_cache import HeadCache
     from llmstack.router.http.limits import HttpLimits
 
 FRAMING_BYTES = 16  # of chunk framing allowed for each byte of body: one-byte chunks take five
@@ -36,22 +37,31 @@ class RequestReader:
         connection: gets each request; may answer it before its body is complete.
         limits: of what is accepted from a client.
         max_read: bytes that are fed at once at most.
+        heads: heads that need not be parsed again.
 
     Attributes:
         receiving: the request whose body is arriving.
         in_head: a request has started, and its headers are not complete.
     """
 
-    def __init__(self, connection: Connection, limits: HttpLimits, max_read: int) -> None:
+    def __init__(self, connection: Connection, limits: HttpLimits, max_read: int, heads: HeadCache) -> None:
         self._connection = connection
         self._limits = limits
         self._max_read = max_read
+        self._heads = heads
+        self._message_start: memoryview | None = None  # what is fed, if it starts with a request
+        self._skips_parser = False  # the head of the request whose body is arriving was recognized
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: dict[str, str] = {}
         self._head_size = self._header_count = self._framing_size = self._requests_started = 0
         self.receiving: Exchange | None = None
         self.in_head = False
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether the next byte starts a request."""
+        return self.receiving is None and not self.in_head
 
     def close(self) -> None:
         """Release the parser: it and this object refer to each other."""
@@ -63,8 +73,40 @@ class RequestReader:
         Raises:
             BadHttpError: they are not a request, or too much of one.
         """
+        while data and self._parser is not None:
+            if self._skips_parser:
+                data = self._feed_body(data)
+            elif (
+                self.receiving is None and not self.in_head and (match := self._heads.find(data)) is not None
+            ):
+                data = self._start_known(*match, data)
+            else:
+                self._parse(data)
+                return
+
+    def _start_known(self, head: RequestHead, length: int, body_start: int, data: memoryview) -> memoryview:
+        """Start a request whose head was recognized; return what follows it."""
+        self._skips_parser = True
+        self.receiving = Exchange(self._connection, head, RequestBody(length, self._limits.body))
+        self._connection.on_headers(self.receiving)
+        return self._feed_body(data[body_start:])
+
+    def _feed_body(self, data: memoryview) -> memoryview:
+        """Process the body of a request whose head was recognized; return what follows it."""
+        exchange = self.receiving
+        if exchange is None:
+            return data
+        part = data[: exchange.incoming.missing]
+        if part:
+            exchange.incoming.feed(bytes(part))
+        if not exchange.incoming.missing:
+            self.on_message_complete()
+        return data[len(part) :]
+
+    def _parse(self, data: memoryview) -> None:
         size, started_before = len(data), self._requests_started
-        was_in_head, was_idle = self.in_head, self.receiving is None and not self.in_head
+        was_in_head, was_idle = self.in_head, self._is_idle
+        self._message_start = data if was_idle else None
         while self._parser is not None and data:
             try:
                 self._parser.feed_data(data)
@@ -91,12 +133,13 @@ class RequestReader:
         if exchange is not None:
             exchange.incoming.on_buffer_filled(count)
             if exchange.incoming.complete:
-                self._parser = httptools.HttpRequestParser(self)  # the old one still waits for this body
+                if not self._skips_parser:
+                    self._parser = httptools.HttpRequestParser(self)  # the old one still waits for this body
                 self.on_message_complete()
 
     def give_up(self) -> Exchange | None:
         """Return the request whose body was arriving: the rest will not come."""
-        broken, self.receiving = self.receiving, None
+        broken, self.receiving, self._skips_parser = self.receiving, None, False
         if broken is not None:
             broken.incoming.give_up()
         return broken
@@ -142,6 +185,9 @@ class RequestReader:
         exchange = self._exchange(parser)
         if parser.should_upgrade() and ("transfer-encoding" in self._headers or exchange.incoming.too_large):
             raise _invalid("an Upgrade with such a body is not understood")
+        if self._message_start is not None and not parser.should_upgrade():
+            self._heads.add(self._message_start, exchange.head)
+        self._message_start = None
         self.receiving, self.in_head = exchange, False
         self._connection.on_headers(exchange)
 
@@ -156,7 +202,7 @@ class RequestReader:
         exchange = self.receiving
         if exchange is None or exchange.incoming.missing:
             return  # asked to upgrade, the parser takes the body for something else
-        self.receiving = None
+        self.receiving, self._skips_parser = None, False
         exchange.incoming.finish()
         self._connection.on_request_end(exchange)
 
@@ -167,7 +213,7 @@ class RequestReader:
             raise _invalid("the target of a request is a path in printable ASCII, such as /v1/models")
         length: int | None = None
         if "transfer-encoding" not in headers:
-            declared = headers.get("content-length", "0")
+            declared = headers.pop("content-length", "0")  # another request with this head has another one
             if not _CONTENT_LENGTH.fullmatch(declared):
                 raise _invalid("Content-Length is no number")
             length = int(declared)

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from llmstack.router.http.connection import Connection
+from llmstack.router.http.head_cache import HeadCache
 from llmstack.router.http.limits import HttpLimits
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Server:
         limits: of what is accepted from a client.
 
     Attributes:
+        heads: heads of requests that need not be parsed again.
         started: it serves.
         stopping: no further requests are accepted.
     """
@@ -57,6 +59,7 @@ class Server:
     def __init__(self, app: Application, limits: HttpLimits | None = None) -> None:
         self._app = app
         self.limits = limits or HttpLimits()
+        self.heads = HeadCache()
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
