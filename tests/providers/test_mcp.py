@@ -151,7 +151,7 @@ async def test_our_server_works_with_the_sdks_client(tmp_path: Path) -> None:
                 "stop_reason": "stop",
             }
             assert fake.last["temperature"] == 0.5
-            for tool, arguments, message in (
+            for tool, wrong_arguments, message in (
                 ("provider_ollama", {"prompt": "hi"}, "`ollama` has no default model"),
                 ("provider_ollama", {"model": "q"}, "expected `prompt` or `messages`"),
                 ("provider_ollama", {"prompt": 5}, "got `int` - at `$.prompt`"),
@@ -164,6 +164,6 @@ async def test_our_server_works_with_the_sdks_client(tmp_path: Path) -> None:
                 ("provider_openai", {"model": "q", "prompt": "hi"}, "OPENAI_API_KEY is not set"),
                 ("nothing", {}, "no tool is called `nothing`"),
             ):
-                failed = await client.call_tool(tool, arguments)
+                failed = await client.call_tool(tool, wrong_arguments)
                 assert failed.is_error
                 assert message in failed.model_dump_json()
