@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     from llmstack.config.model import Routing, StackConfig, Tier
     from llmstack.policy.facts import RequestFacts
 
-_TOP = (Role.ULTRA, Role.AGENT, Role.FAST)
-_MIDDLE = (Role.AGENT, Role.FAST)
-_BOTTOM = (Role.FAST,)
+_ULTRA_FIRST = (Role.ULTRA, Role.AGENT, Role.FAST)
+_AGENT_FIRST = (Role.AGENT, Role.FAST)
+_FAST_ONLY = (Role.FAST,)
 # A row's own roles, followed by those that serve if none of its own can.
-_WITH_SUBSTITUTES = {_TOP: _TOP, _MIDDLE: (*_MIDDLE, Role.ULTRA), _BOTTOM: (*_BOTTOM, Role.AGENT, Role.ULTRA)}
+_WITH_SUBSTITUTES = {
+    _ULTRA_FIRST: _ULTRA_FIRST,
+    _AGENT_FIRST: (*_AGENT_FIRST, Role.ULTRA),
+    _FAST_ONLY: (*_FAST_ONLY, Role.AGENT, Role.ULTRA),
+}
 _CHECK_HINT = "`llmstack check` says how to fix each"
 
 
-class _Row(msgspec.Struct, frozen=True, gc=False):
+class LadderRow(msgspec.Struct, frozen=True, gc=False):
     """The row of the ladder that matches a request: roles to try, best first, and why it matches."""
 
     name: str
@@ -43,7 +47,7 @@ class LadderResult(msgspec.Struct, frozen=True):
 
     tiers: list[Tier]
     reason: str
-    row: _Row
+    row: LadderRow
 
     def rule_results(self, facts: RequestFacts, routing: Routing) -> tuple[RuleResult, ...]:
         """Return the result of every row that was tried."""
@@ -137,26 +141,28 @@ def _available_tiers(roles: tuple[Role, ...], config: StackConfig, state: StackS
     ]
 
 
-def _matching_row(facts: RequestFacts, routing: Routing, trigger: str | None) -> _Row:
+def _matching_row(facts: RequestFacts, routing: Routing, trigger: str | None) -> LadderRow:
     """Return the first row that matches."""
     size, high, mid = facts.conversation_tokens, routing.high_fidelity_ceiling, routing.mid_fidelity_ceiling
     if facts.task == "infill":
-        return _Row("infill", (Role.FAST, Role.AGENT), "infill: between two texts")
+        return LadderRow("infill", (Role.FAST, Role.AGENT), "infill: between two texts")
     if trigger:
-        return _Row("trigger", _TOP, f"trigger {trigger}")
+        return LadderRow("trigger", _ULTRA_FIRST, f"trigger {trigger}")
     if size <= high:
-        return _Row("short", _TOP, f"short: {size} <= {high} tokens")
+        return LadderRow("short", _ULTRA_FIRST, f"short: {size} <= {high} tokens")
     if size <= mid:
-        return _Row("mid", _MIDDLE, f"mid: {size} <= {mid} tokens")
+        return LadderRow("mid", _AGENT_FIRST, f"mid: {size} <= {mid} tokens")
     long = f"long: {size} > {mid} tokens"
     if facts.tool_result_pending:
-        return _Row("tool loop", _MIDDLE, f"{long}, tool result pending")
+        return LadderRow("tool loop", _AGENT_FIRST, f"{long}, tool result pending")
     if facts.user_turns >= routing.multi_turn:
-        return _Row("turns", _MIDDLE, f"{long}, {facts.user_turns} >= {routing.multi_turn} user turns")
-    return _Row("long", _BOTTOM, long)
+        return LadderRow(
+            "turns", _AGENT_FIRST, f"{long}, {facts.user_turns} >= {routing.multi_turn} user turns"
+        )
+    return LadderRow("long", _FAST_ONLY, long)
 
 
-def _rows_above(row: _Row, facts: RequestFacts, routing: Routing) -> Iterator[RuleResult]:
+def _rows_above(row: LadderRow, facts: RequestFacts, routing: Routing) -> Iterator[RuleResult]:
     """Yield each row above the one that matched, with why it did not match."""
     if row.name == "infill":
         return
@@ -241,5 +247,5 @@ def _no_tier_error(config: StackConfig, unavailable: Mapping[str, str]) -> NoTie
 def auto_context(config: StackConfig, unavailable: Mapping[str, str]) -> int:
     """Return the window of `auto` in tokens: the largest among the tiers it can pick, or 0."""
     state = StackState(unavailable)
-    tiers = _available_tiers(_TOP, config, state) or _available_tiers((Role.PLAN,), config, state)
+    tiers = _available_tiers(_ULTRA_FIRST, config, state) or _available_tiers((Role.PLAN,), config, state)
     return max((tier.ctx_size for tier in tiers), default=0)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from llmstack.stack.prompt_caches import PromptCaches
 
 MAX_DECISIONS = 8
+# One for each cell of `_tier_row`; `>` aligns to the right, `~` wraps.
+TIER_COLUMNS = ("tier", "state", "role", ">ctx", ">MB", ">busy", "model~")
 
 
 def show_prompt_caches(console: Console, caches: PromptCaches) -> None:
@@ -63,7 +65,7 @@ def show_status(console: Console, status: StackStatus) -> None:
         console.print(f"router   {router.url}  {router.problem}")
     console.print(f"project  {status.work_dir}  channel {status.channel}\n")
     console.table(
-        ("tier", "state", "role", ">ctx", ">MB", ">busy", "model~"),
+        TIER_COLUMNS,
         [_tier_row(tier) for tier in status.tiers],
     )
     for tier in status.tiers:
@@ -99,9 +101,7 @@ def _show_foreign_router(console: Console, status: StackStatus) -> None:
         return
     console.print(f"router   {router.url}  another project's, up {format_duration(router.uptime_s or 0)}")
     console.print(f"project  {status.work_dir}  channel {status.channel}\n")
-    console.table(
-        ("tier", "state", "role", ">ctx", ">MB", ">busy", "model~"), [*map(_tier_row, status.tiers)]
-    )
+    console.table(TIER_COLUMNS, [*map(_tier_row, status.tiers)])
 
 
 def _show_litellm(console: Console, proxy: dict[str, Any]) -> None:

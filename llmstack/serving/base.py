@@ -28,10 +28,10 @@ class ModelState(msgspec.Struct, frozen=True):
     Attributes:
         state: as `status --json` names it; `resident` means loaded.
         pid: of the process that serves it.
-        since: seconds in this state.
+        since: how long it has been in this state, in seconds.
         leases: requests in flight.
         waiting: requests in its queue.
-        loads: how often it was started.
+        loads: how often its model was loaded since the router started.
         detail: why it is down, if it is.
     """
 

@@ -67,7 +67,7 @@ def status(service: Service) -> dict[str, Any]:
             if (backend_status := backend.status()) is not None
         },
         "preload": service.preloaded,
-        "tiers": [_tier_status(service, tier) for tier in service.config.tiers.values()],
+        "tiers": [_tier_fields(service, tier) for tier in service.config.tiers.values()],
         "recent": [msgspec.structs.asdict(record) for record in service.recent],
     }
 
@@ -79,7 +79,7 @@ def _llama_swap(service: Service) -> dict[str, Any]:
     return {"port": service.config.settings.swap_port, "pid": daemon.identity.pid if daemon else None}
 
 
-def _tier_status(service: Service, tier: Tier) -> dict[str, Any]:
+def _tier_fields(service: Service, tier: Tier) -> dict[str, Any]:
     fields = {
         "name": tier.name,
         "role": tier.role,
