@@ -47,7 +47,7 @@ class TierCheck:
         next: the queued upgrade.
         next_on_disk: whether the queued upgrade is on disk.
         fits: whether it fits into the memory budget by itself; None if its size is unknown.
-        hub: what the hub has under that name; None if the hub was not asked.
+        hub: what the hub has under that name; None if the hub was not queried.
     """
 
     name: str
@@ -102,7 +102,7 @@ def check(
     Args:
         project: the project; None checks the bundled default profile.
         user: the user's directories.
-        env: where files, the hub and the router's key are looked up.
+        env: environment for finding files, the hub and the router's key.
         offline: do not query the hub.
 
     Raises:

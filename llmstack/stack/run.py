@@ -53,7 +53,7 @@ def prepare_client(
         project: the project whose stack it uses.
         env: the client's environment, before the variables that pin it to this stack are added.
         trust_file: the list of trusted projects.
-        cwd: where it runs. What the repository there says about providers is ignored.
+        cwd: its working directory. What the repository there says about providers is ignored.
         allow_plugins: let the client run what that repository brings: plugins, hooks, MCP servers.
         notify: called with a description of each step that takes time.
 
