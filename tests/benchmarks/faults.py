@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from router.faults import APIS, BEFORE_CONTENT, Api, cut_in_the_middle, reset_in_the_middle
-from router.harness import Asked, stack, until
+from router.harness import IncomingRequest, stack, wait_until
 
 if TYPE_CHECKING:
-    from router.harness import Running
+    from router.harness import RunningRouter
 
 AT_ONCE = 20
 DEADLINE_S = 20.0
@@ -64,32 +64,32 @@ def drawn(chance: random.Random) -> Case:
     )
 
 
-async def serve(asked: Asked, case: Case) -> None:
+async def serve(request: IncomingRequest, case: Case) -> None:
     """Answer as the case says."""
-    whole = b"".join(case.api.events) if case.stream else json.dumps(case.api.whole).encode()
+    whole = b"".join(case.api.events) if case.stream else json.dumps(case.api.response).encode()
     cut = case.choice % len(whole)
     if case.fault == "hang":
-        await asked.until_hung_up()
+        await request.wait_until_disconnected()
     elif case.fault == "before":
-        await BEFORE_CONTENT[case.choice % len(BEFORE_CONTENT)](asked, whole)
+        await BEFORE_CONTENT[case.choice % len(BEFORE_CONTENT)](request, whole)
     elif not case.stream:
         if case.fault in {"cut", "dropped"}:
-            await (cut_in_the_middle if case.fault == "cut" else reset_in_the_middle)(asked, whole)
+            await (cut_in_the_middle if case.fault == "cut" else reset_in_the_middle)(request, whole)
         else:
-            await asked.answer(whole)
+            await request.respond(whole)
     else:
-        await asked.start_stream()
+        await request.start_stream()
         if case.fault in {"cut", "dropped"}:
-            await asked.chunk(whole[:cut] or b":\n\n")
-            asked.close() if case.fault == "cut" else asked.reset()
+            await request.chunk(whole[:cut] or b":\n\n")
+            request.close() if case.fault == "cut" else request.reset()
             return
         step = 7 if case.fault == "drip" else len(whole)
         for at in range(0, len(whole), step):
-            await asked.chunk(whole[at : at + step])
-        await asked.end_stream()
+            await request.chunk(whole[at : at + step])
+        await request.end_stream()
 
 
-async def ask(running: Running, case: Case) -> str:
+async def ask(running: RunningRouter, case: Case) -> str:
     """Send one request; return how it ended."""
     body = json.dumps({**BODY, "model": "auto", "stream": case.stream, "case": case.__dict__}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
@@ -147,10 +147,10 @@ async def run(requests: int, seed: int) -> collections.Counter[str]:
     """
     seen: collections.Counter[str] = collections.Counter()
 
-    async def script(asked: Asked) -> None:
-        await serve(asked, Case(**json.loads(asked.body)["case"]))
+    async def script(request: IncomingRequest) -> None:
+        await serve(request, Case(**json.loads(request.body)["case"]))
 
-    async with stack(script) as (running, behind):
+    async with stack(script) as (running, server):
         before = left()
 
         async def worker(number: int) -> None:
@@ -160,9 +160,11 @@ async def run(requests: int, seed: int) -> collections.Counter[str]:
                 seen[await ask(running, case)] += 1
 
         await asyncio.gather(*map(worker, range(AT_ONCE)))
-        await running.idle()
-        await until(lambda: not behind.open or left()[0] <= before[0] + behind.open, "its tasks have ended")
-        kept = behind.open  # idle connections to the server, kept for the next request
+        await running.wait_until_idle()
+        await wait_until(
+            lambda: not server.open or left()[0] <= before[0] + server.open, "its tasks have ended"
+        )
+        kept = server.open  # idle connections to the server, kept for the next request
         tasks, descriptors = left()
         assert tasks <= before[0] + 2 * kept, f"tasks {before[0]} -> {tasks}"
         assert descriptors <= before[1] + 2 * kept, f"descriptors {before[1]} -> {descriptors}, {kept} kept"

@@ -16,9 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from router.broken_requests import broken_request, send_and_read_statuses
 from router.clients import well_behaved
-from router.harness import Setup, stack, until
-from router.mutations import mutated, statuses
+from router.harness import Setup, stack, wait_until
 
 from llmstack.router.http.event_loop import new_loop
 from llmstack.router.http.limits import HttpLimits
@@ -53,9 +53,9 @@ async def run(cases: int, seed: int) -> int:
         async def worker(number: int) -> None:
             chance = random.Random(seed * 1000 + number)  # noqa: S311 - no secret
             for _ in range(cases // AT_ONCE):
-                data = mutated(chance)
+                data = broken_request(chance)
                 async with asyncio.timeout(30):
-                    found = await statuses(running.port, data, chance)
+                    found = await send_and_read_statuses(running.port, data, chance)
                 seen.update(found)
                 if any(status >= 500 for status in found):
                     raise RuntimeError(f"{found}: {data[:2000]!r}")
@@ -64,10 +64,10 @@ async def run(cases: int, seed: int) -> int:
         async with asyncio.TaskGroup() as group:
             for number in range(AT_ONCE):
                 group.create_task(worker(number))
-        await until(lambda: running.server.connections == 0, "every connection is gone")
-        await running.idle()
+        await wait_until(lambda: running.server.connections == 0, "every connection is gone")
+        await running.wait_until_idle()
         await running.app.service.upstream.close()
-        await until(lambda: descriptors() <= before, "every file descriptor is closed")
+        await wait_until(lambda: descriptors() <= before, "every file descriptor is closed")
         took = time.monotonic() - began
     print(f"{cases} cases with seed {seed} in {took:.0f} s; answers: {dict(sorted(seen.items()))}")
     print(f"log entries above INFO: {len(complaints.records)} {complaints.records[:3]}")

@@ -1,4 +1,4 @@
-"""Requests with something wrong in them, from a seed; and clients that send them badly."""
+"""Random requests with faults, and a client that sends them in pieces and disconnects at random."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from router.clients import asking
-from router.wire import head, whole
+from router.clients import chat_request
+from router.raw_http import request_head, whole_request
 
 if TYPE_CHECKING:
     from random import Random
 
-_STREAM = json.dumps(asking(stream=True)).encode()
-_CHUNKED = head("transfer-encoding: chunked")
+_STREAM = json.dumps(chat_request(stream=True)).encode()
+_CHUNKED = request_head("transfer-encoding: chunked")
 SEEDS = (
-    whole(),
-    whole(_STREAM),
-    whole(_STREAM, version="1.0"),
-    whole() + whole(_STREAM),
+    whole_request(),
+    whole_request(_STREAM),
+    whole_request(_STREAM, version="1.0"),
+    whole_request() + whole_request(_STREAM),
     _CHUNKED + b'5;a=b\r\n{"mod\r\n%x\r\n%b\r\n0\r\nx: y\r\n\r\n' % (len(_STREAM), _STREAM),
-    head(method="GET", path="/health") * 3,
-    head(method="HEAD", path="/v1/models"),
-    head("expect: 100-continue", "content-length: 2") + b"{}",
-    head("upgrade: websocket", "connection: upgrade", method="GET", path="/llmstack/status"),
-    head("upgrade: h2c", "connection: upgrade", "content-length: 5") + b"hello",
-    whole(b"x" * 300_000),
+    request_head(method="GET", path="/health") * 3,
+    request_head(method="HEAD", path="/v1/models"),
+    request_head("expect: 100-continue", "content-length: 2") + b"{}",
+    request_head("upgrade: websocket", "connection: upgrade", method="GET", path="/llmstack/status"),
+    request_head("upgrade: h2c", "connection: upgrade", "content-length: 5") + b"hello",
+    whole_request(b"x" * 300_000),
 )  # fmt: skip
 WORDS = (
     *(b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b",", b";", b"%", b"\xff", b"\x7f", b"/", b"?", b"#"),
@@ -38,8 +38,8 @@ WORDS = (
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 
 
-def mutated(random: Random) -> bytes:
-    """Return one request or several with up to six faults, mostly in their heads."""
+def broken_request(random: Random) -> bytes:
+    """Return one or several requests with up to six faults, mostly in their heads."""
     data = bytearray(random.choice(SEEDS))
     for _ in range(random.randrange(7)):
         at = min(len(data), int(random.expovariate(1 / 80)))
@@ -57,10 +57,10 @@ def mutated(random: Random) -> bytes:
     return bytes(data)
 
 
-async def statuses(port: int, data: bytes, random: Random) -> list[int]:
-    """Send it in pieces, leave in one of several ways, and return the statuses of the answers."""
+async def send_and_read_statuses(port: int, data: bytes, random: Random) -> list[int]:
+    """Send data in pieces and end the connection at random; return the statuses of the responses."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
-    answers = b""
+    responses = b""
     try:
         with contextlib.suppress(ConnectionError):
             at = 0
@@ -70,18 +70,18 @@ async def statuses(port: int, data: bytes, random: Random) -> list[int]:
                 at += size
                 if random.random() < 0.2:
                     await asyncio.sleep(0)
-            leaving = random.randrange(4)
+            ending = random.randrange(4)
             if writer.transport.is_closing():
                 pass  # the router was faster
-            elif leaving == 0:
+            elif ending == 0:
                 writer.transport.abort()
-            elif leaving == 1:
+            elif ending == 1:
                 writer.close()
             else:
                 writer.write_eof()
-                answers = await reader.read()
+                responses = await reader.read()
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-    return [int(found) for found in _STATUS.findall(answers)]
+    return [int(status) for status in _STATUS.findall(responses)]

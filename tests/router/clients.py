@@ -1,4 +1,4 @@
-"""Clients of the router, and what a well-behaved server answers them."""
+"""Clients of the router, and the responses of a model server that works."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import aiohttp
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from router.harness import Asked, Running
+    from router.harness import IncomingRequest, RunningRouter
 
 
 @dataclass(frozen=True)
 class Reply:
+    """A response that was read to its end."""
+
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -43,35 +45,39 @@ class Reply:
 
 
 async def request(
-    running: Running, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    running: RunningRouter, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
 ) -> Reply:
     data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
     async with (
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
-        session.request(method, f"{running.url}{path}", data=data and io_of(data), headers=headers) as answer,
+        session.request(
+            method, f"{running.url}{path}", data=data and as_payload(data), headers=headers
+        ) as response,
     ):
-        return Reply(answer.status, {k.lower(): v for k, v in answer.headers.items()}, await answer.read())
+        return Reply(
+            response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read()
+        )
 
 
-def io_of(data: bytes) -> Any:
-    """Large bodies in parts, as aiohttp wants them."""
+def as_payload(data: bytes) -> Any:
+    """Return a body in a form that aiohttp sends; large ones in parts."""
     return aiohttp.BytesIOPayload(io.BytesIO(data)) if len(data) > 2**20 else data
 
 
-def asking(text: str = "hello", *, model: str | None = "auto", **more: Any) -> dict[str, Any]:
-    named = {} if model is None else {"model": model}
-    return {**named, "messages": [{"role": "user", "content": text}], **more}
+def chat_request(text: str = "hello", *, model: str | None = "auto", **more: Any) -> dict[str, Any]:
+    model_field = {} if model is None else {"model": model}
+    return {**model_field, "messages": [{"role": "user", "content": text}], **more}
 
 
-async def chat(running: Running, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
-    return await request(running, "POST", "/v1/chat/completions", body or asking(), headers)
+async def chat(running: RunningRouter, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
+    return await request(running, "POST", "/v1/chat/completions", body or chat_request(), headers)
 
 
 @contextlib.asynccontextmanager
 async def raw_client(
-    running: Running, body: dict[str, Any], path: str = "/v1/chat/completions"
+    running: RunningRouter, body: dict[str, Any], path: str = "/v1/chat/completions"
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection with a request sent on it, for clients that leave or watch the clock."""
+    """Open a connection with a request sent on it, for tests of clients that disconnect or measure time."""
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     data = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(data)}\r\n\r\n"
@@ -85,7 +91,7 @@ async def raw_client(
             await writer.wait_closed()
 
 
-# Answers of a well-behaved server
+# Responses of a model server that works
 
 COMPLETION = {
     "id": "c1",
@@ -117,14 +123,14 @@ USAGE = (
 DONE = b"data: [DONE]\n\n"
 
 
-async def well_behaved(asked: Asked) -> None:
-    if not _wants_stream(asked.body):
-        await asked.answer(b"" if asked.line.startswith("HEAD ") else json.dumps(COMPLETION).encode())
+async def well_behaved(request: IncomingRequest) -> None:
+    if not _wants_stream(request.body):
+        await request.respond(b"" if request.line.startswith("HEAD ") else json.dumps(COMPLETION).encode())
         return
-    await asked.start_stream()
+    await request.start_stream()
     for part in (event("he"), event("llo"), event(None, "stop"), USAGE, DONE):
-        await asked.chunk(part)
-    await asked.end_stream()
+        await request.chunk(part)
+    await request.end_stream()
 
 
 def _wants_stream(body: bytes) -> bool:
@@ -135,13 +141,13 @@ def _wants_stream(body: bytes) -> bool:
     return isinstance(fields, dict) and fields.get("stream") is True
 
 
-async def raw_path(running: Running, method: str, path: str, body: Any) -> tuple[int, bytes]:
-    """Send a path as it is: HTTP clients tidy it up."""
+async def request_raw_path(running: RunningRouter, method: str, path: str, body: Any) -> tuple[int, bytes]:
+    """Send a path unchanged: HTTP clients normalise it."""
     data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
     writer.write(f"{head}content-length: {len(data)}\r\n\r\n".encode() + data)
-    answer = await reader.read()
+    response = await reader.read()
     writer.close()
     await writer.wait_closed()
-    return int(answer.split()[1]), answer
+    return int(response.split()[1]), response

@@ -1,4 +1,4 @@
-"""Every API as its own client speaks it, and how a model server can fail at it."""
+"""Every API with its own client, the responses of a working model server, and how one can fail."""
 
 from __future__ import annotations
 
@@ -14,52 +14,54 @@ from router.clients import COMPLETION, DONE, event
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from router.harness import Asked
+    from router.harness import IncomingRequest
 
-ASK: Any = [{"role": "user", "content": "hello"}]
+MESSAGES: Any = [{"role": "user", "content": "hello"}]
 HELLO = "hello"
 
 
-# What each API's client makes of a request: the text, once it was told that this is all
+# Requests with each API's own client; they return the text once the response is complete
 
 
 async def chat(url: str, *, stream: bool) -> str:
     async with _openai(url) as client:
-        made: Any = await client.chat.completions.create(model="auto", messages=ASK, stream=stream)
+        result: Any = await client.chat.completions.create(model="auto", messages=MESSAGES, stream=stream)
         if not stream:
-            return str(made.choices[0].message.content)
-        return "".join([chunk.choices[0].delta.content or "" async for chunk in made if chunk.choices])
+            return str(result.choices[0].message.content)
+        return "".join([chunk.choices[0].delta.content or "" async for chunk in result if chunk.choices])
 
 
 async def completion(url: str, *, stream: bool) -> str:
     async with _openai(url) as client:
-        made: Any = await client.completions.create(model="auto", prompt="x", stream=stream)
+        result: Any = await client.completions.create(model="auto", prompt="x", stream=stream)
         if not stream:
-            return str(made.choices[0].text)
-        return "".join([chunk.choices[0].text async for chunk in made if chunk.choices])
+            return str(result.choices[0].text)
+        return "".join([chunk.choices[0].text async for chunk in result if chunk.choices])
 
 
 async def responses(url: str, *, stream: bool) -> str:
     async with _openai(url) as client:
-        made: Any = await client.responses.create(model="auto", input="x", stream=stream)
+        result: Any = await client.responses.create(model="auto", input="x", stream=stream)
         if not stream:
-            return str(made.output_text)
-        return "".join([part.delta async for part in made if part.type == "response.output_text.delta"])
+            return str(result.output_text)
+        return "".join([part.delta async for part in result if part.type == "response.output_text.delta"])
 
 
 async def messages(url: str, *, stream: bool) -> str:
     async with anthropic.AsyncAnthropic(base_url=url, api_key="any", max_retries=0, timeout=10) as client:
-        made: Any = await client.messages.create(model="auto", messages=ASK, max_tokens=9, stream=stream)
+        result: Any = await client.messages.create(
+            model="auto", messages=MESSAGES, max_tokens=9, stream=stream
+        )
         if not stream:
-            return str(made.content[0].text)
-        return "".join([part.delta.text async for part in made if part.type == "content_block_delta"])
+            return str(result.content[0].text)
+        return "".join([part.delta.text async for part in result if part.type == "content_block_delta"])
 
 
 async def embeddings(url: str, *, stream: bool) -> str:
     assert not stream
     async with _openai(url) as client:
-        made = await client.embeddings.create(model="code-fast", input="x", encoding_format="float")
-        return HELLO if made.data[0].embedding == [0.5] else ""
+        result = await client.embeddings.create(model="code-fast", input="x", encoding_format="float")
+        return HELLO if result.data[0].embedding == [0.5] else ""
 
 
 @contextlib.asynccontextmanager
@@ -68,20 +70,25 @@ async def _openai(url: str) -> AsyncIterator[openai.AsyncOpenAI]:
         yield client
 
 
-def named(**data: Any) -> bytes:
+def named_event(**data: Any) -> bytes:
     return f"event: {data['type']}\ndata: {json.dumps(data)}\n\n".encode()
 
 
 @dataclass(frozen=True)
 class Api:
-    """One API: its client, and what a server that works says to it."""
+    """One API.
 
-    ask: Callable[..., Awaitable[str]]
-    whole: dict[str, Any]
+    Attributes:
+        send: sends a request with the API's own client.
+        response: of a working server; `events` are those of its stream.
+    """
+
+    send: Callable[..., Awaitable[str]]
+    response: dict[str, Any]
     events: tuple[bytes, ...] = ()
 
 
-def text(words: str, finish: str | None = None) -> bytes:
+def completion_event(words: str, finish: str | None = None) -> bytes:
     choice = {"index": 0, "text": words, "finish_reason": finish}
     return (
         b"data: "
@@ -109,15 +116,17 @@ MESSAGE = {
     "content": [{"type": "text", "text": HELLO}],
     "usage": {"input_tokens": 1, "output_tokens": 1},
 }
-BEGUN = {**MESSAGE, "content": [], "stop_reason": None}
+STARTED_MESSAGE = {**MESSAGE, "content": [], "stop_reason": None}
 
 
-def said(words: str) -> bytes:
-    return named(type="content_block_delta", index=0, delta={"type": "text_delta", "text": words})
+def text_delta(words: str) -> bytes:
+    return named_event(type="content_block_delta", index=0, delta={"type": "text_delta", "text": words})
 
 
-def delta(words: str) -> bytes:
-    return named(type="response.output_text.delta", item_id="m", delta=words, content_index=0, output_index=0)
+def output_text_delta(words: str) -> bytes:
+    return named_event(
+        type="response.output_text.delta", item_id="m", delta=words, content_index=0, output_index=0
+    )
 
 
 APIS = {
@@ -129,29 +138,31 @@ APIS = {
     "completion": Api(
         completion,
         {"id": "c", "choices": [{"index": 0, "text": HELLO, "finish_reason": "stop"}]},
-        (text("hel"), text("lo"), text("", "stop"), DONE),
+        (completion_event("hel"), completion_event("lo"), completion_event("", "stop"), DONE),
     ),
     "responses": Api(
         responses,
         RESPONSE,
         (
-            named(type="response.created", response={**RESPONSE, "status": "in_progress", "output": []}),
-            delta("hel"),
-            delta("lo"),
-            named(type="response.completed", response=RESPONSE),
+            named_event(
+                type="response.created", response={**RESPONSE, "status": "in_progress", "output": []}
+            ),
+            output_text_delta("hel"),
+            output_text_delta("lo"),
+            named_event(type="response.completed", response=RESPONSE),
         ),
     ),
     "messages": Api(
         messages,
         MESSAGE,
         (
-            named(type="message_start", message=BEGUN),
-            named(type="content_block_start", index=0, content_block={"type": "text", "text": ""}),
-            said("hel"),
-            said("lo"),
-            named(type="content_block_stop", index=0),
-            named(type="message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 1}),
-            named(type="message_stop"),
+            named_event(type="message_start", message=STARTED_MESSAGE),
+            named_event(type="content_block_start", index=0, content_block={"type": "text", "text": ""}),
+            text_delta("hel"),
+            text_delta("lo"),
+            named_event(type="content_block_stop", index=0),
+            named_event(type="message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 1}),
+            named_event(type="message_stop"),
         ),
     ),
     "embeddings": Api(
@@ -160,50 +171,50 @@ APIS = {
     ),
 }
 
-# The phases, each with its ways to fail. What was sent before is given to it.
+# Ways to fail in each phase of a response. They get the response that a working server would send.
 
 
-async def reset(asked: Asked, _answer: bytes) -> None:
-    asked.reset()
+async def reset(request: IncomingRequest, _response: bytes) -> None:
+    request.reset()
 
 
-async def close(asked: Asked, _answer: bytes) -> None:
-    asked.close()
+async def close(request: IncomingRequest, _response: bytes) -> None:
+    request.close()
 
 
-async def garbage(asked: Asked, _answer: bytes) -> None:
-    await asked.say(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
-    asked.close()
+async def garbage(request: IncomingRequest, _response: bytes) -> None:
+    await request.send(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
+    request.close()
 
 
-async def half_a_head(asked: Asked, _answer: bytes) -> None:
-    await asked.say(b"HTTP/1.1 200 OK\r\ncontent-type: appl")
-    asked.close()
+async def half_a_head(request: IncomingRequest, _response: bytes) -> None:
+    await request.send(b"HTTP/1.1 200 OK\r\ncontent-type: appl")
+    request.close()
 
 
-async def error_page(asked: Asked, _answer: bytes) -> None:
-    await asked.answer(b"<html>bad gateway</html>", status="502 Bad Gateway", kind="text/html")
+async def error_page(request: IncomingRequest, _response: bytes) -> None:
+    await request.respond(b"<html>bad gateway</html>", status="502 Bad Gateway", content_type="text/html")
 
 
-async def busy(asked: Asked, _answer: bytes) -> None:
-    await asked.answer(b'{"error":{"message":"slow down","type":"rate_limit"}}', status="429 Too Many")
+async def busy(request: IncomingRequest, _response: bytes) -> None:
+    await request.respond(b'{"error":{"message":"slow down","type":"rate_limit"}}', status="429 Too Many")
 
 
-async def cut_in_the_middle(asked: Asked, answer: bytes) -> None:
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(answer)}\r\n\r\n"
-    await asked.say(head.encode() + answer[: len(answer) // 2])
-    asked.close()
+async def cut_in_the_middle(request: IncomingRequest, response: bytes) -> None:
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(response)}\r\n\r\n"
+    await request.send(head.encode() + response[: len(response) // 2])
+    request.close()
 
 
-async def reset_in_the_middle(asked: Asked, answer: bytes) -> None:
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(answer)}\r\n\r\n"
-    await asked.say(head.encode() + answer[:9])
-    asked.reset()
+async def reset_in_the_middle(request: IncomingRequest, response: bytes) -> None:
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(response)}\r\n\r\n"
+    await request.send(head.encode() + response[:9])
+    request.reset()
 
 
-async def bad_chunks(asked: Asked, _answer: bytes) -> None:
-    await asked.say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nhello\r\n")
-    asked.close()
+async def bad_chunks(request: IncomingRequest, _response: bytes) -> None:
+    await request.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nhello\r\n")
+    request.close()
 
 
 BEFORE_CONTENT = [reset, close, garbage, half_a_head, error_page, busy, bad_chunks]

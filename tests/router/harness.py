@@ -1,4 +1,4 @@
-"""The router under its real server on a real socket, in front of a server that misbehaves as told."""
+"""The router with its real HTTP server on a real socket, in front of a model server that follows a script."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from llmstack.router.http.server import Server
 from llmstack.router.keepalive import WaitTimeouts
 from llmstack.router.service import Service
 from llmstack.serving.base import NO_DEFAULTS, ModelState
-from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.http_request import send_to
 from llmstack.serving.memory.eviction import memory_plan
 from llmstack.serving.memory.preflight import Obstacle
@@ -37,12 +36,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from llmstack.serving.base import Backend, ModelRequest, ServerResponse
+    from llmstack.serving.errors import TierUnavailableError
 
 T = TypeVar("T")
 DEADLINE_S = 10.0
 ENGINE_KEY = "engine-key-5d41402a"
-FAST_WAITS = WaitTimeouts(quiet_s=0.1, comment_s=0.05)
-PATIENT = WaitTimeouts(quiet_s=60.0, comment_s=60.0)
+SHORT_TIMEOUTS = WaitTimeouts(quiet_s=0.1, comment_s=0.05)
+LONG_TIMEOUTS = WaitTimeouts(quiet_s=60.0, comment_s=60.0)
 
 
 def tier(name: str, role: Role | None, ctx_size: int = 64_000, *aliases: str) -> Tier:
@@ -65,20 +65,21 @@ def config(*tiers: Tier, routing: Routing | None = None) -> StackConfig:
     )
 
 
-async def until(condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
-    end = time.monotonic() + deadline_s
+async def wait_until(condition: Callable[[], bool], description: str, timeout_s: float = DEADLINE_S) -> None:
+    """Wait until a condition is true; fail with its description after a timeout."""
+    end = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > end:
-            raise AssertionError(f"not within {deadline_s} s: {what}")
+            raise AssertionError(f"not within {timeout_s} s: {description}")
         await asyncio.sleep(0.005)
 
 
-# What stands behind the router
+# The model server
 
 
 @dataclass
-class Asked:
-    """A request as the model server got it."""
+class IncomingRequest:
+    """A request that the model server received, and the ways to respond to it."""
 
     line: str
     headers: dict[str, str]
@@ -86,23 +87,25 @@ class Asked:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def say(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def answer(self, body: bytes, *, status: str = "200 OK", kind: str = "application/json") -> None:
-        head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
-        await self.say(head.encode() + body)
+    async def respond(
+        self, body: bytes, *, status: str = "200 OK", content_type: str = "application/json"
+    ) -> None:
+        head = f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n"
+        await self.send(head.encode() + body)
 
     async def start_stream(self, *headers: str) -> None:
         lines = ("HTTP/1.1 200 OK", "content-type: text/event-stream", "transfer-encoding: chunked", *headers)
-        await self.say("\r\n".join((*lines, "", "")).encode())
+        await self.send("\r\n".join((*lines, "", "")).encode())
 
     async def chunk(self, data: bytes) -> None:
-        await self.say(b"%x\r\n%b\r\n" % (len(data), data))
+        await self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     async def end_stream(self) -> None:
-        await self.say(b"0\r\n\r\n")
+        await self.send(b"0\r\n\r\n")
 
     def close(self) -> None:
         self.writer.close()
@@ -112,19 +115,23 @@ class Asked:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         self.writer.transport.abort()
 
-    async def until_hung_up(self) -> None:
+    async def wait_until_disconnected(self) -> None:
         with contextlib.suppress(ConnectionError):
             while await self.reader.read(4096):
                 pass
 
 
 @dataclass
-class ModelServer:
-    """A server that answers each request as its script says."""
+class ScriptedServer:
+    """A server that runs its script for each request.
 
-    script: Callable[[Asked], Awaitable[None]]
+    Attributes:
+        connections: how many were opened so far; `open` are open now.
+    """
+
+    script: Callable[[IncomingRequest], Awaitable[None]]
     url: str = ""
-    requests: list[Asked] = field(default_factory=list)
+    requests: list[IncomingRequest] = field(default_factory=list)
     connections: int = 0
     open: int = 0
 
@@ -139,9 +146,9 @@ class ModelServer:
                     name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)
                 }
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
-                asked = Asked(line, headers, body, reader, writer)
-                self.requests.append(asked)
-                await self.script(asked)
+                request = IncomingRequest(line, headers, body, reader, writer)
+                self.requests.append(request)
+                await self.script(request)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -152,27 +159,29 @@ class ModelServer:
 
 
 @contextlib.asynccontextmanager
-async def model_server(script: Callable[[Asked], Awaitable[None]]) -> AsyncIterator[ModelServer]:
-    behind = ModelServer(script)
+async def scripted_server(
+    script: Callable[[IncomingRequest], Awaitable[None]],
+) -> AsyncIterator[ScriptedServer]:
+    scripted = ScriptedServer(script)
     tasks: set[asyncio.Task[None]] = set()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def on_connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
         with contextlib.suppress(asyncio.CancelledError):
-            await behind.serve(reader, writer)
+            await scripted.serve(reader, writer)
         tasks.discard(task)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=2**26)
-    behind.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(on_connect, "127.0.0.1", 0, limit=2**26)
+    scripted.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
-        yield behind
+        yield scripted
     finally:
         server.close()
         for task in list(tasks):
             task.cancel()
-        await until(lambda: not tasks, "the model server's connections are closed")
+        await wait_until(lambda: not tasks, "the model server's connections are closed")
 
 
 class FakeLease:
@@ -192,10 +201,10 @@ class FakeLease:
         return await send_to(self._swapper.upstream, self, request)
 
     async def failure(self) -> str | None:
-        return self._swapper.last_words
+        return self._swapper.failure_reason
 
     async def explain(self, status: int, body: bytes) -> str | None:
-        return self._swapper.explains(status, body)
+        return self._swapper.explanation(status, body)
 
     async def __aenter__(self) -> Self:
         return self
@@ -206,11 +215,18 @@ class FakeLease:
         try:
             await asyncio.sleep(0)  # the built-in pool waits here at times; its client may leave meanwhile
         finally:
-            self._swapper.held -= 1
+            self._swapper.leases -= 1
 
 
 class FakeSwapper:
-    """Hands out leases of one server, when told to."""
+    """Grants leases of one server once `ready` is set.
+
+    Attributes:
+        acquire_error: raised by `acquire` and `load`.
+        failure_reason: what a lease returns as the reason why the server ended.
+        explanation: returns how a lease explains an error response.
+        granted: leases so far; `leases` those not given back yet, `waiting` requests that wait for one.
+    """
 
     kind: Literal["builtin", "llama-swap"] = "builtin"
     loads_models = True
@@ -221,10 +237,10 @@ class FakeSwapper:
         self.upstream = Upstream()
         self.ready = asyncio.Event()
         self.ready.set()
-        self.refuses: TierUnavailableError | None = None
-        self.last_words: str | None = None
-        self.explains: Callable[[int, bytes], str | None] = lambda _status, _body: None
-        self.granted = self.held = self.waiting = 0
+        self.acquire_error: TierUnavailableError | None = None
+        self.failure_reason: str | None = None
+        self.explanation: Callable[[int, bytes], str | None] = lambda _status, _body: None
+        self.granted = self.leases = self.waiting = 0
         self.loaded: list[str] = []
         self.sessions: list[str] = []
         self.tiers: Collection[str] = ()
@@ -236,10 +252,10 @@ class FakeSwapper:
             await self.ready.wait()
         finally:
             self.waiting -= 1
-        if self.refuses is not None:
-            raise self.refuses
+        if self.acquire_error is not None:
+            raise self.acquire_error
         self.granted += 1
-        self.held += 1
+        self.leases += 1
         return FakeLease(self, tier)
 
     def states(self) -> Mapping[str, ModelState]:
@@ -250,7 +266,7 @@ class FakeSwapper:
         return self.states()[tier]
 
     def status(self) -> None:
-        """Nothing is said of it."""
+        """Return None: there is nothing to say."""
 
     def has_free_slot(self, tier: str) -> bool:
         return tier in self.loaded
@@ -259,8 +275,8 @@ class FakeSwapper:
         return frozenset(self.loaded)
 
     async def load(self, tier: str) -> None:
-        if self.refuses is not None:
-            raise self.refuses
+        if self.acquire_error is not None:
+            raise self.acquire_error
         if tier not in self.loaded:
             self.loaded.append(tier)
 
@@ -278,8 +294,8 @@ class FakeSwapper:
         self.loaded.clear()
 
 
-class FakeHosted(RemoteBackend):
-    """Serves the tiers that are not gguf, from the same server."""
+class FakeRemoteBackend(RemoteBackend):
+    """Serves the tiers that are not gguf from the same server."""
 
     def __init__(self, swapper: FakeSwapper) -> None:
         self._swapper = swapper
@@ -291,21 +307,21 @@ class FakeHosted(RemoteBackend):
         return self._swapper.state(tier)
 
     def status(self) -> None:
-        """Nothing is said of it."""
+        """Return None: there is nothing to say."""
 
     async def reload(self, config: StackConfig, survey: Survey) -> list[str]:  # noqa: ARG002 - as above
         return []
 
     async def close(self) -> None:
-        """Nothing was started."""
+        """Do nothing: nothing was started."""
 
 
-# The router itself
+# The router
 
 
 @dataclass
-class Running:
-    """A router that serves."""
+class RunningRouter:
+    """A router that runs, and its parts."""
 
     port: int
     app: RouterApp
@@ -322,37 +338,41 @@ class Running:
         assert isinstance(records, list)
         return records
 
-    async def idle(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Wait until no request runs and every lease was given back."""
         swapper, service = self.swapper, self.app.service
-        await until(lambda: not (service.in_flight or swapper.held or swapper.waiting), "the router is idle")
+        await wait_until(
+            lambda: not (service.in_flight or swapper.leases or swapper.waiting), "the router is idle"
+        )
 
 
 @dataclass(frozen=True)
 class Setup:
+    """How a router is set up. `unavailable` are tiers that cannot start, with the reason."""
+
     stack: StackConfig = field(default_factory=config)
     unavailable: Mapping[str, str] = field(default_factory=dict)
     auth: RequestAuth = RequestAuth("127.0.0.1", (), "", "LLMSTACK_API_KEY")  # noqa: RUF009 - frozen
-    timeouts: WaitTimeouts = PATIENT
+    timeouts: WaitTimeouts = LONG_TIMEOUTS
     limits: HttpLimits = HttpLimits()  # noqa: RUF009 - frozen
 
 
 def _survey(setup: Setup) -> Survey:
-    def look(name: str) -> TierSurvey:
-        why = setup.unavailable.get(name)
-        return TierSurvey(obstacle=Obstacle(why, "mend it") if why else None)
+    def survey_tier(name: str) -> TierSurvey:
+        reason = setup.unavailable.get(name)
+        return TierSurvey(obstacle=Obstacle(reason, "fix it") if reason else None)
 
     plan = memory_plan({}, budget=2**30, preloaded=None)
-    return Survey(None, {name: look(name) for name in setup.stack.tiers}, plan)
+    return Survey(None, {name: survey_tier(name) for name in setup.stack.tiers}, plan)
 
 
 @contextlib.asynccontextmanager
-async def router(swapper: FakeSwapper, setup: Setup | None = None) -> AsyncIterator[Running]:
+async def router(swapper: FakeSwapper, setup: Setup | None = None) -> AsyncIterator[RunningRouter]:
     setup = setup or Setup()
     swapper.tiers = setup.stack.tiers
-    hosted: Backend = FakeHosted(swapper)
+    remote: Backend = FakeRemoteBackend(swapper)
 
-    async def make_service() -> Service:
+    async def create_service() -> Service:
         return Service(
             project=Project.at(Path("/work-dir"), {}),
             channel=CURRENT,
@@ -360,18 +380,18 @@ async def router(swapper: FakeSwapper, setup: Setup | None = None) -> AsyncItera
             auth=setup.auth,
             survey=_survey(setup),
             swapper=swapper,
-            backends=dict.fromkeys(BackendKind, hosted) | {BackendKind.GGUF: swapper},
+            backends=dict.fromkeys(BackendKind, remote) | {BackendKind.GGUF: swapper},
             upstream=Upstream(),
             env={},
         )
 
-    app = RouterApp(make_service, setup.timeouts)
+    app = RouterApp(create_service, setup.timeouts)
     server = Server(app, setup.limits)
     listening = socket.create_server(("127.0.0.1", 0))
     task = asyncio.create_task(server.serve(listening))
     try:
-        await until(lambda: server.started or task.done(), "the router has started")
-        yield Running(listening.getsockname()[1], app, server, swapper)
+        await wait_until(lambda: server.started or task.done(), "the router has started")
+        yield RunningRouter(listening.getsockname()[1], app, server, swapper)
     finally:
         server.stop()
         await task
@@ -380,43 +400,43 @@ async def router(swapper: FakeSwapper, setup: Setup | None = None) -> AsyncItera
 
 @contextlib.asynccontextmanager
 async def stack(
-    script: Callable[[Asked], Awaitable[None]],
+    script: Callable[[IncomingRequest], Awaitable[None]],
     setup: Setup | None = None,
     swapper: FakeSwapper | None = None,
-) -> AsyncIterator[tuple[Running, ModelServer]]:
-    """A router in front of a model server."""
+) -> AsyncIterator[tuple[RunningRouter, ScriptedServer]]:
+    """Run a router in front of a scripted model server."""
     swapper = swapper or FakeSwapper()
-    async with model_server(script) as behind, router(swapper, setup) as running:
-        swapper.url = behind.url
-        yield running, behind
+    async with scripted_server(script) as server, router(swapper, setup) as running:
+        swapper.url = server.url
+        yield running, server
 
 
 @contextlib.contextmanager
-def in_thread(make: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
-    """Keep something asynchronous open in a loop of its own, for a test that is not."""
-    box: queue.Queue[tuple[T, asyncio.AbstractEventLoop, asyncio.Event] | BaseException] = queue.Queue()
+def run_in_thread(create: Callable[[], AbstractAsyncContextManager[T]]) -> Iterator[T]:
+    """Keep an async context manager open in a thread with its own event loop, for synchronous tests."""
+    outcomes: queue.Queue[tuple[T, asyncio.AbstractEventLoop, asyncio.Event] | BaseException] = queue.Queue()
 
-    async def keep() -> None:
-        async with make() as made:
+    async def keep_open() -> None:
+        async with create() as value:
             done = asyncio.Event()
-            box.put((made, asyncio.get_running_loop(), done))
+            outcomes.put((value, asyncio.get_running_loop(), done))
             await done.wait()
 
     def run() -> None:
         try:
-            asyncio.run(keep())
+            asyncio.run(keep_open())
         except BaseException as error:
-            box.put(error)
+            outcomes.put(error)
             raise
 
     thread = threading.Thread(target=run)
     thread.start()
-    got = box.get(timeout=DEADLINE_S)
-    if isinstance(got, BaseException):
-        raise got
-    made, loop, done = got
+    outcome = outcomes.get(timeout=DEADLINE_S)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    value, loop, done = outcome
     try:
-        yield made
+        yield value
     finally:
         loop.call_soon_threadsafe(done.set)
         thread.join(DEADLINE_S)

@@ -1,4 +1,4 @@
-"""Bytes to and from the router, as no HTTP client would send them."""
+"""Raw HTTP to and from the router, which no HTTP client library would send."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from llmstack.router.http.limits import HttpLimits
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from router.harness import Running
+    from router.harness import RunningRouter
 
 CHAT = json.dumps({"model": "plan", "messages": [{"role": "user", "content": "hello"}]}).encode()
 
 
-def head(
+def request_head(
     *lines: str, method: str = "POST", path: str = "/v1/chat/completions", version: str = "1.1"
 ) -> bytes:
     return "\r\n".join((f"{method} {path} HTTP/{version}", "host: localhost", *lines, "", "")).encode(
@@ -26,23 +26,23 @@ def head(
     )
 
 
-def whole(body: bytes = CHAT, *lines: str, version: str = "1.1") -> bytes:
-    return head(*lines, f"content-length: {len(body)}", version=version) + body
+def whole_request(body: bytes = CHAT, *lines: str, version: str = "1.1") -> bytes:
+    return request_head(*lines, f"content-length: {len(body)}", version=version) + body
 
 
-HEALTH = head(method="GET", path="/health")
+HEALTH = request_head(method="GET", path="/health")
 CHUNKED = "transfer-encoding: chunked"
-QUICK = HttpLimits(head_s=0.05, body_s=0.05, body_rate=1e9, idle_s=0.05, linger_s=0.5, sweep_s=0.02)
+SHORT_LIMITS = HttpLimits(head_s=0.05, body_s=0.05, body_rate=1e9, idle_s=0.05, linger_s=0.5, sweep_s=0.02)
 
 
-def in_chunks(body: bytes, size: int) -> bytes:
+def chunked_body(body: bytes, size: int) -> bytes:
     parts = [body[at : at + size] for at in range(0, len(body), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
 @dataclass(frozen=True)
-class Got:
-    """One answer, read as HTTP/1.1 demands."""
+class RawResponse:
+    """One response, read as HTTP/1.1 requires."""
 
     status: int
     headers: Mapping[str, str]
@@ -53,24 +53,24 @@ class Got:
         return str(json.loads(self.body)["error"]["code"])
 
 
-class Wire:
+class RawConnection:
     """One connection to the router."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
-    async def say(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:
         self.writer.write(data)
         with contextlib.suppress(ConnectionError):
             await self.writer.drain()
 
-    async def answer(self, *, bodiless: bool = False) -> Got:
+    async def read_response(self, *, without_body: bool = False) -> RawResponse:
         async with asyncio.timeout(10):
             text = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             line, *fields = text.rstrip("\r\n").split("\r\n")
             headers = {name.lower(): value for name, _, value in (field.partition(": ") for field in fields)}
-            if bodiless:
+            if without_body:
                 body = b""
             elif "content-length" in headers:
                 body = await self.reader.readexactly(int(headers["content-length"]))
@@ -81,10 +81,10 @@ class Wire:
                 await self.reader.readexactly(2)
             else:
                 body = await self.reader.read()
-            return Got(int(line.split()[1]), headers, body)
+            return RawResponse(int(line.split()[1]), headers, body)
 
-    async def rest(self) -> bytes:
-        """Everything until the router closes the connection."""
+    async def read_to_end(self) -> bytes:
+        """Return everything until the router closes the connection; `reset` if it resets it."""
         async with asyncio.timeout(10):
             with contextlib.suppress(ConnectionError):
                 return await self.reader.read()
@@ -92,10 +92,10 @@ class Wire:
 
 
 @contextlib.asynccontextmanager
-async def connected(running: Running) -> AsyncIterator[Wire]:
+async def connect(running: RunningRouter) -> AsyncIterator[RawConnection]:
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     try:
-        yield Wire(reader, writer)
+        yield RawConnection(reader, writer)
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError):

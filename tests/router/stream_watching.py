@@ -1,4 +1,4 @@
-"""A stream in pieces, watched as the router watches it."""
+"""Watch a stream in pieces as the router does."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ async def _nothing() -> AsyncIterator[bytes]:
     yield b""
 
 
-def watched(dialect: Dialect, stream: bytes, size: int) -> tuple[bytes, StreamWatch]:
-    """Return what is passed on of a stream that comes in chunks of so many bytes, and what was seen of it."""
+def watch_stream(dialect: Dialect, stream: bytes, size: int) -> tuple[bytes, StreamWatch]:
+    """Feed a stream to a watch in chunks of `size` bytes; return what is passed on, and the watch."""
     events, watch = EventSplitter(BodyStream(_nothing())), dialect.watch()
     chunks = (stream[at : at + size] for at in range(0, len(stream), size))
-    passed = b""
+    passed_on = b""
     for chunk in chunks:
         whole = events.feed(chunk)
-        # As the router does: events that do not matter to the watch are passed on.
-        passed += watch.feed(whole) if watch.must_see(whole) else whole
-    return passed + (events.rest if watch.complete else b""), watch
+        # As in the router: events that the watch need not see are passed on unseen.
+        passed_on += watch.feed(whole) if watch.must_see(whole) else whole
+    return passed_on + (events.rest if watch.complete else b""), watch

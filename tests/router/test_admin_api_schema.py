@@ -11,7 +11,7 @@ from support.examples import sample
 from llmstack.router.admin.admin_api import admin_api
 
 if TYPE_CHECKING:
-    from router.harness import Running
+    from router.harness import RunningRouter
 
     from llmstack.router.service import Service
 
@@ -25,5 +25,7 @@ SCHEMA = schemathesis.openapi.from_dict(admin_api(_nobody).app.openapi())
 
 @SCHEMA.parametrize()
 @sample(15)
-def test_no_answer_is_a_server_error(case: schemathesis.Case[Any], lasting_router: Running) -> None:
+def test_every_response_matches_the_schema_and_is_no_server_error(
+    case: schemathesis.Case[Any], lasting_router: RunningRouter
+) -> None:
     case.call_and_validate(base_url=lasting_router.url, checks=[not_a_server_error])

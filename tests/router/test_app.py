@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from router.clients import asking, chat, raw_path, request, well_behaved
+from router.clients import chat, chat_request, request, request_raw_path, well_behaved
 from router.harness import FAST, PLAN, SMART, FakeSwapper, Setup, config, router, stack
 
 from llmstack.router.app import MAX_BODY
@@ -18,7 +18,7 @@ TIERS = "code-fast, code-smart, code-ultra, plan"
 # Routes of the router's own
 
 
-async def test_own_reads() -> None:
+async def test_the_router_serves_its_own_pages() -> None:
     async with router(FakeSwapper()) as running:
         root = await request(running, "GET", "/")
         assert root.body.startswith(b"llmstack router: ")
@@ -33,7 +33,7 @@ async def test_own_reads() -> None:
         assert "/llmstack/load/{name}" in schema["paths"]
 
 
-async def test_models() -> None:
+async def test_models_are_listed_with_their_state() -> None:
     setup = Setup(unavailable={"plan": "plan.gguf is not on disk"})
     async with router(FakeSwapper(), setup) as running:
         listed = json.loads((await request(running, "GET", "/v1/models")).body)
@@ -58,10 +58,10 @@ async def test_models() -> None:
         ).body
 
 
-async def test_status() -> None:
+async def test_status_describes_tiers_and_recent_requests() -> None:
     async with stack(well_behaved) as (running, _):
-        await chat(running, asking("secret words"))
-        await running.idle()
+        await chat(running, chat_request("secret words"))
+        await running.wait_until_idle()
         status = json.loads((await request(running, "GET", "/llmstack/status")).body)
         assert status["channel"] == "current"
         assert status["in_flight"] == 0
@@ -79,7 +79,7 @@ async def test_status() -> None:
         assert "secret" not in json.dumps(status)
 
 
-async def test_load_and_unload() -> None:
+async def test_a_tier_can_be_loaded_and_unloaded() -> None:
     swapper = FakeSwapper()
     async with router(swapper, Setup(unavailable={"plan": "no file"})) as running:
 
@@ -97,8 +97,8 @@ async def test_load_and_unload() -> None:
             assert (status, answer["error"]["code"]) == (404, "model_not_found")
             assert answer["error"]["message"] == f"no tier is called `{name}`; known are {TIERS}"
         status, answer = await post("/llmstack/load/plan")
-        assert (status, answer["error"]["message"]) == (503, "plan cannot start: no file (mend it)")
-        swapper.refuses = TierUnavailableError("full", retry_after=9, hint="wait")
+        assert (status, answer["error"]["message"]) == (503, "plan cannot start: no file (fix it)")
+        swapper.acquire_error = TierUnavailableError("full", retry_after=9, hint="wait")
         reply = await request(running, "POST", "/llmstack/load/code-fast")
         assert (reply.status, reply.headers["retry-after"]) == (503, "9")
         assert (reply.error["message"], reply.error["origin"]) == ("full (wait)", "swapper")
@@ -117,7 +117,7 @@ async def test_load_and_unload() -> None:
         ("GET", "/llmstack/load/code-fast", "POST"),
     ],
 )
-async def test_wrong_methods(method: str, path: str, allow: str) -> None:
+async def test_a_wrong_method_is_a_405(method: str, path: str, allow: str) -> None:
     async with router(FakeSwapper()) as running:
         reply = await request(running, method, path)
         assert (reply.status, reply.headers["allow"]) == (405, allow)
@@ -149,12 +149,12 @@ async def test_wrong_methods(method: str, path: str, allow: str) -> None:
         ("GET", "/x?" + "a&" * 2000, None),
     ],
 )
-async def test_unknown_paths(method: str, path: str, body: Any) -> None:
-    async with stack(well_behaved) as (running, behind):
-        reply = await raw_path(running, method, path, body)
+async def test_an_unknown_path_is_a_404(method: str, path: str, body: Any) -> None:
+    async with stack(well_behaved) as (running, server):
+        reply = await request_raw_path(running, method, path, body)
         assert reply[0] == 404
         assert b"known are" in reply[1] or b"expected a path of this router" in reply[1]
-        assert behind.requests == []
+        assert server.requests == []
 
 
 # Requests that go on
@@ -165,27 +165,27 @@ async def test_unknown_paths(method: str, path: str, body: Any) -> None:
     [
         (
             "/v1/chat/completions",
-            asking(),
+            chat_request(),
             "/v1/chat/completions",
-            asking(model="code-ultra"),
+            chat_request(model="code-ultra"),
             "short: 1 <= 12000 tokens",
         ),
         (
             "/chat/completions?a=b%20c",
-            asking(),
+            chat_request(),
             "/chat/completions?a=b%20c",
-            asking(model="code-ultra"),
+            chat_request(model="code-ultra"),
             None,
         ),
         ("/v1/completions", {"prompt": "x"}, "/v1/completions", {"prompt": "x", "model": "code-ultra"}, None),
         (
             "/v1/chat/completions",
-            asking(model="agent"),
+            chat_request(model="agent"),
             None,
-            asking(model="code-smart"),
+            chat_request(model="code-smart"),
             "named: alias agent",
         ),
-        ("/v1/chat/completions", asking(model="plan"), None, asking(model="plan"), "named"),
+        ("/v1/chat/completions", chat_request(model="plan"), None, chat_request(model="plan"), "named"),
         (
             "/v1/embeddings",
             {"model": "agent", "input": "x"},
@@ -208,15 +208,15 @@ async def test_unknown_paths(method: str, path: str, body: Any) -> None:
         ("/upstream/plan?x=1", {}, "/?x=1", {}, "named"),
     ],
 )
-async def test_where_requests_go(
+async def test_requests_reach_the_expected_tier_and_path(
     path: str, body: Any, line: str | None, sent: Any, reason: str | None
 ) -> None:
-    async with stack(well_behaved) as (running, behind):
-        status, answer = await raw_path(running, "POST", path, body)
+    async with stack(well_behaved) as (running, server):
+        status, answer = await request_raw_path(running, "POST", path, body)
         assert status == 200
-        (asked,) = behind.requests
-        assert asked.line == f"POST {line or path} HTTP/1.1"
-        assert json.loads(asked.body or b"null") == sent
+        (request,) = server.requests
+        assert request.line == f"POST {line or path} HTTP/1.1"
+        assert json.loads(request.body or b"null") == sent
         if reason is not None:
             assert f"x-llmstack-reason: {reason}\r\n".encode() in answer
 
@@ -233,14 +233,14 @@ async def test_where_requests_go(
             "invalid_request",
             "nested too deeply",
         ),
-        (asking(model="gpt-5"), 404, "model_not_found", f"known are auto, {TIERS}, agent"),
-        (asking(model="x" * 5000), 404, "model_not_found", "known are"),
-        (asking("x" * 900_000), 400, "context_length_exceeded", "exceeds the available context size"),
-        (asking(max_tokens=10**30), 400, "context_length_exceeded", "the largest window is 200000"),
+        (chat_request(model="gpt-5"), 404, "model_not_found", f"known are auto, {TIERS}, agent"),
+        (chat_request(model="x" * 5000), 404, "model_not_found", "known are"),
+        (chat_request("x" * 900_000), 400, "context_length_exceeded", "exceeds the available context size"),
+        (chat_request(max_tokens=10**30), 400, "context_length_exceeded", "the largest window is 200000"),
     ],
 )
-async def test_bad_requests(body: Any, status: int, code: str, text: str) -> None:
-    async with stack(well_behaved) as (running, behind):
+async def test_bad_requests_are_refused_with_a_reason(body: Any, status: int, code: str, text: str) -> None:
+    async with stack(well_behaved) as (running, server):
         reply = await request(running, "POST", "/v1/chat/completions", body)
         assert (reply.status, reply.error["code"], reply.error["type"]) == (
             status,
@@ -250,11 +250,11 @@ async def test_bad_requests(body: Any, status: int, code: str, text: str) -> Non
         assert text in reply.error["message"]
         assert len(reply.error["message"]) < 500
         assert reply.error["origin"] == "router"
-        assert behind.requests == []
+        assert server.requests == []
 
 
 @pytest.mark.parametrize("declared", [True, False])
-async def test_a_body_over_the_limit(*, declared: bool) -> None:
+async def test_a_body_over_the_limit_is_a_413(*, declared: bool) -> None:
     async with router(FakeSwapper()) as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         length = f"content-length: {MAX_BODY + 2**20}" if declared else "transfer-encoding: chunked"
@@ -276,14 +276,14 @@ async def test_a_tier_that_cannot_start_says_why() -> None:
     async with router(
         FakeSwapper(), Setup(unavailable={"code-ultra": "no key", "plan": "no file"})
     ) as running:
-        reply = await chat(running, asking(model="plan"))
+        reply = await chat(running, chat_request(model="plan"))
         assert (reply.status, reply.error["code"]) == (503, "model_unavailable")
-        assert reply.error["message"] == "plan cannot start: no file (mend it)"
+        assert reply.error["message"] == "plan cannot start: no file (fix it)"
 
 
-async def test_no_tier_at_all() -> None:
+async def test_without_any_usable_tier_every_reason_is_named() -> None:
     setup = Setup(config(FAST, SMART, PLAN), dict.fromkeys(("code-fast", "code-smart", "plan"), "gone"))
     async with router(FakeSwapper(), setup) as running:
         reply = await chat(running)
         assert (reply.status, reply.error["code"]) == (503, "no_tier")
-        assert "code-fast: gone (mend it)" in reply.error["message"]
+        assert "code-fast: gone (fix it)" in reply.error["message"]

@@ -53,7 +53,7 @@ OPEN = RequestAuth(
         ("[zz]", False),
     ],
 )
-def test_hosts_on_loopback(host: str | None, *, known: bool) -> None:
+def test_on_loopback_only_known_hosts_are_accepted(host: str | None, *, known: bool) -> None:
     refusal = OPEN.check({} if host is None else {"host": host})
     assert (refusal is None) == known
     if refusal is not None:
@@ -79,7 +79,7 @@ def test_hosts_on_loopback(host: str | None, *, known: bool) -> None:
         ("localhost", False),
     ],
 )
-def test_origins_on_loopback(origin: str, *, known: bool) -> None:
+def test_on_loopback_only_known_origins_are_accepted(origin: str, *, known: bool) -> None:
     assert (OPEN.check({"host": "localhost", "origin": origin}) is None) == known
 
 
@@ -110,7 +110,9 @@ BYTES = RequestAuth("127.0.0.1", (), b"k\xff".decode(errors="surrogateescape"), 
         (BYTES, {"x-api-key": "k\xff"}, True),
     ],
 )
-def test_keys(guard: RequestAuth, headers: dict[str, str], *, known: bool) -> None:
+def test_only_the_configured_key_is_accepted(
+    guard: RequestAuth, headers: dict[str, str], *, known: bool
+) -> None:
     refusal = guard.check({"host": "localhost", **headers})
     assert (refusal is None) == known
     if refusal is not None:
@@ -119,7 +121,7 @@ def test_keys(guard: RequestAuth, headers: dict[str, str], *, known: bool) -> No
         assert guard.api_key not in refusal.message
 
 
-def test_beyond_loopback_the_key_alone_decides() -> None:
+def test_beyond_loopback_only_the_key_is_checked() -> None:
     guard = RequestAuth("0.0.0.0", (), "s3cret", "K")  # noqa: S104 - nothing listens
     assert guard.check({"host": "any.example", "origin": "null", "x-api-key": "s3cret"}) is None
     assert guard.check({"host": "localhost"}) is not None
@@ -127,7 +129,7 @@ def test_beyond_loopback_the_key_alone_decides() -> None:
 
 @pytest.mark.parametrize("key", [None, "", "  "])
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])  # noqa: S104
-def test_an_open_address_without_a_key_is_refused(host: str, key: str | None) -> None:
+def test_an_address_beyond_loopback_requires_a_key(host: str, key: str | None) -> None:
     env = {} if key is None else {"MY_KEY": key}
     stack = StackConfig(Settings(api_key_env="MY_KEY"), config().routing, {})
     with pytest.raises(LlmstackError) as caught:
@@ -138,18 +140,18 @@ def test_an_open_address_without_a_key_is_refused(host: str, key: str | None) ->
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
-def test_loopback_needs_no_key(host: str) -> None:
+def test_loopback_requires_no_key(host: str) -> None:
     assert require_router_key(host, config().settings, {}) == ""
     assert require_router_key(host, config().settings, {"LLMSTACK_API_KEY": " k\n"}) == "k"
 
 
-def test_is_loopback() -> None:
+def test_is_loopback_recognises_ipv6() -> None:
     assert is_loopback("[::1]")
     assert not is_loopback("::ffff:10.0.0.1")
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/models.ini", "/v1/models", "/v1/chat/completions", "/x"])
-async def test_every_path_is_guarded(path: str) -> None:
+async def test_every_path_requires_the_key(path: str) -> None:
     async with router(FakeSwapper(), Setup(auth=KEYED)) as running:
         reply = await request(running, "GET", path)
         assert (reply.status, reply.error["type"]) == (401, "authentication_error")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llmstack.router.dialects.base import BadRequestError
 from llmstack.router.dialects.chat import OpenaiChat
-from llmstack.router.dialects.conversation_cache import MAX_CACHED_BYTES, LATEST, MIN_BYTES
+from llmstack.router.dialects.conversation_cache import LATEST, MAX_CACHED_BYTES, MIN_BYTES
 from llmstack.router.dialects.messages import Messages
 from llmstack.router.dialects.responses import Responses
 
@@ -89,7 +89,7 @@ def _outcome(parse: Callable[[bytes], ParsedRequest], body: bytes) -> ParsedRequ
     ],
 )
 @given(data=st.data())
-def test_every_turn_is_read_as_if_it_were_the_first(
+def test_a_cached_conversation_parses_like_a_new_one(
     api: Api, member: str, top: str | None, said: st.SearchStrategy[dict[str, Any]], data: st.DataObject
 ) -> None:
     messages = [
@@ -139,7 +139,7 @@ TURNS = [_said("user", f"{number} {LONG}") for number in range(LATEST + 2)]
         _chat(*TURNS[:-1], _said("user", "?")).replace(b'"?"', b"[" * 5000 + b"]" * 5000),
     ],
 )
-def test_what_is_sent_next_may_be_anything(later: bytes) -> None:
+def test_any_later_body_parses_like_without_the_cache(later: bytes) -> None:
     parse = _tell(OpenaiChat, _chat(*TURNS))
     assert _outcome(parse, later) == _outcome(OpenaiChat().parse, later)
     assert parse(_chat(*TURNS)) == OpenaiChat().parse(_chat(*TURNS)), "and the first one may come again"
@@ -149,7 +149,7 @@ def test_what_is_sent_next_may_be_anything(later: bytes) -> None:
     "before",
     [b'{"x\\"messages":[', b'{"a":"\\"messages\\":[","messages":[', b'{"messages":[],"messages" : [ '],
 )
-def test_what_only_looks_like_messages_is_none(before: bytes) -> None:
+def test_text_that_looks_like_messages_is_not_taken_for_messages(before: bytes) -> None:
     body = (
         before + b",".join(json.dumps(turn).encode() for turn in TURNS) + b'],"messages":[{"role":"user"}]}'
     )
@@ -160,7 +160,7 @@ def test_what_only_looks_like_messages_is_none(before: bytes) -> None:
 
 
 @pytest.mark.parametrize("count", range(LATEST + 3))
-def test_objects_with_a_role_inside_a_message_are_none(count: int) -> None:
+def test_objects_with_a_role_inside_a_message_are_not_taken_for_messages(count: int) -> None:
     use = {"type": "tool_use", "id": "1", "name": "f", "input": {"a": [{"role": "user"}] * count}}
     body = _chat(*TURNS, _said("assistant", [use]), _said("user", "x"))
     parse = Messages().parse
@@ -172,7 +172,7 @@ def test_objects_with_a_role_inside_a_message_are_none(count: int) -> None:
 
 
 @pytest.mark.parametrize("api", [OpenaiChat, Messages])
-def test_the_next_turn_takes_a_fraction_of_the_time(api: Api) -> None:
+def test_the_next_turn_parses_in_a_fraction_of_the_time(api: Api) -> None:
     turns = [_said("user", "print(1)\n" * 100) for _ in range(1000)]
     bodies = [_chat(*turns[: 980 + 2 * number]) for number in range(10)]
 
@@ -187,7 +187,7 @@ def test_the_next_turn_takes_a_fraction_of_the_time(api: Api) -> None:
     )
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_the_cache_has_a_bounded_size() -> None:
     parse = OpenaiChat().parse
     tracemalloc.start()
     try:

@@ -22,7 +22,7 @@ from router.faults import (
     reset,
     reset_in_the_middle,
 )
-from router.harness import Asked, Running, stack, until
+from router.harness import IncomingRequest, RunningRouter, stack, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,21 +31,21 @@ ERRORS = (openai.APIError, anthropic.APIError)
 
 
 @contextlib.asynccontextmanager
-async def failing(script: Callable[[Asked], Awaitable[None]]) -> AsyncIterator[Running]:
+async def failing(script: Callable[[IncomingRequest], Awaitable[None]]) -> AsyncIterator[RunningRouter]:
     async with stack(script) as (running, _):
         yield running
-        await running.idle()
+        await running.wait_until_idle()
 
 
 @pytest.mark.parametrize("api", APIS.values(), ids=APIS)
 @pytest.mark.parametrize("fault", [*BEFORE_CONTENT, cut_in_the_middle, reset_in_the_middle])
-async def test_a_whole_answer_that_fails_is_an_error(api: Api, fault: Any) -> None:
-    async def script(asked: Asked) -> None:
-        await fault(asked, json.dumps(api.whole).encode())
+async def test_a_failed_response_raises_in_every_client(api: Api, fault: Any) -> None:
+    async def script(request: IncomingRequest) -> None:
+        await fault(request, json.dumps(api.response).encode())
 
     async with failing(script) as running:
         with pytest.raises(ERRORS):
-            await asyncio.wait_for(api.ask(running.url, stream=False), 10)
+            await asyncio.wait_for(api.send(running.url, stream=False), 10)
 
 
 STREAMING = {name: api for name, api in APIS.items() if api.events}
@@ -53,25 +53,25 @@ STREAMING = {name: api for name, api in APIS.items() if api.events}
 
 @pytest.mark.parametrize("api", STREAMING.values(), ids=STREAMING)
 @pytest.mark.parametrize("fault", BEFORE_CONTENT)
-async def test_a_stream_that_does_not_start_is_an_error(api: Api, fault: Any) -> None:
-    async def script(asked: Asked) -> None:
-        await fault(asked, b"")
+async def test_a_stream_that_fails_before_content_raises_in_every_client(api: Api, fault: Any) -> None:
+    async def script(request: IncomingRequest) -> None:
+        await fault(request, b"")
 
     async with failing(script) as running:
         with pytest.raises(ERRORS):
-            await asyncio.wait_for(api.ask(running.url, stream=True), 10)
+            await asyncio.wait_for(api.send(running.url, stream=True), 10)
 
 
-ENDS: dict[str, Callable[[Asked], Awaitable[None]]] = {
-    "clean": Asked.end_stream,
-    "closed": lambda asked: close(asked, b""),
-    "reset": lambda asked: reset(asked, b""),
+ENDS: dict[str, Callable[[IncomingRequest], Awaitable[None]]] = {
+    "clean": IncomingRequest.end_stream,
+    "closed": lambda request: close(request, b""),
+    "reset": lambda request: reset(request, b""),
 }
 
 
 @pytest.mark.parametrize("api", STREAMING.values(), ids=STREAMING)
 @pytest.mark.parametrize("how", ENDS)
-async def test_a_stream_that_is_cut_anywhere_is_an_error(api: Api, how: str) -> None:
+async def test_a_stream_cut_at_any_point_raises_in_every_client(api: Api, how: str) -> None:
     """After each event, in the middle of each, and just before the end of the one that ends it."""
     whole = b"".join(api.events)
     last = api.events[-2] if api.events[-1] == DONE else api.events[-1]
@@ -82,62 +82,62 @@ async def test_a_stream_that_is_cut_anywhere_is_an_error(api: Api, how: str) -> 
     cuts += [cut - 20 for cut in cuts[1:]] + [end + 20, end + len(last) - 1]
     cut = 0
 
-    async def script(asked: Asked) -> None:
-        await asked.start_stream()
+    async def script(request: IncomingRequest) -> None:
+        await request.start_stream()
         if cut:
-            await asked.chunk(whole[:cut])
-        await ENDS[how](asked)
+            await request.chunk(whole[:cut])
+        await ENDS[how](request)
 
     async with failing(script) as running:
         for place in cuts:
             cut = place
             # Of an event that was cut the SDKs read what there is of it, and raise before the error comes.
             with pytest.raises((*ERRORS, json.JSONDecodeError)):
-                await asyncio.wait_for(api.ask(running.url, stream=True), 10)
+                await asyncio.wait_for(api.send(running.url, stream=True), 10)
             running.app.service.cooldowns.note_success("code-ultra")
 
 
 @pytest.mark.parametrize("api", APIS.values(), ids=APIS)
-async def test_a_server_that_works(api: Api) -> None:
+async def test_every_client_reads_a_complete_response(api: Api) -> None:
     """Also one that says a byte at a time."""
 
-    async def script(asked: Asked) -> None:
-        if json.loads(asked.body).get("stream"):
-            await asked.start_stream()
+    async def script(request: IncomingRequest) -> None:
+        if json.loads(request.body).get("stream"):
+            await request.start_stream()
             for at in range(len(whole)):
-                await asked.chunk(whole[at : at + 1])
-            await asked.end_stream()
+                await request.chunk(whole[at : at + 1])
+            await request.end_stream()
         else:
-            await asked.answer(json.dumps(api.whole).encode())
+            await request.respond(json.dumps(api.response).encode())
 
     whole = b"".join(api.events)
     async with failing(script) as running:
-        assert await api.ask(running.url, stream=False) == HELLO
+        assert await api.send(running.url, stream=False) == HELLO
         if api.events:
-            assert await api.ask(running.url, stream=True) == HELLO
+            assert await api.send(running.url, stream=True) == HELLO
         assert {record["outcome"] for record in running.recent} == {"ok"}
 
 
 @pytest.mark.parametrize("api", STREAMING.values(), ids=STREAMING)
-async def test_a_client_that_leaves_ends_the_request(api: Api) -> None:
+async def test_a_client_that_disconnects_cancels_the_server_request(api: Api) -> None:
     hung_up = asyncio.Event()
 
-    async def script(asked: Asked) -> None:
-        await asked.start_stream()
-        await asked.chunk(api.events[0])
-        await asked.until_hung_up()
+    async def script(request: IncomingRequest) -> None:
+        await request.start_stream()
+        await request.chunk(api.events[0])
+        await request.wait_until_disconnected()
         hung_up.set()
 
     async with failing(script) as running:
-        asking = asyncio.ensure_future(api.ask(running.url, stream=True))
-        await until(lambda: running.swapper.held == 1, "the model is asked")
-        asking.cancel()
+        request_task = asyncio.ensure_future(api.send(running.url, stream=True))
+        await wait_until(lambda: running.swapper.leases == 1, "the model is asked")
+        request_task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await asking
+            await request_task
         await asyncio.wait_for(hung_up.wait(), 10)
 
 
-async def test_many_at_once_leave_nothing_and_none_ends_without_a_word() -> None:
+async def test_concurrent_failures_leak_nothing_and_every_client_gets_a_result() -> None:
     """A sample of `benchmarks/faults.py`, which takes ten thousand by hand."""
     seen = await faults.run(requests=300, seed=1)
     assert seen.keys() <= {"whole", "error", "error event", "client left"}

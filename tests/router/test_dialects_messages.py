@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from router.watching import watched
+from router.stream_watching import watch_stream
 
 from llmstack.policy.facts import RequestFacts
 from llmstack.router.dialects.base import BadRequestError, ParsedRequest, Usage
@@ -94,7 +94,7 @@ def result(content: Any) -> dict[str, Any]:
         (messages(max_tokens=7), RequestFacts(output_tokens=7)),
     ],
 )
-def test_facts(parsed: ParsedRequest, facts: RequestFacts) -> None:
+def test_facts_are_read_from_messages_requests(parsed: ParsedRequest, facts: RequestFacts) -> None:
     assert parsed.facts == facts
 
 
@@ -109,11 +109,11 @@ def test_facts(parsed: ParsedRequest, facts: RequestFacts) -> None:
         ("", None),
     ],
 )
-def test_the_session_that_claude_code_names(user_id: str, session: str | None) -> None:
-    assert messages(metadata={"user_id": user_id}).session == session
+def test_the_session_is_read_from_claude_codes_user_id(user_id: str, session: str | None) -> None:
+    assert messages(metadata={"user_id": user_id}).session_name == session
 
 
-def test_an_opening_lasts_as_long_as_the_conversation() -> None:
+def test_the_opening_stays_the_same_in_later_turns() -> None:
     system = [text("x-anthropic-billing-header: cch=1a2b3;"), text("You are an agent.\nToday: 2026-11-20.")]
     first = messages(user(REMINDER, text("hi")), system=system)
     tomorrow = json.loads(json.dumps(system).replace("1a2b3", "9f9f9").replace("11-20", "11-21"))
@@ -148,7 +148,7 @@ def test_an_opening_lasts_as_long_as_the_conversation() -> None:
         b'{"messages":[],"metadata":"x"}',
     ],
 )
-def test_what_is_no_request(body: bytes) -> None:
+def test_a_bad_request_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequestError):
         Messages().parse(body)
 
@@ -166,7 +166,7 @@ def test_what_is_no_request(body: bytes) -> None:
         (503, "overloaded_error"),
     ],
 )
-def test_error_objects(status: int, kind: str) -> None:
+def test_errors_have_anthropics_format(status: int, kind: str) -> None:
     report = FailureReport(status, "c", "why", "engine")
     error = {"type": kind, "message": "why", "code": "c", "origin": "engine"}
     shown = {"type": "error", "error": error, "request_id": None}
@@ -174,7 +174,7 @@ def test_error_objects(status: int, kind: str) -> None:
     assert Messages().error_event(report) == b"event: error\ndata: " + Messages().error(report) + b"\n\n"
 
 
-def test_overflow_in_the_words_that_claude_code_compacts_on() -> None:
+def test_an_overflow_has_the_text_that_makes_claude_code_compact() -> None:
     report = FailureReport(400, "context_length_exceeded", "too much", needed=9, window=5)
     error = json.loads(Messages().error(report))["error"]
     assert error["message"] == "prompt is too long: 9 tokens > 5 maximum: too much"
@@ -206,7 +206,7 @@ OURS = {"type": "error", "error": {"type": "overloaded_error", "message": "Overl
         (502, "<html>bad gateway</html>", "api_error", "<html>bad gateway</html>"),
     ],
 )
-def test_errors_of_a_server_are_said_as_anthropic_says_them(
+def test_errors_of_a_server_are_converted_to_anthropics_format(
     status: int, body: str, kind: str, message: str
 ) -> None:
     document = json.loads(Messages().server_error(status, body.encode(), "engine"))
@@ -245,13 +245,15 @@ ERROR = b'event: error\ndata: {"type": "error","error":{"type":"api_error","mess
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 50, 10_000])
-def test_how_a_stream_ends(stream: bytes, usage: Usage | None, size: int, *, complete: bool) -> None:
-    passed, watch = watched(Messages(), stream, size)
+def test_the_end_of_a_stream_is_recognised(
+    stream: bytes, usage: Usage | None, size: int, *, complete: bool
+) -> None:
+    passed, watch = watch_stream(Messages(), stream, size)
     whole = stream[: stream.rindex(b"\n\n") + 2] if stream else b""
     assert (passed, watch.complete, watch.usage) == (whole, complete, usage)
 
 
-def test_usage_of_a_whole_answer() -> None:
+def test_usage_is_read_from_complete_responses() -> None:
     said = b'{"type":"message","usage":{"input_tokens":3,"cache_read_input_tokens":5,"output_tokens":2}}'
     assert Messages().usage(said) == Usage(8, 2, 5)
     assert Messages().usage(b'{"type":"message"}') is None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from router.watching import watched
+from router.stream_watching import watch_stream
 
 from llmstack.policy.facts import RequestFacts
 from llmstack.router.dialects.base import BadRequestError, ParsedRequest
@@ -96,7 +96,7 @@ REMINDER = "<system-reminder>[ultra]</system-reminder>"
         (chat(user("abcd"), max_tokens=-1), RequestFacts(1, 1, 1, last_words="abcd")),
     ],
 )
-def test_chat_facts(parsed: ParsedRequest, facts: RequestFacts) -> None:
+def test_facts_are_read_from_chat_requests(parsed: ParsedRequest, facts: RequestFacts) -> None:
     assert parsed.facts == facts
 
 
@@ -111,7 +111,7 @@ def test_chat_facts(parsed: ParsedRequest, facts: RequestFacts) -> None:
         (None, 0, ""),
     ],
 )
-def test_completion_facts(prompt: Any, size: int, words: str) -> None:
+def test_facts_are_read_from_completion_requests(prompt: Any, size: int, words: str) -> None:
     parsed = OpenaiCompletion().parse(
         json.dumps({"prompt": prompt, "max_tokens": 5, "stream": True}).encode()
     )
@@ -128,7 +128,9 @@ def test_completion_facts(prompt: Any, size: int, words: str) -> None:
         ({"model": "agent", "stream": True}, "agent", True),
     ],
 )
-def test_model_and_stream(more: dict[str, Any], model: str | None, *, stream: bool) -> None:
+def test_model_and_stream_are_read_from_the_body(
+    more: dict[str, Any], model: str | None, *, stream: bool
+) -> None:
     parsed = chat(**more)
     assert (parsed.model, parsed.stream) == (model, stream)
 
@@ -179,7 +181,7 @@ BAD_CHAT = [
 @pytest.mark.parametrize(
     "body", [body.replace(b"{", b'{"messages":[],', 1) for body in BAD[-12:-1]] + BAD + BAD_CHAT
 )
-def test_bad_chat(body: bytes) -> None:
+def test_a_bad_chat_request_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequestError) as caught:
         OpenaiChat().parse(body)
     assert str(caught.value)
@@ -188,17 +190,17 @@ def test_bad_chat(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body", [*BAD, b'{"prompt":5}', b'{"prompt":{}}', b'{"suffix":5}', b'{"max_tokens":[]}']
 )
-def test_bad_completion(body: bytes) -> None:
+def test_a_bad_completion_request_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequestError):
         OpenaiCompletion().parse(body)
 
 
-def test_errors_name_the_place() -> None:
+def test_errors_name_the_path_in_the_body() -> None:
     with pytest.raises(BadRequestError, match=r"Expected `str`, got `int` - at `\$.messages\[0\].role`"):
         OpenaiChat().parse(b'{"messages":[{"role":5}]}')
 
 
-def test_huge_numbers_are_numbers() -> None:
+def test_huge_numbers_are_accepted() -> None:
     assert chat(max_tokens=10**30).facts.output_tokens == 10**30
 
 
@@ -230,7 +232,7 @@ LIKELY = st.recursive(
 
 
 @given(LIKELY.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60))
-def test_any_body_is_read_or_refused(body: bytes) -> None:
+def test_any_body_is_parsed_or_refused(body: bytes) -> None:
     for dialect in (OpenaiChat(), OpenaiCompletion(), Untranslated()):
         try:
             parsed = dialect.parse(body)
@@ -251,7 +253,7 @@ def test_any_body_is_read_or_refused(body: bytes) -> None:
         (503, "server_error"),
     ],
 )
-def test_error_objects(status: int, kind: str) -> None:
+def test_errors_have_openais_format(status: int, kind: str) -> None:
     error = {"message": "why \ud800", "type": kind, "param": None, "code": "c", "origin": "engine"}
     report = FailureReport(status, "c", "why \ud800", "engine")
     assert json.loads(OpenaiChat().error(report)) == {"error": error}
@@ -290,17 +292,17 @@ DONE = b"data: [DONE]\n\n"
         (OPEN.replace(b"{", b'{"error":null,', 1), OPEN.replace(b"{", b'{"error":null,', 1), False),
     ],
 )
-def test_how_a_stream_ends(stream: bytes, passed: bytes, *, complete: bool) -> None:
+def test_the_end_of_a_stream_is_recognised(stream: bytes, passed: bytes, *, complete: bool) -> None:
     for size in (1, 2, 7, 50, 10_000):
-        out, watch = watched(OpenaiChat(), stream, size)
+        out, watch = watch_stream(OpenaiChat(), stream, size)
         assert (out, watch.complete) == (passed, complete)
 
 
-def test_other_dialects_are_trusted() -> None:
+def test_streams_of_unknown_apis_are_not_checked() -> None:
     watch = Untranslated().watch()
     assert (watch.feed(DONE), watch.complete) == (DONE, True)
 
 
 @pytest.mark.parametrize("body", [b"", b"--boundary\r\n", b"[1]", b"\xff\xfe"])
-def test_bodies_that_are_no_objects_name_no_model(body: bytes) -> None:
+def test_a_body_that_is_no_object_names_no_model(body: bytes) -> None:
     assert Untranslated().parse(body).model is None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from router.watching import watched
+from router.stream_watching import watch_stream
 
 from llmstack.policy.facts import RequestFacts
 from llmstack.router.dialects.base import BadRequestError, ParsedRequest, Usage
@@ -20,7 +20,7 @@ from llmstack.router.dialects.infill import Infill
 from llmstack.router.dialects.messages import Messages
 from llmstack.router.dialects.rerank import Rerank
 from llmstack.router.dialects.responses import Responses
-from llmstack.router.dialects.table import guess_dialect, dialects
+from llmstack.router.dialects.table import dialects, guess_dialect
 from llmstack.serving.errors import FailureReport
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ ENVIRONMENT = said("user", "<environment_context>\n<cwd>/x</cwd>\n</environment_
         ),
     ],
 )
-def test_facts(parsed: ParsedRequest, facts: RequestFacts) -> None:
+def test_facts_are_read_from_each_api(parsed: ParsedRequest, facts: RequestFacts) -> None:
     assert parsed.facts == facts
 
 
@@ -123,11 +123,11 @@ def test_facts(parsed: ParsedRequest, facts: RequestFacts) -> None:
         (read(OpenaiChat(), messages=[], user="someone"), None),
     ],
 )
-def test_sessions(parsed: ParsedRequest, session: str | None) -> None:
-    assert parsed.session == session
+def test_the_session_is_read_from_the_body(parsed: ParsedRequest, session: str | None) -> None:
+    assert parsed.session_name == session
 
 
-def test_openings_are_the_same_conversation_in_any_turn() -> None:
+def test_the_opening_stays_the_same_in_later_turns() -> None:
     start = (said("developer", "You are Codex."), ENVIRONMENT, said("user", "hi"))
     assert responses(*start).opening == responses(*start, CALL, RESULT, said("user", "more")).opening
     chat: list[dict[str, Any]] = [
@@ -178,15 +178,15 @@ COUNTED = (
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 50, 100_000])
-def test_how_streams_end(
+def test_the_end_of_a_stream_is_recognised_in_each_api(
     dialect: Dialect, stream: bytes, usage: Usage | None, size: int, *, complete: bool
 ) -> None:
-    passed, watch = watched(dialect, stream, size)
+    passed, watch = watch_stream(dialect, stream, size)
     whole = b"".join(re.findall(rb".+?\n\r?\n", stream, re.DOTALL))
     assert (passed, watch.complete, watch.usage) == (whole, complete, usage)
 
 
-def test_a_response_that_failed_ends_with_both_events_that_clients_look_for() -> None:
+def test_a_failed_response_ends_with_both_events_that_clients_expect() -> None:
     events = Responses().error_event(FailureReport(502, "stream_cut", "why", "engine")).decode()
     failed, raised = (event.split("\n")[1].removeprefix("data: ") for event in events.split("\n\n")[:2])
     response = json.loads(failed)["response"]
@@ -195,7 +195,7 @@ def test_a_response_that_failed_ends_with_both_events_that_clients_look_for() ->
     assert events.startswith("event: response.failed\n")
 
 
-def test_usage_of_whole_answers() -> None:
+def test_usage_is_read_from_complete_responses() -> None:
     assert Embeddings().usage(b'{"usage":{"prompt_tokens":7,"total_tokens":7}}') == Usage(7, 0)
     assert Responses().usage(b'{"usage":{"input_tokens":3,"output_tokens":1}}') == Usage(3, 1)
     assert Infill().usage(b'{"timings":{"cache_n":1,"prompt_n":2,"predicted_n":3}}') == Usage(3, 3, 1)
@@ -212,7 +212,7 @@ def test_usage_of_whole_answers() -> None:
         *((f'"cost":{cost}', Usage(7, 2)) for cost in ("null", "-1", '"inf"', "{}", '"x"', "1" * 400)),
     ],
 )
-def test_what_some_say_beside_the_tokens(said: str, usage: Usage) -> None:
+def test_usage_includes_hidden_tokens_and_costs(said: str, usage: Usage) -> None:
     told = f'{{"usage":{{"prompt_tokens":7,"completion_tokens":2,{said}}}}}'.encode()
     assert OpenaiChat().usage(told) == usage
     watch = OpenaiChat().watch()
@@ -231,7 +231,7 @@ def test_what_some_say_beside_the_tokens(said: str, usage: Usage) -> None:
         ({"input_prefix": "x"}, Infill),
     ],
 )
-def test_what_a_body_without_a_path_is_meant_for(fields: dict[str, Any], kind: type) -> None:
+def test_the_api_is_guessed_from_a_body_without_a_path(fields: dict[str, Any], kind: type) -> None:
     assert type(guess_dialect(fields)) is kind
 
 
@@ -252,7 +252,7 @@ LIKELY = st.recursive(
 
 
 @given(LIKELY.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60))
-def test_any_body_is_read_or_refused(body: bytes) -> None:
+def test_any_body_is_parsed_or_refused(body: bytes) -> None:
     for dialect in dialects().values():
         try:
             parsed = dialect.parse(body)
@@ -262,15 +262,15 @@ def test_any_body_is_read_or_refused(body: bytes) -> None:
 
 
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([CHUNK, COMPLETED[:90], FINISH, COUNTED[:70]])))
-def test_any_stream_passes_whole_or_is_held_at_a_closing_mark(chunks: list[bytes]) -> None:
+def test_any_stream_is_passed_on_up_to_its_closing_event(chunks: list[bytes]) -> None:
     for dialect in (OpenaiChat(), Responses(), Messages(), Infill()):
         for size in (1, 30):
-            passed, _ = watched(dialect, b"".join(chunks), size)
+            passed, _ = watch_stream(dialect, b"".join(chunks), size)
             assert b"".join(chunks).startswith(passed)
 
 
 @pytest.mark.parametrize("path", [path for path, dialect in dialects().items() if dialect.accepts_slot])
-def test_a_slot_of_the_clients_own_is_seen(path: str) -> None:
+def test_a_slot_chosen_by_the_client_is_recognised(path: str) -> None:
     dialect = dialects()[path]
     body = '{"messages":[],"prompt":"","input":"","x":{"id_slot":1}%s}'
     assert not dialect.parse((body % "").encode()).has_slot

@@ -8,8 +8,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from router.clients import asking, chat, request, well_behaved
-from router.harness import FAST, PLAN, SMART, ULTRA, Asked, FakeSwapper, Setup, config, stack, until
+from router.clients import chat, chat_request, request, well_behaved
+from router.harness import (
+    FAST,
+    PLAN,
+    SMART,
+    ULTRA,
+    FakeSwapper,
+    IncomingRequest,
+    Setup,
+    config,
+    stack,
+    wait_until,
+)
 
 from llmstack.config.model import BackendKind, HostedModel, Routing
 from llmstack.router.failover import Cooldowns, classify_error, requested_pause
@@ -19,48 +30,50 @@ from llmstack.serving.errors import TierUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from router.harness import Running
+    from router.harness import RunningRouter
 
 Script = "Callable[[Asked], Awaitable[None]]"
 
 
-def by_model(**scripts: Callable[[Asked], Awaitable[None]]) -> Callable[[Asked], Awaitable[None]]:
+def by_model(
+    **scripts: Callable[[IncomingRequest], Awaitable[None]],
+) -> Callable[[IncomingRequest], Awaitable[None]]:
     """A server that answers as told for some tiers (names with `_`), and well for the others."""
 
-    async def answer(asked: Asked) -> None:
+    async def answer(asked: IncomingRequest) -> None:
         name = json.loads(asked.body)["model"].replace("-", "_")
         await scripts.get(name, well_behaved)(asked)
 
     return answer
 
 
-def failing(status: str, body: Any = None, *headers: str) -> Callable[[Asked], Awaitable[None]]:
-    async def answer(asked: Asked) -> None:
+def failing(status: str, body: Any = None, *headers: str) -> Callable[[IncomingRequest], Awaitable[None]]:
+    async def answer(asked: IncomingRequest) -> None:
         data = json.dumps(body or {"error": {"message": "no"}}).encode()
         head = "\r\n".join(
             (f"HTTP/1.1 {status}", "content-type: application/json", f"content-length: {len(data)}", *headers)
         )
-        await asked.say(f"{head}\r\n\r\n".encode() + data)
+        await asked.send(f"{head}\r\n\r\n".encode() + data)
 
     return answer
 
 
-async def resets(asked: Asked) -> None:
+async def resets(asked: IncomingRequest) -> None:
     asked.reset()
 
 
-async def ends_at_once(asked: Asked) -> None:
+async def ends_at_once(asked: IncomingRequest) -> None:
     await asked.start_stream()
     await asked.end_stream()
 
 
-async def starts_with_an_error(asked: Asked) -> None:
+async def starts_with_an_error(asked: IncomingRequest) -> None:
     await asked.start_stream()
     await asked.chunk(b'data: {"error":{"message":"out of memory"}}\n\n')
     await asked.end_stream()
 
 
-async def comments_before_an_error(asked: Asked) -> None:
+async def comments_before_an_error(asked: IncomingRequest) -> None:
     await asked.start_stream()
     await asked.chunk(b": reading the prompt\n\n")
     await asked.chunk(b":\r\n\r\n")
@@ -68,13 +81,13 @@ async def comments_before_an_error(asked: Asked) -> None:
     await asked.end_stream()
 
 
-async def comments_alone(asked: Asked) -> None:
+async def comments_alone(asked: IncomingRequest) -> None:
     await asked.start_stream()
     await asked.chunk(b": reading the prompt\n\n")
     await asked.end_stream()
 
 
-async def tier_and_reason(running: Running, body: dict[str, Any]) -> tuple[int, str, str]:
+async def tier_and_reason(running: RunningRouter, body: dict[str, Any]) -> tuple[int, str, str]:
     reply = await chat(running, body)
     return reply.status, reply.headers["x-llmstack-tier"], reply.headers["x-llmstack-reason"]
 
@@ -91,34 +104,36 @@ async def tier_and_reason(running: Running, body: dict[str, Any]) -> tuple[int, 
         (resets, "is not reachable"),
     ],
 )
-async def test_the_next_best_serves_and_the_answer_says_so(
-    script: Callable[[Asked], Awaitable[None]], why: str, *, stream: bool
+async def test_the_next_best_tier_serves_and_the_response_says_why(
+    script: Callable[[IncomingRequest], Awaitable[None]], why: str, *, stream: bool
 ) -> None:
-    async with stack(by_model(code_ultra=script)) as (running, behind):
+    async with stack(by_model(code_ultra=script)) as (running, server):
         expected = f"short: 1 <= 12000 tokens; code-smart serves: code-ultra {why}"
-        assert await tier_and_reason(running, asking(stream=stream)) == (200, "code-smart", expected)
+        assert await tier_and_reason(running, chat_request(stream=stream)) == (200, "code-smart", expected)
         assert running.recent[-1]["outcome"] == "ok"
-        asked = [json.loads(request.body)["model"] for request in behind.requests]
+        asked = [json.loads(request.body)["model"] for request in server.requests]
         assert asked == ["code-ultra", "code-smart"]
         # While it cools down it is not even asked.
-        status, tier, reason = await tier_and_reason(running, asking(stream=stream))
+        status, tier, reason = await tier_and_reason(running, chat_request(stream=stream))
         assert (status, tier) == (200, "code-smart")
         assert why in reason
-        assert len(behind.requests) == 3
+        assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize(
     "script", [ends_at_once, starts_with_an_error, comments_before_an_error, comments_alone]
 )
-async def test_a_stream_that_fails_before_its_first_token(script: Callable[[Asked], Awaitable[None]]) -> None:
+async def test_a_stream_that_fails_before_its_first_token_moves_to_another_tier(
+    script: Callable[[IncomingRequest], Awaitable[None]],
+) -> None:
     async with stack(by_model(code_ultra=script)) as (running, _):
-        status, tier, reason = await tier_and_reason(running, asking(stream=True))
+        status, tier, reason = await tier_and_reason(running, chat_request(stream=True))
         assert (status, tier) == (200, "code-smart")
         assert "code-ultra failed before its first token" in reason
 
 
-async def test_a_response_that_fails_before_its_first_token() -> None:
-    async def fails(asked: Asked) -> None:
+async def test_a_responses_stream_that_fails_before_its_first_token_moves_to_another_tier() -> None:
+    async def fails(asked: IncomingRequest) -> None:
         error = {"code": "529", "message": "Overloaded"}
         event = {"type": "response.failed", "response": {"status": "failed", "error": error}}
         await asked.start_stream()
@@ -126,15 +141,15 @@ async def test_a_response_that_fails_before_its_first_token() -> None:
         await asked.end_stream()
 
     body = {"model": "auto", "input": "hello", "stream": True}
-    async with stack(fails) as (running, behind):
+    async with stack(fails) as (running, server):
         reply = await request(running, "POST", "/v1/responses", body)
-        asked = [json.loads(each.body)["model"] for each in behind.requests]
+        asked = [json.loads(each.body)["model"] for each in server.requests]
     assert asked[:2] == ["code-ultra", "code-smart"]
     assert (reply.status, reply.error["code"]) == (502, "stream_failed")
     assert reply.error["message"].endswith(": Overloaded")
 
 
-async def test_a_tier_that_cannot_start() -> None:
+async def test_a_tier_that_cannot_start_is_replaced() -> None:
     class Swapper(FakeSwapper):
         async def acquire(self, tier: str, session: str = "", **about: Any) -> Any:
             if tier == "code-ultra":
@@ -142,16 +157,16 @@ async def test_a_tier_that_cannot_start() -> None:
             return await super().acquire(tier, session, **about)
 
     async with stack(well_behaved, swapper=Swapper()) as (running, _):
-        status, tier, reason = await tier_and_reason(running, asking())
+        status, tier, reason = await tier_and_reason(running, chat_request())
         assert (status, tier) == (200, "code-smart")
         assert reason.endswith("code-ultra cannot start")
 
 
-async def test_what_is_the_requests_fault_is_passed_on() -> None:
-    async with stack(by_model(code_ultra=failing("422 No"))) as (running, behind):
+async def test_an_error_caused_by_the_request_is_passed_on() -> None:
+    async with stack(by_model(code_ultra=failing("422 No"))) as (running, server):
         reply = await chat(running)
         assert (reply.status, reply.headers["x-llmstack-tier"]) == (422, "code-ultra")
-        assert len(behind.requests) == 1
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -160,35 +175,35 @@ async def test_a_context_error_moves_the_request_to_a_larger_window_only(*, stre
     error = {"error": {"type": "exceed_context_size_error", "message": "exceeds the available context size"}}
     script = by_model(code_smart=failing("400 Bad", error))
     async with stack(script, Setup(config(small, large))) as (running, _):
-        status, tier, reason = await tier_and_reason(running, asking(stream=stream))
+        status, tier, reason = await tier_and_reason(running, chat_request(stream=stream))
         assert (status, tier) == (200, "code-fast")
         assert reason.endswith("code-smart cannot hold it")
     async with stack(by_model(code_fast=failing("400 Bad", error)), Setup(config(large))) as (running, _):
-        reply = await chat(running, asking(stream=stream))
+        reply = await chat(running, chat_request(stream=stream))
         assert (reply.status, reply.error["message"]) == (400, "exceeds the available context size")
 
 
-async def test_a_named_tier_is_replaced_only_where_it_says_by_whom() -> None:
+async def test_a_named_tier_is_replaced_only_by_its_configured_fallback() -> None:
     alone = by_model(plan=failing("500 Oops"))
-    async with stack(alone) as (running, behind):
-        assert (await chat(running, asking(model="plan"))).status == 500
-        assert len(behind.requests) == 1
+    async with stack(alone) as (running, server):
+        assert (await chat(running, chat_request(model="plan"))).status == 500
+        assert len(server.requests) == 1
     told = config(FAST, SMART, replace(PLAN, fallback=("code-smart",)))
     async with stack(alone, Setup(told)) as (running, _):
         expected = "named; code-smart serves: plan failed (500)"
-        assert await tier_and_reason(running, asking(model="plan")) == (200, "code-smart", expected)
+        assert await tier_and_reason(running, chat_request(model="plan")) == (200, "code-smart", expected)
 
 
 async def test_a_hosted_tier_never_stands_in_for_a_local_one() -> None:
     hosted = replace(ULTRA, backend=BackendKind.LITELLM, model=HostedModel("anthropic", "opus"))
     long = "word " * 12_000  # beyond the first ceiling: the agent's
     script = by_model(code_smart=failing("500 Oops"), code_fast=failing("500 Oops"))
-    async with stack(script, Setup(config(hosted, SMART, FAST))) as (running, behind):
-        assert (await chat(running, asking(long))).status == 500
-        assert "code-ultra" not in [json.loads(asked.body)["model"] for asked in behind.requests]
+    async with stack(script, Setup(config(hosted, SMART, FAST))) as (running, server):
+        assert (await chat(running, chat_request(long))).status == 500
+        assert "code-ultra" not in [json.loads(asked.body)["model"] for asked in server.requests]
 
 
-async def test_a_tier_that_loads_too_long_is_left_for_one_that_is_up() -> None:
+async def test_a_tier_that_loads_too_long_is_replaced_by_a_loaded_one() -> None:
     class Slow(FakeSwapper):
         async def acquire(self, tier: str, session: str = "", **about: Any) -> Any:
             if tier == "code-ultra":
@@ -199,23 +214,23 @@ async def test_a_tier_that_loads_too_long_is_left_for_one_that_is_up() -> None:
     swapper.loaded = ["code-smart"]
     setup = Setup(timeouts=WaitTimeouts(60, 60, load_s=0.05))
     async with stack(well_behaved, setup, swapper=swapper) as (running, _):
-        status, tier, reason = await tier_and_reason(running, asking())
+        status, tier, reason = await tier_and_reason(running, chat_request())
         assert (status, tier) == (200, "code-smart")
         assert reason.endswith("code-ultra is not up after 0.05 s")
 
 
-async def test_while_loading_resident_the_chosen_tier_is_loaded_meanwhile() -> None:
+async def test_with_while_loading_resident_a_loaded_tier_serves_meanwhile() -> None:
     swapper = FakeSwapper()
     swapper.loaded = ["code-fast"]
     setup = Setup(config(routing=Routing(while_loading="resident")))
     async with stack(well_behaved, setup, swapper=swapper) as (running, _):
-        status, tier, reason = await tier_and_reason(running, asking())
+        status, tier, reason = await tier_and_reason(running, chat_request())
         assert (status, tier) == (200, "code-fast")
         assert reason.endswith("code-fast serves: code-ultra is not loaded yet")
-        await until(lambda: "code-ultra" in swapper.loaded, "the chosen tier is loaded")
-        assert (await tier_and_reason(running, asking()))[1] == "code-ultra"
+        await wait_until(lambda: "code-ultra" in swapper.loaded, "the chosen tier is loaded")
+        assert (await tier_and_reason(running, chat_request()))[1] == "code-ultra"
         # A tier that was named is waited for.
-        assert (await tier_and_reason(running, asking(model="plan")))[1] == "plan"
+        assert (await tier_and_reason(running, chat_request(model="plan")))[1] == "plan"
 
 
 def test_cooldowns_double_and_end_with_a_success() -> None:
@@ -245,7 +260,9 @@ def test_cooldowns_double_and_end_with_a_success() -> None:
         ([], None),
     ],
 )
-def test_the_pause_a_server_asks_for(headers: list[tuple[str, str]], pause: float | None) -> None:
+def test_the_requested_pause_is_read_from_the_headers(
+    headers: list[tuple[str, str]], pause: float | None
+) -> None:
     assert requested_pause(headers) == pause
 
 
@@ -265,16 +282,18 @@ def test_the_pause_a_server_asks_for(headers: list[tuple[str, str]], pause: floa
         (529, b'{"type":"error","error":{"type":"overloaded_error"}}', "broken"),
     ],
 )
-def test_what_an_error_says_of_its_tier(status: int, body: bytes, kind: str | None) -> None:
+def test_errors_are_classified_by_what_they_say_about_the_tier(
+    status: int, body: bytes, kind: str | None
+) -> None:
     assert classify_error(status, body) == kind
 
 
-async def test_metrics_count_what_happened() -> None:
+async def test_metrics_count_requests_and_failovers() -> None:
     async with stack(by_model(plan=failing("500 Oops"))) as (running, _):
         await chat(running)
-        await chat(running, asking(stream=True))
-        await chat(running, asking(model="plan"))
-        await chat(running, asking(model="nobody"))
+        await chat(running, chat_request(stream=True))
+        await chat(running, chat_request(model="plan"))
+        await chat(running, chat_request(model="nobody"))
         text = (await request(running, "GET", "/metrics")).body.decode()
     for line in (
         'llmstack_requests_total{outcome="ok",tier="code-ultra"} 2.0',

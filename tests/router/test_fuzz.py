@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.examples import sample
 
 if TYPE_CHECKING:
-    from router.harness import Running
+    from router.harness import RunningRouter
 
 
 FUZZ = sample(120)
@@ -39,7 +39,9 @@ PATHS = st.sampled_from(
 )
 
 
-def _ask(router: Running, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+def _ask(
+    router: RunningRouter, method: str, path: str, body: bytes, headers: dict[str, str]
+) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=10)
     try:
         connection.request(method, path, body, headers)
@@ -51,7 +53,7 @@ def _ask(router: Running, method: str, path: str, body: bytes, headers: dict[str
 
 @FUZZ
 @given(path=PATHS, body=BODIES)
-def test_any_body(lasting_router: Running, path: str, body: bytes) -> None:
+def test_any_body_causes_no_server_error(lasting_router: RunningRouter, path: str, body: bytes) -> None:
     status, answer = _ask(lasting_router, "POST", path, body, {})
     assert status < 500, answer
     if status >= 400:
@@ -74,8 +76,8 @@ CHARS = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_chara
     query=st.sampled_from(["", "?model=plan", "?model=%ff", "?", "?model=plan&model=x", "?%00=%zz"]),
     headers=st.dictionaries(NAMES, CHARS, max_size=4),
 )
-def test_any_path_and_headers(
-    lasting_router: Running, method: str, segments: list[str], query: str, headers: dict[str, str]
+def test_any_path_and_headers_cause_no_server_error(
+    lasting_router: RunningRouter, method: str, segments: list[str], query: str, headers: dict[str, str]
 ) -> None:
     path = "/" + "/".join(segments) + query
     status, answer = _ask(lasting_router, method, path, b'{"model":"plan"}', headers)
@@ -111,7 +113,7 @@ def test_any_path_and_headers(
         max_size=12,
     ).map(b"".join)
 )
-def test_any_bytes(lasting_router: Running, data: bytes) -> None:
+def test_any_bytes_cause_no_server_error(lasting_router: RunningRouter, data: bytes) -> None:
     answer = b""
     with (
         socket.create_connection(("127.0.0.1", lasting_router.port), timeout=10) as connection,
@@ -125,6 +127,6 @@ def test_any_bytes(lasting_router: Running, data: bytes) -> None:
     assert _ask(lasting_router, "GET", "/health", b"", {})[0] == 200
 
 
-def test_nothing_was_left_behind(lasting_router: Running) -> None:
-    assert lasting_router.swapper.held == lasting_router.swapper.waiting == 0
+def test_no_request_is_left_after_fuzzing(lasting_router: RunningRouter) -> None:
+    assert lasting_router.swapper.leases == lasting_router.swapper.waiting == 0
     assert lasting_router.app.service.in_flight == 0

@@ -7,9 +7,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from router.clients import COMPLETION, asking, chat, raw_path, request, well_behaved
-from router.harness import ENGINE_KEY, Asked, FakeSwapper, Setup, router, stack
-from router.wire import CHAT, connected, whole
+from router.clients import COMPLETION, chat, chat_request, request, request_raw_path, well_behaved
+from router.harness import ENGINE_KEY, FakeSwapper, IncomingRequest, Setup, router, stack
+from router.raw_http import CHAT, connect, whole_request
 
 from llmstack.router.auth import RequestAuth
 
@@ -37,16 +37,16 @@ SENT = {
 }
 
 
-async def test_headers_that_reach_the_server() -> None:
+async def test_only_allowed_headers_reach_the_server() -> None:
     guard = RequestAuth("127.0.0.1", (), "client-key", "K")
-    async with stack(well_behaved, Setup(auth=guard)) as (running, behind):
+    async with stack(well_behaved, Setup(auth=guard)) as (running, server):
         assert (await chat(running, headers=SENT)).status == 200
-        got = behind.requests[0].headers
-        assert got.pop("content-length") == str(len(behind.requests[0].body))
-        assert got.pop("host") == behind.url.removeprefix("http://")
-        assert "x-latin" in got
-        del got["x-latin"]
-        assert got == {
+        headers = server.requests[0].headers
+        assert headers.pop("content-length") == str(len(server.requests[0].body))
+        assert headers.pop("host") == server.url.removeprefix("http://")
+        assert "x-latin" in headers
+        del headers["x-latin"]
+        assert headers == {
             "authorization": f"Bearer {ENGINE_KEY}",
             "accept": "text/event-stream",
             "user-agent": "agent/1",
@@ -55,7 +55,7 @@ async def test_headers_that_reach_the_server() -> None:
         }
 
 
-async def test_what_any_connection_header_names_stays_here() -> None:
+async def test_headers_named_by_any_connection_header_are_not_passed_on() -> None:
     lines = (
         "connection: x-one, x-two",
         "x-one: 1",
@@ -63,15 +63,15 @@ async def test_what_any_connection_header_names_stays_here() -> None:
         "x-three: 3",
         "Connection: x-three, keep-alive",
     )
-    async with stack(well_behaved) as (running, behind), connected(running) as wire:
-        await wire.say(whole(CHAT, *lines, "x-kept: 4", "X-Kept: 5"))
-        assert (await wire.answer()).status == 200
-        kept = {name: value for name, value in behind.requests[0].headers.items() if name.startswith("x-")}
+    async with stack(well_behaved) as (running, server), connect(running) as connection:
+        await connection.send(whole_request(CHAT, *lines, "x-kept: 4", "X-Kept: 5"))
+        assert (await connection.read_response()).status == 200
+        kept = {name: value for name, value in server.requests[0].headers.items() if name.startswith("x-")}
         assert kept == {"x-kept": "4, 5"}
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_headers_that_reach_the_client(*, stream: bool) -> None:
+async def test_only_allowed_headers_reach_the_client(*, stream: bool) -> None:
     extra = (
         "Connection: keep-alive, x-private\r\nKeep-Alive: timeout=5\r\nX-Private: 1\r\nServer: llama.cpp\r\n"
         "Access-Control-Allow-Origin: http://evil.example\r\nX-Llmstack-Tier: other\r\n"
@@ -79,20 +79,20 @@ async def test_headers_that_reach_the_client(*, stream: bool) -> None:
         "Set-Thing: a\r\nSet-Thing: b"
     )
 
-    async def answer(asked: Asked) -> None:
+    async def answer(request: IncomingRequest) -> None:
         if stream:
-            await asked.start_stream(extra)
-            await asked.chunk(b'data: {"choices":[{"finish_reason":"stop"}]}\n\n')
-            await asked.end_stream()
+            await request.start_stream(extra)
+            await request.chunk(b'data: {"choices":[{"finish_reason":"stop"}]}\n\n')
+            await request.end_stream()
         else:
             body = json.dumps(COMPLETION).encode()
             head = (
                 f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n{extra}"
             )
-            await asked.say(f"{head}\r\n\r\n".encode() + body)
+            await request.send(f"{head}\r\n\r\n".encode() + body)
 
     async with stack(answer) as (running, _):
-        reply = await chat(running, asking(stream=stream), {"x-request-id": "mine-17"})
+        reply = await chat(running, chat_request(stream=stream), {"x-request-id": "mine-17"})
         assert reply.status == 200
         kept: Mapping[str, str] = {
             name: value
@@ -111,18 +111,18 @@ async def test_headers_that_reach_the_client(*, stream: bool) -> None:
         assert ENGINE_KEY not in str(reply)
 
 
-async def test_logs_hold_no_words_and_no_keys(caplog: pytest.LogCaptureFixture) -> None:
+async def test_logs_contain_no_prompts_and_no_keys(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with stack(well_behaved) as (running, _):
         secret = {"authorization": "Bearer client-key"}
-        await chat(running, asking("prompt-words"), secret)
-        await chat(running, asking("prompt-words", stream=True), secret)
-        await chat(running, asking("prompt-words", model="prompt-words"), secret)
+        await chat(running, chat_request("prompt-words"), secret)
+        await chat(running, chat_request("prompt-words", stream=True), secret)
+        await chat(running, chat_request("prompt-words", model="prompt-words"), secret)
         await chat(running, b'{"messages":"prompt-words"}', secret)
-        await raw_path(
+        await request_raw_path(
             running, "POST", "/v1/x%0aINFO%20forged?prompt-words", {"model": "plan", "p": "prompt-words"}
         )
-        await running.idle()
+        await running.wait_until_idle()
     assert any(
         "/v1/chat/completions auto -> code-ultra (short: 3 <= 12000 tokens) 200 ok" in x
         for x in caplog.messages
@@ -135,7 +135,7 @@ async def test_logs_hold_no_words_and_no_keys(caplog: pytest.LogCaptureFixture) 
             assert secret_text not in message
 
 
-async def test_a_bug_costs_one_request_and_leaves_a_trace(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_bug_fails_one_request_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     class Buggy(FakeSwapper):
         async def acquire(self, tier: str, session: str = "", **about: Any) -> Any:
             if tier == "plan":
@@ -143,7 +143,7 @@ async def test_a_bug_costs_one_request_and_leaves_a_trace(caplog: pytest.LogCapt
             return await super().acquire(tier, session, **about)
 
     async with router(Buggy()) as running:
-        reply = await chat(running, asking(model="plan"))
+        reply = await chat(running, chat_request(model="plan"))
         assert (reply.status, reply.error["code"], reply.error["type"]) == (
             500,
             "internal_error",

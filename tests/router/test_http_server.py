@@ -12,9 +12,18 @@ import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from router.clients import asking, event, well_behaved
-from router.harness import Asked, FakeSwapper, Setup, router, stack, until
-from router.wire import CHAT, CHUNKED, HEALTH, QUICK, connected, head, in_chunks, whole
+from router.clients import chat_request, event, well_behaved
+from router.harness import FakeSwapper, IncomingRequest, Setup, router, stack, wait_until
+from router.raw_http import (
+    CHAT,
+    CHUNKED,
+    HEALTH,
+    SHORT_LIMITS,
+    chunked_body,
+    connect,
+    request_head,
+    whole_request,
+)
 
 from llmstack.router.http.exchange import Exchange
 from llmstack.router.http.limits import HttpLimits
@@ -24,36 +33,38 @@ if TYPE_CHECKING:
 
 
 async def test_one_connection_serves_many_requests() -> None:
-    async with stack(well_behaved) as (running, behind):
-        async with connected(running) as wire:
+    async with stack(well_behaved) as (running, server):
+        async with connect(running) as connection:
             for _ in range(3):
-                await wire.say(whole())
-                assert (await wire.answer()).status == 200
-                await wire.say(head(CHUNKED) + in_chunks(CHAT, 3))
-                assert (await wire.answer()).status == 200
-                await wire.say(whole(json.dumps(asking(stream=True)).encode()))
-                assert (await wire.answer()).body.endswith(b"[DONE]\n\n")
+                await connection.send(whole_request())
+                assert (await connection.read_response()).status == 200
+                await connection.send(request_head(CHUNKED) + chunked_body(CHAT, 3))
+                assert (await connection.read_response()).status == 200
+                await connection.send(whole_request(json.dumps(chat_request(stream=True)).encode()))
+                assert (await connection.read_response()).body.endswith(b"[DONE]\n\n")
             assert running.server.connections == 1
-        assert [asked.body for asked in behind.requests][:2] == [CHAT, CHAT]
-        assert behind.connections == 1
+        assert [request.body for request in server.requests][:2] == [CHAT, CHAT]
+        assert server.connections == 1
 
 
 @pytest.mark.parametrize("pieces", [1, 3, 400])
-async def test_pipelined_requests_are_answered_in_their_order(pieces: int) -> None:
-    async with stack(well_behaved) as (running, _), connected(running) as wire:
-        sent = (whole() + HEALTH + head(CHUNKED) + in_chunks(CHAT, 9) + b"\r\n" + HEALTH) * 5
+async def test_pipelined_requests_are_answered_in_order(pieces: int) -> None:
+    async with stack(well_behaved) as (running, _), connect(running) as connection:
+        sent = (
+            whole_request() + HEALTH + request_head(CHUNKED) + chunked_body(CHAT, 9) + b"\r\n" + HEALTH
+        ) * 5
         for at in range(0, len(sent), len(sent) // pieces + 1):
-            await wire.say(sent[at : at + len(sent) // pieces + 1])
+            await connection.send(sent[at : at + len(sent) // pieces + 1])
         for _ in range(5):
-            tiers = [(await wire.answer()).headers.get("x-llmstack-tier") for _ in range(4)]
+            tiers = [(await connection.read_response()).headers.get("x-llmstack-tier") for _ in range(4)]
             assert tiers == ["plan", None, "plan", None]
-        await wire.say(head("connection: close", method="GET", path="/health"))
-        assert (await wire.answer()).headers["connection"] == "close"
-        assert await wire.rest() == b""
+        await connection.send(request_head("connection: close", method="GET", path="/health"))
+        assert (await connection.read_response()).headers["connection"] == "close"
+        assert await connection.read_to_end() == b""
 
 
-async def test_whoever_pipelines_does_not_hold_up_the_others() -> None:
-    async with router(FakeSwapper()) as running, connected(running) as wire:
+async def test_a_client_that_pipelines_does_not_block_the_event_loop() -> None:
+    async with router(FakeSwapper()) as running, connect(running) as connection:
         turns = 0
 
         async def count() -> None:
@@ -63,107 +74,109 @@ async def test_whoever_pipelines_does_not_hold_up_the_others() -> None:
                 await asyncio.sleep(0)
 
         counting = asyncio.create_task(count())
-        await wire.say(HEALTH * 100)
+        await connection.send(HEALTH * 100)
         for _ in range(100):
-            assert (await wire.answer()).status == 200
+            assert (await connection.read_response()).status == 200
         counting.cancel()
         assert turns > 100
 
 
-async def test_what_follows_a_request_may_be_rubbish() -> None:
-    async with stack(well_behaved) as (running, _), connected(running) as wire:
-        await wire.say(whole() + HEALTH + b"rubbish\r\n\r\n")
-        assert [(await wire.answer()).status for _ in range(3)] == [200, 200, 400]
-        assert await wire.rest() == b""
+async def test_garbage_after_a_valid_request_gets_a_400() -> None:
+    async with stack(well_behaved) as (running, _), connect(running) as connection:
+        await connection.send(whole_request() + HEALTH + b"rubbish\r\n\r\n")
+        assert [(await connection.read_response()).status for _ in range(3)] == [200, 200, 400]
+        assert await connection.read_to_end() == b""
 
 
 @pytest.mark.parametrize("answered", [False, True])
-async def test_a_head_behind_a_request_ends_too(*, answered: bool) -> None:
+async def test_an_incomplete_pipelined_head_is_limited_in_size_and_time(*, answered: bool) -> None:
     """It is bounded while the request before it is answered, and has its time once that is."""
-    async with router(FakeSwapper(), Setup(limits=QUICK)) as running, connected(running) as wire:
+    async with router(FakeSwapper(), Setup(limits=SHORT_LIMITS)) as running, connect(running) as connection:
         running.swapper.ready.clear()
-        await wire.say(whole(json.dumps(asking("hello")).encode()) + b"GET / HTTP/1.1\r\nhost: x\r\nx: ")
-        await until(lambda: running.swapper.waiting == 1, "the first one waits")
+        await connection.send(
+            whole_request(json.dumps(chat_request("hello")).encode()) + b"GET / HTTP/1.1\r\nhost: x\r\nx: "
+        )
+        await wait_until(lambda: running.swapper.waiting == 1, "the first one waits")
         if not answered:
             for _ in range(10):
-                await wire.say(b"y" * 10_000)
+                await connection.send(b"y" * 10_000)
         running.swapper.ready.set()
-        assert (await wire.answer()).status == 502  # nothing listens there
-        assert (await wire.answer()).status == (408 if answered else 431)
-        assert await wire.rest() == b""
+        assert (await connection.read_response()).status == 502  # nothing listens there
+        assert (await connection.read_response()).status == (408 if answered else 431)
+        assert await connection.read_to_end() == b""
 
 
-async def test_expect_100_continue() -> None:
-    async with stack(well_behaved) as (running, behind), connected(running) as wire:
-        await wire.say(head("expect: 100-continue", f"content-length: {len(CHAT)}"))
-        assert (await wire.answer(bodiless=True)).status == 100
-        assert behind.requests == []
-        await wire.say(CHAT)
-        assert (await wire.answer()).status == 200
-        await wire.say(head("expect: 100-continue", "content-length: 99999999999"))
-        assert (await wire.answer()).status == 413, "it is not asked for what will not be taken"
+async def test_expect_100_continue_is_answered_before_the_body() -> None:
+    async with stack(well_behaved) as (running, server), connect(running) as connection:
+        await connection.send(request_head("expect: 100-continue", f"content-length: {len(CHAT)}"))
+        assert (await connection.read_response(without_body=True)).status == 100
+        assert server.requests == []
+        await connection.send(CHAT)
+        assert (await connection.read_response()).status == 200
+        await connection.send(request_head("expect: 100-continue", "content-length: 99999999999"))
+        assert (await connection.read_response()).status == 413, "it is not asked for what will not be taken"
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_http_1_0(*, stream: bool) -> None:
-    body = json.dumps(asking(stream=stream)).encode()
+async def test_http_1_0_is_supported(*, stream: bool) -> None:
+    body = json.dumps(chat_request(stream=stream)).encode()
     async with stack(well_behaved) as (running, _):
-        async with connected(running) as wire:
-            await wire.say(whole(body, version="1.0"))
-            got = await wire.answer()
-            assert got.status == 200
-            assert "transfer-encoding" not in got.headers
-            assert got.headers["connection"] == "close"
-            assert got.body.endswith(b"[DONE]\n\n" if stream else b"}")
-            assert await wire.rest() == b""
-        async with connected(running) as wire:
+        async with connect(running) as connection:
+            await connection.send(whole_request(body, version="1.0"))
+            response = await connection.read_response()
+            assert response.status == 200
+            assert "transfer-encoding" not in response.headers
+            assert response.headers["connection"] == "close"
+            assert response.body.endswith(b"[DONE]\n\n" if stream else b"}")
+            assert await connection.read_to_end() == b""
+        async with connect(running) as connection:
             for _ in range(2):
-                await wire.say(whole(body, "connection: keep-alive", version="1.0"))
-                got = await wire.answer()
-                assert got.headers["connection"] == ("close" if stream else "keep-alive")
+                await connection.send(whole_request(body, "connection: keep-alive", version="1.0"))
+                response = await connection.read_response()
+                assert response.headers["connection"] == ("close" if stream else "keep-alive")
                 if stream:
                     break
 
 
-async def test_head_has_no_body() -> None:
-    async with stack(well_behaved) as (running, behind), connected(running) as wire:
+async def test_a_response_to_head_has_no_body() -> None:
+    async with stack(well_behaved) as (running, server), connect(running) as connection:
         for path in ("/", "/upstream/plan/health", "/v1/chat/completions"):
-            await wire.say(head(method="HEAD", path=path))
-            await wire.answer(bodiless=True)
-        await wire.say(HEALTH)
-        assert (await wire.answer()).body == b'{"status":"ok"}'
-        assert [asked.line for asked in behind.requests] == ["HEAD /health HTTP/1.1"]
+            await connection.send(request_head(method="HEAD", path=path))
+            await connection.read_response(without_body=True)
+        await connection.send(HEALTH)
+        assert (await connection.read_response()).body == b'{"status":"ok"}'
+        assert [request.line for request in server.requests] == ["HEAD /health HTTP/1.1"]
 
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
 async def test_an_upgrade_is_ignored(upgrade: str) -> None:
     lines = (f"upgrade: {upgrade}", "connection: upgrade", "http2-settings: AAMAAABkAAQ")
-    async with stack(well_behaved) as (running, behind), connected(running) as wire:
-        await wire.say(head(*lines, method="GET", path="/health") + HEALTH)
-        assert [(await wire.answer()).status for _ in range(2)] == [200, 200]
-        sent = whole(CHAT, *lines) + HEALTH
+    async with stack(well_behaved) as (running, server), connect(running) as connection:
+        await connection.send(request_head(*lines, method="GET", path="/health") + HEALTH)
+        assert [(await connection.read_response()).status for _ in range(2)] == [200, 200]
+        sent = whole_request(CHAT, *lines) + HEALTH
         for cut in (0, sent.index(CHAT), sent.index(CHAT) + 5, len(sent) - 5):
-            await wire.say(sent[:cut])
+            await connection.send(sent[:cut])
             await asyncio.sleep(0.01)
-            await wire.say(sent[cut:])
-            assert [(await wire.answer()).status for _ in range(2)] == [200, 200]
-            assert behind.requests[-1].body == CHAT
-        assert "upgrade" not in behind.requests[0].headers
-        await wire.say(head(*lines, CHUNKED) + in_chunks(CHAT, 9))
-        assert (await wire.answer()).status == 400
+            await connection.send(sent[cut:])
+            assert [(await connection.read_response()).status for _ in range(2)] == [200, 200]
+            assert server.requests[-1].body == CHAT
+        assert "upgrade" not in server.requests[0].headers
+        await connection.send(request_head(*lines, CHUNKED) + chunked_body(CHAT, 9))
+        assert (await connection.read_response()).status == 400
 
 
-async def test_an_absolute_target() -> None:
-    async with router(FakeSwapper()) as running, connected(running) as wire:
-        await wire.say(head(method="GET", path="http://localhost:1/health?x#y"))
-        assert (await wire.answer()).status == 200
+async def test_an_absolute_target_is_accepted() -> None:
+    async with router(FakeSwapper()) as running, connect(running) as connection:
+        await connection.send(request_head(method="GET", path="http://localhost:1/health?x#y"))
+        assert (await connection.read_response()).status == 200
 
 
-async def test_a_client_that_only_stops_sending_still_gets_what_costs_nothing() -> None:
-    async with router(FakeSwapper()) as running, connected(running) as wire:
-        await wire.say(HEALTH + HEALTH)
-        wire.writer.write_eof()
-        assert (await wire.rest()).count(b"HTTP/1.1 200 OK") == 2
+async def test_a_half_closed_client_still_gets_responses_that_are_ready() -> None:
+    async with router(FakeSwapper()) as running, connect(running) as connection:
+        await connection.send(HEALTH + HEALTH)
+        connection.writer.write_eof()
+        assert (await connection.read_to_end()).count(b"HTTP/1.1 200 OK") == 2
 
 
 # What a client leaves behind
@@ -191,106 +204,109 @@ def exchanges() -> list[Exchange]:
     return [found for found in gc.get_objects() if isinstance(found, Exchange)]
 
 
-async def test_a_request_that_was_answered_is_not_left_to_the_garbage_collector() -> None:
-    async with stack(well_behaved) as (running, _), connected(running) as wire:
+async def test_an_answered_request_is_freed_without_the_garbage_collector() -> None:
+    async with stack(well_behaved) as (running, _), connect(running) as connection:
         with without_collector():
             for _ in range(5):
-                await wire.say(whole())
-                assert (await wire.answer()).status == 200
-            await running.idle()
+                await connection.send(whole_request())
+                assert (await connection.read_response()).status == 200
+            await running.wait_until_idle()
             assert len(exchanges()) <= 1  # the last one, until the next comes
 
 
-async def test_a_request_whose_client_left_is_not_left_to_the_garbage_collector() -> None:
-    async with stack(Asked.until_hung_up) as (running, behind):
+async def test_an_abandoned_request_is_freed_without_the_garbage_collector() -> None:
+    async with stack(IncomingRequest.wait_until_disconnected) as (running, server):
         with without_collector():
             for _ in range(5):
-                behind.requests.clear()
-                async with connected(running) as wire:
-                    await wire.say(whole())
-                    await until(lambda: bool(behind.requests), "it is being answered")
-            await until(lambda: running.server.connections == 0, "the connections are gone")
-            await running.idle()
+                server.requests.clear()
+                async with connect(running) as connection:
+                    await connection.send(whole_request())
+                    await wait_until(lambda: bool(server.requests), "it is being answered")
+            await wait_until(lambda: running.server.connections == 0, "the connections are gone")
+            await running.wait_until_idle()
             assert exchanges() == []
 
 
-async def test_clients_that_reset_leave_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    streaming = whole(json.dumps(asking(stream=True)).encode())
-    async with stack(well_behaved) as (running, behind):
+async def test_clients_that_reset_the_connection_leak_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    streaming = whole_request(json.dumps(chat_request(stream=True)).encode())
+    async with stack(well_behaved) as (running, server):
         for sent in (
             b"",
             HEALTH,
             HEALTH[:9],
-            whole(),
-            whole()[:-3],
+            whole_request(),
+            whole_request()[:-3],
             streaming,
-            whole() + whole(),
+            whole_request() + whole_request(),
             b"\0" * 99,
         ):
             await asyncio.gather(*(leave_at_once(running.port, sent) for _ in range(10)))
-        await until(lambda: running.server.connections == 0, "every connection is gone")
-        await running.idle()
+        await wait_until(lambda: running.server.connections == 0, "every connection is gone")
+        await running.wait_until_idle()
         await running.app.service.upstream.close()
-        await until(lambda: behind.open == 0, "no connection to the server is left")
+        await wait_until(lambda: server.open == 0, "no connection to the server is left")
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
 # The end
 
 
-async def test_what_waits_for_a_request_is_closed_and_what_runs_is_finished() -> None:
+async def test_stopping_closes_idle_connections_and_finishes_running_requests() -> None:
     go_on = asyncio.Event()
 
-    async def slow(asked: Asked) -> None:
+    async def slow(request: IncomingRequest) -> None:
         await go_on.wait()
-        await well_behaved(asked)
+        await well_behaved(request)
 
-    async with stack(slow) as (running, behind), connected(running) as idle, connected(running) as busy:
-        await idle.say(HEALTH)
-        assert (await idle.answer()).status == 200
-        await busy.say(whole() + HEALTH)
-        await until(lambda: len(behind.requests) == 1, "a request runs")
+    async with stack(slow) as (running, server), connect(running) as idle, connect(running) as busy:
+        await idle.send(HEALTH)
+        assert (await idle.read_response()).status == 200
+        await busy.send(whole_request() + HEALTH)
+        await wait_until(lambda: len(server.requests) == 1, "a request runs")
         running.server.stop()
-        assert await idle.rest() == b""
+        assert await idle.read_to_end() == b""
         go_on.set()
-        first, last = await busy.answer(), await busy.answer()  # the first is not yet the connection's last
+        first, last = (
+            await busy.read_response(),
+            await busy.read_response(),
+        )  # the first is not yet the connection's last
         assert (first.status, first.headers.get("connection")) == (200, None)
         assert (last.status, last.headers["connection"]) == (200, "close")
-        assert await busy.rest() == b""
+        assert await busy.read_to_end() == b""
 
 
-async def test_what_comes_after_the_last_answer_has_begun_is_not_answered() -> None:
+async def test_a_request_after_the_last_response_has_started_is_not_answered() -> None:
     begin, end = asyncio.Event(), asyncio.Event()
 
-    async def slow(asked: Asked) -> None:
+    async def slow(request: IncomingRequest) -> None:
         await begin.wait()
-        await asked.start_stream()
-        await asked.chunk(event("hi"))
+        await request.start_stream()
+        await request.chunk(event("hi"))
         await end.wait()
-        await asked.chunk(event("", finish="stop"))
-        await asked.end_stream()
+        await request.chunk(event("", finish="stop"))
+        await request.end_stream()
 
-    async with stack(slow) as (running, behind), connected(running) as wire:
-        await wire.say(whole(json.dumps(asking(stream=True)).encode()))
-        await until(lambda: len(behind.requests) == 1, "a request runs")
+    async with stack(slow) as (running, server), connect(running) as connection:
+        await connection.send(whole_request(json.dumps(chat_request(stream=True)).encode()))
+        await wait_until(lambda: len(server.requests) == 1, "a request runs")
         running.server.stop()
         begin.set()
-        got = await wire.reader.readuntil(b"hi")
-        assert b"connection: close" in got
-        await wire.say(HEALTH)
+        response = await connection.reader.readuntil(b"hi")
+        assert b"connection: close" in response
+        await connection.send(HEALTH)
         end.set()
-        assert b"HTTP/1.1" not in await wire.rest()
+        assert b"HTTP/1.1" not in await connection.read_to_end()
 
 
-async def test_the_end_is_bounded() -> None:
-    async def never(asked: Asked) -> None:
-        await asked.until_hung_up()
+async def test_stopping_takes_a_bounded_time() -> None:
+    async def never(request: IncomingRequest) -> None:
+        await request.wait_until_disconnected()
 
     setup = Setup(limits=HttpLimits(drain_s=0.05, cut_s=0.05))
-    async with stack(never, setup) as (running, _), connected(running) as wire, connected(running) as half:
-        await half.say(HEALTH[:-2])
-        await wire.say(whole())
-        await until(lambda: running.swapper.held == 1, "a request runs")
+    async with stack(never, setup) as (running, _), connect(running) as connection, connect(running) as half:
+        await half.send(HEALTH[:-2])
+        await connection.send(whole_request())
+        await wait_until(lambda: running.swapper.leases == 1, "a request runs")
         running.server.stop()
-        assert (await wire.answer()).code == "router_stopping"
-        await until(lambda: running.server.connections == 0, "everything has ended", 2.0)
+        assert (await connection.read_response()).code == "router_stopping"
+        await wait_until(lambda: running.server.connections == 0, "everything has ended", 2.0)

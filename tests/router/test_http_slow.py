@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from router.clients import asking, event, well_behaved
-from router.harness import Asked, FakeSwapper, Setup, config, router, stack, until
-from router.wire import CHUNKED, HEALTH, QUICK, connected, head, whole
+from router.clients import chat_request, event, well_behaved
+from router.harness import FakeSwapper, IncomingRequest, Setup, config, router, stack, wait_until
+from router.raw_http import CHUNKED, HEALTH, SHORT_LIMITS, connect, request_head, whole_request
 
 from llmstack.router.http.limits import HttpLimits
 
 if TYPE_CHECKING:
-    from router.harness import Running
+    from router.harness import RunningRouter
 
 
 @pytest.mark.parametrize(
@@ -27,73 +27,80 @@ if TYPE_CHECKING:
         (HEALTH, 200),
         (HEALTH[:-2], 408),
         (b"G", 408),
-        (whole()[:-1], 408),
-        (head("content-length: 9"), 408),
-        (head(CHUNKED) + b"5\r\nhel", 408),
+        (whole_request()[:-1], 408),
+        (request_head("content-length: 9"), 408),
+        (request_head(CHUNKED) + b"5\r\nhel", 408),
     ],
 )
-async def test_a_client_that_falls_silent(sent: bytes, answer: int | None) -> None:
-    async with router(FakeSwapper(), Setup(limits=QUICK)) as running:
-        async with connected(running) as wire:
-            await wire.say(sent)
+async def test_a_silent_client_is_disconnected_after_its_timeout(sent: bytes, answer: int | None) -> None:
+    async with router(FakeSwapper(), Setup(limits=SHORT_LIMITS)) as running:
+        async with connect(running) as connection:
+            await connection.send(sent)
             if answer is not None:
-                assert (await wire.answer()).status == answer
-            assert await wire.rest() == b""
-        await until(lambda: running.server.connections == 0, "the connection is gone")
+                assert (await connection.read_response()).status == answer
+            assert await connection.read_to_end() == b""
+        await wait_until(lambda: running.server.connections == 0, "the connection is gone")
 
 
-async def test_a_body_in_drips_is_not_waited_for_however_long_it_goes_on() -> None:
-    async with router(FakeSwapper(), Setup(limits=QUICK)) as running, connected(running) as wire:
-        await wire.say(head("content-length: 1000000"))
-        answering = asyncio.create_task(wire.answer())
+async def test_a_body_that_arrives_too_slowly_is_a_timeout() -> None:
+    async with router(FakeSwapper(), Setup(limits=SHORT_LIMITS)) as running, connect(running) as connection:
+        await connection.send(request_head("content-length: 1000000"))
+        answering = asyncio.create_task(connection.read_response())
         while not answering.done():
-            await wire.say(b"x")
+            await connection.send(b"x")
             await asyncio.sleep(0.005)
         assert answering.result().code == "request_timeout"
 
 
-async def test_a_slow_body_in_pieces_is_taken() -> None:
-    async with stack(well_behaved) as (running, behind), connected(running) as wire:
-        body = json.dumps(asking("x" * 1_500_000, model="plan")).encode()
-        sent = whole(body, "x-kept: 1")
+async def test_a_large_body_in_pieces_is_accepted() -> None:
+    async with stack(well_behaved) as (running, server), connect(running) as connection:
+        body = json.dumps(chat_request("x" * 1_500_000, model="plan")).encode()
+        sent = whole_request(body, "x-kept: 1")
         for at in range(0, len(sent), 70_001):
-            await wire.say(sent[at : at + 70_001])
+            await connection.send(sent[at : at + 70_001])
             await asyncio.sleep(0)
-        assert (await wire.answer()).status == 200
-        assert behind.requests[-1].body == body
-        body = json.dumps(asking("x" * 300_000, model="plan")).encode()
-        for part in (whole(body)[:30], whole(body)[30:200], whole(body)[200:290_000], whole(body)[290_000:]):
-            await wire.say(part)
+        assert (await connection.read_response()).status == 200
+        assert server.requests[-1].body == body
+        body = json.dumps(chat_request("x" * 300_000, model="plan")).encode()
+        for part in (
+            whole_request(body)[:30],
+            whole_request(body)[30:200],
+            whole_request(body)[200:290_000],
+            whole_request(body)[290_000:],
+        ):
+            await connection.send(part)
             await asyncio.sleep(0.01)
-        assert (await wire.answer()).status == 200
-        assert behind.requests[-1].body == body
+        assert (await connection.read_response()).status == 200
+        assert server.requests[-1].body == body
 
 
-async def test_a_client_that_reads_nothing_is_cut() -> None:
-    async def flood(asked: Asked) -> None:
-        await asked.start_stream()
-        while not asked.writer.is_closing():
-            await asked.chunk(event("x" * 65_536))
+async def test_a_client_that_reads_nothing_is_disconnected() -> None:
+    async def flood(request: IncomingRequest) -> None:
+        await request.start_stream()
+        while not request.writer.is_closing():
+            await request.chunk(event("x" * 65_536))
 
     setup = Setup(limits=HttpLimits(stalled_s=0.1, sweep_s=0.02))
-    async with stack(flood) as (patient, _), stack(flood, setup) as (running, behind):
+    async with stack(flood) as (patient, _), stack(flood, setup) as (running, server):
         assert patient.server.limits.stalled_s > 60
-        async with connected(running) as wire:
-            wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
-            await wire.say(whole(json.dumps(asking(stream=True)).encode()))
-            await until(lambda: running.server.connections == 1, "the client is there")
-            await until(lambda: running.server.connections == 0, "the client is cut")
-        await running.idle()
-        await until(lambda: behind.open == 0, "the request at the server is cancelled")
+        async with connect(running) as connection:
+            connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await connection.send(whole_request(json.dumps(chat_request(stream=True)).encode()))
+            await wait_until(lambda: running.server.connections == 1, "the client is there")
+            await wait_until(lambda: running.server.connections == 0, "the client is cut")
+        await running.wait_until_idle()
+        await wait_until(lambda: server.open == 0, "the request at the server is cancelled")
 
 
-LARGE = Setup(replace(config(), text="; a line of it\n" * 1_000_000), limits=QUICK)  # no socket holds that
-MODELS_INI = head(method="GET", path="/models.ini")
+LARGE = Setup(
+    replace(config(), text="; a line of it\n" * 1_000_000), limits=SHORT_LIMITS
+)  # no socket holds that
+MODELS_INI = request_head(method="GET", path="/models.ini")
 
 
-async def every_limit_has_passed(running: Running) -> None:
-    async with connected(running) as silent:
-        assert await silent.rest() == b""
+async def every_limit_has_passed(running: RunningRouter) -> None:
+    async with connect(running) as silent:
+        assert await silent.read_to_end() == b""
 
 
 @pytest.mark.parametrize(
@@ -105,18 +112,18 @@ async def every_limit_has_passed(running: Running) -> None:
         (HEALTH, [b"200", b"200"]),
     ],
 )
-async def test_a_client_that_reads_late_is_served_like_any_other(more: bytes, answers: list[bytes]) -> None:
+async def test_a_client_that_reads_late_still_gets_every_response(more: bytes, answers: list[bytes]) -> None:
     """What waits behind a long answer is judged once that is read: the next request, or the end."""
-    async with router(FakeSwapper(), LARGE) as running, connected(running) as wire:
-        await wire.say(MODELS_INI + more)
+    async with router(FakeSwapper(), LARGE) as running, connect(running) as connection:
+        await connection.send(MODELS_INI + more)
         await every_limit_has_passed(running)
-        assert re.findall(rb"HTTP/1.1 (\d+)", await wire.rest()) == answers
+        assert re.findall(rb"HTTP/1.1 (\d+)", await connection.read_to_end()) == answers
 
 
-async def test_a_request_is_not_late_where_it_waits_for_its_client() -> None:
-    async with router(FakeSwapper(), LARGE) as running, connected(running) as wire:
-        await wire.say(MODELS_INI)
+async def test_time_spent_waiting_for_the_client_to_read_does_not_count_as_a_timeout() -> None:
+    async with router(FakeSwapper(), LARGE) as running, connect(running) as connection:
+        await connection.send(MODELS_INI)
         await every_limit_has_passed(running)
-        await wire.say(HEALTH + HEALTH[:-2])
+        await connection.send(HEALTH + HEALTH[:-2])
         await every_limit_has_passed(running)
-        assert re.findall(rb"HTTP/1.1 (\d+)", await wire.rest()) == [b"200", b"200", b"408"]
+        assert re.findall(rb"HTTP/1.1 (\d+)", await connection.read_to_end()) == [b"200", b"200", b"408"]

@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from router.clients import COMPLETION, DONE, asking, chat, event, raw_client, request, well_behaved
-from router.harness import FAST_WAITS, Asked, FakeSwapper, Setup, router, stack, until
+from router.clients import COMPLETION, DONE, chat, chat_request, event, raw_client, request, well_behaved
+from router.harness import SHORT_TIMEOUTS, FakeSwapper, IncomingRequest, Setup, router, stack, wait_until
 
 from llmstack.router.app import RouterApp
 from llmstack.router.http.server import Server
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from llmstack.router.service import Service
 
 DECISION = b": llmstack tier=code-ultra tokens=1 reason=short: 1 <= 12000 tokens\n\n"
-SOON = Setup(timeouts=FAST_WAITS)
+SOON = Setup(timeouts=SHORT_TIMEOUTS)
 
 
-def test_defaults_are_two_seconds_of_silence() -> None:
+def test_by_default_comments_begin_after_two_seconds() -> None:
     assert WaitTimeouts() == WaitTimeouts(quiet_s=2.0, comment_s=5.0)
 
 
-async def test_a_streaming_client_hears_nothing_then_comments_then_the_answer() -> None:
+async def test_a_streaming_client_gets_silence_then_comments_then_the_response() -> None:
     async with stack(well_behaved, Setup(timeouts=WaitTimeouts(0.3, 0.05))) as (running, _):
         running.swapper.ready.clear()
-        async with raw_client(running, asking(stream=True)) as (reader, _writer):
+        async with raw_client(running, chat_request(stream=True)) as (reader, _writer):
             began = time.monotonic()
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
             assert time.monotonic() - began >= 0.25
@@ -42,18 +42,21 @@ async def test_a_streaming_client_hears_nothing_then_comments_then_the_answer() 
                 await asyncio.wait_for(reader.readuntil(b": waiting for code-ultra, 0 s\n\n"), 5)
             running.swapper.ready.set()
             await asyncio.wait_for(reader.readuntil(DONE), 5)
-        await running.idle()
+        await running.wait_until_idle()
         assert running.recent[-1]["outcome"] == "ok"
 
 
-async def test_a_slow_first_token_is_waited_for_in_the_same_way() -> None:
+async def test_comments_are_sent_while_the_first_token_is_slow() -> None:
     go_on = asyncio.Event()
 
-    async def prefill(asked: Asked) -> None:
+    async def prefill(request: IncomingRequest) -> None:
         await go_on.wait()
-        await well_behaved(asked)
+        await well_behaved(request)
 
-    async with stack(prefill, SOON) as (running, _), raw_client(running, asking(stream=True)) as (reader, _w):
+    async with (
+        stack(prefill, SOON) as (running, _),
+        raw_client(running, chat_request(stream=True)) as (reader, _w),
+    ):
         await asyncio.wait_for(reader.readuntil(DECISION), 5)
         await asyncio.wait_for(reader.readuntil(b": waiting for the first token of code-ultra, 0 s\n\n"), 5)
         go_on.set()
@@ -61,11 +64,11 @@ async def test_a_slow_first_token_is_waited_for_in_the_same_way() -> None:
         assert b"finish_reason" in rest
 
 
-async def test_a_client_that_does_not_stream_just_waits() -> None:
+async def test_a_client_that_does_not_stream_gets_no_comments() -> None:
     async with stack(well_behaved, SOON) as (running, _):
         running.swapper.ready.clear()
         waiting = asyncio.create_task(chat(running))
-        await until(lambda: running.swapper.waiting == 1, "the request is in the queue")
+        await wait_until(lambda: running.swapper.waiting == 1, "the request is in the queue")
         done, _ = await asyncio.wait((waiting,), timeout=0.4)
         assert not done
         running.swapper.ready.set()
@@ -81,12 +84,12 @@ async def test_a_client_that_does_not_stream_just_waits() -> None:
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_swapper_that_refuses_at_once(
+async def test_an_immediate_refusal_is_an_http_error(
     error: TierUnavailableError, status: int, code: str, retry: str | None, *, stream: bool
 ) -> None:
     async with stack(well_behaved) as (running, _):
-        running.swapper.refuses = error
-        reply = await chat(running, asking(model="code-ultra", stream=stream))
+        running.swapper.acquire_error = error
+        reply = await chat(running, chat_request(model="code-ultra", stream=stream))
         assert (reply.status, reply.error["code"], reply.error["origin"]) == (status, code, "swapper")
         assert reply.headers.get("retry-after") == retry
         assert reply.headers["x-llmstack-tier"] == "code-ultra"
@@ -95,8 +98,8 @@ async def test_a_swapper_that_refuses_at_once(
 async def test_a_failure_after_comments_is_an_error_event() -> None:
     async with stack(well_behaved, SOON) as (running, _):
         running.swapper.ready.clear()
-        running.swapper.refuses = TierUnavailableError("it cannot start", hint="see the log")
-        async with raw_client(running, asking(stream=True)) as (reader, _writer):
+        running.swapper.acquire_error = TierUnavailableError("it cannot start", hint="see the log")
+        async with raw_client(running, chat_request(stream=True)) as (reader, _writer):
             await asyncio.wait_for(reader.readuntil(DECISION), 5)
             running.swapper.ready.set()
             rest = await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 5)
@@ -107,16 +110,18 @@ async def test_a_failure_after_comments_is_an_error_event() -> None:
     ("status", "code", "kind"),
     [("400 Bad", "upstream_400", "invalid_request_error"), ("200 OK", "not_a_stream", "server_error")],
 )
-async def test_a_whole_answer_after_comments_is_an_error_event(status: str, code: str, kind: str) -> None:
+async def test_a_complete_response_after_comments_is_an_error_event(
+    status: str, code: str, kind: str
+) -> None:
     go_on = asyncio.Event()
 
-    async def slowly(asked: Asked) -> None:
+    async def slowly(request: IncomingRequest) -> None:
         await go_on.wait()
-        await asked.answer(b'{"error":{"message":"exceeds the available context size"}}', status=status)
+        await request.respond(b'{"error":{"message":"exceeds the available context size"}}', status=status)
 
     async with stack(slowly, SOON) as (running, _):
-        waiting = asyncio.create_task(chat(running, asking(stream=True)))
-        await asyncio.sleep(FAST_WAITS.quiet_s * 2)
+        waiting = asyncio.create_task(chat(running, chat_request(stream=True)))
+        await asyncio.sleep(SHORT_TIMEOUTS.quiet_s * 2)
         go_on.set()
         reply = await waiting
         assert (reply.status, reply.last_error["code"], reply.last_error["type"]) == (200, code, kind)
@@ -128,61 +133,64 @@ async def test_a_whole_answer_after_comments_is_an_error_event(status: str, code
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_client_that_leaves_the_queue_gives_up_its_place(*, stream: bool) -> None:
-    async with stack(well_behaved) as (running, behind):
+async def test_a_client_that_disconnects_leaves_the_queue(*, stream: bool) -> None:
+    async with stack(well_behaved) as (running, server):
         running.swapper.ready.clear()
-        async with raw_client(running, asking(stream=stream)):
-            await until(lambda: running.swapper.waiting == 1, "the request is in the queue")
-        await until(lambda: running.swapper.waiting == 0, "its place is given up", 1.0)
-        await running.idle()
-        assert (running.swapper.granted, behind.requests) == (0, [])
+        async with raw_client(running, chat_request(stream=stream)):
+            await wait_until(lambda: running.swapper.waiting == 1, "the request is in the queue")
+        await wait_until(lambda: running.swapper.waiting == 0, "its place is given up", 1.0)
+        await running.wait_until_idle()
+        assert (running.swapper.granted, server.requests) == (0, [])
         assert running.recent[-1]["outcome"] == "client_gone"
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_client_that_leaves_a_hanging_server_cancels_the_request(*, stream: bool) -> None:
-    async def hang(asked: Asked) -> None:
-        await asked.until_hung_up()
-        asked.close()
+async def test_a_client_that_disconnects_cancels_a_hanging_request(*, stream: bool) -> None:
+    async def hang(request: IncomingRequest) -> None:
+        await request.wait_until_disconnected()
+        request.close()
 
-    async with stack(hang) as (running, behind):
-        async with raw_client(running, asking(stream=stream)):
-            await until(lambda: len(behind.requests) == 1, "the server has the request")
-        await until(lambda: behind.open == 0, "the connection to the server is closed", 1.0)
-        await running.idle()
+    async with stack(hang) as (running, server):
+        async with raw_client(running, chat_request(stream=stream)):
+            await wait_until(lambda: len(server.requests) == 1, "the server has the request")
+        await wait_until(lambda: server.open == 0, "the connection to the server is closed", 1.0)
+        await running.wait_until_idle()
         assert running.swapper.granted == 1
 
 
-async def test_a_client_that_leaves_in_mid_stream_cancels_it() -> None:
-    async def endless(asked: Asked) -> None:
-        await asked.start_stream()
-        while not asked.writer.is_closing():
-            await asked.chunk(event("more"))
+async def test_a_client_that_disconnects_in_mid_stream_cancels_the_stream() -> None:
+    async def endless(request: IncomingRequest) -> None:
+        await request.start_stream()
+        while not request.writer.is_closing():
+            await request.chunk(event("more"))
             await asyncio.sleep(0.01)
 
-    async with stack(endless) as (running, behind):
-        async with raw_client(running, asking(stream=True)) as (reader, _writer):
+    async with stack(endless) as (running, server):
+        async with raw_client(running, chat_request(stream=True)) as (reader, _writer):
             await asyncio.wait_for(reader.readuntil(b"more"), 5)
-        await until(lambda: behind.open == 0, "the connection to the server is closed", 1.0)
-        await running.idle()
+        await wait_until(lambda: server.open == 0, "the connection to the server is closed", 1.0)
+        await running.wait_until_idle()
         assert running.recent[-1]["outcome"] == "client_gone"
 
 
-async def test_a_client_that_reads_slowly_holds_the_server_back() -> None:
+async def test_a_client_that_reads_slowly_slows_the_server_down() -> None:
     sent = 0
 
-    async def flood(asked: Asked) -> None:
+    async def flood(request: IncomingRequest) -> None:
         nonlocal sent
-        await asked.start_stream()
+        await request.start_stream()
         for _ in range(2000):
-            await asked.chunk(event("x" * 65_536))
+            await request.chunk(event("x" * 65_536))
             sent += 1
-        await asked.chunk(event(None, "stop"))
-        await asked.end_stream()
+        await request.chunk(event(None, "stop"))
+        await request.end_stream()
 
-    async with stack(flood) as (running, _), raw_client(running, asking(stream=True)) as (reader, writer):
+    async with (
+        stack(flood) as (running, _),
+        raw_client(running, chat_request(stream=True)) as (reader, writer),
+    ):
         writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await until(lambda: sent > 10, "the stream has begun")
+        await wait_until(lambda: sent > 10, "the stream has begun")
         seen = -1
         while seen != sent:
             seen = sent
@@ -191,46 +199,46 @@ async def test_a_client_that_reads_slowly_holds_the_server_back() -> None:
         assert reader is not None
 
 
-async def test_many_clients_that_leave_at_any_moment_leave_no_lease_behind() -> None:
+async def test_clients_that_disconnect_at_any_moment_leak_no_lease() -> None:
     async with stack(well_behaved) as (running, _):
 
         async def leave_after(number: int) -> None:
-            async with raw_client(running, asking(stream=number % 2 == 0)) as (reader, _writer):
+            async with raw_client(running, chat_request(stream=number % 2 == 0)) as (reader, _writer):
                 for _ in range(number % 7):
                     await asyncio.sleep(0)
                 if number % 3 == 0:
                     await reader.read(10)
 
         await asyncio.gather(*(leave_after(number) for number in range(60)))
-        await running.idle()
-        assert running.swapper.held == 0
+        await running.wait_until_idle()
+        assert running.swapper.leases == 0
 
 
-async def test_an_answer_that_was_sent_is_not_recorded_as_a_client_that_left() -> None:
+async def test_a_delivered_response_is_not_recorded_as_a_disconnect() -> None:
     async with stack(well_behaved) as (running, _):
         for stream in (False, True) * 5:
-            await chat(running, asking(stream=stream))
-        await running.idle()
+            await chat(running, chat_request(stream=stream))
+        await running.wait_until_idle()
         assert {record["outcome"] for record in running.recent} == {"ok"}
 
 
 # The end
 
 
-async def test_draining_tells_everyone() -> None:
-    async def half(asked: Asked) -> None:
-        await asked.start_stream()
-        await asked.chunk(event("hello") + event("you")[:-10])
-        await asked.until_hung_up()
+async def test_draining_ends_streams_and_queued_requests_with_an_error() -> None:
+    async def half(request: IncomingRequest) -> None:
+        await request.start_stream()
+        await request.chunk(event("hello") + event("you")[:-10])
+        await request.wait_until_disconnected()
 
     async with stack(half, SOON) as (running, _):
-        streaming = asyncio.create_task(chat(running, asking(stream=True)))
-        await until(lambda: running.swapper.held == 1, "a stream is in flight")
+        streaming = asyncio.create_task(chat(running, chat_request(stream=True)))
+        await wait_until(lambda: running.swapper.leases == 1, "a stream is in flight")
         running.swapper.ready.clear()
         queued = asyncio.create_task(chat(running))
-        commented = asyncio.create_task(chat(running, asking(stream=True)))
-        await until(lambda: running.swapper.waiting == 2, "two are in the queue")
-        await asyncio.sleep(FAST_WAITS.quiet_s * 2)
+        commented = asyncio.create_task(chat(running, chat_request(stream=True)))
+        await wait_until(lambda: running.swapper.waiting == 2, "two are in the queue")
+        await asyncio.sleep(SHORT_TIMEOUTS.quiet_s * 2)
         began = time.monotonic()
         running.server.stop()
         first, second, third = await asyncio.gather(streaming, queued, commented)
@@ -240,22 +248,22 @@ async def test_draining_tells_everyone() -> None:
         assert (second.status, second.error["code"]) == (503, "router_stopping")
         assert second.headers["retry-after"] == "5"
         assert (third.status, third.last_error["code"]) == (200, "router_stopping")
-        await running.idle()
+        await running.wait_until_idle()
         assert time.monotonic() - began < 4
 
 
-async def test_a_request_that_comes_while_draining_is_refused() -> None:
+async def test_a_request_during_draining_is_refused() -> None:
     async with router(FakeSwapper()) as running:
         running.app.drain()
-        reply = await request(running, "POST", "/v1/chat/completions", asking())
+        reply = await request(running, "POST", "/v1/chat/completions", chat_request())
         assert (reply.status, reply.error["code"]) == (503, "router_stopping")
 
 
 async def test_a_router_that_cannot_start_does_not_serve() -> None:
-    async def make_service() -> Service:
+    async def create_service() -> Service:
         raise RuntimeError("no state, no service")
 
-    server = Server(RouterApp(make_service))
+    server = Server(RouterApp(create_service))
     with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(RuntimeError, match="no state"):
         await server.serve(listening)
     assert not server.started

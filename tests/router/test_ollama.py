@@ -9,8 +9,8 @@ import ollama
 import openai
 import pytest
 from ollama._client import _parse_host
-from router.harness import in_thread
-from router.remote_tiers import serving
+from router.harness import run_in_thread
+from router.remote_tiers import router_with_tiers
 from support.providers import provider
 
 from llmstack import providers
@@ -50,7 +50,7 @@ def address(host: str, name: str = "ollama/x") -> str:
 
 @pytest.mark.parametrize("host", ["", *HOSTS])
 @pytest.mark.parametrize("name", ["ollama/x", "anthropic_ollama/x"])
-def test_ollama_host_means_what_it_means_to_the_client(host: str, name: str) -> None:
+def test_ollama_host_is_read_like_ollamas_client_reads_it(host: str, name: str) -> None:
     theirs = _parse_host(host)
     if not host:
         theirs = theirs.replace("127.0.0.1", "localhost")  # as spelt where nothing is set
@@ -58,13 +58,13 @@ def test_ollama_host_means_what_it_means_to_the_client(host: str, name: str) -> 
 
 
 @pytest.mark.parametrize("host", ["host:port", "host:99999", "ftp://host", "[::1", "unix:///run/x"])
-def test_an_ollama_host_that_is_none_is_named_and_not_shown(host: str) -> None:
+def test_an_invalid_ollama_host_is_an_error_that_does_not_show_it(host: str) -> None:
     with pytest.raises(UnknownModelError, match=r"^OLLAMA_HOST: expected a host such as") as raised:
         address(host)
     assert host not in str(raised.value)
 
 
-def test_every_other_variable_comes_first() -> None:
+def test_every_other_variable_takes_precedence_over_ollama_host() -> None:
     host = {"OLLAMA_HOST": "h:1"}
     everywhere = {**host, "LOCAL_LLM_BASE_URL": "http://l:2"}
     for env, root, source in (
@@ -95,7 +95,7 @@ def ours(server: FakeProvider) -> Iterator[openai.OpenAI]:
     tiers = [Tier(name, BackendKind.SERVER, HostedModel("ollama", name), 64_000) for name in ("x", "gone")]
     env = {"OLLAMA_HOST": server.url.removeprefix("http://")}
     with (
-        in_thread(lambda: serving(*tiers, env=env)) as running,
+        run_in_thread(lambda: router_with_tiers(*tiers, env=env)) as running,
         openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0) as client,
     ):
         yield client
@@ -107,7 +107,7 @@ def user(text: str) -> Any:
 
 @pytest.mark.parametrize("words", ["hello", "long \u00e4", "think", "the weather in Paris and Rome?", "ping"])
 @pytest.mark.parametrize("streamed", [False, True])
-def test_the_same_answer_is_read(
+def test_the_router_and_ollamas_client_return_the_same_answer(
     words: str, theirs: ollama.Client, ours: openai.OpenAI, *, streamed: bool
 ) -> None:
     asked: Any = {"model": "x", "messages": user(words), "tools": TOOLS}
@@ -144,7 +144,7 @@ def _gathered(pieces: list[ollama.ChatResponse]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_model_that_is_not_there(
+def test_a_missing_model_is_the_same_error_everywhere(
     theirs: ollama.Client, ours: openai.OpenAI, server: FakeProvider, tmp_path: Path, *, streamed: bool
 ) -> None:
     asked: Any = {"model": "gone", "messages": user("hi"), "stream": streamed}
@@ -162,7 +162,9 @@ def test_a_model_that_is_not_there(
     assert called.value.hint == f"is there a model `gone` at {server.url}/v1?"
 
 
-def test_a_stream_that_breaks(theirs: ollama.Client, ours: openai.OpenAI) -> None:
+def test_a_stream_that_breaks_is_the_same_error_everywhere(
+    theirs: ollama.Client, ours: openai.OpenAI
+) -> None:
     asked: Any = {"model": "x", "messages": user("please break"), "stream": True}
     with pytest.raises(ollama.ResponseError, match="Overloaded"):
         list(theirs.chat(**asked))

@@ -9,7 +9,7 @@ import openai
 import pytest
 from openai import OpenAI
 from router.clients import event, well_behaved
-from router.harness import FAST_WAITS, Asked, Running, Setup, in_thread, stack
+from router.harness import SHORT_TIMEOUTS, IncomingRequest, RunningRouter, Setup, run_in_thread, stack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -20,25 +20,25 @@ HELLO: ChatCompletionUserMessageParam = {"role": "user", "content": "hello"}
 
 
 @contextlib.contextmanager
-def client_of(script: Callable[[Asked], Awaitable[None]]) -> Iterator[tuple[OpenAI, Running]]:
+def client_of(script: Callable[[IncomingRequest], Awaitable[None]]) -> Iterator[tuple[OpenAI, RunningRouter]]:
     @contextlib.asynccontextmanager
-    async def only_router() -> AsyncIterator[Running]:
-        async with stack(script, Setup(timeouts=FAST_WAITS)) as (running, _):
+    async def only_router() -> AsyncIterator[RunningRouter]:
+        async with stack(script, Setup(timeouts=SHORT_TIMEOUTS)) as (running, _):
             yield running
 
     with (
-        in_thread(only_router) as running,
+        run_in_thread(only_router) as running,
         OpenAI(base_url=f"{running.url}/v1", api_key="any", max_retries=0, timeout=10) as client,
     ):
         yield client, running
 
 
-def test_models() -> None:
+def test_the_sdk_lists_models() -> None:
     with client_of(well_behaved) as (client, _):
         assert [model.id for model in client.models.list()][:2] == ["auto", "code-fast"]
 
 
-def test_chat() -> None:
+def test_the_sdk_reads_a_chat_response() -> None:
     with client_of(well_behaved) as (client, _):
         raw = client.chat.completions.with_raw_response.create(model="auto", messages=[HELLO])
         assert raw.headers["x-llmstack-tier"] == "code-ultra"
@@ -46,7 +46,7 @@ def test_chat() -> None:
         assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == ("hi", "stop")
 
 
-def test_stream_with_usage() -> None:
+def test_the_sdk_reads_a_stream_with_usage() -> None:
     with client_of(well_behaved) as (client, _):
         stream = client.chat.completions.create(
             model="auto", messages=[HELLO], stream=True, stream_options={"include_usage": True}
@@ -58,10 +58,10 @@ def test_stream_with_usage() -> None:
         assert chunks[-1].usage.total_tokens == 5
 
 
-def test_comments_while_loading_are_no_trouble() -> None:
-    async def slow(asked: Asked) -> None:
-        await _pause(FAST_WAITS.quiet_s * 3)
-        await well_behaved(asked)
+def test_the_sdk_ignores_comments_sent_while_a_model_loads() -> None:
+    async def slow(request: IncomingRequest) -> None:
+        await _pause(SHORT_TIMEOUTS.quiet_s * 3)
+        await well_behaved(request)
 
     with client_of(slow) as (client, _):
         stream = client.chat.completions.create(model="auto", messages=[HELLO], stream=True)
@@ -74,33 +74,33 @@ async def _pause(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-async def cut(asked: Asked) -> None:
-    await asked.start_stream()
-    await asked.chunk(event("half"))
-    await asked.end_stream()
+async def cut(request: IncomingRequest) -> None:
+    await request.start_stream()
+    await request.chunk(event("half"))
+    await request.end_stream()
 
 
-async def done_without_reason(asked: Asked) -> None:
-    await asked.start_stream()
-    await asked.chunk(event("half") + b"data: [DONE]\n\n")
-    await asked.end_stream()
+async def done_without_reason(request: IncomingRequest) -> None:
+    await request.start_stream()
+    await request.chunk(event("half") + b"data: [DONE]\n\n")
+    await request.end_stream()
 
 
-async def error_event(asked: Asked) -> None:
-    await asked.start_stream()
-    await asked.chunk(event("half") + b'data: {"error":{"message":"ended in mid-stream"}}\n\n')
-    await asked.end_stream()
+async def error_event(request: IncomingRequest) -> None:
+    await request.start_stream()
+    await request.chunk(event("half") + b'data: {"error":{"message":"ended in mid-stream"}}\n\n')
+    await request.end_stream()
 
 
 @pytest.mark.parametrize("script", [cut, done_without_reason, error_event])
-def test_a_stream_that_fails_raises(script: Callable[[Asked], Awaitable[None]]) -> None:
+def test_the_sdk_raises_if_a_stream_fails(script: Callable[[IncomingRequest], Awaitable[None]]) -> None:
     with client_of(script) as (client, _):
         stream = client.chat.completions.create(model="auto", messages=[HELLO], stream=True)
         with pytest.raises(openai.APIError, match=r"ended .*in mid-stream"):
             list(stream)
 
 
-def test_errors_have_their_types() -> None:
+def test_the_sdk_raises_the_expected_errors() -> None:
     with client_of(well_behaved) as (client, _):
         with pytest.raises(openai.NotFoundError, match="known are auto, code-fast"):
             client.chat.completions.create(model="gpt-5", messages=[HELLO])

@@ -108,7 +108,7 @@ def port(tmp_path: Path) -> Iterator[int]:
 
 
 @pytest.mark.engine
-def test_every_path_through_real_models(port: int) -> None:
+def test_every_path_works_with_real_models(port: int) -> None:
     status, headers, body = ask(port, "POST", "/v1/chat/completions", chat("hello", model="auto"))
     assert status == 200, body
     assert headers["x-llmstack-tier"] == "code-smart"
@@ -144,7 +144,7 @@ def test_every_path_through_real_models(port: int) -> None:
 
 
 @pytest.mark.engine
-def test_every_api_through_its_own_client(port: int) -> None:
+def test_every_api_works_with_its_own_client(port: int) -> None:
     asking: Any = [{"role": "user", "content": "hello"}]
     said, url = "You said: hello", f"http://127.0.0.1:{port}"
     with OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as client:
@@ -174,7 +174,7 @@ def test_every_api_through_its_own_client(port: int) -> None:
 
 
 @pytest.mark.engine
-def test_an_engine_that_is_killed_is_explained_and_comes_back(port: int) -> None:
+def test_a_killed_engine_is_explained_and_started_again(port: int) -> None:
     request = chat("hello", model="agent")
     assert ask(port, "POST", "/v1/chat/completions", request)[0] == 200
     states = json.loads(ask(port, "GET", "/llmstack/status")[2])["tiers"]
@@ -213,7 +213,7 @@ def test_sigterm_in_mid_stream_ends_the_stream_with_an_error(tmp_path: Path) -> 
         process.communicate()
 
 
-def test_no_model_and_no_route_out_without_a_key(tmp_path: Path) -> None:
+def test_an_address_beyond_loopback_without_a_key_is_refused(tmp_path: Path) -> None:
     write_stack(tmp_path)
     process = spawn(tmp_path, "--host", "0.0.0.0")  # noqa: S104 - refused
     _, errors = process.communicate(timeout=20)
@@ -222,7 +222,7 @@ def test_no_model_and_no_route_out_without_a_key(tmp_path: Path) -> None:
     assert "export LLMSTACK_API_KEY=" in errors
 
 
-def test_a_port_that_is_taken(tmp_path: Path) -> None:
+def test_a_taken_port_is_an_error(tmp_path: Path) -> None:
     port = write_stack(tmp_path)
     with socket.create_server(("127.0.0.1", port)):
         process = spawn(tmp_path)

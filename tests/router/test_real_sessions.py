@@ -117,7 +117,7 @@ def replay(work_dir: Path, sticky: str, bodies: list[dict[str, Any]]) -> Read:
 
 
 @pytest.mark.engine
-def test_the_engine_reads_less_again_where_conversations_stick(tmp_path: Path) -> None:
+def test_sticky_conversations_make_the_engine_read_fewer_tokens_again(tmp_path: Path) -> None:
     bodies = conversation(turns=5, calls=1)
     for name in ("plain", "sticky"):
         (tmp_path / name).mkdir()

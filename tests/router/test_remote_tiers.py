@@ -12,9 +12,9 @@ import anthropic
 import httpx
 import openai
 import pytest
-from router.clients import asking, chat, event, request
-from router.harness import Running, in_thread, model_server
-from router.remote_tiers import hosted, serving
+from router.clients import chat, chat_request, event, request
+from router.harness import RunningRouter, run_in_thread, scripted_server
+from router.remote_tiers import router_with_tiers, server_tier
 from support.providers import KEY, provider
 
 from llmstack.config.model import BackendKind, HostedModel, McpModel, Role, Sampler, Tier
@@ -23,7 +23,7 @@ from llmstack.router.admin.status_json import status
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from router.harness import Asked
+    from router.harness import IncomingRequest
     from support.providers import FakeProvider
 
 
@@ -46,24 +46,24 @@ def mistral() -> Iterator[FakeProvider]:
 
 
 @pytest.fixture(scope="module")
-def running(claude: FakeProvider, local: FakeProvider, mistral: FakeProvider) -> Iterator[Running]:
+def running(claude: FakeProvider, local: FakeProvider, mistral: FakeProvider) -> Iterator[RunningRouter]:
     tiers = (
-        hosted("far", "anthropic/claude-haiku-4-5-20251001", claude.url, Role.ULTRA),
-        hosted("near", "vllm/some-model", local.url, Role.FAST),
-        hosted("other", "mistral/mistral-small-latest", mistral.url),
+        server_tier("far", "anthropic/claude-haiku-4-5-20251001", claude.url, Role.ULTRA),
+        server_tier("near", "vllm/some-model", local.url, Role.FAST),
+        server_tier("other", "mistral/mistral-small-latest", mistral.url),
     )
-    with in_thread(lambda: serving(*tiers)) as made:
+    with run_in_thread(lambda: router_with_tiers(*tiers)) as made:
         yield made
 
 
 @pytest.fixture
-def openai_client(running: Running) -> Iterator[openai.OpenAI]:
+def openai_client(running: RunningRouter) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{running.url}/v1", api_key="x", max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
-def anthropic_client(running: Running) -> Iterator[anthropic.Anthropic]:
+def anthropic_client(running: RunningRouter) -> Iterator[anthropic.Anthropic]:
     with anthropic.Anthropic(base_url=running.url, api_key="x", max_retries=0) as client:
         yield client
 
@@ -74,7 +74,7 @@ HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 
 
 @pytest.mark.parametrize("tier", ["far", "near", "other", "auto"])
-def test_openai_chat(openai_client: openai.OpenAI, tier: str) -> None:
+def test_openai_chat_works_with_every_provider(openai_client: openai.OpenAI, tier: str) -> None:
     whole = openai_client.chat.completions.create(model=tier, messages=HELLO)
     assert whole.choices[0].message.content
     assert whole.choices[0].finish_reason == "stop"
@@ -86,7 +86,9 @@ def test_openai_chat(openai_client: openai.OpenAI, tier: str) -> None:
 
 
 @pytest.mark.parametrize("tier", ["far", "other"])
-def test_anthropic_messages(anthropic_client: anthropic.Anthropic, tier: str) -> None:
+def test_anthropic_messages_work_with_every_provider(
+    anthropic_client: anthropic.Anthropic, tier: str
+) -> None:
     whole = anthropic_client.messages.create(model=tier, messages=HELLO, max_tokens=50)
     assert whole.stop_reason == "end_turn"
     with anthropic_client.messages.stream(model=tier, messages=HELLO, max_tokens=50) as stream:
@@ -94,11 +96,11 @@ def test_anthropic_messages(anthropic_client: anthropic.Anthropic, tier: str) ->
 
 
 @pytest.mark.parametrize("tier", ["far", "other"])
-def test_openai_responses(openai_client: openai.OpenAI, tier: str) -> None:
+def test_openai_responses_work_with_every_provider(openai_client: openai.OpenAI, tier: str) -> None:
     assert openai_client.responses.create(model=tier, input="hello").output_text
 
 
-def test_the_provider_gets_its_own_words_and_key(
+def test_a_provider_gets_requests_in_its_own_api_with_its_own_key(
     openai_client: openai.OpenAI, claude: FakeProvider, local: FakeProvider
 ) -> None:
     openai_client.chat.completions.create(model="far", messages=HELLO, max_tokens=50)
@@ -111,8 +113,8 @@ def test_the_provider_gets_its_own_words_and_key(
 
 @pytest.mark.parametrize("status", [401, 429, 500])
 @pytest.mark.parametrize("stream", [False, True])
-def test_errors_are_what_they_are_in_the_clients_words(
-    openai_client: openai.OpenAI, claude: FakeProvider, running: Running, status: int, *, stream: bool
+def test_a_providers_error_keeps_its_status_and_is_translated(
+    openai_client: openai.OpenAI, claude: FakeProvider, running: RunningRouter, status: int, *, stream: bool
 ) -> None:
     running.app.service.cooldowns.note_success("far")
     claude.failures = [(status, "7")]
@@ -128,25 +130,25 @@ def test_errors_are_what_they_are_in_the_clients_words(
 @pytest.mark.parametrize(
     ("path", "tokens"), [(CHAT, 0), (CHAT, 1), (CHAT, 2), ("/v1/messages", 1), ("/v1/other", 2)]
 )
-async def test_a_stream_that_ends_with_an_error_shows_no_key(path: str, tokens: int, cut: int) -> None:
+async def test_an_error_in_a_stream_reveals_no_key(path: str, tokens: int, cut: int) -> None:
     error = {"error": {"message": f"the key {KEY} has no credit left"}}
     refused = f"data: {json.dumps(error)}\n\n".encode()
 
-    async def fails(asked: Asked) -> None:
-        await asked.start_stream()
+    async def fails(request: IncomingRequest) -> None:
+        await request.start_stream()
         for _ in range(tokens):
-            await asked.chunk(event("a"))
+            await request.chunk(event("a"))
         for part in filter(None, (refused[:cut], refused[cut:])):
             await asyncio.sleep(0.001)  # so that each is read by itself
-            await asked.chunk(part)
+            await request.chunk(part)
         await asyncio.sleep(0.001)
-        await asked.end_stream()
+        await request.end_stream()
 
     async with (
-        model_server(fails) as behind,
-        serving(hosted("other", "mistral/mistral-small-latest", behind.url)) as running,
+        scripted_server(fails) as server,
+        router_with_tiers(server_tier("other", "mistral/mistral-small-latest", server.url)) as running,
     ):
-        reply = await request(running, "POST", path, asking(model="other", stream=True, max_tokens=50))
+        reply = await request(running, "POST", path, chat_request(model="other", stream=True, max_tokens=50))
         assert KEY.encode() not in reply.body
         assert (
             "the key … has no credit left" in reply.body.decode()
@@ -173,7 +175,7 @@ def sampled(
     tiers = [
         Tier(name, BackendKind.SERVER, model, 64_000, sampler=sampler) for name, (_, model) in served.items()
     ]
-    with in_thread(lambda: serving(*tiers, env=there)) as made:
+    with run_in_thread(lambda: router_with_tiers(*tiers, env=there)) as made:
         yield made.url, {name: far for name, (far, _) in served.items()}
 
 
@@ -188,7 +190,7 @@ def sampled(
         ("ollama", {"min_p": 0}, {**ALL, "min_p": 0}),
     ],
 )
-def test_sampler_values_that_the_caller_did_not_send(
+def test_missing_sampling_values_are_added_if_the_model_accepts_them(
     sampled: tuple[str, dict[str, FakeProvider]], tier: str, sent: dict[str, float], reach: dict[str, float]
 ) -> None:
     url, far = sampled
@@ -197,7 +199,7 @@ def test_sampler_values_that_the_caller_did_not_send(
     assert {name: far[tier].last[name] for name in ALL if name in far[tier].last} == reach
 
 
-def test_newer_versions_of_anthropics_api_take_none_of_ours(
+def test_no_sampling_values_are_added_for_newer_versions_of_anthropics_api(
     sampled: tuple[str, dict[str, FakeProvider]],
 ) -> None:
     url, far = sampled
@@ -209,16 +211,18 @@ def test_newer_versions_of_anthropics_api_take_none_of_ours(
     assert far["sonnet"].last["top_k"] == 20
 
 
-async def test_what_cannot_be_said_in_the_providers_words(claude: FakeProvider) -> None:
-    async with serving(hosted("far", "anthropic/claude-haiku-4-5-20251001", claude.url)) as running:
-        many = await chat(running, asking(model="far", n=3))
+async def test_a_request_that_the_provider_does_not_support_is_refused(claude: FakeProvider) -> None:
+    async with router_with_tiers(
+        server_tier("far", "anthropic/claude-haiku-4-5-20251001", claude.url)
+    ) as running:
+        many = await chat(running, chat_request(model="far", n=3))
         assert many.status == 400
         assert "far is anthropic/claude-haiku" in many.error["message"]
 
 
-async def test_a_server_that_is_not_there() -> None:
-    async with serving(hosted("near", "vllm/m", "http://127.0.0.1:1", Role.FAST)) as running:
-        reply = await chat(running, asking())
+async def test_an_unreachable_server_is_named_in_the_error() -> None:
+    async with router_with_tiers(server_tier("near", "vllm/m", "http://127.0.0.1:1", Role.FAST)) as running:
+        reply = await chat(running, chat_request())
         assert reply.status == 502
         assert reply.error["origin"] == "provider"
         assert reply.error["message"] == (
@@ -227,9 +231,9 @@ async def test_a_server_that_is_not_there() -> None:
         )
 
 
-async def test_an_address_that_is_our_own() -> None:
-    async with serving(hosted("near", "vllm/m", "http://localhost:9", Role.FAST)) as running:
-        reply = await chat(running, asking())
+async def test_the_routers_own_address_is_refused() -> None:
+    async with router_with_tiers(server_tier("near", "vllm/m", "http://localhost:9", Role.FAST)) as running:
+        reply = await chat(running, chat_request())
         assert reply.status == 503
         assert "is this router's own address" in reply.error["message"]
         (known,) = status(running.app.service)["tiers"]
@@ -238,15 +242,15 @@ async def test_an_address_that_is_our_own() -> None:
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_tool_of_an_mcp_server(tmp_path: Path, path: str, *, stream: bool) -> None:
+async def test_a_tool_of_an_mcp_server_serves_a_tier(tmp_path: Path, path: str, *, stream: bool) -> None:
     command = (sys.executable, str(MCP_MODEL), "plain")
     tool = Tier("tool", BackendKind.MCP, McpModel(command, "complete"), 64_000, role=Role.FAST)
-    async with serving(tool, work_dir=tmp_path) as running:
-        body = asking("hello there", max_tokens=50, stream=stream)
+    async with router_with_tiers(tool, work_dir=tmp_path) as running:
+        body = chat_request("hello there", max_tokens=50, stream=stream)
         first = await request(running, "POST", path, body)
         assert (first.status, b"hello there" in first.body) == (200, True), first.body
         assert running.recent[-1]["outcome"] == "ok"
-        crashed = await request(running, "POST", path, asking("crash", max_tokens=50, stream=stream))
+        crashed = await request(running, "POST", path, chat_request("crash", max_tokens=50, stream=stream))
         assert crashed.status == 502
         assert "ended:\nthe weights are gone" in crashed.error["message"]
         assert running.recent[-1]["outcome"] == "upstream_502"

@@ -27,7 +27,10 @@ def test_another_opening_with_the_same_session_name_is_another_conversation() ->
     sessions.remember(main, FACTS, Decision("code-smart", "short"))
     title = sessions.find_key("ses_1", TITLE, RequestFacts(100, 100, user_turns=1))
     child = sessions.find_key("ses_1", "child", changed(FACTS, conversation_tokens=9_000))
-    assert len({main, title, child, sessions.find_key("ses_2", MAIN, FACTS), sessions.find_key("", MAIN, FACTS)}) == 5
+    assert (
+        len({main, title, child, sessions.find_key("ses_2", MAIN, FACTS), sessions.find_key("", MAIN, FACTS)})
+        == 5
+    )
     assert sessions.find_key("", "", FACTS) == ""
     assert sessions.get(title) is None
 

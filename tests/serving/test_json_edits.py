@@ -66,7 +66,7 @@ def test_the_new_name_is_escaped() -> None:
     assert with_model(b'{"model":"a"}', "a", 'b"\\é') == b'{"model":"b\\"\\\\\\u00e9"}'
 
 
-def test_too_deep_is_said() -> None:
+def test_a_document_that_is_nested_too_deeply_is_an_error() -> None:
     with pytest.raises(RecursionError):
         with_model(b'{"x":' + b"[" * 5000 + b"]" * 5000 + b',"model":null}', None, "new")
 
@@ -101,7 +101,7 @@ VALUES = st.recursive(
     indent=st.sampled_from([None, 1]),
     new=st.sampled_from(["code-fast", 'q"uote']),
 )
-def test_means_what_json_means(
+def test_the_edited_document_differs_only_in_the_model(
     document: dict[str, object],
     model: str | None,
     new: str,
@@ -133,7 +133,7 @@ def test_means_what_json_means(
 
 
 @pytest.mark.parametrize("tail", [b',"model":"auto"}', b',"model":null}', b',"\\u006dodel":"auto"}', b"}"])
-def test_a_megabyte_takes_no_time(tail: bytes) -> None:
+def test_a_megabyte_is_edited_quickly(tail: bytes) -> None:
     text = json.dumps('x = "model": "auto"\n' * 40_000).encode()
     body = b'{"messages":[{"role":"user","content":' + text + b"}]" + tail
     current = msgspec.json.decode(body, type=_Model).model
@@ -155,7 +155,7 @@ def test_a_megabyte_takes_no_time(tail: bytes) -> None:
         (b'{"a":"\\"id_slot\\":7"}', b'{"id_slot":3,"a":"\\"id_slot\\":7"}'),
     ],
 )
-def test_a_slot_is_set_and_nothing_else(body: bytes, after: bytes) -> None:
+def test_only_the_slot_changes(body: bytes, after: bytes) -> None:
     assert set_slot(body, 3) == after
 
 
@@ -169,7 +169,7 @@ def test_a_slot_is_set_and_nothing_else(body: bytes, after: bytes) -> None:
         (b"{}", None, b'{"id_slot":3,"model":"new"}'),
     ],
 )
-def test_model_and_slot_at_once(body: bytes, current: str | None, after: bytes) -> None:
+def test_model_and_slot_are_set_together(body: bytes, current: str | None, after: bytes) -> None:
     assert with_model(body, current, "new", slot=3) == after
 
 
@@ -187,11 +187,11 @@ ADDED = b'{"temperature":0.2,"top_p":0.9'
         (b'{"a": {"top_p": 1}, "s": "\xff"}', ADDED + b',"a": {"top_p": 1}, "s": "\xff"}'),
     ],
 )
-def test_what_the_caller_did_not_send_is_added_and_nothing_else_touched(body: bytes, expected: bytes) -> None:
+def test_only_missing_members_are_added(body: bytes, expected: bytes) -> None:
     assert add_members(body, {"temperature": 0.2, "top_p": 0.9}) == expected
 
 
-def test_of_what_excludes_each_other_nothing_is_added_to_what_was_sent() -> None:
+def test_nothing_is_added_that_excludes_a_member_of_the_request() -> None:
     either = frozenset({"temperature", "top_p"})
     values = {"temperature": 0.2, "top_k": 20}
     assert add_members(b'{"top_p":1}', values, either) == b'{"top_k":20,"top_p":1}'

@@ -27,7 +27,7 @@ CLAUDE = frozenset(("temperature", "top_p"))
         ("somebody/else", None, tuple(ALL), ()),
     ],
 )
-def test_what_is_added(
+def test_values_that_the_model_accepts_are_added(
     label: str, base_url: str | None, takes: tuple[str, ...], one_of: frozenset[str] | tuple[()]
 ) -> None:
     provider, _, model = label.partition("/")

@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
-from router.harness import Asked, ModelServer, model_server, until
+from router.harness import IncomingRequest, ScriptedServer, scripted_server, wait_until
 
 from llmstack.upstream.client import Upstream, UpstreamError
 
@@ -19,32 +19,34 @@ OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
 
 
-def saying(data: bytes, then: str = "close") -> Callable[[Asked], Awaitable[None]]:
-    async def script(asked: Asked) -> None:
+def saying(data: bytes, then: str = "close") -> Callable[[IncomingRequest], Awaitable[None]]:
+    async def script(request: IncomingRequest) -> None:
         if data:
-            await asked.say(data)
+            await request.send(data)
         if then == "close":
-            asked.close()
+            request.close()
         elif then == "reset":
-            asked.reset()
+            request.reset()
 
     return script
 
 
 @contextlib.asynccontextmanager
-async def client(script: Callable[[Asked], Awaitable[None]]) -> AsyncIterator[tuple[Upstream, ModelServer]]:
-    async with model_server(script) as behind:
+async def client(
+    script: Callable[[IncomingRequest], Awaitable[None]],
+) -> AsyncIterator[tuple[Upstream, ScriptedServer]]:
+    async with scripted_server(script) as server:
         upstream = Upstream()
         try:
-            yield upstream, behind
+            yield upstream, server
         finally:
             await upstream.close()
 
 
-async def ask(upstream: Upstream, behind: ModelServer, method: str = "POST") -> tuple[int, bytes]:
+async def ask(upstream: Upstream, server: ScriptedServer, method: str = "POST") -> tuple[int, bytes]:
     body = b"{}" if method == "POST" else b""
     async with asyncio.timeout(10):
-        with await upstream.send(method, f"{behind.url}/x?y", {}, body) as answer:
+        with await upstream.send(method, f"{server.url}/x?y", {}, body) as answer:
             return answer.status, await answer.read()
 
 
@@ -64,22 +66,22 @@ async def ask(upstream: Upstream, behind: ModelServer, method: str = "POST") -> 
         (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nhi", 200, b"hi"),
     ],
 )
-async def test_whole_answers(sent: bytes, status: int, body: bytes, then: str) -> None:
-    async with client(saying(sent, then)) as (upstream, behind):
+async def test_complete_responses_are_read(sent: bytes, status: int, body: bytes, then: str) -> None:
+    async with client(saying(sent, then)) as (upstream, server):
         for _ in range(3):
-            assert await ask(upstream, behind) == (status, body)
+            assert await ask(upstream, server) == (status, body)
 
 
-async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
+async def test_a_response_without_a_length_ends_with_its_connection() -> None:
     for version in (b"1.1", b"1.0"):
-        async with client(saying(b"HTTP/" + version + b" 200 OK\r\n\r\nhello")) as (upstream, behind):
-            assert await ask(upstream, behind) == (200, b"hello")
+        async with client(saying(b"HTTP/" + version + b" 200 OK\r\n\r\nhello")) as (upstream, server):
+            assert await ask(upstream, server) == (200, b"hello")
         async with client(saying(b"HTTP/" + version + b" 200 OK\r\n\r\nhello", "reset")) as (
             upstream,
-            behind,
+            server,
         ):
             with pytest.raises(UpstreamError):
-                await ask(upstream, behind)
+                await ask(upstream, server)
 
 
 @pytest.mark.parametrize("then", ["close", "reset"])
@@ -98,11 +100,11 @@ async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
         b"HTTP/1.1 100 Continue\r\n\r\n",
     ],
 )
-async def test_answers_that_break_off(sent: bytes, then: str) -> None:
-    async with client(saying(sent, then)) as (upstream, behind):
+async def test_a_response_that_breaks_off_is_an_error(sent: bytes, then: str) -> None:
+    async with client(saying(sent, then)) as (upstream, server):
         with pytest.raises(UpstreamError, match="the connection was closed"):
-            await ask(upstream, behind)
-        await until(lambda: behind.open == 0, "the connection is closed")
+            await ask(upstream, server)
+        await wait_until(lambda: server.open == 0, "the connection is closed")
 
 
 @pytest.mark.parametrize(
@@ -127,66 +129,66 @@ async def test_answers_that_break_off(sent: bytes, then: str) -> None:
         b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000,
     ],
 )
-async def test_what_is_no_answer(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    async with client(saying(sent, "stay")) as (upstream, behind):
+async def test_an_invalid_response_is_an_error(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with client(saying(sent, "stay")) as (upstream, server):
         with pytest.raises(UpstreamError):
-            await ask(upstream, behind)
-        await until(lambda: behind.open == 0, "the connection is closed")
-        assert len(behind.requests) == 1
+            await ask(upstream, server)
+        await wait_until(lambda: server.open == 0, "the connection is closed")
+        assert len(server.requests) == 1
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-async def test_head() -> None:
-    async with client(saying(OK + b"content-length: 500\r\n\r\n", "stay")) as (upstream, behind):
-        assert await ask(upstream, behind, "HEAD") == (200, b"")
-        assert await ask(upstream, behind, "HEAD") == (200, b"")
+async def test_a_response_to_head_has_no_body() -> None:
+    async with client(saying(OK + b"content-length: 500\r\n\r\n", "stay")) as (upstream, server):
+        assert await ask(upstream, server, "HEAD") == (200, b"")
+        assert await ask(upstream, server, "HEAD") == (200, b"")
 
 
-async def test_more_than_was_asked_for_is_not_taken_for_the_next_answer() -> None:
+async def test_surplus_data_is_not_taken_for_the_next_response() -> None:
     twice = OK + b"content-length: 2\r\n\r\nhi"
-    async with client(saying(twice + twice.replace(b"hi", b"no"), "stay")) as (upstream, behind):
+    async with client(saying(twice + twice.replace(b"hi", b"no"), "stay")) as (upstream, server):
         for _ in range(3):
-            assert await ask(upstream, behind) == (200, b"hi")
-        assert behind.connections == 3
+            assert await ask(upstream, server) == (200, b"hi")
+        assert server.connections == 3
 
 
-async def test_connections_are_used_again_and_no_longer_than_they_last() -> None:
-    async with client(saying(OK + b"content-length: 2\r\n\r\nhi", "stay")) as (upstream, behind):
+async def test_connections_are_reused_until_the_server_closes_them() -> None:
+    async with client(saying(OK + b"content-length: 2\r\n\r\nhi", "stay")) as (upstream, server):
         for _ in range(5):
-            await ask(upstream, behind)
-        assert behind.connections == 1
-        await asyncio.gather(*(ask(upstream, behind) for _ in range(5)))
-        assert behind.connections <= 5
-        for asked in behind.requests:
-            asked.close()
-        await until(lambda: behind.open == 0, "the server has closed them all")
-        assert await ask(upstream, behind) == (200, b"hi")
+            await ask(upstream, server)
+        assert server.connections == 1
+        await asyncio.gather(*(ask(upstream, server) for _ in range(5)))
+        assert server.connections <= 5
+        for request in server.requests:
+            request.close()
+        await wait_until(lambda: server.open == 0, "the server has closed them all")
+        assert await ask(upstream, server) == (200, b"hi")
 
 
-async def test_an_answer_that_is_not_read_to_its_end_is_cancelled() -> None:
-    async def endless(asked: Asked) -> None:
-        await asked.start_stream()
-        while not asked.writer.is_closing():
-            await asked.chunk(b"x" * 10_000)
+async def test_a_response_that_is_not_read_to_its_end_is_cancelled() -> None:
+    async def endless(request: IncomingRequest) -> None:
+        await request.start_stream()
+        while not request.writer.is_closing():
+            await request.chunk(b"x" * 10_000)
 
-    async with client(endless) as (upstream, behind):
-        with await upstream.send("POST", behind.url, {}, b"{}") as answer:
+    async with client(endless) as (upstream, server):
+        with await upstream.send("POST", server.url, {}, b"{}") as answer:
             assert await anext(answer.chunks())
-        await until(lambda: behind.open == 0, "the connection is closed")
-        sending = asyncio.create_task(upstream.send("POST", behind.url, {}, b"{}"))
+        await wait_until(lambda: server.open == 0, "the connection is closed")
+        sending = asyncio.create_task(upstream.send("POST", server.url, {}, b"{}"))
         await asyncio.sleep(0)
         sending.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await sending
-        await until(lambda: behind.open == 0, "the connection is closed")
+        await wait_until(lambda: server.open == 0, "the connection is closed")
 
 
-async def test_who_wants_no_more_for_now_gets_the_rest_later() -> None:
-    async def much(asked: Asked) -> None:
-        await asked.start_stream()
+async def test_a_sink_that_is_full_gets_the_rest_later() -> None:
+    async def much(request: IncomingRequest) -> None:
+        await request.start_stream()
         for _ in range(200):
-            await asked.chunk(b"x" * 10_000)
-        await asked.end_stream()
+            await request.chunk(b"x" * 10_000)
+        await request.end_stream()
 
     got, calls = 0, 0
 
@@ -195,15 +197,15 @@ async def test_who_wants_no_more_for_now_gets_the_rest_later() -> None:
         got += len(part)
         return False
 
-    async with client(much) as (upstream, behind):
+    async with client(much) as (upstream, server):
         async with asyncio.timeout(10):
-            with await upstream.send("POST", behind.url, {}, b"{}") as answer:
+            with await upstream.send("POST", server.url, {}, b"{}") as answer:
                 while not await answer.chunks().pass_on(take):
                     calls += 1
         assert (got, calls > 1) == (2_000_000, True)
 
 
-async def test_a_bug_in_what_takes_the_parts_is_seen() -> None:
+async def test_an_exception_in_the_sink_is_raised() -> None:
     said = asyncio.Event()
 
     def breaks(part: bytes) -> bool:
@@ -212,23 +214,23 @@ async def test_a_bug_in_what_takes_the_parts_is_seen() -> None:
             return True
         raise ZeroDivisionError
 
-    async def script(asked: Asked) -> None:
-        await asked.start_stream()
-        await asked.chunk(b"1")
+    async def script(request: IncomingRequest) -> None:
+        await request.start_stream()
+        await request.chunk(b"1")
         await said.wait()
-        await asked.chunk(b"2")
+        await request.chunk(b"2")
 
-    async with client(script) as (upstream, behind):
+    async with client(script) as (upstream, server):
         async with asyncio.timeout(10):
             with (
-                await upstream.send("POST", behind.url, {}, b"{}") as answer,
+                await upstream.send("POST", server.url, {}, b"{}") as answer,
                 pytest.raises(ZeroDivisionError),
             ):
                 await answer.chunks().pass_on(breaks)
-        await until(lambda: behind.open == 0, "the connection is closed")
+        await wait_until(lambda: server.open == 0, "the connection is closed")
 
 
-async def test_a_request_that_has_no_answer_is_not_sent_to_its_end() -> None:
+async def test_sending_stops_if_the_server_closes_without_a_response() -> None:
     size, failed = 30_000_000, asyncio.Event()
     arrived: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -250,7 +252,7 @@ async def test_a_request_that_has_no_answer_is_not_sent_to_its_end() -> None:
         assert await asyncio.wait_for(arrived, 10) < size
 
 
-async def test_nobody_listens() -> None:
+async def test_an_unreachable_server_is_an_error() -> None:
     upstream = Upstream()
     with pytest.raises(UpstreamError, match="cannot connect"):
         await upstream.send("GET", "http://127.0.0.1:1/", {}, b"")
@@ -259,7 +261,7 @@ async def test_nobody_listens() -> None:
     await upstream.close()
 
 
-async def test_neither_a_header_nor_an_address_can_smuggle() -> None:
+async def test_line_breaks_in_headers_and_addresses_are_refused() -> None:
     upstream = Upstream()
     for address in ("127.0.0.1:1/x HTTP/1.1\r\ny: 1", "127.0.0.1:1\n/", "127.0.0.1:1?\n"):
         with pytest.raises(UpstreamError, match="line break"):

@@ -109,7 +109,7 @@ def cut(chunks: list[bytes], chance: random.Random) -> list[bytes]:
 
 @pytest.mark.parametrize("ending", [b"", b"\n\n"])
 @pytest.mark.parametrize("hostile", [False, True])
-async def test_a_chunk_that_is_not_parsed_is_what_the_parser_would_have_said(
+async def test_the_fast_path_for_chunks_gives_the_same_result_as_the_parser(
     ending: bytes, *, hostile: bool
 ) -> None:
     unparsed = broken = 0
@@ -136,11 +136,11 @@ async def test_a_chunk_that_is_not_parsed_is_what_the_parser_would_have_said(
         [b"2\r\nhi\r\n0\r\n\r\n", b"10\r\n" + b"x" * 16 + b"\r\n"],  # beyond the end
     ],
 )
-async def test_what_only_looks_like_a_chunk(pieces: list[bytes]) -> None:
+async def test_data_that_only_looks_like_a_chunk_goes_through_the_parser(pieces: list[bytes]) -> None:
     assert await read(pieces, relaying=True) == await read(pieces, relaying=False)
 
 
-async def test_a_bug_in_what_takes_chunks_is_seen() -> None:
+async def test_an_exception_in_the_relay_is_raised() -> None:
     connection = ServerConnection(lambda _: None)
     connection.connection_made(Pipe())
     answering = asyncio.create_task(connection.request(b"GET", b"", no_body=False))
@@ -193,9 +193,7 @@ async def exchanged(connection: ServerConnection, pipe: Pipe, pieces: list[bytes
     ],
 )
 @pytest.mark.parametrize("more", [b"", b"\r\n", b"x", FIRST])
-async def test_a_head_that_came_before_says_what_the_parser_would_have_said(
-    length: bytes, body: bytes, more: bytes
-) -> None:
+async def test_a_cached_response_head_is_read_like_a_new_one(length: bytes, body: bytes, more: bytes) -> None:
     answer = OK % length + body + more
     for cut_at in range(len(answer) + 1):
         pieces = [piece for piece in (answer[:cut_at], answer[cut_at:]) if piece]
@@ -204,7 +202,7 @@ async def test_a_head_that_came_before_says_what_the_parser_would_have_said(
         assert await exchanged(again, pipe, pieces) == await exchanged(*await connected(), pieces), pieces
 
 
-async def test_what_nobody_read_of_an_answer_does_not_hold_back_the_next_one() -> None:
+async def test_an_unread_body_does_not_block_the_next_response() -> None:
     connection, pipe = await connected()
     answering = asyncio.create_task(connection.request(b"GET", b"", no_body=False))
     await asyncio.sleep(0)

@@ -59,7 +59,7 @@ def family(pid: int | None) -> list[psutil.Process]:
     return [*process.children(), process]
 
 
-async def test_a_file_that_cannot_be_written_to_its_end(
+async def test_a_save_that_fails_loses_only_the_cache(
     models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As on a full disk: between two conversations in one slot, and before a swap."""
@@ -84,7 +84,7 @@ async def test_a_file_that_cannot_be_written_to_its_end(
         assert (await Talk("x", before).turn(swapper, "three?")).answer == cold.answer
 
 
-async def test_a_swap_that_saves_while_the_router_stops(models: Path, tmp_path: Path) -> None:
+async def test_a_cache_is_saved_if_the_router_stops_during_a_swap(models: Path, tmp_path: Path) -> None:
     conversation = Talk("x", [*RULES])
     async with swapping(tmp_path, models, **KV) as swapper:
         await conversation.turn(swapper, "one?")
@@ -123,7 +123,7 @@ def kill_while_saving(models: Path, work_dir: Path) -> bool:
     return not kept(work_dir, ".kv")
 
 
-async def test_a_router_that_is_killed_while_it_saves(models: Path, tmp_path: Path) -> None:
+async def test_an_incomplete_cache_of_a_killed_router_is_not_used(models: Path, tmp_path: Path) -> None:
     tries = (tmp_path / str(number) for number in range(5))
     work_dir = next(each for each in tries if kill_while_saving(models, each))
     (half,) = kept(work_dir, ".part")

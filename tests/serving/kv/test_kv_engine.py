@@ -68,7 +68,7 @@ async def test_conversations_survive_swaps(models: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("write", [shapes.gemma3, shapes.qwen3next])
-async def test_windows_and_recurrent_states_survive_too(
+async def test_sliding_windows_and_recurrent_states_survive_swaps(
     tmp_path: Path, write: Callable[[Path], None]
 ) -> None:
     """llama.cpp cannot rewind these; it saves its checkpoints of them as well."""
@@ -89,7 +89,7 @@ async def test_windows_and_recurrent_states_survive_too(
             assert (read <= WARM) == (turn > 0)
 
 
-async def test_more_conversations_than_slots(models: Path, tmp_path: Path) -> None:
+async def test_a_slot_is_saved_before_another_conversation_uses_it(models: Path, tmp_path: Path) -> None:
     """Whose slot is needed by another one is saved first; nothing is swapped, nor kept in RAM."""
     talks = [Talk(name, [{**RULES[0], "content": f"{name}: {RULES[0]['content']}"}]) for name in "xyz"]
     async with swapping(tmp_path, models, parallel=2, ctx=4096) as swapper:
@@ -102,7 +102,7 @@ async def test_more_conversations_than_slots(models: Path, tmp_path: Path) -> No
         assert swapper.states()["a"].loads == 1
 
 
-async def test_they_survive_the_router_too(models: Path, tmp_path: Path) -> None:
+async def test_conversations_survive_a_restart_of_the_router(models: Path, tmp_path: Path) -> None:
     conversation = talk("x")
     async with swapping(tmp_path, models) as swapper:
         assert (await conversation.turn(swapper, "one?")).kv == ""
@@ -143,7 +143,7 @@ def untouched(_models: Path, _saved: Path) -> None:
         (untouched, {"extra": "rope_scaling = yarn(scale=2, orig_ctx=8192)"}, ""),
     ],
 )
-async def test_what_is_not_valid_is_read_again(
+async def test_an_invalid_cache_is_not_used_and_the_prompt_is_read_again(
     models: Path, tmp_path: Path, change: Callable[[Path, Path], None], about: dict[str, Any], kv: str
 ) -> None:
     own = tmp_path / "models"
@@ -161,9 +161,7 @@ async def test_what_is_not_valid_is_read_again(
         assert (await Talk("x", before).turn(swapper, "two?")).answer == cold.answer
 
 
-async def test_a_place_that_cannot_be_written_costs_the_cache_and_nothing_else(
-    models: Path, tmp_path: Path
-) -> None:
+async def test_requests_succeed_if_caches_cannot_be_written(models: Path, tmp_path: Path) -> None:
     (tmp_path / "kv").write_text("a file is in the way")
     conversation = talk("x")
     async with swapping(tmp_path, models) as swapper:
@@ -172,7 +170,9 @@ async def test_a_place_that_cannot_be_written_costs_the_cache_and_nothing_else(
         assert (await conversation.turn(swapper, "two?")).cache_n == 0
 
 
-async def test_it_can_be_switched_off_and_short_prompts_are_left_alone(models: Path, tmp_path: Path) -> None:
+async def test_saving_can_be_switched_off_and_short_prompts_are_not_saved(
+    models: Path, tmp_path: Path
+) -> None:
     async with swapping(tmp_path / "off", models, kv_gb=0) as swapper:
         assert swapper.prompt_cache == "not saved: kv_cache_gb = 0"
         await talk("x").turn(swapper, "one?")
@@ -183,7 +183,7 @@ async def test_it_can_be_switched_off_and_short_prompts_are_left_alone(models: P
     assert not list((tmp_path / "on" / "kv").glob("*/*.kv"))
 
 
-async def test_a_busy_slot_is_not_waited_for(models: Path, tmp_path: Path) -> None:
+async def test_closing_does_not_wait_for_a_busy_slot(models: Path, tmp_path: Path) -> None:
     async with swapping(tmp_path, models) as swapper:
         await talk("idle").turn(swapper, "one?")
         lease = await swapper.acquire("a", "busy")
@@ -200,9 +200,7 @@ async def test_a_busy_slot_is_not_waited_for(models: Path, tmp_path: Path) -> No
     assert len(list((tmp_path / "kv").glob("*/*.kv"))) == 1
 
 
-async def test_where_the_engine_chooses_the_slot_it_finds_what_was_restored(
-    models: Path, tmp_path: Path
-) -> None:
+async def test_a_restored_cache_is_used_if_the_engine_chooses_the_slot(models: Path, tmp_path: Path) -> None:
     """`/v1/messages` takes no slot."""
 
     async def ask(swapper: PoolBackend, session: str, text: str) -> tuple[str, int]:

@@ -33,7 +33,7 @@ def saved(
     return path
 
 
-def test_what_is_saved_is_found_again_and_private(tmp_path: Path) -> None:
+def test_a_saved_cache_is_found_again_and_private(tmp_path: Path) -> None:
     files = PromptCacheFiles(tmp_path / "kv", GB)
     path = saved(files, "a conversation", 1000)
     assert files.verify(path) == CacheMetadata("a", "a.gguf", 100, 1000, digest(path))
@@ -47,7 +47,7 @@ def test_what_is_saved_is_found_again_and_private(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
-def test_the_digest_sees_every_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digest_covers_every_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmstack.serving.kv.files.BLOCK", 64)
     path, seen = tmp_path / "x", set()
     content = bytearray(random.Random(1).randbytes(1000))  # noqa: S311 - not for secrets
@@ -78,7 +78,7 @@ def garble_note(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, flip, lose_note, garble_note])
-def test_what_is_damaged_is_refused_and_removed(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_cache_is_refused_and_removed(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     files = PromptCacheFiles(tmp_path, GB)
     path = saved(files, "x", 1000)
     damage(path)
@@ -88,7 +88,7 @@ def test_what_is_damaged_is_refused_and_removed(tmp_path: Path, damage: Callable
     assert list(path.parent.iterdir()) == []
 
 
-def test_what_a_killed_router_left_is_removed(tmp_path: Path) -> None:
+def test_incomplete_files_of_a_killed_router_are_removed(tmp_path: Path) -> None:
     files = PromptCacheFiles(tmp_path, GB)
     whole = saved(files, "whole", 100)
     ours = files.part_path(files.path_for("model", "being written"))
@@ -105,7 +105,7 @@ def test_what_a_killed_router_left_is_removed(tmp_path: Path) -> None:
     }
 
 
-async def test_what_is_being_saved_is_not_taken_for_what_a_killed_router_left(tmp_path: Path) -> None:
+async def test_a_file_that_is_being_saved_is_not_removed_as_incomplete(tmp_path: Path) -> None:
     """Every save and every start of a model sweeps, also those of other projects."""
     files, other, over = (
         PromptCacheFiles(tmp_path / "kv", GB),
@@ -126,7 +126,7 @@ async def test_what_is_being_saved_is_not_taken_for_what_a_killed_router_left(tm
     assert [path for path in paths if files.verify(path) is None] == []
 
 
-def test_the_one_used_longest_ago_makes_room(tmp_path: Path) -> None:
+def test_the_least_recently_used_cache_is_evicted(tmp_path: Path) -> None:
     files = PromptCacheFiles(tmp_path, 4000)
     paths = [saved(files, name, 1000, used=100 + number) for number, name in enumerate("abc")]
     files.verify(paths[0])  # a was used just now
@@ -137,7 +137,7 @@ def test_the_one_used_longest_ago_makes_room(tmp_path: Path) -> None:
     assert [path.exists() for path in paths] == [False, False, False]
 
 
-async def test_two_that_are_written_at_once_do_not_take_the_same_room(tmp_path: Path) -> None:
+async def test_concurrent_writers_reserve_different_space(tmp_path: Path) -> None:
     files = PromptCacheFiles(tmp_path, 4000)
     first, second = (files.path_for("model", name) for name in "xy")
     async with files.reserve(3000, first) as there, files.reserve(1001, second) as too:
@@ -146,13 +146,13 @@ async def test_two_that_are_written_at_once_do_not_take_the_same_room(tmp_path: 
         assert (there, too) == (True, True)
 
 
-def test_a_cache_leaves_some_of_the_disk_to_others(tmp_path: Path) -> None:
+def test_some_of_the_free_disk_space_is_left_to_others(tmp_path: Path) -> None:
     files = PromptCacheFiles(tmp_path, 10**18)
     free = shutil.disk_usage(tmp_path).free
     assert (files.evict_to_fit(free // 2), files.evict_to_fit(free)) == (True, False)
 
 
-def test_the_disk_is_never_fuller_than_the_budget(tmp_path: Path) -> None:
+def test_the_files_never_exceed_the_budget(tmp_path: Path) -> None:
     chance = random.Random(7)  # noqa: S311 - not for secrets
     files = PromptCacheFiles(tmp_path, 50_000)
     for _ in range(100):
@@ -162,13 +162,13 @@ def test_the_disk_is_never_fuller_than_the_budget(tmp_path: Path) -> None:
         assert files.total_bytes() <= files.budget
 
 
-def test_the_budget(tmp_path: Path) -> None:
+def test_the_budget_is_the_setting_or_a_share_of_the_disk(tmp_path: Path) -> None:
     assert budget_bytes(1.5, tmp_path) == 1.5 * GB
     assert budget_bytes(0, tmp_path) == 0
     assert 0 < budget_bytes(None, tmp_path / "not" / "there") <= 20 * GB
 
 
-def test_saving_is_for_what_takes_longer_to_read_again(tmp_path: Path) -> None:
+def test_a_cache_is_saved_only_if_reading_again_takes_longer(tmp_path: Path) -> None:
     costs = Costs()
     assert (costs.is_worth_saving(255), costs.is_worth_saving(256)) == (False, True)  # to measure it
     costs.learn("save_s", 1000, 0.1)

@@ -79,13 +79,15 @@ def another_end(setting: Setting) -> None:
         lambda setting: setattr(setting, "tier", replace(setting.tier, ctx_size=8192)),
     ],
 )
-def test_what_a_cache_depends_on(setting: Setting, change: Callable[[Setting], None]) -> None:
+def test_the_identity_changes_with_what_a_cache_depends_on(
+    setting: Setting, change: Callable[[Setting], None]
+) -> None:
     before = setting.identity()
     change(setting)
     assert setting.identity() != before
 
 
-def test_what_it_does_not_depend_on(setting: Setting) -> None:
+def test_the_identity_ignores_what_a_cache_does_not_depend_on(setting: Setting) -> None:
     before = setting.identity()
     setting.set(threads=3, cache_ram_gb=4.0, chat_template="chatml", jinja=False)
     setting.tier = replace(setting.tier, name="b", sampler=Sampler(temp=0.5), ttl=60)

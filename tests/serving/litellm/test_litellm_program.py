@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 OWN = (10101, 10103)
 
 
-def test_the_program_is_the_named_one_or_on_path(tmp_path: Path) -> None:
+def test_the_program_is_found_by_its_variable_or_on_path(tmp_path: Path) -> None:
     program = native_server(tmp_path).rename(tmp_path / "litellm")
     assert find_litellm({"LITELLM_BIN": str(program)}) == program
     assert find_litellm({"PATH": str(tmp_path)}) is not None
@@ -23,13 +23,13 @@ def test_the_program_is_the_named_one_or_on_path(tmp_path: Path) -> None:
         find_litellm({"LITELLM_BIN": "/no/such", "PATH": str(tmp_path)})
 
 
-def test_which_variable_is_missing() -> None:
+def test_missing_key_variables_are_found() -> None:
     assert missing_keys(HostedModel("mistral", "x"), {"MISTRAL_API_KEY": " "}) == ["MISTRAL_API_KEY"]
     assert missing_keys(HostedModel("mistral", "x"), {"MISTRAL_API_KEY": "k"}) == []
     assert missing_keys(HostedModel("unheard_of", "x"), {}) == []
 
 
-def test_its_environment_has_the_keys_and_no_address_that_is_our_own() -> None:
+def test_its_environment_has_the_keys_and_no_address_of_this_stack() -> None:
     env = {
         "ANTHROPIC_API_KEY": "a",
         "ANTHROPIC_BASE_URL": "http://127.0.0.1:10101",
@@ -58,11 +58,11 @@ def test_its_environment_has_the_keys_and_no_address_that_is_our_own() -> None:
         ("", False),
     ],
 )
-def test_which_address_is_our_own(url: str, own: bool) -> None:  # noqa: FBT001
+def test_addresses_of_this_stack_are_recognised(url: str, own: bool) -> None:  # noqa: FBT001
     assert is_own(url, OWN) is own
 
 
-def test_the_master_key_is_made_once_and_for_the_owner_alone(tmp_path: Path) -> None:
+def test_the_master_key_is_created_once_and_only_the_owner_can_read_it(tmp_path: Path) -> None:
     path = tmp_path / "litellm.key"
     key = master_key(path)
     assert key.startswith("sk-")

@@ -43,7 +43,7 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-MCP_MODEL = str(Path(__file__).parents[1] / "support" / "mcp_model.py")
+MCP_MODEL = str(Path(__file__).parents[2] / "support" / "mcp_model.py")
 MCP_SERVER = {"transport": "stdio", "command": sys.executable, "args": [MCP_MODEL, "plain"]}
 pytestmark = [
     pytest.mark.litellm,
@@ -110,7 +110,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a llama.cpp server, which knows nothing of us."""
     model = tmp_path_factory.mktemp("llama") / "echo.gguf"
     write_echo(model, speaker="far-away")
-    tiny = Path(__file__).parents[1] / "llama_cpp" / "tiny_server.py"
+    tiny = Path(__file__).parents[2] / "llama_cpp" / "tiny_server.py"
     process = subprocess.Popen(
         [sys.executable, str(tiny), str(model), "f16"],
         stdout=subprocess.PIPE,
@@ -193,7 +193,7 @@ def up(stack: CliProject) -> dict[str, Any]:
     return found
 
 
-def test_the_rest_does_not_wait_and_a_request_waits_with_comments(stack: CliProject) -> None:
+def test_while_litellm_starts_other_tiers_serve_and_its_requests_wait(stack: CliProject) -> None:
     assert stack.is_answered("hello")
     body = {"model": "llama", "stream": True, "messages": [{"role": "user", "content": PROMPT}]}
     with httpx.stream("POST", f"{stack.url}/v1/chat/completions", json=body, timeout=READY_S) as answer:
@@ -204,7 +204,7 @@ def test_the_rest_does_not_wait_and_a_request_waits_with_comments(stack: CliProj
     assert text.rstrip().endswith("data: [DONE]")
 
 
-def test_sampling_values_and_the_price(stack: CliProject, far: Far) -> None:
+def test_sampling_values_and_the_price_are_passed_on(stack: CliProject, far: Far) -> None:
     up(stack)
     answer = stack.ask("hi", "code-ultra", temperature=0.7)
     assert answer.json()["choices"][0]["message"]["content"] == "I am gpt-4o"
@@ -219,14 +219,14 @@ def test_sampling_values_and_the_price(stack: CliProject, far: Far) -> None:
     assert 'llmstack_cost_usd_total{tier="code-ultra"} 0.0125' in httpx.get(f"{stack.url}/metrics").text
 
 
-def test_tools_reach_the_provider_as_they_are(stack: CliProject, far: Far) -> None:
+def test_tools_reach_the_provider_unchanged(stack: CliProject, far: Far) -> None:
     up(stack)
     assert stack.ask("hi", "code-ultra", tools=[TOOL]).is_success
     assert far.bodies[-1]["tools"] == [TOOL]
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_model_calls_tools_and_hears_from_them(stack: CliProject, *, streamed: bool) -> None:
+def test_a_model_calls_tools_and_gets_their_results(stack: CliProject, *, streamed: bool) -> None:
     up(stack)
     said: list[Any] = [{"role": "user", "content": "call get_weather for Paris"}]
     with openai.OpenAI(base_url=f"{stack.url}/v1", api_key="x", max_retries=0) as client:
@@ -246,7 +246,7 @@ def test_a_model_calls_tools_and_hears_from_them(stack: CliProject, *, streamed:
         assert heard.choices[0].message.content == "[far-away] The tool said: sun"
 
 
-def test_the_price_of_a_stream(stack: CliProject) -> None:
+def test_the_price_of_a_stream_is_counted(stack: CliProject) -> None:
     up(stack)
     with openai.OpenAI(base_url=f"{stack.url}/v1", api_key="x", max_retries=0) as client:
         asked: Any = {"model": "priced", "messages": [{"role": "user", "content": "hi"}], "stream": True}
@@ -259,7 +259,7 @@ def test_the_price_of_a_stream(stack: CliProject) -> None:
     )
 
 
-async def test_the_gateway_and_the_web_page_that_status_shows(stack: CliProject) -> None:
+async def test_the_mcp_gateway_and_the_web_page_of_status_work(stack: CliProject) -> None:
     about, key = up(stack), (stack.state / "litellm.key").read_text().strip()
     async with (
         httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=30) as keyed,
@@ -279,7 +279,7 @@ async def test_the_gateway_and_the_web_page_that_status_shows(stack: CliProject)
 
 
 @pytest.mark.parametrize("status", [401, 429, 500])
-def test_what_the_provider_says_is_passed_on(stack: CliProject, status: int) -> None:
+def test_errors_of_the_provider_are_passed_on(stack: CliProject, status: int) -> None:
     up(stack)
     answer = stack.ask("hi", f"fail-{status}")
     assert answer.status_code == status
@@ -288,7 +288,7 @@ def test_what_the_provider_says_is_passed_on(stack: CliProject, status: int) -> 
     assert last["outcome"] == f"upstream_{status}"
 
 
-def test_models_and_status(stack: CliProject) -> None:
+def test_models_and_status_describe_the_tiers(stack: CliProject) -> None:
     pid = up(stack)["pid"]
     models = {each["id"]: each for each in httpx.get(f"{stack.url}/v1/models").json()["data"]}
     ultra = models["code-ultra"]
@@ -314,7 +314,7 @@ def test_models_and_status(stack: CliProject) -> None:
     ]
 
 
-def test_no_key_and_no_prompt_is_left_anywhere(stack: CliProject) -> None:
+def test_no_key_and_no_prompt_is_written_to_files_or_command_lines(stack: CliProject) -> None:
     up(stack)
     key = (stack.state / "litellm.key").read_text().strip()
     assert (stack.state / "litellm.key").stat().st_mode & 0o777 == 0o600
@@ -326,7 +326,7 @@ def test_no_key_and_no_prompt_is_left_anywhere(stack: CliProject) -> None:
     assert not [line for line in lines if key in line or PLANTED in line]
 
 
-def test_on_next_the_queued_model_serves_and_a_killed_router_leaves_nothing(stack: CliProject) -> None:
+def test_on_next_the_other_model_serves_and_a_killed_router_leaves_no_process(stack: CliProject) -> None:
     stack.run("restart", "--next", "--detach").check()
     proxy = up(stack)["pid"]
     assert "I am gpt-next" in stack.answer("hi", "code-ultra")
@@ -335,7 +335,7 @@ def test_on_next_the_queued_model_serves_and_a_killed_router_leaves_nothing(stac
     wait_until(lambda: not any(member.is_running() for member in family), timeout=10)
 
 
-def test_a_taken_port_is_said_with_who_has_it(stack: CliProject) -> None:
+def test_a_taken_port_is_an_error_that_names_its_process(stack: CliProject) -> None:
     taken = free_port()
     ini = stack.state / "models.ini"
     old = next(line for line in ini.read_text().splitlines() if line.startswith("litellm_port"))

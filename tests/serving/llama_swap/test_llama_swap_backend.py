@@ -99,7 +99,7 @@ async def get(url: str, headers: dict[str, str]) -> int:
         return answer.status
 
 
-async def test_it_preloads_swaps_and_unloads(tmp_path: Path) -> None:
+async def test_models_are_preloaded_swapped_and_unloaded(tmp_path: Path) -> None:
     async with swapper(tmp_path) as swap:
         await wait_until_async(lambda: swap.states()["a"].state == "resident")
         async with await swap.acquire("b") as lease:
@@ -116,7 +116,7 @@ async def test_it_preloads_swaps_and_unloads(tmp_path: Path) -> None:
         assert not await swap.unload("b")
 
 
-async def test_it_is_looked_at_whether_strangers_are_kept_out(
+async def test_a_version_that_requires_no_key_is_warned_about(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for older in (False, True):
@@ -125,7 +125,7 @@ async def test_it_is_looked_at_whether_strangers_are_kept_out(
         assert ("requires no key below /upstream (404)" in caplog.text) == older
 
 
-async def test_many_at_once_wait_for_one_load(tmp_path: Path) -> None:
+async def test_concurrent_requests_share_one_load(tmp_path: Path) -> None:
     async def use(name: str) -> int:
         async with await swap.acquire(name) as lease:
             return await get(f"{lease.url}/props", dict(lease.headers))
@@ -135,7 +135,7 @@ async def test_many_at_once_wait_for_one_load(tmp_path: Path) -> None:
         assert answers == [200] * 30
 
 
-async def test_a_model_that_fails_says_why(tmp_path: Path) -> None:
+async def test_a_model_that_fails_to_start_reports_why(tmp_path: Path) -> None:
     async with swapper(tmp_path) as swap:
         with pytest.raises(TierUnavailableError) as refused:
             await swap.acquire("bad")
@@ -143,7 +143,7 @@ async def test_a_model_that_fails_says_why(tmp_path: Path) -> None:
         assert swap.states()["bad"].state == "down"
 
 
-async def test_a_model_that_dies_is_noticed_and_explained(tmp_path: Path) -> None:
+async def test_a_killed_model_is_noticed_and_explained(tmp_path: Path) -> None:
     async with swapper(tmp_path) as swap:
         async with await swap.acquire("b") as lease:
             pid = swap.states()["b"].pid
@@ -156,7 +156,7 @@ async def test_a_model_that_dies_is_noticed_and_explained(tmp_path: Path) -> Non
             assert swap.states()["b"].pid != pid
 
 
-async def test_it_is_started_again_after_a_crash(tmp_path: Path) -> None:
+async def test_llama_swap_is_restarted_after_a_crash(tmp_path: Path) -> None:
     async with swapper(tmp_path) as swap:
         async with await swap.acquire("b") as lease:
             found = [psutil.Process(each.pid) for each in find_instance(instance_id(tmp_path))]
@@ -169,7 +169,7 @@ async def test_it_is_started_again_after_a_crash(tmp_path: Path) -> None:
             assert await get(f"{lease.url}/props", dict(lease.headers)) == 200
 
 
-async def test_a_configuration_it_refuses_is_shown(tmp_path: Path) -> None:
+async def test_a_configuration_that_llama_swap_refuses_is_shown(tmp_path: Path) -> None:
     async with swapper(tmp_path, logLevel="${env.NOT_SET_ANYWHERE}") as swap:
         with pytest.raises(TierUnavailableError) as refused:
             await swap.acquire("a")
@@ -179,7 +179,7 @@ async def test_a_configuration_it_refuses_is_shown(tmp_path: Path) -> None:
         assert refused.value.hint == f"see {tmp_path / 'logs' / 'llama-swap.log'}"
 
 
-async def test_a_port_that_somebody_has(tmp_path: Path) -> None:
+async def test_a_taken_port_is_an_error(tmp_path: Path) -> None:
     with listener() as taken:
         port = taken.getsockname()[1]
         async with swapper(tmp_path, port=port) as swap:
@@ -187,7 +187,7 @@ async def test_a_port_that_somebody_has(tmp_path: Path) -> None:
                 await swap.acquire("a")
 
 
-async def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
+async def test_a_missing_configuration_is_an_error(tmp_path: Path) -> None:
     swap = process(tmp_path)
     (tmp_path / "llama-swap.yaml").unlink()
     with pytest.raises(LlmstackError, match="expected a configuration of llama-swap"):
@@ -195,7 +195,7 @@ async def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
     await swap.close()
 
 
-async def test_closing_while_it_starts(tmp_path: Path) -> None:
+async def test_closing_while_llama_swap_starts_refuses_waiting_requests(tmp_path: Path) -> None:
     async with swapper(tmp_path) as swap:
         waiting = asyncio.create_task(swap.acquire("a"))
         await wait_until_async((tmp_path / "llama-swap.pid").exists)
@@ -204,7 +204,7 @@ async def test_closing_while_it_starts(tmp_path: Path) -> None:
             await waiting
 
 
-async def test_closing_while_a_reload_waits_for_a_request(tmp_path: Path) -> None:
+async def test_closing_does_not_wait_for_a_reload_that_waits_for_requests(tmp_path: Path) -> None:
     async with swapper(tmp_path, preloaded=None) as swap:
         lease = await swap.acquire("a")
         reloading = asyncio.create_task(swap.reload(*stack(preloaded=None)))
@@ -216,7 +216,7 @@ async def test_closing_while_a_reload_waits_for_a_request(tmp_path: Path) -> Non
             pass
 
 
-def test_its_own_lines_are_not_taken_for_a_model_servers() -> None:
+def test_llama_swaps_own_lines_are_not_taken_for_a_model_servers() -> None:
     own = [
         "[WARN] <plan> upstream process exited unexpectedly",
         "2026/11/21 16:08:08 http: proxy error: context canceled",
@@ -227,7 +227,7 @@ def test_its_own_lines_are_not_taken_for_a_model_servers() -> None:
     assert model_server_lines([engines[0], *own, engines[1]]) == engines
 
 
-def test_no_secret_is_in_a_command_line(tmp_path: Path) -> None:
+def test_no_command_line_has_a_secret(tmp_path: Path) -> None:
     async def look() -> None:
         async with swapper(tmp_path) as swap, await swap.acquire("b"):
             found = find_instance(instance_id(tmp_path))

@@ -72,7 +72,7 @@ def test_a_wrong_checksum_installs_nothing(page: ReleasePage, bin_dir: Path) -> 
     assert files_in(bin_dir) == set()
 
 
-def test_without_a_checksum_nothing_is_installed(page: ReleasePage, bin_dir: Path) -> None:
+def test_a_missing_checksum_installs_nothing(page: ReleasePage, bin_dir: Path) -> None:
     page.checksum = "none"
     with pytest.raises(LlmstackError, match="has no SHA-256 of llama-swap_251_"):
         install(page, bin_dir)

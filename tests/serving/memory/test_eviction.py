@@ -22,7 +22,7 @@ def plan(budget: float, **gigabytes: float) -> MemoryPlan:
 REFERENCE = plan(48, fast=3, smart=40, plan=20, uncensored=15)
 
 
-def test_what_may_live_together() -> None:
+def test_combinations_that_fit_are_recognised() -> None:
     assert REFERENCE.sets() == [("fast", "smart"), ("fast", "plan", "uncensored")]
     assert plan(16, fast=3, smart=40, plan=20).sets() == [("fast",), ("smart",), ("plan",)]
     assert plan(100, a=1, b=2).sets() == [("a", "b")]
@@ -44,24 +44,24 @@ def test_what_may_live_together() -> None:
         (["fast", "smart"], "plan", {"fast": 1.0}, None),
     ],
 )
-def test_victims(
+def test_the_cheapest_victims_are_chosen(
     resident: list[str], wanted: str, evictable: dict[str, float], expected: frozenset[str] | None
 ) -> None:
     assert REFERENCE.victims(resident, wanted, evictable) == expected
 
 
-def test_the_preloaded_tier_goes_last_even_if_it_is_smallest() -> None:
+def test_the_preloaded_tier_is_evicted_last_even_if_it_is_smallest() -> None:
     crowded = plan(10, fast=1, a=5, b=4, c=1)
     assert crowded.victims(["fast", "a", "b"], "c", {"fast": 0.0, "a": 9.0, "b": 9.0}) == frozenset({"b"})
     assert crowded.victims(["fast", "a", "b"], "c", {"fast": 0.0}) == frozenset({"fast"})
 
 
-def test_among_equals_the_one_used_longest_ago_goes() -> None:
+def test_among_equal_costs_the_least_recently_used_is_evicted() -> None:
     equals = plan(3, a=1, b=1, c=1, d=1)
     assert equals.victims(["a", "b", "c"], "d", {"a": 3.0, "b": 1.0, "c": 2.0}) == frozenset({"b"})
 
 
-def test_larger_than_the_budget_is_alone() -> None:
+def test_a_model_larger_than_the_budget_runs_alone() -> None:
     lone = plan(10, big=20, a=5, b=4)
     assert lone.exceeds("big")
     assert lone.victims([], "big", {}) == frozenset()
@@ -73,7 +73,7 @@ def test_larger_than_the_budget_is_alone() -> None:
 
 @sample(150)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=7), st.integers(1, 120), st.data())
-def test_the_choice_is_the_cheapest_there_is(sizes: list[int], budget: int, data: st.DataObject) -> None:
+def test_no_cheaper_choice_exists(sizes: list[int], budget: int, data: st.DataObject) -> None:
     names = [f"t{number}" for number in range(len(sizes))]
     some = plan(budget, **dict(zip(names, sizes, strict=True)), wanted=data.draw(st.integers(1, 40)))
     evictable = {
@@ -102,7 +102,7 @@ def test_the_choice_is_the_cheapest_there_is(sizes: list[int], budget: int, data
 
 @sample(100)
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=7), st.integers(1, 60))
-def test_sets_are_all_the_largest_ones(sizes: list[int], budget: int) -> None:
+def test_combinations_are_all_the_largest_sets_that_fit(sizes: list[int], budget: int) -> None:
     names = [f"t{number}" for number in range(len(sizes))]
     some = plan(budget, **dict(zip(names, sizes, strict=True)))
     fitting = [
@@ -118,7 +118,7 @@ def test_sets_are_all_the_largest_ones(sizes: list[int], budget: int) -> None:
 
 
 @pytest.mark.parametrize("count", [12, 24, 48])
-def test_many_tiers_take_no_time(count: int) -> None:
+def test_many_tiers_are_planned_quickly(count: int) -> None:
     sizes = {f"t{number}": 1 + (number * 37 % 23) / 7 for number in range(count)}
     many = plan(round(sum(sizes.values())) - 30, **sizes, wanted=20)
     began = time.perf_counter()
@@ -127,7 +127,7 @@ def test_many_tiers_take_no_time(count: int) -> None:
     assert time.perf_counter() - began < 0.5
 
 
-def test_a_gpu_of_its_own_holds_no_prompt_caches() -> None:
+def test_prompt_caches_do_not_count_towards_gpu_memory() -> None:
     need = {"a": Footprint(3 * GB, kv=GB, prompt_cache=2 * GB, compute=0)}
     assert memory_plan(need, budget=4 * GB, preloaded=None).exceeds("a")
     assert not memory_plan(need, budget=4 * GB, preloaded=None, on_gpu=True).exceeds("a")

@@ -45,7 +45,7 @@ def tier(*, size_gb: float | None = None, ctx_size: int = 131_072, **engine: obj
         ),
     ],
 )
-def test_kv_cache(settings: EngineSettings, expected: int) -> None:
+def test_the_kv_cache_size_follows_its_types_and_slots(settings: EngineSettings, expected: int) -> None:
     assert kv_bytes(QWEN_3B, settings, 131_072) == expected
 
 
@@ -55,7 +55,7 @@ def test_layers_without_a_kv_cache_are_not_counted() -> None:
     assert kv_bytes(hybrid, settings, 1024) == 12 * 2 * 256 * 2 * 2 * 1024
 
 
-def test_a_slot_has_whole_blocks_of_cells() -> None:
+def test_the_cells_of_a_slot_are_rounded_up_to_blocks() -> None:
     settings = EngineSettings(cache_type_k="f16", cache_type_v="f16", parallel=2)
     assert kv_bytes(QWEN_3B, settings, 1000) == kv_bytes(QWEN_3B, settings, 1024) == 36_864 * 2048
 
@@ -91,7 +91,7 @@ def test_recurrent_states_are_counted_for_each_slot() -> None:
     )
 
 
-def test_footprint_of_a_file_on_disk() -> None:
+def test_the_footprint_of_a_file_on_disk_is_computed_from_its_header() -> None:
     found = footprint(tier(parallel=1, cache_ram_gb=0.5), file_bytes=QWEN_3B.size, header=QWEN_3B)
     assert found == Footprint(
         weights=2_438_740_384,
@@ -104,7 +104,7 @@ def test_footprint_of_a_file_on_disk() -> None:
     assert found.device == found.total - GB // 2
 
 
-def test_footprint_of_a_file_that_is_missing() -> None:
+def test_the_footprint_of_a_missing_file_is_its_configured_size() -> None:
     assert footprint(tier(size_gb=2.5), file_bytes=0, header=None) == Footprint(
         round(2.5 * GB), kv=0, prompt_cache=GB, compute=48 * MB
     )

@@ -96,7 +96,9 @@ def measured(path: Path, case: Case) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_what_llama_cpp_allocates(tmp_path: Path, case: Case, record_property: Callable[..., None]) -> None:
+def test_the_estimate_matches_what_llama_cpp_allocates(
+    tmp_path: Path, case: Case, record_property: Callable[..., None]
+) -> None:
     path = tmp_path / "model.gguf"
     case.write(path)
     header = read_header(path)

@@ -39,11 +39,11 @@ A40 = Gpu("NVIDIA A40", 46068 * MB)
         ("", ()),
     ],
 )
-def test_nvidia_smi(text: str, expected: tuple[Gpu, ...]) -> None:
+def test_gpus_are_read_from_nvidia_smi(text: str, expected: tuple[Gpu, ...]) -> None:
     assert nvidia_gpus(text) == expected
 
 
-def test_amd_cards_in_sysfs(tmp_path: Path) -> None:
+def test_amd_gpus_are_read_from_sysfs(tmp_path: Path) -> None:
     for card, memory in {"card0": 512 * MB, "card1": 17_163_091_968}.items():
         device = tmp_path / card / "device"
         device.mkdir(parents=True)
@@ -63,7 +63,7 @@ def test_amd_cards_in_sysfs(tmp_path: Path) -> None:
         ("99999999\n", 64, 64 * GB),
     ],
 )
-def test_apples_limit(text: str, ram: int, expected: int) -> None:
+def test_apples_gpu_limit_is_read_or_estimated(text: str, ram: int, expected: int) -> None:
     assert wired_limit(text, ram * GB) == expected
 
 
@@ -100,7 +100,9 @@ def test_apples_limit(text: str, ram: int, expected: int) -> None:
         ({}, None),
     ],
 )
-def test_a_containers_limit(tmp_path: Path, files: dict[str, str], expected: int | None) -> None:
+def test_a_containers_memory_limit_is_read_from_cgroups(
+    tmp_path: Path, files: dict[str, str], expected: int | None
+) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -108,7 +110,7 @@ def test_a_containers_limit(tmp_path: Path, files: dict[str, str], expected: int
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a script stands in for the tool")
-def test_a_tool_that_fails_tells_nothing(tmp_path: Path) -> None:
+def test_the_output_of_a_failing_tool_is_ignored(tmp_path: Path) -> None:
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 'NVIDIA GeForce RTX 4090, 24564'\n")
     tool.chmod(0o755)
@@ -129,7 +131,7 @@ def budget(hardware: Hardware, *, memory_gb: float | None = None, gpu_engine: bo
     return budget_of(Settings(memory_gb=memory_gb), [tier()], hardware, gpu_engine=gpu_engine)
 
 
-def test_where_the_budget_comes_from() -> None:
+def test_the_budget_names_its_origin() -> None:
     card = Hardware(64 * GB, gpus=(RTX_4090,))
     assert budget(card, memory_gb=5) == Budget(5 * GB, "memory_gb", "`memory_gb`")
     assert budget(card) == Budget(round(24564 * MB * 0.9), "gpu", "90% of 24 GB on NVIDIA GeForce RTX 4090")
@@ -144,7 +146,7 @@ def test_where_the_budget_comes_from() -> None:
     assert (apple.bytes, apple.origin) == (48 * GB, "what macOS lets the GPU have of 64 GB")
 
 
-def test_how_to_raise_it() -> None:
+def test_the_hint_says_how_to_raise_the_budget() -> None:
     apple = budget(Hardware(64 * GB, wired_limit=48 * GB))
     assert apple.raise_for(round(53.2 * GB)).startswith(
         "sudo sysctl iogpu.wired_limit_mb=55296 (until the next boot), or lower its `ctx_size`"

@@ -39,7 +39,9 @@ def env(tmp_path: Path) -> dict[str, str]:
     return {"PATH": "", "LLAMA_SERVER_BIN": program, "LITELLM_BIN": program, "HF_HUB_CACHE": str(tmp_path)}
 
 
-def test_what_can_start_and_what_cannot(tmp_path: Path, env: dict[str, str]) -> None:
+def test_the_survey_says_which_tiers_can_start_and_why_others_cannot(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
     good, bad = tmp_path / "good.gguf", tmp_path / "bad.gguf"
     good.write_bytes(gguf(llama()) + bytes(1000))
     bad.write_bytes(b"GGUF")

@@ -73,7 +73,7 @@ async def test_requests_for_a_loading_model_wait_for_the_same_load() -> None:
     assert len(servers.created) == 1
 
 
-async def test_the_model_used_longest_ago_makes_room() -> None:
+async def test_the_least_recently_used_model_is_evicted() -> None:
     servers = FakeServers()
     async with pool_of(servers) as pool:
         for tier in ("a", "b", "a", "c"):
@@ -97,7 +97,7 @@ async def test_a_busy_model_is_not_stopped() -> None:
             assert states(pool) == {"b": "resident"}
 
 
-async def test_an_endless_stream_does_not_keep_others_out() -> None:
+async def test_an_endless_stream_of_requests_does_not_starve_other_models() -> None:
     servers = FakeServers()
     async with pool_of(servers, budget=1, slots=1, patience_s=0.1) as pool:
         over = asyncio.Event()
@@ -114,7 +114,7 @@ async def test_an_endless_stream_does_not_keep_others_out() -> None:
         await asyncio.gather(*streams)
 
 
-async def test_a_full_queue_is_refused_with_a_time_to_come_back() -> None:
+async def test_a_full_queue_refuses_with_retry_after() -> None:
     async with pool_of(FakeServers(a={"load_s": None}), queue=2) as pool:
         waiting = [asyncio.create_task(pool.acquire("a")) for _ in range(2)]
         await wait_until_async(lambda: pool.states()["a"].waiting == 2)
@@ -128,7 +128,7 @@ async def test_a_full_queue_is_refused_with_a_time_to_come_back() -> None:
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_waiting_is_bounded() -> None:
+async def test_waiting_times_out() -> None:
     async with pool_of(FakeServers(a={"load_s": None}), wait_s=0.05) as pool:
         with pytest.raises(TierUnavailableError, match=r"a did not become free within 0\.05 s") as refused:
             await pool.acquire("a")
@@ -136,14 +136,14 @@ async def test_waiting_is_bounded() -> None:
         assert pool.states()["a"].waiting == 0
 
 
-async def test_a_tier_that_nobody_knows() -> None:
+async def test_an_unknown_tier_is_refused() -> None:
     async with pool_of(FakeServers()) as pool:
         with pytest.raises(TierUnavailableError, match="x has no model to load: it is served elsewhere"):
             await pool.acquire("x")
         assert await pool.unload("x") is False
 
 
-async def test_who_goes_away_while_queued_is_forgotten() -> None:
+async def test_a_request_cancelled_in_the_queue_leaves_it() -> None:
     servers = FakeServers(a={"load_s": None})
     async with pool_of(servers) as pool:
         leaving, staying = (asyncio.create_task(pool.acquire("a")) for _ in range(2))
@@ -158,7 +158,7 @@ async def test_who_goes_away_while_queued_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("steps", range(8))
-async def test_who_goes_away_at_any_moment_takes_no_lease_along(steps: int) -> None:
+async def test_a_request_cancelled_at_any_moment_leaks_no_lease(steps: int) -> None:
     """The two are brought closer by single steps of the event loop, until both orders were seen."""
     servers = FakeServers(a={"load_s": None})
     async with pool_of(servers, slots=1) as pool:
@@ -177,7 +177,7 @@ async def test_who_goes_away_at_any_moment_takes_no_lease_along(steps: int) -> N
         assert pool.states()["a"].leases == 0
 
 
-async def test_a_grant_at_the_moment_of_the_timeout_is_used_or_given_back() -> None:
+async def test_a_grant_at_the_moment_of_the_timeout_is_not_leaked() -> None:
     servers = FakeServers()
     async with pool_of(servers, slots=1, wait_s=0.02) as pool:
         for late in range(40):
@@ -194,7 +194,7 @@ async def test_a_grant_at_the_moment_of_the_timeout_is_used_or_given_back() -> N
             assert pool.states()["a"].leases == 0
 
 
-async def test_a_start_that_fails_is_told_to_all_who_wait_and_tried_again_for_the_next() -> None:
+async def test_a_failed_start_fails_every_waiting_request_and_the_next_one_tries_again() -> None:
     servers = FakeServers(a={"error": "out of memory"})
     async with pool_of(servers) as pool:
         answers = await asyncio.gather(*(pool.acquire("a") for _ in range(3)), return_exceptions=True)
@@ -207,7 +207,7 @@ async def test_a_start_that_fails_is_told_to_all_who_wait_and_tried_again_for_th
     assert len(servers.created) == 2
 
 
-async def test_a_server_that_cannot_be_made_fails_its_own_requests_only() -> None:
+async def test_a_server_that_cannot_be_created_fails_only_its_own_requests() -> None:
     servers = FakeServers()
 
     def make(tier: str) -> FakeServer:
@@ -241,7 +241,7 @@ async def test_a_bug_in_a_server_does_not_leave_requests_hanging(
     assert str(bug) in caplog.text
 
 
-async def test_a_crash_in_use_is_noticed_and_the_next_request_restarts(
+async def test_after_a_crash_in_use_the_next_request_restarts_the_model(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     servers = FakeServers()
@@ -276,7 +276,7 @@ async def test_a_model_idle_for_its_ttl_is_stopped() -> None:
         await wait_until_async(lambda: not servers.running, timeout=1)
 
 
-async def test_a_model_does_not_outlive_its_ttl_because_another_one_has_a_longer_one() -> None:
+async def test_a_model_stops_after_its_ttl_even_if_another_has_a_longer_one() -> None:
     servers = FakeServers()
     async with pool_of(servers, ttl=0.05, ttls={"b": 60.0}) as pool:
         await pool.load("b")
@@ -285,7 +285,7 @@ async def test_a_model_does_not_outlive_its_ttl_because_another_one_has_a_longer
         await wait_until_async(lambda: states(pool) == {"b": "resident"}, timeout=1)
 
 
-async def test_unload_waits_for_requests_and_keeps_new_ones_out() -> None:
+async def test_unload_waits_for_running_requests_and_new_ones_wait_for_a_new_server() -> None:
     servers = FakeServers()
     async with pool_of(servers) as pool:
         assert await pool.unload("a") is False
@@ -303,7 +303,7 @@ async def test_unload_waits_for_requests_and_keeps_new_ones_out() -> None:
     assert len(servers.created) == 2
 
 
-async def test_unload_need_not_wait_for_a_load(caplog: pytest.LogCaptureFixture) -> None:
+async def test_unload_stops_a_model_that_is_still_loading(caplog: pytest.LogCaptureFixture) -> None:
     servers = FakeServers(a={"load_s": None})
     async with pool_of(servers) as pool:
         loading = asyncio.create_task(pool.load("a"))
@@ -315,13 +315,13 @@ async def test_unload_need_not_wait_for_a_load(caplog: pytest.LogCaptureFixture)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_load_of_a_busy_resident_model_waits_for_nothing() -> None:
+async def test_load_returns_at_once_if_the_model_is_loaded_and_busy() -> None:
     async with pool_of(FakeServers(), slots=1) as pool, await pool.acquire("a"):
         async with asyncio.timeout(1):
             await pool.load("a")
 
 
-async def test_a_lease_is_given_back_once() -> None:
+async def test_a_lease_is_given_back_only_once() -> None:
     async with pool_of(FakeServers()) as pool:
         lease, other = await pool.acquire("a"), await pool.acquire("a")
         async with lease:
@@ -333,7 +333,7 @@ async def test_a_lease_is_given_back_once() -> None:
             pass
 
 
-async def test_close_stops_everything_and_refuses_who_waits(caplog: pytest.LogCaptureFixture) -> None:
+async def test_close_stops_every_model_and_refuses_waiting_requests(caplog: pytest.LogCaptureFixture) -> None:
     servers = FakeServers(b={"load_s": None}, a={"stop_s": 0.05})
     caplog.set_level(logging.INFO)
     async with pool_of(servers, slots=1) as pool:
@@ -366,7 +366,7 @@ async def test_a_model_larger_than_the_budget_is_loaded_alone_with_one_warning(
     assert all("more than the whole budget" in text for text in warnings)
 
 
-async def test_two_hundred_requests_for_four_tiers_with_memory_for_two() -> None:
+async def test_two_hundred_requests_for_four_tiers_are_served_with_memory_for_two() -> None:
     slow = MappingProxyType({"load_s": 0.01, "stop_s": 0.005})
     servers = FakeServers(**dict.fromkeys(TIERS, slow))
     async with pool_of(servers, patience_s=0.05) as pool:

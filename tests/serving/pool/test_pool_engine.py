@@ -111,7 +111,7 @@ async def test_a_model_is_started_used_and_evicted(models: Path, tmp_path: Path)
                     assert KEY not in " ".join(child.cmdline())
 
 
-async def test_a_killed_server_gives_its_reason_and_is_restarted(models: Path, tmp_path: Path) -> None:
+async def test_a_killed_server_reports_why_it_ended_and_is_restarted(models: Path, tmp_path: Path) -> None:
     async with pool_of(models, tmp_path) as pool:
         async with await pool.acquire("a") as lease:
             pid = pool.states()["a"].pid
@@ -127,7 +127,7 @@ async def test_a_killed_server_gives_its_reason_and_is_restarted(models: Path, t
 
 
 @pytest.mark.parametrize(("name", "reason"), [("bad", "error: "), ("missing", "expected a GGUF file")])
-async def test_a_model_that_cannot_start_answers_with_its_last_lines(
+async def test_a_model_that_cannot_start_reports_its_last_log_lines(
     models: Path, tmp_path: Path, name: str, reason: str
 ) -> None:
     async with pool_of(models, tmp_path) as pool:
@@ -140,7 +140,7 @@ async def test_a_model_that_cannot_start_answers_with_its_last_lines(
         assert pool.states()[name].state == "down"
 
 
-async def test_a_port_that_somebody_has_is_left_alone(models: Path, tmp_path: Path) -> None:
+async def test_a_taken_port_is_skipped(models: Path, tmp_path: Path) -> None:
     with listener() as taken:
         port = taken.getsockname()[1]
         async with pool_of(models, tmp_path, first_port=port) as pool, await pool.acquire("a") as lease:
@@ -148,7 +148,7 @@ async def test_a_port_that_somebody_has_is_left_alone(models: Path, tmp_path: Pa
             assert await say(lease.url, dict(lease.headers), "hi") == (200, "[a] You said: hi")
 
 
-async def test_a_native_server(models: Path, tmp_path: Path) -> None:
+async def test_a_native_server_ends_with_its_launcher_and_is_restarted(models: Path, tmp_path: Path) -> None:
     about = {"kind": "native", "binary": native_server(tmp_path)}
     async with pool_of(models, tmp_path, **about) as pool:
         async with await pool.acquire("a") as lease:
@@ -165,7 +165,7 @@ async def test_a_native_server(models: Path, tmp_path: Path) -> None:
             await pool.acquire("a")
 
 
-async def test_closing_while_a_model_loads(models: Path, tmp_path: Path) -> None:
+async def test_closing_while_a_model_loads_refuses_its_requests(models: Path, tmp_path: Path) -> None:
     async with pool_of(models, tmp_path) as pool:
         loading = asyncio.create_task(pool.acquire("a"))
         await wait_until_async(lambda: pool.states()["a"].pid)
@@ -207,7 +207,7 @@ async def test_a_killed_router_leaves_no_model_server(
             str(models),
             str(tmp_path),
             str(free_port() % 60_000 + 1024),
-            str(Path(__file__).parents[1]),
+            str(Path(__file__).parents[2]),
         ),
         *names,
         stdout=asyncio.subprocess.PIPE,

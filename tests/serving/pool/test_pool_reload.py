@@ -36,7 +36,9 @@ async def take_up(swapper: PoolBackend, config: StackConfig) -> None:
     await swapper.reload(config, survey(config, dict(os.environ)))
 
 
-async def test_a_file_is_deleted_that_no_tier_names_any_more(models: Path, tmp_path: Path) -> None:
+async def test_a_tier_gets_a_new_server_if_its_file_was_deleted_and_replaced_by_another(
+    models: Path, tmp_path: Path
+) -> None:
     async with swapping(tmp_path, models, ctx=2048) as swapper:
         await swapper.load("a")
         (models / "a.gguf").unlink()
@@ -47,7 +49,7 @@ async def test_a_file_is_deleted_that_no_tier_names_any_more(models: Path, tmp_p
         await swapper.load("a")
 
 
-async def test_a_file_is_exchanged_for_another_of_its_name(models: Path, tmp_path: Path) -> None:
+async def test_a_tier_gets_a_new_server_if_its_file_has_other_contents(models: Path, tmp_path: Path) -> None:
     config = configured(tmp_path, models, ctx=2048)
     async with swapping(tmp_path, models, ctx=2048) as swapper:
         await swapper.load("a")
@@ -59,7 +61,9 @@ async def test_a_file_is_exchanged_for_another_of_its_name(models: Path, tmp_pat
         await wait_until_async(lambda: swapper.states()["a"].state == "idle")
 
 
-async def test_a_tier_that_goes_and_comes_back_otherwise(models: Path, tmp_path: Path) -> None:
+async def test_a_tier_that_is_removed_and_added_with_other_settings_gets_a_new_server(
+    models: Path, tmp_path: Path
+) -> None:
     """Somebody waits for it all the while, so that its first server is not told to go."""
     config = configured(tmp_path, models, ctx=2048)
     without = replace(config, tiers={"b": config.tiers["b"]})

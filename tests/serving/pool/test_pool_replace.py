@@ -57,7 +57,7 @@ async def test_an_unchanged_model_keeps_its_server() -> None:
     )
 
 
-async def test_a_changed_model_ends_what_it_is_at_and_the_next_request_gets_the_new_one() -> None:
+async def test_a_changed_model_finishes_its_request_and_the_next_one_gets_the_new_server() -> None:
     old, new = FakeServers(), FakeServers()
     async with pool_of(old, plan(a=1)) as pool:
         lease = await pool.acquire("a")
@@ -71,7 +71,7 @@ async def test_a_changed_model_ends_what_it_is_at_and_the_next_request_gets_the_
             assert (old.created[0].up, new.created[0].up) == (False, True)
 
 
-async def test_who_waits_for_a_tier_that_is_gone_is_served_and_nobody_after() -> None:
+async def test_requests_that_wait_for_a_removed_tier_are_served_and_later_ones_refused() -> None:
     old, new = FakeServers(), FakeServers()
     async with pool_of(old, plan(a=1, b=1)) as pool:
         lease = await pool.acquire("b")
@@ -99,7 +99,7 @@ async def granted_once_given_back(pool: Pool, tier: str, held: PoolLease, new: F
     return await waiting
 
 
-async def test_memory_counts_the_larger_of_old_and_new_until_the_old_one_is_gone() -> None:
+async def test_memory_counts_the_larger_of_old_and_new_until_the_old_server_has_ended() -> None:
     old, new = FakeServers(), FakeServers()
     async with pool_of(old, plan(a=3, b=1)) as pool:
         lease = await pool.acquire("a")
@@ -109,7 +109,7 @@ async def test_memory_counts_the_larger_of_old_and_new_until_the_old_one_is_gone
             assert {tier for tier, state in pool.states().items() if state.state == "resident"} == {"a", "b"}
 
 
-async def test_it_can_be_replaced_twice_before_it_settles() -> None:
+async def test_the_configuration_can_be_replaced_again_before_the_old_servers_have_ended() -> None:
     old, middle, new = FakeServers(), FakeServers(), FakeServers()
     async with pool_of(old, plan(a=1, b=1)) as pool:
         lease = await pool.acquire("a")
@@ -121,7 +121,7 @@ async def test_it_can_be_replaced_twice_before_it_settles() -> None:
             assert (middle.created, new.created[0].up, old.created[0].up) == ([], True, False)
 
 
-async def test_memory_counts_a_busy_model_of_two_exchanges_ago() -> None:
+async def test_memory_counts_a_busy_model_of_the_configuration_before_the_last() -> None:
     old, new = FakeServers(), FakeServers()
     async with pool_of(old, plan(a=3, b=1)) as pool:
         lease = await pool.acquire("a")

@@ -145,7 +145,7 @@ SITUATIONS: dict[str, tuple[dict[str, Running], list[Waiter], float, Actions]] =
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
-def test_situation(name: str) -> None:
+def test_the_decision_for_a_situation(name: str) -> None:
     running, waiters, now, expected = SITUATIONS[name]
     assert schedule(running, waiters, ABC, now=now, patience=PATIENCE) == expected
 
@@ -379,7 +379,7 @@ def test_an_endless_stream_of_requests_does_not_keep_another_model_out(budget: i
     assert world.waited[asks.index(Ask(2.0, "c", 1.0))] <= PATIENCE + 3.0
 
 
-def test_models_take_turns_in_the_order_of_their_oldest_waiter() -> None:
+def test_models_take_turns_in_the_order_of_their_oldest_request() -> None:
     asks = [Ask(0.1 * number, tier, 0.5) for number, tier in enumerate("abcabcabc")]
     world = World(5, {tier: TierFacts(5) for tier in "abc"}, asks)
     world.run()

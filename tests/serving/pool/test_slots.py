@@ -29,11 +29,11 @@ def serve(slots: Slots, *sessions: str) -> list[int]:
         (1, ["x", "y", "x"], [0, 0, 0]),
     ],
 )
-def test_who_gets_which_slot(count: int, sessions: list[str], expected: list[int]) -> None:
+def test_sessions_get_the_expected_slots(count: int, sessions: list[str], expected: list[int]) -> None:
     assert serve(Slots(count), *sessions) == expected
 
 
-def test_a_session_whose_slot_is_busy_takes_another_and_keeps_its_own() -> None:
+def test_a_session_whose_slot_is_busy_gets_another_and_keeps_its_own() -> None:
     slots = Slots(2)
     serve(slots, "x")
     main, side = slots.acquire("x"), slots.acquire("x")
@@ -44,7 +44,7 @@ def test_a_session_whose_slot_is_busy_takes_another_and_keeps_its_own() -> None:
     assert serve(slots, "x") == [0]
 
 
-def test_what_is_unsaved_comes_latest_first_without_what_is_busy() -> None:
+def test_unsaved_idle_slots_are_listed_latest_first() -> None:
     slots = Slots(4)
     serve(slots, "x", "y", "", "z", "x")
     busy = slots.acquire("z")
@@ -54,7 +54,7 @@ def test_what_is_unsaved_comes_latest_first_without_what_is_busy() -> None:
     assert [slot.session for slot in slots.unsaved_latest_first()] == ["z", "y"]
 
 
-def test_where_the_engine_chose_itself() -> None:
+def test_a_slot_that_the_engine_chose_is_assigned_to_the_session() -> None:
     slots = Slots(3)
     serve(slots, "x", "y")
     taken = slots.acquire("new")  # slot 2, but the engine served it in slot 0
@@ -66,9 +66,7 @@ def test_where_the_engine_chose_itself() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3))), st.integers(1, 3))
-def test_whatever_happens_no_slot_is_taken_twice_and_no_session_has_two(
-    steps: list[tuple[str, int]], count: int
-) -> None:
+def test_no_slot_is_used_twice_and_no_session_has_two_slots(steps: list[tuple[str, int]], count: int) -> None:
     slots, taken = Slots(count), list[Slot]()
     for session, which in steps:
         if len(taken) < count:
