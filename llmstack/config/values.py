@@ -235,7 +235,7 @@ def hosted(text: str) -> HostedModel:
 
 def sampler(text: str) -> Sampler:
     """Parse sampling defaults such as `temp=0.2, top_p=0.9`."""
-    return Sampler(**_parse_fields(text, _SAMPLER))
+    return Sampler(**_parse_fields(text, _SAMPLER_PARSERS))
 
 
 def rope_scaling(text: str) -> RopeScaling:
@@ -267,7 +267,7 @@ def _parse_fields(text: str, parsers: Mapping[str, Parser]) -> dict[str, Any]:
     return fields
 
 
-_SAMPLER: dict[str, Parser] = {
+_SAMPLER_PARSERS: dict[str, Parser] = {
     "temp": partial(decimal, low=0, high=5),
     "top_p": partial(decimal, low=0, high=1),
     "top_k": partial(integer, low=0, high=1_000_000),

@@ -101,7 +101,7 @@ ATTRIBUTES: dict[str, tuple[str, Callable[[Any, Any], Any] | None]] = {
     "chat_template": ("chat_template", None),
     "slot_save_path": ("slot_save_path", lambda _, path: os.path.join(path, "")),  # noqa: PTH118 - llama.cpp requires the trailing separator
 }
-SAMPLING = {
+SAMPLING_ATTRIBUTES = {
     "temp": "temp",
     "top_p": "top_p",
     "top_k": "top_k",
@@ -119,7 +119,7 @@ def _params(xllamacpp: Any, options: argparse.Namespace, api_key: str) -> Any:
         value = getattr(options, option)
         if value is not None:
             setattr(params, attribute, convert(xllamacpp, value) if convert else value)
-    for option, attribute in SAMPLING.items():
+    for option, attribute in SAMPLING_ATTRIBUTES.items():
         value = getattr(options, option)
         if value is not None:
             setattr(params.sampling, attribute, value)

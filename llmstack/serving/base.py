@@ -46,7 +46,7 @@ class ModelState(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Defaults:
+class SamplingDefaults:
     """Sampling values that a request gets if its client did not send them.
 
     Attributes:
@@ -59,7 +59,7 @@ class Defaults:
     one_of: frozenset[str] = frozenset()
 
 
-NO_DEFAULTS = Defaults()
+NO_SAMPLING_DEFAULTS = SamplingDefaults()
 
 
 class ModelRequest(msgspec.Struct, frozen=True, gc=False):

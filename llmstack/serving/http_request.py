@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llmstack.serving.errors import FailureReport, RequestFailedError
 from llmstack.serving.json_edits import add_members, set_model, set_slot
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Coroutine, Mapping
 
-    from llmstack.serving.base import Defaults, ModelRequest
+    from llmstack.serving.base import ModelRequest, SamplingDefaults
     from llmstack.serving.json_edits import Parts
     from llmstack.upstream.client import Response, Upstream
 
 # The sampling members that each path accepts.
-_SAMPLING = {
+_SAMPLING_BY_PATH = {
     "/chat/completions": frozenset(("temperature", "top_p", "top_k", "min_p", "repetition_penalty")),
     "/completions": frozenset(("temperature", "top_p", "top_k", "min_p", "repetition_penalty")),
     "/messages": frozenset(("temperature", "top_p", "top_k")),
@@ -31,7 +31,7 @@ class ServedModel(Protocol):
         """The server's name for the model."""
 
     @property
-    def defaults(self) -> Defaults:
+    def defaults(self) -> SamplingDefaults:
         """Sampling values of models.ini that the server does not have as flags."""
 
     @property
@@ -51,7 +51,7 @@ class HttpLease(ServedModel, Protocol):
         """What the server requires with every request, such as its key."""
 
 
-def send_to(upstream: Upstream, lease: HttpLease, request: ModelRequest) -> Awaitable[Response]:
+def send_to(upstream: Upstream, lease: HttpLease, request: ModelRequest) -> Coroutine[Any, Any, Response]:
     """Send a request to the server of a lease, in the API that the client used.
 
     Raises:
@@ -78,7 +78,9 @@ def body_parts(request: ModelRequest, served: ServedModel) -> Parts:
         return (body,)
     try:
         if served.defaults.values:
-            accepted = _SAMPLING.get(request.target.partition("?")[0].removeprefix("/v1"), frozenset())
+            accepted = _SAMPLING_BY_PATH.get(
+                request.target.partition("?")[0].removeprefix("/v1"), frozenset()
+            )
             values = {name: value for name, value in served.defaults.values.items() if name in accepted}
             body = add_members(body, values, served.defaults.one_of)
         slot = served.slot

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import HostedModel
-from llmstack.serving.base import Defaults
+from llmstack.serving.base import SamplingDefaults
 
 if TYPE_CHECKING:
     from llmstack.config.model import Tier
     from llmstack.providers.model_aliases import ModelAliases
 
 # Sampler keys of models.ini, with their names in APIs.
-_NAMES = {
+_API_NAMES = {
     "temp": "temperature",
     "top_p": "top_p",
     "top_k": "top_k",
     "min_p": "min_p",
     "rep_pen": "repetition_penalty",
 }
-# Providers that do not accept all of them; `ModelAliases` knows what single models refuse.
-_ACCEPTED = {
+# Providers that accept only some of them. What single models refuse is in providers/models.toml.
+_ACCEPTED_BY_PROVIDER = {
     "azure": {"temperature", "top_p"},
     "bedrock": {"temperature", "top_p", "top_k"},
     "cerebras": {"temperature", "top_p"},
@@ -32,15 +32,15 @@ _ACCEPTED = {
 }
 
 
-def defaults_of(tier: Tier, aliases: ModelAliases) -> Defaults:
+def sampling_defaults(tier: Tier, aliases: ModelAliases) -> SamplingDefaults:
     """Return the sampling values that a hosted tier's requests get if the client sent none."""
     model = tier.model
     values = {
-        name: value for key, name in _NAMES.items() if (value := getattr(tier.sampler, key)) is not None
+        name: value for key, name in _API_NAMES.items() if (value := getattr(tier.sampler, key)) is not None
     }
     if isinstance(model, HostedModel) and model.base_url is None:  # at another address it is another server
-        accepted = _ACCEPTED.get(model.provider, set(values))
+        accepted = _ACCEPTED_BY_PROVIDER.get(model.provider, set(values))
         accepted = accepted - aliases.limits_for(model.provider, model.id).refuses
         values = {name: value for name, value in values.items() if name in accepted}
     claude = isinstance(model, HostedModel) and "claude" in model.id
-    return Defaults(values, one_of=frozenset({"temperature", "top_p"}) if claude else frozenset())
+    return SamplingDefaults(values, one_of=frozenset({"temperature", "top_p"}) if claude else frozenset())

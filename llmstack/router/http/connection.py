@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from enum import Enum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from llmstack.router.http.request_reader import BadHttpError, RequestReader
 
@@ -16,14 +15,7 @@ if TYPE_CHECKING:
     from llmstack.router.http.server import Server
 
 
-class Phase(Enum):
-    """What a connection waits for."""
-
-    IDLE = "a request"
-    HEAD = "the rest of the headers"
-    BODY = "the rest of the body"
-    RESPONSE = "the response"
-    LINGER = "the client to read the error"
+Phase = Literal["idle", "head", "body", "response", "linger"]  # what a connection waits for
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -42,7 +34,7 @@ class Connection(asyncio.BufferedProtocol):
         self._write_paused = self._read_paused = self._eof = False
         self._resumed: asyncio.Future[None] | None = None
         self._write_paused_at = 0.0
-        self.phase = Phase.IDLE
+        self.phase: Phase = "idle"
         self._since = 0.0
 
     # Called by the event loop
@@ -71,7 +63,7 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - a hint
         """Return where to read to: the arriving body, else the buffer that all connections share."""
         reader = self._reader
-        receives_body = reader.receiving is not None and self.phase is not Phase.LINGER
+        receives_body = reader.receiving is not None and self.phase != "linger"
         body_buffer = reader.body_buffer() if receives_body else None
         self._reads_body = body_buffer is not None
         return body_buffer if body_buffer is not None else self._buffer
@@ -80,13 +72,13 @@ class Connection(asyncio.BufferedProtocol):
         """Process what was read."""
         if self._reads_body:
             self._reader.on_buffer_filled(nbytes)
-        elif self.phase is not Phase.LINGER and not self._final_error:
+        elif self.phase != "linger" and not self._final_error:
             self._feed(self._buffer[:nbytes])
 
     def eof_received(self) -> bool:
         """Note that the client sends no more: model requests end, responses that are ready are still sent."""
         self._eof = True
-        waiting = self._current is not None and self.phase is not Phase.LINGER
+        waiting = self._current is not None and self.phase != "linger"
         self._notify_client_gone()
         return waiting
 
@@ -100,7 +92,7 @@ class Connection(asyncio.BufferedProtocol):
         self._write_paused = False
         if self._resumed is not None and not self._resumed.done():
             self._resumed.set_result(None)
-        if self._current is None and self.phase is not Phase.LINGER:
+        if self._current is None and self.phase != "linger":
             self._next()
 
     # Called by the reader
@@ -118,22 +110,22 @@ class Connection(asyncio.BufferedProtocol):
     def on_request_start(self) -> None:
         """Wait for the rest of the headers."""
         if self._current is None and not self._write_paused:
-            self._enter(Phase.HEAD)
+            self._enter("head")
 
     def on_headers(self, exchange: Exchange) -> None:
         """Answer a request, or queue it behind the one being answered."""
         if self._current is None and not self._write_paused and not self._queue:
             self._answer(exchange)
-            self._enter(Phase.RESPONSE if exchange.incoming.complete else Phase.BODY)
+            self._enter("response" if exchange.incoming.complete else "body")
         else:
             self._queue.append(exchange)
             if self._current is None:
-                self._enter(Phase.RESPONSE)  # until the client has read the last response
+                self._enter("response")  # until the client has read the last response
 
     def on_request_end(self, exchange: Exchange) -> None:
         """Note that a request is complete."""
         if exchange is self._current:
-            self._enter(Phase.RESPONSE)
+            self._enter("response")
 
     # Answering
 
@@ -150,20 +142,20 @@ class Connection(asyncio.BufferedProtocol):
         if self._queue:
             exchange = self._queue.popleft()
             self._answer(exchange)
-            self._enter(Phase.RESPONSE if exchange.incoming.complete else Phase.BODY)
+            self._enter("response" if exchange.incoming.complete else "body")
         elif self._final_error:
             self.send(self._final_error)
             self._linger()
         elif self._eof:
             self._transport.close()
         else:
-            self._enter(Phase.HEAD if self._reader.in_head else Phase.IDLE)
+            self._enter("head" if self._reader.in_head else "idle")
         if self._read_paused and not self._queue:
             self._read_paused = False
             self._transport.resume_reading()
 
     def _enter(self, phase: Phase) -> None:
-        if self.phase is not Phase.LINGER:
+        if self.phase != "linger":
             self.phase = phase
             self._since = time.monotonic()
 
@@ -190,7 +182,7 @@ class Connection(asyncio.BufferedProtocol):
     def _linger(self) -> None:
         """End the connection after the client had time to read; closed at once, it would see a reset."""
         transport = self._transport
-        self._enter(Phase.LINGER)
+        self._enter("linger")
         self._current = None
         self._queue.clear()
         if transport is None or transport.is_closing():
@@ -208,7 +200,7 @@ class Connection(asyncio.BufferedProtocol):
     def send(self, *parts: bytes) -> None:
         """Write to the client, unless it has left."""
         transport = self._transport
-        if transport is None or self.phase is Phase.LINGER or transport.is_closing():
+        if transport is None or self.phase == "linger" or transport.is_closing():
             return
         if len(parts) == 1:
             transport.write(parts[0])
@@ -276,13 +268,13 @@ class Connection(asyncio.BufferedProtocol):
         limits, waited = self._limits, now - self._since
         if self._write_paused and now - self._write_paused_at > limits.stalled_s:
             self.abort()
-        elif self.phase is Phase.IDLE and waited > limits.idle_s:
+        elif self.phase == "idle" and waited > limits.idle_s:
             self.stop()
-        elif self.phase is Phase.HEAD and waited > limits.head_s:
+        elif self.phase == "head" and waited > limits.head_s:
             self._refuse_late("the headers")
-        elif self.phase is Phase.LINGER and waited > limits.linger_s:
+        elif self.phase == "linger" and waited > limits.linger_s:
             self.abort()
-        elif self.phase is Phase.BODY and waited > self._body_timeout_s():
+        elif self.phase == "body" and waited > self._body_timeout_s():
             self._refuse_late("the body")
 
     def _refuse_late(self, part: str) -> None:

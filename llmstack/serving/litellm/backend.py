@@ -14,13 +14,13 @@ from llmstack.config.model import BackendKind
 from llmstack.errors import LlmstackError
 from llmstack.process.child import format_log_lines
 from llmstack.process.leftovers import instance_id
-from llmstack.serving.base import Defaults, ModelState
+from llmstack.serving.base import ModelState, SamplingDefaults
 from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.http_request import send_to
 from llmstack.serving.litellm.process import LitellmProcess
 from llmstack.serving.litellm.program import environment, find_litellm, master_key, model_name
 from llmstack.serving.remote.base import RemoteBackend, RemoteLease
-from llmstack.serving.sampling import defaults_of
+from llmstack.serving.sampling import sampling_defaults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ class LitellmLease(RemoteLease):
 
     upstream: Upstream
     process: LitellmProcess
-    defaults: Defaults
+    defaults: SamplingDefaults
     slot: None = None
 
     @property
@@ -143,7 +143,7 @@ class LitellmBackend(RemoteBackend):
             model=model_name(self._tiers[tier]),
             upstream=self._upstream,
             process=process,
-            defaults=defaults_of(self._tiers[tier], self._aliases),
+            defaults=sampling_defaults(self._tiers[tier], self._aliases),
         )
 
     def state(self, tier: str) -> ModelState:  # noqa: ARG002 - one proxy for all

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NAME = "litellm"
 HOST = "127.0.0.1"
-# Not an extra of this package: it pins older versions of libraries that this package uses (rich, huggingface-hub).
+# Not an extra of this package: it pins older versions of its dependencies (rich, huggingface-hub).
 INSTALL = "install it with `pipx install 'litellm[proxy]'`, or set LITELLM_BIN"
 
 # The variables that LiteLLM requires for a provider; any other provider is tried without a check.
@@ -123,8 +123,8 @@ def environment(
     Args:
         env: of this process.
         master_key: the key that it requires from its clients.
-        own_ports: ports of this stack. Users point the `OPENAI_BASE_URL` of their clients at them, which LiteLLM
-            reads, too: it would call this router, and the router would call it.
+        own_ports: ports of this stack. Users point their `OPENAI_BASE_URL` at them, which LiteLLM
+            reads, too: it and this router would call each other.
         models: what it serves. A server of the user's own may need no key, but LiteLLM requires one.
     """
     passed = {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from llmstack.serving.base import NO_DEFAULTS
+from llmstack.serving.base import NO_SAMPLING_DEFAULTS
 from llmstack.serving.http_request import send_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from types import TracebackType
 
     from llmstack.serving.base import ModelRequest, ServerResponse
@@ -34,7 +34,7 @@ class PoolLease:
 
     origin: Literal["engine"] = "engine"
     secrets: tuple[str, ...] = ()  # the engine never repeats its key
-    defaults = NO_DEFAULTS  # llama.cpp has them as flags
+    defaults = NO_SAMPLING_DEFAULTS  # llama.cpp has them as flags
     kv = ""
     _tasks_before: Mapping[int, int] = MappingProxyType({})
     _is_released = False
@@ -88,9 +88,9 @@ class PoolLease:
             self._end()
             raise
 
-    async def send(self, request: ModelRequest) -> ServerResponse:
+    def send(self, request: ModelRequest) -> Coroutine[Any, Any, ServerResponse]:
         """Send a request to the model server, which speaks every client's API."""
-        return await send_to(self._upstream, self, request)
+        return send_to(self._upstream, self, request)
 
     async def failure(self) -> str | None:
         """Return why the model server ended, or None if it runs."""

@@ -12,12 +12,12 @@ from llmstack.config.model import BackendKind, HostedModel
 from llmstack.providers.errors import ProviderError
 from llmstack.providers.resolve import ANTHROPIC_VERSION, resolve
 from llmstack.providers.translation import CannotTranslateError, choose_dialect, translate
-from llmstack.serving.base import NO_DEFAULTS, Defaults, ModelState
+from llmstack.serving.base import NO_SAMPLING_DEFAULTS, ModelState, SamplingDefaults
 from llmstack.serving.errors import FailureReport, RequestFailedError, TierUnavailableError
 from llmstack.serving.http_request import edited_body
 from llmstack.serving.remote.base import API_OF_PATH, RemoteBackend, RemoteLease
 from llmstack.serving.response import TranslatedResponse
-from llmstack.serving.sampling import defaults_of
+from llmstack.serving.sampling import sampling_defaults
 from llmstack.upstream.client import UpstreamError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class ServerLease(RemoteLease):
 
     upstream: Upstream
     endpoint: Endpoint
-    defaults: Defaults = NO_DEFAULTS
+    defaults: SamplingDefaults = NO_SAMPLING_DEFAULTS
     max_tokens: int | None = None
     slot: None = None
 
@@ -81,7 +81,7 @@ class ServerLease(RemoteLease):
         Newer versions accept no sampling values at all.
         """
         newer = request.headers.get("anthropic-version", ANTHROPIC_VERSION) > ANTHROPIC_VERSION
-        return replace(self, defaults=NO_DEFAULTS) if newer and not self.endpoint.is_local else self
+        return replace(self, defaults=NO_SAMPLING_DEFAULTS) if newer and not self.endpoint.is_local else self
 
     def _translate(self, request: ModelRequest, client_api: Api, server_api: Api) -> TranslatedRequest:
         try:
@@ -187,7 +187,7 @@ class ServerBackend(RemoteBackend):
             model=endpoint.model,
             upstream=self._upstream,
             endpoint=endpoint,
-            defaults=defaults_of(tier, self._aliases),
+            defaults=sampling_defaults(tier, self._aliases),
             secrets=endpoint.secrets,
             max_tokens=tier.max_output_tokens,
         )
