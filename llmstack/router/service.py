@@ -21,7 +21,7 @@ from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.memory.survey import survey as survey_machine
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
     from llmstack.channel import Channel
     from llmstack.config.model import StackConfig, Tier
@@ -124,7 +124,7 @@ class Service:
             cached = self._evicting = (plan, loaded, plan.evicting(loaded))
         return cached[2]
 
-    async def acquire(self, request: RoutedRequest) -> Lease:
+    def acquire(self, request: RoutedRequest) -> Awaitable[Lease]:
         """Wait for the right to use the tier of a request.
 
         Raises:
@@ -134,7 +134,7 @@ class Service:
         if backend is None:
             raise TierUnavailableError(f"{request.tier} is not served any more", retry_after=1)
         pinned = request.rewrites_body and request.dialect.accepts_slot
-        return await backend.acquire(request.tier, request.session_key, pinned=pinned)
+        return backend.acquire(request.tier, request.session_key, pinned=pinned)
 
     def is_up(self, tier: str) -> bool:
         """Return whether a tier could serve at once."""

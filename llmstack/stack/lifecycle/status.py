@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llmstack.paths import Project
     from llmstack.process.identity import Daemon
 
-# Fields of a tier in `/llmstack/status` that are shown as they are.
+# Fields of `TierStatus` that are copied from a tier in the router's `/llmstack/status`.
 TIER_FIELDS = (
     "name",
     "role",
