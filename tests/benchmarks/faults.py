@@ -1,7 +1,7 @@
 """Many requests to model servers that fail: `python tests/benchmarks/faults.py --requests 10000`.
 
-Each with an API, a fault and a phase drawn from a fixed seed; some clients leave. Fails where a request
-hangs, where a stream ends as if it were whole and is not, or where a task, connection or descriptor is left.
+API, fault and phase of each request are drawn from a fixed seed; some clients disconnect. Fails if a request
+hangs, if an incomplete stream ends like a complete one, or if a task, connection or descriptor is leaked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from router.harness import IncomingRequest, stack, wait_until
 if TYPE_CHECKING:
     from router.harness import RunningRouter
 
-AT_ONCE = 20
+CONCURRENCY = 20
 DEADLINE_S = 20.0
 PATHS = {
     "chat": "/v1/chat/completions",
@@ -41,31 +41,31 @@ FAULTS = ("before", "cut", "dropped", "drip", "hang", "whole")
 
 @dataclass(frozen=True)
 class Case:
-    """One request: what it asks, how its server fails, and after how many bytes its client leaves."""
+    """One request: its API, how the server fails, and whether the client disconnects."""
 
     name: str
     stream: bool
     fault: str
     choice: int
-    leaves: bool
+    disconnects: bool
 
     @property
     def api(self) -> Api:
         return APIS[self.name]
 
 
-def drawn(chance: random.Random) -> Case:
+def draw_case(rng: random.Random) -> Case:
     return Case(
-        chance.choice(sorted(PATHS)),
-        stream=chance.random() < 0.6,
-        fault=chance.choice(FAULTS),
-        choice=chance.randrange(1000),
-        leaves=chance.random() < 0.15,
+        rng.choice(sorted(PATHS)),
+        stream=rng.random() < 0.6,
+        fault=rng.choice(FAULTS),
+        choice=rng.randrange(1000),
+        disconnects=rng.random() < 0.15,
     )
 
 
 async def serve(request: IncomingRequest, case: Case) -> None:
-    """Answer as the case says."""
+    """Respond as the case says."""
     whole = b"".join(case.api.events) if case.stream else json.dumps(case.api.response).encode()
     cut = case.choice % len(whole)
     if case.fault == "hang":
@@ -89,42 +89,42 @@ async def serve(request: IncomingRequest, case: Case) -> None:
         await request.end_stream()
 
 
-async def ask(running: RunningRouter, case: Case) -> str:
+async def send(running: RunningRouter, case: Case) -> str:
     """Send one request; return how it ended."""
     body = json.dumps({**BODY, "model": "auto", "stream": case.stream, "case": case.__dict__}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
     try:
         head = f"POST {PATHS[case.name]} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
         writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        if case.leaves or case.fault == "hang":
+        if case.disconnects or case.fault == "hang":
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(case.choice / 10_000):
                     await reader.read()
             return "client left"
         async with asyncio.timeout(DEADLINE_S):
-            answer = await reader.read()
+            response = await reader.read()
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-    return outcome(answer, case)
+    return outcome(response, case)
 
 
-def outcome(answer: bytes, case: Case) -> str:
-    status = int(answer.split()[1])
+def outcome(response: bytes, case: Case) -> str:
+    status = int(response.split()[1])
     if status >= 400:
-        return "error" if answer.partition(b"\r\n\r\n")[2] else f"mute error {status}"
+        return "error" if response.partition(b"\r\n\r\n")[2] else f"mute error {status}"
     if not case.stream:
         return "whole"
-    said = unchunked(answer)
-    if b'"error"' in said:
+    body = dechunk(response)
+    if b'"error"' in body:
         return "error event"
-    return "whole" if any(end in said for end in PROPER_ENDS) else "SILENT CUT"
+    return "whole" if any(end in body for end in PROPER_ENDS) else "SILENT CUT"
 
 
-def unchunked(answer: bytes) -> bytes:
-    """Return the body of a stream: a chunk may end in the middle of a word."""
-    rest, parts = answer.partition(b"\r\n\r\n")[2], []
+def dechunk(response: bytes) -> bytes:
+    """Return the body of a chunked response: a chunk may end in the middle of a word."""
+    rest, parts = response.partition(b"\r\n\r\n")[2], []
     while rest:
         size, _, rest = rest.partition(b"\r\n")
         length = int(size, 16)
@@ -133,44 +133,47 @@ def unchunked(answer: bytes) -> bytes:
     return b"".join(parts)
 
 
-def left() -> tuple[int, int]:
-    """Tasks and descriptors of this process, which the router is in."""
+def open_resources() -> tuple[int, int]:
+    """Return how many tasks and descriptors this process has; the router runs in it."""
     descriptors = len(list(Path("/proc/self/fd").iterdir())) if sys.platform == "linux" else 0
     return len(asyncio.all_tasks()), descriptors
 
 
 async def run(requests: int, seed: int) -> collections.Counter[str]:
-    """Send the requests; return how many ended in which way.
+    """Send the requests; return how many had each outcome.
 
     Raises:
-        AssertionError: something is left, or ended as it must not.
+        AssertionError: something leaked, or a request had an outcome that it must not have.
     """
-    seen: collections.Counter[str] = collections.Counter()
+    outcomes: collections.Counter[str] = collections.Counter()
 
     async def script(request: IncomingRequest) -> None:
         await serve(request, Case(**json.loads(request.body)["case"]))
 
     async with stack(script) as (running, server):
-        before = left()
+        before = open_resources()
 
         async def worker(number: int) -> None:
-            chance = random.Random(seed * 1000 + number)  # noqa: S311 - no secret
-            for _ in range(requests // AT_ONCE):
-                case = drawn(chance)
-                seen[await ask(running, case)] += 1
+            rng = random.Random(seed * 1000 + number)  # noqa: S311 - no secret
+            for _ in range(requests // CONCURRENCY):
+                case = draw_case(rng)
+                outcomes[await send(running, case)] += 1
 
-        await asyncio.gather(*map(worker, range(AT_ONCE)))
+        await asyncio.gather(*map(worker, range(CONCURRENCY)))
         await running.wait_until_idle()
         await wait_until(
-            lambda: not server.open or left()[0] <= before[0] + server.open, "its tasks have ended"
+            lambda: not server.open or open_resources()[0] <= before[0] + server.open,
+            "the tasks of requests have ended",
         )
-        kept = server.open  # idle connections to the server, kept for the next request
-        tasks, descriptors = left()
-        assert tasks <= before[0] + 2 * kept, f"tasks {before[0]} -> {tasks}"
-        assert descriptors <= before[1] + 2 * kept, f"descriptors {before[1]} -> {descriptors}, {kept} kept"
-    bad = [name for name in seen if name.isupper() or name.startswith("mute")]
-    assert not bad, f"{bad}: {seen}"
-    return seen
+        idle_connections = server.open  # to the server, kept for the next request
+        tasks, descriptors = open_resources()
+        assert tasks <= before[0] + 2 * idle_connections, f"tasks {before[0]} -> {tasks}"
+        assert descriptors <= before[1] + 2 * idle_connections, (
+            f"descriptors {before[1]} -> {descriptors}, {idle_connections} idle"
+        )
+    bad = [name for name in outcomes if name.isupper() or name.startswith("mute")]
+    assert not bad, f"{bad}: {outcomes}"
+    return outcomes
 
 
 def main() -> None:
@@ -178,9 +181,9 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     options: Any = parser.parse_args()
-    began = time.monotonic()
-    seen = asyncio.run(run(options.requests, options.seed))
-    print(f"{sum(seen.values())} requests in {time.monotonic() - began:.0f} s: {dict(seen)}")
+    started = time.monotonic()
+    outcomes = asyncio.run(run(options.requests, options.seed))
+    print(f"{sum(outcomes.values())} requests in {time.monotonic() - started:.0f} s: {dict(outcomes)}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How soon an idle tiny model answers: `python tests/benchmarks/first_token.py`.
 
-The engine alone is timed from its exec to the first token, asked as often as it can be; then the same model
-as an idle tier of a router, from the request to its first token. Both in turns, so that a machine that gets
-slower does so for both.
+The engine alone is timed from its exec to the first token, with requests sent until one succeeds; then the
+same model as an idle tier of a router, from the request to the first token. They take turns, so that a
+machine that becomes slower affects both.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ PATH = "/v1/chat/completions"
 
 
 async def first_token(port: int, model: str, key: str, deadline_s: float = 30.0) -> float:
-    """Return when the first token came, asking again until something answers."""
+    """Return the time of the first token; requests are repeated until one succeeds."""
     body = json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": "hi"}]})
     head = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\nconnection: close\r\n"
     data = f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
-    ends = time.perf_counter() + deadline_s
-    while time.perf_counter() < ends:
+    deadline = time.perf_counter() + deadline_s
+    while time.perf_counter() < deadline:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
@@ -52,36 +52,36 @@ async def first_token(port: int, model: str, key: str, deadline_s: float = 30.0)
         finally:
             writer.close()
         await asyncio.sleep(0.003)
-    raise RuntimeError("no token came")
+    raise RuntimeError("no token arrived")
 
 
-def alone(argv: tuple[str, ...], env: dict[str, str], port: int) -> float:
-    """Return the seconds from exec to the first token of an engine of its own."""
-    began = time.perf_counter()
+def time_engine(argv: tuple[str, ...], env: dict[str, str], port: int) -> float:
+    """Return the seconds from the exec of an engine to its first token."""
+    started = time.perf_counter()
     with subprocess.Popen(
         argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as engine:
         try:
-            return asyncio.run(first_token(port, "tier", env["LLAMA_API_KEY"])) - began
+            return asyncio.run(first_token(port, "tier", env["LLAMA_API_KEY"])) - started
         finally:
             engine.terminate()
 
 
-def through(port: int) -> float:
+def time_router(port: int) -> float:
     """Return the seconds from a request for the idle tier to its first token."""
-    began = time.perf_counter()
-    took = asyncio.run(first_token(port, "tier", "")) - began
+    started = time.perf_counter()
+    seconds = asyncio.run(first_token(port, "tier", "")) - started
     asyncio.run(unload(port))
-    return took
+    return seconds
 
 
 async def unload(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /llmstack/unload/tier HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-    answer = await reader.read()
+    response = await reader.read()
     writer.close()
-    if not answer.startswith(b"HTTP/1.1 200"):
-        raise RuntimeError(answer.decode())
+    if not response.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(response.decode())
 
 
 def main() -> None:
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        directory, port, own = Path(name), free_port(), free_port()
+        directory, port, engine_port = Path(name), free_port(), free_port()
         write_echo(directory / "tier.gguf", speaker="tier")
         (directory / ".llmstack").mkdir()
         ini = directory / ".llmstack" / "models.ini"
@@ -100,19 +100,26 @@ def main() -> None:
         )
         engine, tier = find_engine(os.environ), load(ini).tiers["tier"]
         env = server_env(os.environ, api_key="key")
-        argv = engine.argv(server_flags(tier, directory / "tier.gguf", host="127.0.0.1", port=own))
+        argv = engine.argv(server_flags(tier, directory / "tier.gguf", host="127.0.0.1", port=engine_port))
         router = subprocess.Popen(
             [sys.executable, "-m", "llmstack.router", "--work-dir", name], stdin=subprocess.DEVNULL
         )
         try:
             wait_for(port)
-            pairs = [(alone(argv, env, own), through(port)) for _ in range(options.rounds + 1)][1:]
+            pairs = [
+                (time_engine(argv, env, engine_port), time_router(port)) for _ in range(options.rounds + 1)
+            ][1:]
         finally:
             router.terminate()
             router.wait()
-    for what, times in zip(("engine alone", "router"), zip(*pairs, strict=True), strict=True):
-        print(f"{what:<14} median {statistics.median(times) * 1e3:.0f} ms, least {min(times) * 1e3:.0f} ms")
-    print(f"ratio {statistics.median(there / here for here, there in pairs):.2f} (median of the pairs)")
+    for label, times in zip(("engine alone", "router"), zip(*pairs, strict=True), strict=True):
+        print(
+            f"{label:<14} median {statistics.median(times) * 1e3:.0f} ms, minimum {min(times) * 1e3:.0f} ms"
+        )
+    print(
+        f"ratio {statistics.median(router_s / engine_s for engine_s, router_s in pairs):.2f}"
+        " (median of the pairs)"
+    )
 
 
 if __name__ == "__main__":

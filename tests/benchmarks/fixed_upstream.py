@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A stand-in for llama-server that costs next to nothing: a fixed answer, or 100 chunks 2 ms apart.
+"""A fake llama-server that needs almost no CPU: it sends a fixed response, or 100 chunks 2 ms apart.
 
-Takes llama-server's flags as the stack gives them, so that the router starts it as it starts any model.
+It accepts llama-server's flags, so that the router starts it like any model server.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 
 CHUNKS = 100
 GAP_S = 0.002
-ANSWER = json.dumps(
+COMPLETION = json.dumps(
     {
         "id": "chatcmpl-0",
         "object": "chat.completion",
@@ -33,23 +33,24 @@ def event(text: str, finish: str | None = None) -> bytes:
     return b"data: " + json.dumps(body).encode() + b"\n\n"
 
 
-def chunked(data: bytes) -> bytes:
+def as_chunk(data: bytes) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
-WHOLE = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER) + ANSWER
+COMPLETE_RESPONSE = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(COMPLETION)
+    + COMPLETION
 )
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-TOKEN = chunked(event(" word"))
+TOKEN = as_chunk(event(" word"))
 PACE = re.compile(rb'"pace": ?{"gap_s": ?([0-9.]+), ?"chunks": ?(\d+)}')
-STREAM_END = chunked(event("", "stop")) + chunked(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+STREAM_END = as_chunk(event("", "stop")) + as_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
-async def paced(writer: asyncio.StreamWriter, gap_s: float, chunks: int) -> None:
-    """Send chunks that say when they were sent, by the clock that all processes of a machine share."""
+async def send_paced(writer: asyncio.StreamWriter, gap_s: float, chunks: int) -> None:
+    """Send chunks with the time of sending, by the monotonic clock that all processes of a machine share."""
     for _ in range(chunks):
-        writer.write(chunked(event(f"sent={time.monotonic():.6f}")))
+        writer.write(as_chunk(event(f"sent={time.monotonic():.6f}")))
         await asyncio.sleep(gap_s)
 
 
@@ -65,14 +66,14 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             if b'"stream":true' in body or b'"stream": true' in body:
                 writer.write(STREAM_HEAD)
                 if (pace := PACE.search(body)) is not None:
-                    await paced(writer, float(pace[1]), int(pace[2]))
+                    await send_paced(writer, float(pace[1]), int(pace[2]))
                 else:
                     for _ in range(CHUNKS):
                         writer.write(TOKEN)
                         await asyncio.sleep(GAP_S)
                 writer.write(STREAM_END)
             else:
-                writer.write(WHOLE)
+                writer.write(COMPLETE_RESPONSE)
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()

@@ -1,15 +1,15 @@
 """What the router costs: `python tests/benchmarks/forwarding.py`.
 
-Compared in one run with asking the model server directly, and with llama-swap and LiteLLM where their
-programs are on PATH. They take turns, several times in each row, so that whatever else the machine does
-meets them all.
+One run compares it with requests sent directly to the model server, and with llama-swap and LiteLLM if their
+programs are on PATH. They take turns, several times in each row, so that other work on the machine affects
+all of them.
 
-CPU is the router process's own user and system time per request. Latencies are the client's, and include
-the load generator's own share of the machine: compare the columns of one run, not runs with each other.
-The last table does: the router's share of what each other proxy needs.
+CPU is the user and system time of the router process per request. Latencies are measured by the client, and
+include the load generator's use of the machine: compare columns of one run, not different runs. The last
+table does that: the router's cost as a share of each other proxy's.
 
-Of the larger bodies there are two rows: sent again and again, as agents send a conversation with every turn,
-and `new`, each one another conversation.
+Larger bodies have two rows: the same body sent repeatedly, as agents send a conversation with every turn,
+and `new`, each body another conversation.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Target:
 
 
 @dataclass
-class Measured:
+class Measurement:
     cpu_s: float = 0.0
     times: list[float] = field(default_factory=list)
 
@@ -103,8 +103,8 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, d
 CONVERSATIONS = itertools.count(10_000)
 
 
-def another(data: bytes) -> bytes:
-    """The same request in another conversation."""
+def in_another_conversation(data: bytes) -> bytes:
+    """Return the same request in another conversation."""
     return data.replace(b'"hello"', b'"%d"' % next(CONVERSATIONS), 1)
 
 
@@ -112,28 +112,28 @@ async def client(target: Target, data: bytes, count: int, times: list[float], *,
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port, limit=2**24)
     try:
         for _ in range(count):
-            sent = another(data) if new else data
-            began = time.perf_counter()
-            await exchange(reader, writer, sent)
-            times.append(time.perf_counter() - began)
+            request_bytes = in_another_conversation(data) if new else data
+            started_at = time.perf_counter()
+            await exchange(reader, writer, request_bytes)
+            times.append(time.perf_counter() - started_at)
     finally:
         writer.close()
 
 
 async def measure(
-    target: Target, data: bytes, found: Measured, *, clients: int, each: int, new: bool
+    target: Target, data: bytes, measurement: Measurement, *, clients: int, each: int, new: bool
 ) -> None:
     await client(target, data, 2, [])
     before = target.process.cpu_times() if target.process else None
-    await asyncio.gather(*(client(target, data, each, found.times, new=new) for _ in range(clients)))
+    await asyncio.gather(*(client(target, data, each, measurement.times, new=new) for _ in range(clients)))
     if target.process and before:
         after = target.process.cpu_times()
-        found.cpu_s += after.user - before.user + after.system - before.system
+        measurement.cpu_s += after.user - before.user + after.system - before.system
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        return int(held.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def write_models_ini(directory: Path, tiers: int = 1, parallel: int = STREAMS) -> int:
@@ -193,7 +193,7 @@ def report(targets: list[Target], scale: float) -> None:
             rows[label] = row(label, targets, size, clients=clients, each=each, new=new)
     label = f"stream, {STREAMS} clients"
     rows[label] = row(label, targets, SMALL, clients=STREAMS, each=max(1, int(scale)), stream=True)
-    shares(targets, rows)
+    print_shares(targets, rows)
 
 
 def row(
@@ -205,50 +205,50 @@ def row(
     each: int,
     stream: bool = False,
     new: bool = False,
-) -> list[Measured]:
-    """Measure every target in turns of `each` requests of each client."""
-    found = [Measured() for _ in targets]
+) -> list[Measurement]:
+    """Measure every target, in turns; each client sends `each` requests per turn."""
+    measurements = [Measurement() for _ in targets]
     for _ in range(TURNS):
-        for target, measured in zip(targets, found, strict=True):
+        for target, measured in zip(targets, measurements, strict=True):
             data = request(target, size, stream=stream)
             asyncio.run(measure(target, data, measured, clients=clients, each=each, new=new))
     cells = ""
-    for target, measured in zip(targets, found, strict=True):
+    for target, measured in zip(targets, measurements, strict=True):
         cpu = f"{measured.cpu_us:.0f}" if target.process else "-"
         cells += f"{cpu:>12}{measured.part_ms(0.5):>11.2f}{measured.part_ms(0.99):>11.2f}"
     print(f"{name:<22}{cells}", flush=True)
-    return found
+    return measurements
 
 
-def shares(targets: list[Target], rows: dict[str, list[Measured]]) -> None:
-    """Print what the router needs of what each other proxy needs."""
-    for place, target in list(enumerate(targets))[2:]:
+def print_shares(targets: list[Target], rows: dict[str, list[Measurement]]) -> None:
+    """Print the router's cost as a share of each other proxy's."""
+    for index, target in list(enumerate(targets))[2:]:
         print(f"\n{'of ' + target.name:<22}{'CPU':>12}{'p50':>11}")
-        for name, found in rows.items():
-            ours, theirs = found[1], found[place]
-            cpu, p50 = ours.cpu_s / theirs.cpu_s, ours.part_ms(0.5) / theirs.part_ms(0.5)
+        for name, measurements in rows.items():
+            router, other = measurements[1], measurements[index]
+            cpu, p50 = router.cpu_s / other.cpu_s, router.part_ms(0.5) / other.part_ms(0.5)
             print(f"{name:<22}{cpu:>12.2f}{p50:>11.2f}")
 
 
-def others(directory: Path, upstream: int) -> list[tuple[str, list[str], int]]:
+def other_proxies(directory: Path, upstream: int) -> list[tuple[str, list[str], int]]:
     """Return name, command line and port of the other proxies that are installed."""
-    found = []
+    proxies = []
     if (program := shutil.which("llama-swap")) is not None:
         port, settings = free_port(), directory / "llama-swap.yaml"
-        # As the stack writes it: nothing kept of a request, no line logged for each, no 429 beyond ten.
+        # As the stack configures it: requests are not captured or logged, and more than ten run at once.
         model = f"{{cmd: '{sys.executable} {UPSTREAM} --port ${{PORT}}', concurrencyLimit: 10000}}"
         settings.write_text(
             f"logLevel: warn\ncaptureBuffer: 0\nstartPort: {free_port()}\nmodels:\n  tier: {model}\n"
         )
-        found.append(
+        proxies.append(
             ("llama-swap", [program, "-config", str(settings), "-listen", f"127.0.0.1:{port}"], port)
         )
     if (program := shutil.which("litellm")) is not None:
         port, settings = free_port(), directory / "litellm.yaml"
         params = f"{{model: openai/tier, api_base: 'http://127.0.0.1:{upstream}/v1', api_key: none}}"
         settings.write_text(f"model_list:\n  - model_name: tier\n    litellm_params: {params}\n")
-        found.append(("LiteLLM", [program, "--config", str(settings), "--port", str(port)], port))
-    return found
+        proxies.append(("LiteLLM", [program, "--config", str(settings), "--port", str(port)], port))
+    return proxies
 
 
 def main() -> None:
@@ -257,29 +257,29 @@ def main() -> None:
     options = parser.parse_args()
     direct_port = free_port()
     path = "/v1/chat/completions"
-    started = [subprocess.Popen([sys.executable, str(UPSTREAM), "--port", str(direct_port)])]
+    processes = [subprocess.Popen([sys.executable, str(UPSTREAM), "--port", str(direct_port)])]
     with tempfile.TemporaryDirectory() as directory:
         try:
             router, port = start_router(Path(directory))
-            started.append(router)
+            processes.append(router)
             wait_for(direct_port)
             wait_for(port)
             targets = [
                 Target("direct", direct_port, path, None),
                 Target("llmstack router", port, path, psutil.Process(router.pid)),
             ]
-            for name, command, other_port in others(Path(directory), direct_port):
+            for name, command, other_port in other_proxies(Path(directory), direct_port):
                 process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-                started.append(process)
+                processes.append(process)
                 wait_for(other_port)
                 targets.append(Target(name, other_port, path, psutil.Process(process.pid), "tier"))
             report(targets, options.scale)
             rss = psutil.Process(router.pid).memory_info().rss / 2**20
             print(f"router memory afterwards: {rss:.0f} MB")
         finally:
-            for process in started:
+            for process in processes:
                 process.terminate()
-            for process in started:
+            for process in processes:
                 process.wait()
 
 

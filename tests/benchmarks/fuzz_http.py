@@ -1,6 +1,6 @@
 """Many broken requests at the router's HTTP layer: `python tests/benchmarks/fuzz_http.py --cases 100000`.
 
-Fails on an answer of 5xx, a connection, request or file descriptor that is left, or a log entry above INFO.
+Fails on a 5xx response, a connection, request or file descriptor that is leaked, or a log entry above INFO.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from router.harness import Setup, stack, wait_until
 from llmstack.router.http.event_loop import new_loop
 from llmstack.router.http.limits import HttpLimits
 
-AT_ONCE = 40
+CONCURRENCY = 40
 
 
-class Complaints(logging.Handler):
-    """Keeps what is logged above INFO."""
+class WarningCollector(logging.Handler):
+    """Collects the log records above INFO."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -42,36 +42,36 @@ def descriptors() -> int:
 
 
 async def run(cases: int, seed: int) -> int:
-    complaints = Complaints()
-    logging.getLogger().addHandler(complaints)
-    seen: collections.Counter[int] = collections.Counter()
-    # Told to go away at once, a client that says nothing more does not hold the run up.
+    warnings = WarningCollector()
+    logging.getLogger().addHandler(warnings)
+    counts: collections.Counter[int] = collections.Counter()
+    # Short limits: a client that falls silent does not slow the run down.
     setup = Setup(limits=HttpLimits(linger_s=1, head_s=1, body_s=1, sweep_s=0.1))
     async with stack(well_behaved, setup) as (running, _):
         before = descriptors()
 
         async def worker(number: int) -> None:
-            chance = random.Random(seed * 1000 + number)  # noqa: S311 - no secret
-            for _ in range(cases // AT_ONCE):
-                data = broken_request(chance)
+            rng = random.Random(seed * 1000 + number)  # noqa: S311 - no secret
+            for _ in range(cases // CONCURRENCY):
+                data = broken_request(rng)
                 async with asyncio.timeout(30):
-                    found = await send_and_read_statuses(running.port, data, chance)
-                seen.update(found)
-                if any(status >= 500 for status in found):
-                    raise RuntimeError(f"{found}: {data[:2000]!r}")
+                    statuses = await send_and_read_statuses(running.port, data, rng)
+                counts.update(statuses)
+                if any(status >= 500 for status in statuses):
+                    raise RuntimeError(f"{statuses}: {data[:2000]!r}")
 
-        began = time.monotonic()
+        started = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            for number in range(AT_ONCE):
+            for number in range(CONCURRENCY):
                 group.create_task(worker(number))
-        await wait_until(lambda: running.server.connections == 0, "every connection is gone")
+        await wait_until(lambda: running.server.connections == 0, "every connection is closed")
         await running.wait_until_idle()
         await running.app.service.upstream.close()
         await wait_until(lambda: descriptors() <= before, "every file descriptor is closed")
-        took = time.monotonic() - began
-    print(f"{cases} cases with seed {seed} in {took:.0f} s; answers: {dict(sorted(seen.items()))}")
-    print(f"log entries above INFO: {len(complaints.records)} {complaints.records[:3]}")
-    return 1 if complaints.records else 0
+        seconds = time.monotonic() - started
+    print(f"{cases} cases with seed {seed} in {seconds:.0f} s; responses: {dict(sorted(counts.items()))}")
+    print(f"log entries above INFO: {len(warnings.records)} {warnings.records[:3]}")
+    return 1 if warnings.records else 0
 
 
 def main() -> None:

@@ -36,27 +36,27 @@ LOOP = {
 CALL = {"bash": "_llmstack_prompt", "zsh": "_llmstack_prompt", "fish": "__llmstack_prompt"}
 
 
-def measure(shell: str, place: Path, outside: Path) -> tuple[float, float]:
-    """Return the cost of an unchanged prompt and of entering, in ms."""
+def measure(shell: str, directory: Path, outside: Path) -> tuple[float, float]:
+    """Return the cost of an unchanged prompt and of entering a directory, in ms."""
     call, loop = CALL[shell], LOOP[shell]
-    entering = f"cd {outside}; {call}; cd {place}; {call}"
+    entering = f"cd {outside}; {call}; cd {directory}; {call}"
     script = "\n".join(
         [
             hook_line(shell),
             CLOCK[shell],
-            f"cd {place}; {call} 2>/dev/null",
+            f"cd {directory}; {call} 2>/dev/null",
             *[loop.format(n=ROUNDS, body=call)] * TIMES,
             *[loop.format(n=ENTRIES, body=f"{entering} 2>/dev/null")] * TIMES,
         ]
     )
-    ran = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True)
-    found = [int(line) / 1000 for line in ran.stdout.split()]
-    # The least: what others do on the machine does not count.
-    return min(found[:TIMES]), min(found[TIMES:])
+    process = subprocess.run([shell, "-c", script], capture_output=True, text=True, check=True)
+    times_ms = [int(line) / 1000 for line in process.stdout.split()]
+    # The minimum: other work on the machine must not count.
+    return min(times_ms[:TIMES]), min(times_ms[TIMES:])
 
 
-def started(*arguments: str) -> float:
-    """Return the CPU time of the interpreter with these arguments, in ms: the least of many, as above."""
+def interpreter_cpu_ms(*arguments: str) -> float:
+    """Return the CPU time of the interpreter with these arguments, in ms: the minimum of many, as above."""
     spent = []
     for _ in range(4 * TIMES):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -71,22 +71,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder).resolve()
         os.environ |= isolated_env(base / "home", os.environ)
-        places = {
+        directories = {
             "active": make_project(base / "active").work_dir,
             "untrusted": make_project(base / "untrusted", trusted=False).work_dir,
             "outside": base / "outside",
         }
         print(f"{'shell':8}{'place':12}{'unchanged':>12}{'entering':>12}   (ms, {DEPTH} levels deep)")
         for shell in filter(shutil.which, CALL):
-            for name, place in places.items():
-                deep = place.joinpath(*["d"] * DEPTH)
+            for name, directory in directories.items():
+                deep = directory.joinpath(*["d"] * DEPTH)
                 deep.mkdir(parents=True, exist_ok=True)
                 unchanged, entered = measure(shell, deep, base)
                 print(f"{shell:8}{name:12}{unchanged:12.3f}{entered:12.1f}")
         entry = str(Path(llmstack.shell.base.__file__).with_name("entry.py"))
-        store = str(UserDirs.from_env(os.environ).trusted_projects)
-        asked, bare = started(entry, "nul", store, str(places["active"])), started("-c", "pass")
-        print(f"what is asked on entering: {asked:.1f} ms of CPU time; the interpreter alone: {bare:.1f}")
+        trust_file = str(UserDirs.from_env(os.environ).trusted_projects)
+        entry_ms, interpreter_ms = (
+            interpreter_cpu_ms(entry, "nul", trust_file, str(directories["active"])),
+            interpreter_cpu_ms("-c", "pass"),
+        )
+        print(
+            f"the check on entering: {entry_ms:.1f} ms of CPU time;"
+            f" the interpreter alone: {interpreter_ms:.1f}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""What a policy that knows the future reads again: `PYTHONPATH=.:tests python -m benchmarks.session_oracle`.
+"""What the best possible policy reads again: `PYTHONPATH=.:tests python -m benchmarks.session_oracle`.
 
-It obeys what the session policy obeys: nothing weaker than the ladder's tier, no request to a tier that
-cannot hold it, no switch while a tool result is pending unless it is forced; it may ignore ceilings, or all
-but one: `thrifty`, it leaves a hosted tier for one of this machine at the second ceiling, as the policy does.
-Beam search: what it finds can be done with hindsight, which says how much of a figure is the policy's own.
+It knows the whole trace in advance, and obeys the rules of the session policy: no tier weaker than the
+ladder's, no request to a tier that cannot hold it, no switch while a tool result is pending unless it is
+forced. It may ignore ceilings, except that with `thrifty` it leaves a hosted tier for a local one at the
+second ceiling, as the policy does. A beam search finds a result that is possible with hindsight: the rest of
+a figure is due to the policy.
 """
 
 from __future__ import annotations
@@ -48,15 +49,15 @@ class Path:
         """Return the path with one more request."""
         machine = _copy(self.machine, name)
         before, loaded, earlier = self.last.get(step.talk, (name, 0, ()))
-        found = machine.serve(machine.stack.config.tiers[name], step)
+        cached = machine.serve(machine.stack.config.tiers[name], step)
         load = machine.loads[name]
-        missed = max(0, shared(earlier, step.prompt) - found)
+        missed = max(0, shared(earlier, step.prompt) - cached)
         same = (before, loaded) == (name, load)
         last = self.last | {step.talk: (name, load, step.prompt)}
         return Path(machine, self.again + missed * (not same), self.displaced + missed * same, last)
 
     def state(self) -> object:
-        """Return what the future depends on."""
+        """Return the part of the state that later costs depend on."""
         machine = self.machine
         caches = tuple(
             (name, *((talk, at) for talk, (at, _) in one.held.items())) for name, one in _sorted(machine)
@@ -78,34 +79,34 @@ def _copy(machine: Machine, name: str) -> Machine:
     return replace(machine, caches=caches, used=dict(machine.used), loads=machine.loads.copy())
 
 
-def _allowed(step: Step, path: Path, stack: Stack, plain: str | None, *, thrifty: bool) -> list[str]:
-    """Return the tiers that the rules leave for a request."""
+def _allowed(step: Step, path: Path, stack: Stack, ladder_tier: str | None, *, thrifty: bool) -> list[str]:
+    """Return the tiers that the rules allow for a request."""
     before = path.last.get(step.talk)
     if before and step.facts.tool_result_pending and _holds(stack, before[0], step):
         return [before[0]]
-    able = [name for name in stack.config.tiers if _holds(stack, name, step)]
-    if plain in able:
-        able = [name for name in able if _strength(stack, name) >= _strength(stack, plain)]
+    usable = [name for name in stack.config.tiers if _holds(stack, name, step)]
+    if ladder_tier in usable:
+        usable = [name for name in usable if _strength(stack, name) >= _strength(stack, ladder_tier)]
     if thrifty and step.facts.conversation_tokens > stack.config.routing.mid_fidelity_ceiling:
-        return [name for name in able if not stack.config.tiers[name].hosted] or able
-    return able
+        return [name for name in usable if not stack.config.tiers[name].hosted] or usable
+    return usable
 
 
 def best(steps: list[Step], stack: Stack, width: int = WIDTH, *, thrifty: bool = False) -> Path:
-    """Return the way through a trace that reads least again because of switches and evictions."""
+    """Return the path through a trace that reads fewest tokens again because of switches and evictions."""
     paths, ladder = [Path(Machine(stack))], PlainLadder(stack)
     ends = {step.talk: number for number, step in enumerate(steps)}
     for number, step in enumerate(steps):
-        plain, found = ladder.choose(step, frozenset()), dict[object, Path]()
+        ladder_tier, best_by_state = ladder.choose(step, frozenset()), dict[object, Path]()
         for path in paths:
-            for name in _allowed(step, path, stack, plain, thrifty=thrifty):
+            for name in _allowed(step, path, stack, ladder_tier, thrifty=thrifty):
                 new = path.served(step, name)
                 if ends[step.talk] == number:
                     del new.last[step.talk]
                 state = new.state()
-                if state not in found or _cost(new) < _cost(found[state]):
-                    found[state] = new
-        paths = sorted(found.values(), key=_cost)[:width]
+                if state not in best_by_state or _cost(new) < _cost(best_by_state[state]):
+                    best_by_state[state] = new
+        paths = sorted(best_by_state.values(), key=_cost)[:width]
     return paths[0]
 
 
@@ -114,14 +115,14 @@ def _cost(path: Path) -> tuple[int, int]:
 
 
 def main(width: int) -> None:
-    """Print a line for each stack, and how much less than the plain ladder's all of it is."""
+    """Print a line for each stack, and the total compared with the plain ladder's."""
     ladder = sum(total(stack, PlainLadder).again for stack in STACKS.values())
     for thrifty in (False, True):
         print("thrifty" if thrifty else "at any price")
         everything = 0
         for name, stack in STACKS.items():
-            found = [best(trace(seed), stack, width, thrifty=thrifty) for seed in SEEDS]
-            again, displaced = sum(path.again for path in found), sum(path.displaced for path in found)
+            paths = [best(trace(seed), stack, width, thrifty=thrifty) for seed in SEEDS]
+            again, displaced = sum(path.again for path in paths), sum(path.displaced for path in paths)
             print(f"  {name:26}  again {again:,}  displaced {displaced:,}")
             everything += again
         print(f"  all of them: {everything / ladder - 1:.1%}")

@@ -1,7 +1,7 @@
 """What sessions cost under a routing policy: `PYTHONPATH=.:tests python -m benchmarks.sessions`.
 
-Replays the traces of session_traces.py against a model of the machine: which models are resident, and what
-their prompt caches hold. Nothing is served; all figures are tokens and counts, the same on every machine.
+Replays the traces of session_traces.py on a simulated machine: which models are loaded, and what their
+prompt caches hold. Nothing is served; all figures are tokens and counts, and the same on every machine.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ SLOTS = 2  # `parallel` of the default profile
 CACHE_RAM = 20_000  # tokens in its `cache_ram_gb = 1`, at 50 KB a token
 CACHE_LIFE_S = 300.0  # of a hosted provider's prompt cache
 STRENGTH = {Role.FAST: 0, Role.AGENT: 1, Role.ULTRA: 2}
-# Tokens that a tier's tokenizer makes of one estimated token: what the estimate misses.
+# Real tokens of each tier's tokenizer for one estimated token.
 TRUE_FACTORS = {"fast": 1.10, "agent": 0.95, "ultra": 1.25}
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Tiers, and how many models memory holds beside the fast one."""
+    """Tiers, and how many models fit into memory besides the fast one."""
 
     config: StackConfig
-    beside_fast: int
+    heavy_models: int
 
 
-def _stack(beside_fast: int, *, ultra: str) -> Stack:
+def _make_stack(heavy_models: int, *, ultra: str) -> Stack:
     local = GgufModel(path=Path("x.gguf"))
     tiers = [
         Tier("fast", BackendKind.GGUF, local, 131_072, role=Role.FAST),
@@ -59,34 +59,34 @@ def _stack(beside_fast: int, *, ultra: str) -> Stack:
         tiers.append(
             Tier("ultra", BackendKind.LITELLM, HostedModel("anthropic", "x"), 200_000, role=Role.ULTRA)
         )
-    return Stack(StackConfig(Settings(), Routing(), {tier.name: tier for tier in tiers}), beside_fast)
+    return Stack(StackConfig(Settings(), Routing(), {tier.name: tier for tier in tiers}), heavy_models)
 
 
 STACKS = {
-    "no ultra": _stack(1, ultra=""),
-    "hosted ultra": _stack(1, ultra="hosted"),
-    "local ultra, room for one": _stack(1, ultra="local"),
-    "local ultra, room for two": _stack(2, ultra="local"),
+    "no ultra": _make_stack(1, ultra=""),
+    "hosted ultra": _make_stack(1, ultra="hosted"),
+    "local ultra, room for one": _make_stack(1, ultra="local"),
+    "local ultra, room for two": _make_stack(2, ultra="local"),
 }
 
 
 class Policy(Protocol):
     """Chooses a tier for each request."""
 
-    def choose(self, step: Step, resident: frozenset[str]) -> str | None:
-        """Return the tier; None where it says that none holds the request."""
+    def choose(self, step: Step, loaded: frozenset[str]) -> str | None:
+        """Return the tier; None if the request fits into none."""
 
     def served(self, step: Step, tier: str, prompt: int) -> None:
-        """Learn what the server counted."""
+        """Learn how many prompt tokens the server counted."""
 
 
 @dataclass
 class PlainLadder:
-    """The base policy, each request for itself."""
+    """The ladder: each request is routed on its own."""
 
     stack: Stack
 
-    def choose(self, step: Step, resident: frozenset[str]) -> str | None:  # noqa: ARG002 - of the Protocol
+    def choose(self, step: Step, loaded: frozenset[str]) -> str | None:  # noqa: ARG002 - of the Protocol
         try:
             return decide_by_ladder(step.facts, self.stack.config, StackState()).tier
         except ContextOverflowError:
@@ -98,7 +98,7 @@ class PlainLadder:
 
 @dataclass
 class SessionPolicy:
-    """The policy as the router has it: with its store of sessions and what the tiers' tokens measure."""
+    """The router's policy, with its sessions and its measured token factors."""
 
     stack: Stack
     now: float = 0.0
@@ -107,18 +107,18 @@ class SessionPolicy:
     def __post_init__(self) -> None:
         self.sessions = Sessions(clock=lambda: self.now)
 
-    def choose(self, step: Step, resident: frozenset[str]) -> str | None:
+    def choose(self, step: Step, loaded: frozenset[str]) -> str | None:
         self.now = step.at
         key = self.sessions.find_key(step.session, step.opening, step.facts)
-        heavy = {name for name in resident if name != "fast"}
-        full = len(heavy) >= self.stack.beside_fast
+        heavy = {name for name in loaded if name != "fast"}
+        full = len(heavy) >= self.stack.heavy_models
         evicting = {
             tier.name
             for tier in self.stack.config.tiers.values()
-            if full and tier.backend is BackendKind.GGUF and tier.name not in resident
+            if full and tier.backend is BackendKind.GGUF and tier.name not in loaded
         }
         state = StackState(
-            loaded=resident,
+            loaded=loaded,
             evicting=frozenset(evicting),
             factors=self.sessions.factors,
         )
@@ -135,15 +135,15 @@ class SessionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a replay came to.
+    """The result of a replay.
 
     Attributes:
-        switches: requests of a conversation at another tier than its last one.
-        pending: of them, those with a tool result pending; `forced` where the tier before cannot hold it.
-    again: prompt tokens that the conversation had sent before, and that are read again because it was
-            switched or the model was evicted; `displaced` because other conversations took its slot.
+        switches: requests at another tier than the conversation's last one.
+        pending: switches with a tool result pending; `forced` those that the last tier could not hold.
+        again: prompt tokens that were sent before and are read again, because of a switch or an eviction;
+            `displaced` those because another conversation used the slot.
         too_large: requests sent to a tier that cannot hold them.
-        weaker: requests at a weaker tier than the ladder's, where that one holds them.
+        weaker: requests at a weaker tier than the ladder's, although that one can hold them.
         loads: models loaded.
     """
 
@@ -164,15 +164,15 @@ class Counts:
 class Caches:
     """The prompt caches of one tier, by conversation.
 
-    llama.cpp: a slot for each of the last conversations, and what is displaced from there for as long as
-    `cache_ram_gb` holds it. A provider: everything, for five minutes.
+    llama.cpp keeps the last conversations in slots, and displaced ones in RAM, limited by `cache_ram_gb`.
+    A provider keeps everything for five minutes.
     """
 
     hosted: bool
     held: dict[str, tuple[float, tuple[Piece, ...]]] = field(default_factory=dict)  # oldest first
 
     def read(self, step: Step) -> int:
-        """Return how many tokens are found; the prompt is kept from now on."""
+        """Return how many tokens are cached, and cache the prompt."""
         if self.hosted:
             self.held = {talk: kept for talk, kept in self.held.items() if step.at - kept[0] <= CACHE_LIFE_S}
         _, kept = self.held.pop(step.talk, (0.0, ()))
@@ -182,10 +182,10 @@ class Caches:
         return shared(kept, step.prompt)
 
     def _forget(self) -> None:
-        room = CACHE_RAM
+        free_tokens = CACHE_RAM
         for talk, (_, prompt) in list(reversed(self.held.items()))[SLOTS:]:
-            room -= size(prompt)
-            if room < 0:
+            free_tokens -= size(prompt)
+            if free_tokens < 0:
                 del self.held[talk]
 
 
@@ -195,18 +195,18 @@ def size(prompt: tuple[Piece, ...]) -> int:
 
 
 def shared(one: tuple[Piece, ...], other: tuple[Piece, ...]) -> int:
-    """Return the tokens that two prompts begin with in common."""
+    """Return the tokens of the common prefix of two prompts."""
     total = 0
-    for left, right in zip(one, other, strict=False):
-        if left != right:
+    for piece, other_piece in zip(one, other, strict=False):
+        if piece != other_piece:
             break
-        total += left.tokens
+        total += piece.tokens
     return total
 
 
 @dataclass
 class Machine:
-    """Which models are resident, and what their caches hold."""
+    """Which models are loaded, and what their caches hold."""
 
     stack: Stack
     caches: dict[str, Caches] = field(default_factory=dict)
@@ -214,40 +214,42 @@ class Machine:
     loads: Counter[str] = field(default_factory=Counter)
 
     @property
-    def resident(self) -> frozenset[str]:
+    def loaded(self) -> frozenset[str]:
         return frozenset({"fast", *self.used})
 
     def serve(self, tier: Tier, step: Step) -> int:
-        """Serve one request; return the tokens found in a cache."""
+        """Serve one request; return how many of its tokens were cached."""
         if tier.backend is BackendKind.GGUF and tier.role is not Role.FAST:
             if tier.name not in self.used:
                 self.loads[tier.name] += 1
-                while len(self.used) >= self.stack.beside_fast:
-                    gone = min(self.used, key=lambda name: self.used[name])
-                    del self.used[gone], self.caches[gone]
+                while len(self.used) >= self.stack.heavy_models:
+                    victim = min(self.used, key=lambda name: self.used[name])
+                    del self.used[victim], self.caches[victim]
             self.used[tier.name] = step.at
         caches = self.caches.setdefault(tier.name, Caches(tier.backend is not BackendKind.GGUF))
         return caches.read(step)
 
 
 def replay(steps: list[Step], stack: Stack, policy: Policy) -> Counts:
-    """Return what one trace comes to."""
+    """Replay one trace and return its counts."""
     machine, ladder = Machine(stack), PlainLadder(stack)
     last: dict[str, tuple[str, int, tuple[Piece, ...]]] = {}
     total: Counter[str] = Counter()
     tiers: Counter[str] = Counter()
     for step in steps:
         total["requests"] += 1
-        name = policy.choose(step, machine.resident)
+        name = policy.choose(step, machine.loaded)
         if name is None:
             total["refused"] += 1
             continue
-        tier, plain = stack.config.tiers[name], ladder.choose(step, frozenset())
+        tier, ladder_tier = stack.config.tiers[name], ladder.choose(step, frozenset())
         tiers[name] += 1
         prompt = int(step.facts.context_tokens * TRUE_FACTORS[name])
         total["too_large"] += not _holds(stack, name, step)
-        fit = plain is not None and _holds(stack, plain, step)
-        total["weaker"] += fit and plain is not None and _strength(stack, name) < _strength(stack, plain)
+        fit = ladder_tier is not None and _holds(stack, ladder_tier, step)
+        total["weaker"] += (
+            fit and ladder_tier is not None and _strength(stack, name) < _strength(stack, ladder_tier)
+        )
         before, loaded, earlier = last.get(step.talk, (name, 0, ()))
         total["switches"] += before != name
         if before != name and step.facts.tool_result_pending:
@@ -271,17 +273,17 @@ def _strength(stack: Stack, name: str) -> int:
 
 
 def add(one: Counts, other: Counts) -> Counts:
-    """Return the sum of two."""
+    """Return the sum of two results."""
     names = [each.name for each in fields(Counts) if each.name != "tiers"]
     sums = {name: getattr(one, name) + getattr(other, name) for name in names}
     return replace(one, **sums, tiers=Counter(one.tiers) + Counter(other.tiers))
 
 
-def total(stack: Stack, make: Callable[[Stack], Policy], seeds: tuple[int, ...] = SEEDS) -> Counts:
+def total(stack: Stack, create_policy: Callable[[Stack], Policy], seeds: tuple[int, ...] = SEEDS) -> Counts:
     """Return the sum over all traces."""
     counts = Counts()
     for seed in seeds:
-        counts = add(counts, replay(trace(seed), stack, make(stack)))
+        counts = add(counts, replay(trace(seed), stack, create_policy(stack)))
     return counts
 
 
@@ -295,11 +297,11 @@ def main() -> None:
 
 
 def show(name: str, counts: Counts) -> None:
-    """Print one line of it."""
-    about = {each.name: getattr(counts, each.name) for each in fields(counts) if each.name != "tiers"}
-    about["reread"] = counts.again + counts.displaced
+    """Print one line of the table."""
+    values = {each.name: getattr(counts, each.name) for each in fields(counts) if each.name != "tiers"}
+    values["reread"] = counts.again + counts.displaced
     print(
-        f"  {name:8}", *(f"{key} {value:,}" for key, value in (about | dict(counts.tiers)).items()), sep="  "
+        f"  {name:8}", *(f"{key} {value:,}" for key, value in (values | dict(counts.tiers)).items()), sep="  "
     )
 
 

@@ -1,7 +1,10 @@
-"""Many streams at once: `python tests/benchmarks/streams.py --streams 1000`, with `--large 0.1` beside them.
+"""Many concurrent streams: `python tests/benchmarks/streams.py --streams 1000`.
 
-Each chunk says when the model server sent it, so a delay is measured from there to the client, once directly
-and once through the router. `--requests 100000` looks at the router's memory instead.
+`--large 0.1` sends large requests at the same time.
+
+Each chunk has the time at which the model server sent it. The delay is measured from then until the client
+has the chunk, once directly and once through the router. `--requests 100000` measures the router's memory
+instead.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from llmstack.router.http.event_loop import new_loop
 
 SENT = re.compile(rb"sent=([0-9.]+)")
 PATH = "/v1/chat/completions"
-PER_TIER = 220  # and room for those beside them: a tier takes at most 256 at once
+PER_TIER = 220  # leaves some slots for the large requests: a tier accepts at most 256 requests at once
 
 
 async def stream(port: int, model: str, seconds: float, start: float, delays: list[float]) -> None:
@@ -56,29 +59,32 @@ async def stream(port: int, model: str, seconds: float, start: float, delays: li
     writer.close()
 
 
-async def large(port: int, data: bytes, every_s: float) -> None:
-    """Send a large request again and again."""
+async def send_large_requests(port: int, data: bytes, every_s: float) -> None:
+    """Send large requests until cancelled, one every `every_s` seconds."""
     while True:
         await asyncio.gather(client(Target("", port, PATH, None), data, 1, []), asyncio.sleep(every_s))
 
 
-async def delays(port: int, options: argparse.Namespace, megabyte: bytes) -> list[float]:
-    found: list[float] = []
-    beside = asyncio.create_task(large(port, megabyte, options.large)) if options.large else None
-    # Begun over a second, as clients do not all begin in the same millisecond.
+async def measure_delays(port: int, options: argparse.Namespace, megabyte: bytes) -> list[float]:
+    """Return the delays of all chunks, sorted, in seconds."""
+    delays: list[float] = []
+    large_requests = (
+        asyncio.create_task(send_large_requests(port, megabyte, options.large)) if options.large else None
+    )
+    # Started over one second: real clients do not all start in the same millisecond.
     await asyncio.gather(
         *(
-            stream(port, f"tier{number // PER_TIER or ''}", options.seconds, number / options.streams, found)
+            stream(port, f"tier{number // PER_TIER or ''}", options.seconds, number / options.streams, delays)
             for number in range(options.streams)
         )
     )
-    if beside is not None:
-        beside.cancel()
-    return sorted(found)
+    if large_requests is not None:
+        large_requests.cancel()
+    return sorted(delays)
 
 
-async def memory(port: int, process: psutil.Process, count: int) -> None:
-    """Send requests of 2 KB and 100 KB, and say what the router holds after each tenth of them."""
+async def measure_memory(port: int, process: psutil.Process, count: int) -> None:
+    """Send requests of 2 KB and 100 KB, and print the router's memory after each tenth of them."""
     target = Target("", port, PATH, None)
     for tenth in range(11):
         print(f"{tenth * count // 10:>8} requests: {process.memory_info().rss / 2**20:.1f} MB", flush=True)
@@ -114,19 +120,19 @@ def main() -> None:
                 )
             )
             if options.requests:
-                runner.run(memory(port, process, options.requests))
+                runner.run(measure_memory(port, process, options.requests))
                 return
-            # Made before anything is measured: it takes seconds.
+            # Created before the measurement: it takes seconds.
             megabyte = request(Target("", port, PATH, None), 1_000_000, stream=False)
-            for name, where in (("direct", direct), ("router", port)):
+            for name, target_port in (("direct", direct), ("router", port)):
                 before = process.cpu_times()
-                found = runner.run(delays(where, options, megabyte))
+                delays = runner.run(measure_delays(target_port, options, megabyte))
                 after = process.cpu_times()
                 cpu = after.user + after.system - before.user - before.system
-                p50, p99 = found[len(found) // 2], found[int(len(found) * 0.99)]
+                p50, p99 = delays[len(delays) // 2], delays[int(len(delays) * 0.99)]
                 print(
-                    f"{name}: {len(found)} chunks, delay p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms,"
-                    f" worst {found[-1] * 1e3:.1f} ms; router CPU {cpu:.2f} s",
+                    f"{name}: {len(delays)} chunks, delay p50 {p50 * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms,"
+                    f" worst {delays[-1] * 1e3:.1f} ms; router CPU {cpu:.2f} s",
                     flush=True,
                 )
         finally:
