@@ -22,7 +22,7 @@ from llmstack.router.http.limits import HttpLimits
 from llmstack.router.http.server import Server
 from llmstack.router.keepalive import WaitTimeouts
 from llmstack.router.service import Service
-from llmstack.serving.base import NO_DEFAULTS, ModelState
+from llmstack.serving.base import NO_SAMPLING_DEFAULTS, ModelState
 from llmstack.serving.http_request import send_to
 from llmstack.serving.memory.eviction import memory_plan
 from llmstack.serving.memory.preflight import Obstacle
@@ -191,7 +191,7 @@ class FakeLease:
     def __init__(self, swapper: FakeSwapper, name: str) -> None:
         self._swapper = swapper
         self.tier = self.model = name
-        self.defaults = NO_DEFAULTS
+        self.defaults = NO_SAMPLING_DEFAULTS
         self.url = swapper.url
         self.slot: int | None = None
         self.kv = ""

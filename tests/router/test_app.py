@@ -1,4 +1,4 @@
-"""Which way a request goes and what a client gets back."""
+"""The router's own paths, and the tiers that requests are sent to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmstack.serving.errors import TierUnavailableError
 
 TIERS = "code-fast, code-smart, code-ultra, plan"
 
-# Routes of the router's own
+# The router's own paths
 
 
 async def test_the_router_serves_its_own_pages() -> None:
@@ -36,9 +36,9 @@ async def test_the_router_serves_its_own_pages() -> None:
 async def test_models_are_listed_with_their_state() -> None:
     setup = Setup(unavailable={"plan": "plan.gguf is not on disk"})
     async with router(FakeSwapper(), setup) as running:
-        listed = json.loads((await request(running, "GET", "/v1/models")).body)
-        assert listed["object"] == "list"
-        models = listed["data"]
+        document = json.loads((await request(running, "GET", "/v1/models")).body)
+        assert document["object"] == "list"
+        models = document["data"]
         assert [model["id"] for model in models] == [
             *("auto", "code-fast", "code-smart", "agent", "code-ultra", "plan"),
         ]
@@ -93,11 +93,11 @@ async def test_a_tier_can_be_loaded_and_unloaded() -> None:
         assert await post("/llmstack/unload/code-smart") == (200, {"unloaded": []})
         assert await post("/llmstack/unload") == (200, {"unloaded": ["code-fast"]})
         for name in ("nope", "auto"):
-            status, answer = await post(f"/llmstack/load/{name}")
-            assert (status, answer["error"]["code"]) == (404, "model_not_found")
-            assert answer["error"]["message"] == f"no tier is called `{name}`; known are {TIERS}"
-        status, answer = await post("/llmstack/load/plan")
-        assert (status, answer["error"]["message"]) == (503, "plan cannot start: no file (fix it)")
+            status, body = await post(f"/llmstack/load/{name}")
+            assert (status, body["error"]["code"]) == (404, "model_not_found")
+            assert body["error"]["message"] == f"no tier is called `{name}`; known are {TIERS}"
+        status, body = await post("/llmstack/load/plan")
+        assert (status, body["error"]["message"]) == (503, "plan cannot start: no file (fix it)")
         swapper.acquire_error = TierUnavailableError("full", retry_after=9, hint="wait")
         reply = await request(running, "POST", "/llmstack/load/code-fast")
         assert (reply.status, reply.headers["retry-after"]) == (503, "9")
@@ -157,11 +157,11 @@ async def test_an_unknown_path_is_a_404(method: str, path: str, body: Any) -> No
         assert server.requests == []
 
 
-# Requests that go on
+# Forwarded requests
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "line", "sent", "reason"),
+    ("path", "body", "line", "expected_body", "reason"),
     [
         (
             "/v1/chat/completions",
@@ -209,16 +209,16 @@ async def test_an_unknown_path_is_a_404(method: str, path: str, body: Any) -> No
     ],
 )
 async def test_requests_reach_the_expected_tier_and_path(
-    path: str, body: Any, line: str | None, sent: Any, reason: str | None
+    path: str, body: Any, line: str | None, expected_body: Any, reason: str | None
 ) -> None:
     async with stack(well_behaved) as (running, server):
-        status, answer = await request_raw_path(running, "POST", path, body)
+        status, body = await request_raw_path(running, "POST", path, body)
         assert status == 200
         (request,) = server.requests
         assert request.line == f"POST {line or path} HTTP/1.1"
-        assert json.loads(request.body or b"null") == sent
+        assert json.loads(request.body or b"null") == expected_body
         if reason is not None:
-            assert f"x-llmstack-reason: {reason}\r\n".encode() in answer
+            assert f"x-llmstack-reason: {reason}\r\n".encode() in body
 
 
 @pytest.mark.parametrize(
@@ -253,17 +253,17 @@ async def test_bad_requests_are_refused_with_a_reason(body: Any, status: int, co
         assert server.requests == []
 
 
-@pytest.mark.parametrize("declared", [True, False])
-async def test_a_body_over_the_limit_is_a_413(*, declared: bool) -> None:
+@pytest.mark.parametrize("has_length", [True, False])
+async def test_a_body_over_the_limit_is_a_413(*, has_length: bool) -> None:
     async with router(FakeSwapper()) as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-        length = f"content-length: {MAX_BODY + 2**20}" if declared else "transfer-encoding: chunked"
+        length = f"content-length: {MAX_BODY + 2**20}" if has_length else "transfer-encoding: chunked"
         writer.write(f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n{length}\r\n\r\n".encode())
         part = b"x" * 2**20
         for _ in range(MAX_BODY // 2**20 + 1):
-            writer.write(part if declared else b"%x\r\n%b\r\n" % (len(part), part))
+            writer.write(part if has_length else b"%x\r\n%b\r\n" % (len(part), part))
             await writer.drain()
-        if not declared:
+        if not has_length:
             writer.write(b"0\r\n\r\n")
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         assert head.startswith(b"HTTP/1.1 413 ")

@@ -9,13 +9,13 @@ from llmstack.config.network import is_loopback, require_router_key
 from llmstack.errors import LlmstackError
 from llmstack.router.auth import RequestAuth
 
-OPEN = RequestAuth(
+NO_KEY = RequestAuth(
     "127.0.0.1", ("host.docker.internal", "Tunnel.Example", "[fd00::5]"), "", "LLMSTACK_API_KEY"
 )
 
 
 @pytest.mark.parametrize(
-    ("host", "known"),
+    ("host", "is_accepted"),
     [
         ("127.0.0.1", True),
         ("127.0.0.1:10101", True),
@@ -53,16 +53,16 @@ OPEN = RequestAuth(
         ("[zz]", False),
     ],
 )
-def test_on_loopback_only_known_hosts_are_accepted(host: str | None, *, known: bool) -> None:
-    refusal = OPEN.check({} if host is None else {"host": host})
-    assert (refusal is None) == known
+def test_on_loopback_only_known_hosts_are_accepted(host: str | None, *, is_accepted: bool) -> None:
+    refusal = NO_KEY.check({} if host is None else {"host": host})
+    assert (refusal is None) == is_accepted
     if refusal is not None:
         assert (refusal.status, refusal.code) == (403, "forbidden")
         assert "allowed_hosts" in refusal.message
 
 
 @pytest.mark.parametrize(
-    ("origin", "known"),
+    ("origin", "is_accepted"),
     [
         ("http://localhost:3000", True),
         ("https://127.0.0.1", True),
@@ -79,8 +79,8 @@ def test_on_loopback_only_known_hosts_are_accepted(host: str | None, *, known: b
         ("localhost", False),
     ],
 )
-def test_on_loopback_only_known_origins_are_accepted(origin: str, *, known: bool) -> None:
-    assert (OPEN.check({"host": "localhost", "origin": origin}) is None) == known
+def test_on_loopback_only_known_origins_are_accepted(origin: str, *, is_accepted: bool) -> None:
+    assert (NO_KEY.check({"host": "localhost", "origin": origin}) is None) == is_accepted
 
 
 KEYED = RequestAuth("127.0.0.1", (), "s3cret", "LLMSTACK_API_KEY")
@@ -89,7 +89,7 @@ BYTES = RequestAuth("127.0.0.1", (), b"k\xff".decode(errors="surrogateescape"), 
 
 
 @pytest.mark.parametrize(
-    ("guard", "headers", "known"),
+    ("auth", "headers", "is_accepted"),
     [
         (KEYED, {"authorization": "Bearer s3cret"}, True),
         (KEYED, {"authorization": "bearer  s3cret "}, True),
@@ -111,20 +111,20 @@ BYTES = RequestAuth("127.0.0.1", (), b"k\xff".decode(errors="surrogateescape"), 
     ],
 )
 def test_only_the_configured_key_is_accepted(
-    guard: RequestAuth, headers: dict[str, str], *, known: bool
+    auth: RequestAuth, headers: dict[str, str], *, is_accepted: bool
 ) -> None:
-    refusal = guard.check({"host": "localhost", **headers})
-    assert (refusal is None) == known
+    refusal = auth.check({"host": "localhost", **headers})
+    assert (refusal is None) == is_accepted
     if refusal is not None:
         assert (refusal.status, refusal.code) == (401, "invalid_api_key")
         assert "$LLMSTACK_API_KEY" in refusal.message
-        assert guard.api_key not in refusal.message
+        assert auth.api_key not in refusal.message
 
 
 def test_beyond_loopback_only_the_key_is_checked() -> None:
-    guard = RequestAuth("0.0.0.0", (), "s3cret", "K")  # noqa: S104 - nothing listens
-    assert guard.check({"host": "any.example", "origin": "null", "x-api-key": "s3cret"}) is None
-    assert guard.check({"host": "localhost"}) is not None
+    auth = RequestAuth("0.0.0.0", (), "s3cret", "K")  # noqa: S104 - nothing listens
+    assert auth.check({"host": "any.example", "origin": "null", "x-api-key": "s3cret"}) is None
+    assert auth.check({"host": "localhost"}) is not None
 
 
 @pytest.mark.parametrize("key", [None, "", "  "])
@@ -132,11 +132,11 @@ def test_beyond_loopback_only_the_key_is_checked() -> None:
 def test_an_address_beyond_loopback_requires_a_key(host: str, key: str | None) -> None:
     env = {} if key is None else {"MY_KEY": key}
     stack = StackConfig(Settings(api_key_env="MY_KEY"), config().routing, {})
-    with pytest.raises(LlmstackError) as caught:
+    with pytest.raises(LlmstackError) as raised:
         require_router_key(host, stack.settings, env)
-    assert "$MY_KEY is not set" in caught.value.message
-    assert caught.value.hint is not None
-    assert "export MY_KEY=" in caught.value.hint
+    assert "$MY_KEY is not set" in raised.value.message
+    assert raised.value.hint is not None
+    assert "export MY_KEY=" in raised.value.hint
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])

@@ -1,4 +1,4 @@
-"""What was read of a conversation is not read again, and nobody can tell but by the time it takes."""
+"""The cache of parsed conversations changes no result, only the time that parsing takes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
 CALLS = [{"id": "1", "function": {"name": "f", "arguments": '[{"role":"user"}]'}}]
 
 
-def _said(role: str, *content: Any, **more: Any) -> dict[str, Any]:
+def _message(role: str, *content: Any, **more: Any) -> dict[str, Any]:
     return {"role": role, "content": content[0] if len(content) == 1 else list(content), **more}
 
 
@@ -43,21 +43,22 @@ def _text(kind: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 CHAT = st.one_of(
-    st.builds(_said, st.sampled_from(["user", "system", "assistant", "tool"]), TEXTS | st.none()),
-    st.builds(_said, st.just("user"), _text("text"), st.just(IMAGE)),
-    st.builds(_said, st.just("assistant"), TEXTS, tool_calls=st.just(CALLS)),
+    st.builds(_message, st.sampled_from(["user", "system", "assistant", "tool"]), TEXTS | st.none()),
+    st.builds(_message, st.just("user"), _text("text"), st.just(IMAGE)),
+    st.builds(_message, st.just("assistant"), TEXTS, tool_calls=st.just(CALLS)),
 )
 RESULT = st.builds(lambda text: {"type": "tool_result", "tool_use_id": "1", "content": text}, TEXTS)
 USE = {"type": "tool_use", "id": "1", "name": "f", "input": {"a": [{"role": "user"}, {"role": "user"}]}}
 MESSAGES = st.one_of(
-    st.builds(_said, st.sampled_from(["user", "assistant"]), TEXTS),
-    st.builds(_said, st.just("user"), RESULT, _text("text")),
-    st.builds(_said, st.just("assistant"), _text("text"), st.just(USE)),
+    st.builds(_message, st.sampled_from(["user", "assistant"]), TEXTS),
+    st.builds(_message, st.just("user"), RESULT, _text("text")),
+    st.builds(_message, st.just("assistant"), _text("text"), st.just(USE)),
 )
 ITEMS = st.one_of(
-    st.builds(_said, st.sampled_from(["user", "developer", "assistant"]), TEXTS),
+    st.builds(_message, st.sampled_from(["user", "developer", "assistant"]), TEXTS),
     st.builds(
-        lambda said: {"type": "message", **said}, st.builds(_said, st.just("user"), _text("a"), _text("b"))
+        lambda message: {"type": "message", **message},
+        st.builds(_message, st.just("user"), _text("a"), _text("b")),
     ),
     st.just({"type": "function_call", "name": "f", "arguments": "{}", "call_id": "1"}),
     st.builds(lambda text: {"type": "function_call_output", "call_id": "1", "output": text}, TEXTS),
@@ -66,8 +67,8 @@ ITEMS = st.one_of(
 TOOLS = st.none() | st.just([{"type": "function", "examples": [{"role": "user"}, {"role": "user"}]}])
 
 
-def _tell(api: Api, body: bytes) -> Callable[[bytes], ParsedRequest]:
-    """Return what reads bodies, and has read this one."""
+def _parser_that_has_read(api: Api, body: bytes) -> Callable[[bytes], ParsedRequest]:
+    """Return the parser of a dialect that has parsed this body."""
     dialect = api()
     dialect.parse(body)
     return dialect.parse
@@ -81,7 +82,7 @@ def _outcome(parse: Callable[[bytes], ParsedRequest], body: bytes) -> ParsedRequ
 
 
 @pytest.mark.parametrize(
-    ("api", "member", "top", "said"),
+    ("api", "member", "top", "message_strategy"),
     [
         (OpenaiChat, "messages", None, CHAT),
         (Messages, "messages", "system", MESSAGES),
@@ -90,12 +91,16 @@ def _outcome(parse: Callable[[bytes], ParsedRequest], body: bytes) -> ParsedRequ
 )
 @given(data=st.data())
 def test_a_cached_conversation_parses_like_a_new_one(
-    api: Api, member: str, top: str | None, said: st.SearchStrategy[dict[str, Any]], data: st.DataObject
+    api: Api,
+    member: str,
+    top: str | None,
+    message_strategy: st.SearchStrategy[dict[str, Any]],
+    data: st.DataObject,
 ) -> None:
     messages = [
-        _said("user", data.draw(TEXTS)),
-        _said("assistant", LONG),
-        *data.draw(st.lists(said, max_size=6)),
+        _message("user", data.draw(TEXTS)),
+        _message("assistant", LONG),
+        *data.draw(st.lists(message_strategy, max_size=6)),
     ]
     ascii_only = data.draw(st.booleans())
     separators = data.draw(st.sampled_from([(",", ":"), (", ", ": ")]))
@@ -106,43 +111,43 @@ def test_a_cached_conversation_parses_like_a_new_one(
         document = {**others, member: messages} if first else {member: messages, **others}
         body = json.dumps(document, ensure_ascii=ascii_only, separators=separators).encode()
         assert _outcome(parse, body) == _outcome(api().parse, body)
-        messages = [*messages, *data.draw(st.lists(said, max_size=3))]
+        messages = [*messages, *data.draw(st.lists(message_strategy, max_size=3))]
 
 
 def _chat(*messages: dict[str, Any]) -> bytes:
     return json.dumps({"model": "auto", "messages": messages, "stream": True}).encode()
 
 
-TURNS = [_said("user", f"{number} {LONG}") for number in range(LATEST + 2)]
+TURNS = [_message("user", f"{number} {LONG}") for number in range(LATEST + 2)]
 
 
 @pytest.mark.parametrize(
     "later",
     [
-        _chat(*TURNS, _said("user", "ultra: x")),
+        _chat(*TURNS, _message("user", "ultra: x")),
         _chat(*TURNS[:-1]),
         _chat(*TURNS[:1]),
-        # changed before the latest, among them, and altogether
+        # changed before the latest messages, among them, and entirely
         _chat(TURNS[1], *TURNS[1:]),
-        _chat(*TURNS[:-1], _said("user", "x")),
+        _chat(*TURNS[:-1], _message("user", "x")),
         _chat(),
-        # of two members of one name the last counts
+        # of two members with the same name, the last counts
         _chat(*TURNS)[:-1] + b',"messages":[{"role":"user","content":"x"}]}',
         _chat(*TURNS)[:-1] + b',"messages":[],"model":"plan"}',
-        # what is wrong is said with its place in the whole body
+        # an error names its position in the whole body
         _chat(*TURNS, {"role": 5}),
         _chat(*TURNS)[:-20],
         _chat(*TURNS) + b"x",
         _chat(*TURNS).replace(b'"stream": true', b'"stream": 5'),
-        _chat(*TURNS[:-1], _said("user", "?")).replace(b"?", b"\xff"),
-        _chat(*TURNS[:-1], _said("user", "?")).replace(b'"?"', b'"\\ud800"'),
-        _chat(*TURNS[:-1], _said("user", "?")).replace(b'"?"', b"[" * 5000 + b"]" * 5000),
+        _chat(*TURNS[:-1], _message("user", "?")).replace(b"?", b"\xff"),
+        _chat(*TURNS[:-1], _message("user", "?")).replace(b'"?"', b'"\\ud800"'),
+        _chat(*TURNS[:-1], _message("user", "?")).replace(b'"?"', b"[" * 5000 + b"]" * 5000),
     ],
 )
 def test_any_later_body_parses_like_without_the_cache(later: bytes) -> None:
-    parse = _tell(OpenaiChat, _chat(*TURNS))
+    parse = _parser_that_has_read(OpenaiChat, _chat(*TURNS))
     assert _outcome(parse, later) == _outcome(OpenaiChat().parse, later)
-    assert parse(_chat(*TURNS)) == OpenaiChat().parse(_chat(*TURNS)), "and the first one may come again"
+    assert parse(_chat(*TURNS)) == OpenaiChat().parse(_chat(*TURNS)), "the first body still parses the same"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +167,7 @@ def test_text_that_looks_like_messages_is_not_taken_for_messages(before: bytes) 
 @pytest.mark.parametrize("count", range(LATEST + 3))
 def test_objects_with_a_role_inside_a_message_are_not_taken_for_messages(count: int) -> None:
     use = {"type": "tool_use", "id": "1", "name": "f", "input": {"a": [{"role": "user"}] * count}}
-    body = _chat(*TURNS, _said("assistant", [use]), _said("user", "x"))
+    body = _chat(*TURNS, _message("assistant", [use]), _message("user", "x"))
     parse = Messages().parse
     text = sum(len(turn["content"]) for turn in TURNS) + 1
     expected = (text // 4, (text + len(json.dumps(use["input"]))) // 4)
@@ -173,15 +178,15 @@ def test_objects_with_a_role_inside_a_message_are_not_taken_for_messages(count: 
 
 @pytest.mark.parametrize("api", [OpenaiChat, Messages])
 def test_the_next_turn_parses_in_a_fraction_of_the_time(api: Api) -> None:
-    turns = [_said("user", "print(1)\n" * 100) for _ in range(1000)]
+    turns = [_message("user", "print(1)\n" * 100) for _ in range(1000)]
     bodies = [_chat(*turns[: 980 + 2 * number]) for number in range(10)]
 
     def seconds(parse: Callable[[bytes], ParsedRequest], body: bytes) -> float:
-        began = time.process_time()
+        started = time.process_time()
         parse(body)
-        return time.process_time() - began
+        return time.process_time() - started
 
-    parse = _tell(api, bodies[0])
+    parse = _parser_that_has_read(api, bodies[0])
     assert (
         min(seconds(parse, body) for body in bodies) < min(seconds(api().parse, body) for body in bodies) / 3
     )
@@ -192,8 +197,8 @@ def test_the_cache_has_a_bounded_size() -> None:
     tracemalloc.start()
     try:
         for number in range(40):
-            parse(_chat(*(_said("user", f"{number} {LONG * 2}") for _ in range(LATEST + 2))))
-        kept, _ = tracemalloc.get_traced_memory()
+            parse(_chat(*(_message("user", f"{number} {LONG * 2}") for _ in range(LATEST + 2))))
+        cached_bytes, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert MAX_CACHED_BYTES / 2 < kept < MAX_CACHED_BYTES * 1.2
+    assert MAX_CACHED_BYTES / 2 < cached_bytes < MAX_CACHED_BYTES * 1.2

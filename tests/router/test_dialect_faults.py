@@ -1,4 +1,4 @@
-"""Every API's own client against a model server that fails at every phase: an answer or an error, no less."""
+"""Every API's own client with a model server that fails in every phase: it gets a response or an error."""
 
 from __future__ import annotations
 
@@ -70,28 +70,28 @@ ENDS: dict[str, Callable[[IncomingRequest], Awaitable[None]]] = {
 
 
 @pytest.mark.parametrize("api", STREAMING.values(), ids=STREAMING)
-@pytest.mark.parametrize("how", ENDS)
-async def test_a_stream_cut_at_any_point_raises_in_every_client(api: Api, how: str) -> None:
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_stream_cut_at_any_point_raises_in_every_client(api: Api, end: str) -> None:
     """After each event, in the middle of each, and just before the end of the one that ends it."""
     whole = b"".join(api.events)
     last = api.events[-2] if api.events[-1] == DONE else api.events[-1]
-    end = whole.index(last)
+    last_at = whole.index(last)
     cuts = [0]
     for one in api.events[: api.events.index(last)]:
         cuts += [cuts[-1] + len(one)]
-    cuts += [cut - 20 for cut in cuts[1:]] + [end + 20, end + len(last) - 1]
+    cuts += [at - 20 for at in cuts[1:]] + [last_at + 20, last_at + len(last) - 1]
     cut = 0
 
     async def script(request: IncomingRequest) -> None:
         await request.start_stream()
         if cut:
             await request.chunk(whole[:cut])
-        await ENDS[how](request)
+        await ENDS[end](request)
 
     async with failing(script) as running:
-        for place in cuts:
-            cut = place
-            # Of an event that was cut the SDKs read what there is of it, and raise before the error comes.
+        for position in cuts:
+            cut = position
+            # The SDKs parse an incomplete event, and raise before the error event arrives.
             with pytest.raises((*ERRORS, json.JSONDecodeError)):
                 await asyncio.wait_for(api.send(running.url, stream=True), 10)
             running.app.service.cooldowns.note_success("code-ultra")
@@ -99,7 +99,7 @@ async def test_a_stream_cut_at_any_point_raises_in_every_client(api: Api, how: s
 
 @pytest.mark.parametrize("api", APIS.values(), ids=APIS)
 async def test_every_client_reads_a_complete_response(api: Api) -> None:
-    """Also one that says a byte at a time."""
+    """Also if the server sends one byte at a time."""
 
     async def script(request: IncomingRequest) -> None:
         if json.loads(request.body).get("stream"):
@@ -130,7 +130,7 @@ async def test_a_client_that_disconnects_cancels_the_server_request(api: Api) ->
 
     async with failing(script) as running:
         request_task = asyncio.ensure_future(api.send(running.url, stream=True))
-        await wait_until(lambda: running.swapper.leases == 1, "the model is asked")
+        await wait_until(lambda: running.swapper.leases == 1, "the server has the request")
         request_task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await request_task
@@ -138,6 +138,6 @@ async def test_a_client_that_disconnects_cancels_the_server_request(api: Api) ->
 
 
 async def test_concurrent_failures_leak_nothing_and_every_client_gets_a_result() -> None:
-    """A sample of `benchmarks/faults.py`, which takes ten thousand by hand."""
-    seen = await faults.run(requests=300, seed=1)
-    assert seen.keys() <= {"whole", "error", "error event", "client left"}
+    """A sample; `benchmarks/faults.py` sends ten thousand."""
+    outcomes = await faults.run(requests=300, seed=1)
+    assert outcomes.keys() <= {"whole", "error", "error event", "client left"}

@@ -1,4 +1,4 @@
-"""Anthropic's messages: what requests say, how errors look, how a stream ends."""
+"""Anthropic's messages: facts of requests, the format of errors, the end of streams."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from llmstack.router.dialects.messages import CountTokens, Messages
 from llmstack.serving.errors import FailureReport
 
 
-def messages(*said: dict[str, Any], **more: Any) -> ParsedRequest:
-    return Messages().parse(json.dumps({"messages": said, **more}).encode())
+def messages(*items: dict[str, Any], **more: Any) -> ParsedRequest:
+    return Messages().parse(json.dumps({"messages": items, **more}).encode())
 
 
 def user(*content: Any) -> dict[str, Any]:
@@ -44,14 +44,14 @@ def result(content: Any) -> dict[str, Any]:
         (messages(), RequestFacts()),
         (messages({"role": "user", "content": "abcd"}), RequestFacts(1, 1, 1, last_words="abcd")),
         (messages(user(text("abcd"), text("efg"))), RequestFacts(2, 2, 1, last_words="abcd\nefg")),
-        # the system prompt is conversation, and never words of the human; wherever it stands
+        # the system prompt is conversation, but never the user's words, wherever it is
         (messages(user(text("hi")), system="[ultra] " * 10), RequestFacts(20, 20, 1, last_words="hi")),
         (messages(user(text("hi")), system=[text("ultra: abc")]), RequestFacts(3, 3, 1, last_words="hi")),
         (
             messages(user(text("hi")), {"role": "system", "content": "[ultra] [ultra]"}),
             RequestFacts(4, 4, 1, last_words="hi"),
         ),
-        # so is what a harness writes in the human's place
+        # so is the text that a harness adds to the user's message
         (messages(user(REMINDER, text("hi"))), RequestFacts(14, 14, 1, last_words="hi")),
         (messages(user(text("hi")), user(REMINDER)), RequestFacts(13, 13, 1, last_words="hi")),
         # tool results
@@ -64,7 +64,7 @@ def result(content: Any) -> dict[str, Any]:
             RequestFacts(2, 1002, 1, tool_result_pending=True, last_words="go", images=True),
         ),
         (messages(user(result(None))), RequestFacts(tool_result_pending=True)),
-        # a system message after it changes nothing; a word of the human's with it is a turn
+        # a system message after it changes nothing; text of the user with it is a turn
         (
             messages(user(result("abcd"), REMINDER), {"role": "system", "content": "abcd"}),
             RequestFacts(15, 15, tool_result_pending=True),
@@ -77,11 +77,11 @@ def result(content: Any) -> dict[str, Any]:
             messages(user(text("a")), user(result("b")), {"role": "assistant", "content": "c"}),
             RequestFacts(0, 0, 1, last_words="a"),
         ),
-        # what is looked at
+        # images and documents
         (messages(user(IMAGE)), RequestFacts(0, 1000, 1, images=True)),
         (messages(user(PDF, text("abcd"))), RequestFacts(1, 1001, 1, last_words="abcd")),
         (messages(user(PLAIN)), RequestFacts(1, 1, 1, last_words="abcd")),
-        # what else the model reads
+        # other parts of the context
         (
             messages({"role": "assistant", "content": [{"type": "thinking", "thinking": "t" * 398}]}),
             RequestFacts(0, 100),
@@ -248,14 +248,14 @@ ERROR = b'event: error\ndata: {"type": "error","error":{"type":"api_error","mess
 def test_the_end_of_a_stream_is_recognised(
     stream: bytes, usage: Usage | None, size: int, *, complete: bool
 ) -> None:
-    passed, watch = watch_stream(Messages(), stream, size)
+    passed_on, watch = watch_stream(Messages(), stream, size)
     whole = stream[: stream.rindex(b"\n\n") + 2] if stream else b""
-    assert (passed, watch.complete, watch.usage) == (whole, complete, usage)
+    assert (passed_on, watch.complete, watch.usage) == (whole, complete, usage)
 
 
 def test_usage_is_read_from_complete_responses() -> None:
-    said = b'{"type":"message","usage":{"input_tokens":3,"cache_read_input_tokens":5,"output_tokens":2}}'
-    assert Messages().usage(said) == Usage(8, 2, 5)
+    response = b'{"type":"message","usage":{"input_tokens":3,"cache_read_input_tokens":5,"output_tokens":2}}'
+    assert Messages().usage(response) == Usage(8, 2, 5)
     assert Messages().usage(b'{"type":"message"}') is None
     assert CountTokens().usage(b'{"input_tokens":779}') == Usage(779, 0)
     assert CountTokens().usage(b"<html>") is None

@@ -39,22 +39,22 @@ REMINDER = "<system-reminder>[ultra]</system-reminder>"
             chat(user([{"type": "text", "text": "abcd"}, {"type": "text", "text": "efg"}])),
             RequestFacts(2, 2, 1, last_words="abcd\nefg"),
         ),
-        # an image costs context, not conversation; alone it is a turn of the human's all the same
+        # an image counts as context, not as conversation; without text it is still a turn of the user
         (
             chat(user([{"type": "text", "text": "look"}, IMAGE])),
             RequestFacts(1, 1001, 1, last_words="look", images=True),
         ),
         (chat(user([IMAGE, IMAGE])), RequestFacts(0, 2000, 1, images=True)),
-        # system prompts are conversation, and never words of the human
+        # system prompts are conversation, but never the user's words
         (
             chat({"role": "system", "content": "[ultra] " * 10}, user("hi")),
             RequestFacts(20, 20, 1, last_words="hi"),
         ),
         (chat({"role": "developer", "content": "ultra: abc"}), RequestFacts(2, 2)),
-        # harness text is conversation, and neither words nor a turn of the human
+        # harness text is conversation, but neither words nor a turn of the user
         (chat(user("hi"), user(REMINDER)), RequestFacts(11, 11, 1, last_words="hi")),
         (chat(user(f"{REMINDER}\nhi")), RequestFacts(11, 11, 1, last_words="hi")),
-        # tool results are no turns, and leave the last words alone
+        # tool results are not turns, and do not change the last words
         (
             chat(
                 user("[ultra] go"),
@@ -77,7 +77,7 @@ REMINDER = "<system-reminder>[ultra]</system-reminder>"
             chat(user("one"), {"role": "assistant", "content": "ok"}, user("two")),
             RequestFacts(2, 2, 2, last_words="two"),
         ),
-        # what the model reads besides
+        # other parts of the context
         (chat(user("abcd"), tools=["t" * 396]), RequestFacts(1, 101, 1, last_words="abcd", tools=True)),
         (chat(user("abcd"), functions=["t" * 396]), RequestFacts(1, 101, 1, last_words="abcd", tools=True)),
         (
@@ -182,9 +182,9 @@ BAD_CHAT = [
     "body", [body.replace(b"{", b'{"messages":[],', 1) for body in BAD[-12:-1]] + BAD + BAD_CHAT
 )
 def test_a_bad_chat_request_is_refused(body: bytes) -> None:
-    with pytest.raises(BadRequestError) as caught:
+    with pytest.raises(BadRequestError) as raised:
         OpenaiChat().parse(body)
-    assert str(caught.value)
+    assert str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -294,8 +294,8 @@ DONE = b"data: [DONE]\n\n"
 )
 def test_the_end_of_a_stream_is_recognised(stream: bytes, passed: bytes, *, complete: bool) -> None:
     for size in (1, 2, 7, 50, 10_000):
-        out, watch = watch_stream(OpenaiChat(), stream, size)
-        assert (out, watch.complete) == (passed, complete)
+        passed_on, watch = watch_stream(OpenaiChat(), stream, size)
+        assert (passed_on, watch.complete) == (passed, complete)
 
 
 def test_streams_of_unknown_apis_are_not_checked() -> None:

@@ -1,4 +1,4 @@
-"""Responses, embeddings, rerank and infill: what requests say, and how their streams end."""
+"""Responses, embeddings, rerank and infill: facts of requests, and the end of streams."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from llmstack.router.dialects.base import Dialect
 
 
-def read(dialect: Dialect, **body: Any) -> ParsedRequest:
+def parse(dialect: Dialect, **body: Any) -> ParsedRequest:
     return dialect.parse(json.dumps(body).encode())
 
 
 def responses(*items: dict[str, Any], **more: Any) -> ParsedRequest:
-    return read(Responses(), input=list(items), **more)
+    return parse(Responses(), input=list(items), **more)
 
 
-def said(role: str, *words: str) -> dict[str, Any]:
+def message(role: str, *words: str) -> dict[str, Any]:
     parts = [{"type": "output_text" if role == "assistant" else "input_text", "text": word} for word in words]
     return {"type": "message", "role": role, "content": parts}
 
@@ -43,24 +43,24 @@ def said(role: str, *words: str) -> dict[str, Any]:
 CALL = {"type": "function_call", "name": "f", "call_id": "1", "arguments": "a" * 38}
 RESULT = {"type": "function_call_output", "call_id": "1", "output": "r" * 398}
 IMAGE = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 9000}
-ENVIRONMENT = said("user", "<environment_context>\n<cwd>/x</cwd>\n</environment_context>")
+ENVIRONMENT = message("user", "<environment_context>\n<cwd>/x</cwd>\n</environment_context>")
 
 
 @pytest.mark.parametrize(
     ("parsed", "facts"),
     [
-        (read(Responses(), input="abcd"), RequestFacts(1, 1, 1, last_words="abcd")),
-        (read(Responses(), input="abcd", instructions="ultra: x"), RequestFacts(3, 3, 1, last_words="abcd")),
-        (read(Responses()), RequestFacts()),
-        (responses(said("user", "abcd", "efg")), RequestFacts(2, 2, 1, last_words="abcd\nefg")),
+        (parse(Responses(), input="abcd"), RequestFacts(1, 1, 1, last_words="abcd")),
+        (parse(Responses(), input="abcd", instructions="ultra: x"), RequestFacts(3, 3, 1, last_words="abcd")),
+        (parse(Responses()), RequestFacts()),
+        (responses(message("user", "abcd", "efg")), RequestFacts(2, 2, 1, last_words="abcd\nefg")),
         (responses({"role": "user", "content": "abcd"}), RequestFacts(1, 1, 1, last_words="abcd")),
         (
-            responses(said("developer", "[ultra] "), said("user", "abcd")),
+            responses(message("developer", "[ultra] "), message("user", "abcd")),
             RequestFacts(3, 3, 1, last_words="abcd"),
         ),
         (responses(ENVIRONMENT), RequestFacts(14, 14)),
         (
-            responses(said("user", "go"), CALL, RESULT),
+            responses(message("user", "go"), CALL, RESULT),
             RequestFacts(100, 110, 1, tool_result_pending=True, last_words="go"),
         ),
         (
@@ -71,38 +71,38 @@ ENVIRONMENT = said("user", "<environment_context>\n<cwd>/x</cwd>\n</environment_
             responses({"type": "computer_call_output", "output": {"type": "computer_screenshot"}}),
             RequestFacts(0, 1000, tool_result_pending=True, images=True),
         ),
-        (responses(RESULT, said("assistant", "ok")), RequestFacts(100, 100)),
+        (responses(RESULT, message("assistant", "ok")), RequestFacts(100, 100)),
         (
             responses({"role": "user", "content": [IMAGE]}),
             RequestFacts(0, 1000, 1, images=True),
         ),
         (responses({"type": "reasoning", "summary": ["s" * 36]}), RequestFacts(0, 10)),
         (responses({"type": "item_reference", "id": "x"}), RequestFacts()),
-        (read(Responses(), input="", tools=["t" * 396]), RequestFacts(0, 100, tools=True)),
-        (read(Responses(), input="", max_output_tokens=7), RequestFacts(output_tokens=7)),
-        # each input is read for itself
-        (read(Embeddings(), input="abcdefgh"), RequestFacts(2, 2, task="embedding")),
-        (read(Embeddings(), input=["abcd", "abcdefgh", ""]), RequestFacts(2, 2, task="embedding")),
-        (read(Embeddings(), input=[1, 2, 3]), RequestFacts(3, 3, task="embedding")),
-        (read(Embeddings(), input=[[1, 2], [3]]), RequestFacts(2, 2, task="embedding")),
-        (read(Embeddings(), content="abcd"), RequestFacts(1, 1, task="embedding")),
-        (read(Embeddings(), input=[]), RequestFacts(task="embedding")),
+        (parse(Responses(), input="", tools=["t" * 396]), RequestFacts(0, 100, tools=True)),
+        (parse(Responses(), input="", max_output_tokens=7), RequestFacts(output_tokens=7)),
+        # each input is processed on its own: the largest counts
+        (parse(Embeddings(), input="abcdefgh"), RequestFacts(2, 2, task="embedding")),
+        (parse(Embeddings(), input=["abcd", "abcdefgh", ""]), RequestFacts(2, 2, task="embedding")),
+        (parse(Embeddings(), input=[1, 2, 3]), RequestFacts(3, 3, task="embedding")),
+        (parse(Embeddings(), input=[[1, 2], [3]]), RequestFacts(2, 2, task="embedding")),
+        (parse(Embeddings(), content="abcd"), RequestFacts(1, 1, task="embedding")),
+        (parse(Embeddings(), input=[]), RequestFacts(task="embedding")),
         (
-            read(Rerank(), query="abcd", documents=["a", {"text": "abcdefgh"}]),
+            parse(Rerank(), query="abcd", documents=["a", {"text": "abcdefgh"}]),
             RequestFacts(3, 3, task="rerank"),
         ),
-        (read(Rerank(), query="abcd", texts=["abcd"]), RequestFacts(2, 2, task="rerank")),
-        # code is no word to the router
+        (parse(Rerank(), query="abcd", texts=["abcd"]), RequestFacts(2, 2, task="rerank")),
+        # code is not searched for triggers
         (
-            read(Infill(), input_prefix="abcd", input_suffix="[ultra] ", prompt="ultra: x", n_predict=9),
+            parse(Infill(), input_prefix="abcd", input_suffix="[ultra] ", prompt="ultra: x", n_predict=9),
             RequestFacts(5, 5, output_tokens=9, task="infill"),
         ),
         (
-            read(Infill(), input_extra=[{"filename": "a.py", "text": "abcd"}]),
+            parse(Infill(), input_extra=[{"filename": "a.py", "text": "abcd"}]),
             RequestFacts(1, 1, task="infill"),
         ),
         (
-            read(OpenaiCompletion(), prompt="abcd", suffix="efgh"),
+            parse(OpenaiCompletion(), prompt="abcd", suffix="efgh"),
             RequestFacts(2, 2, 1, last_words="abcd", task="infill"),
         ),
     ],
@@ -114,13 +114,13 @@ def test_facts_are_read_from_each_api(parsed: ParsedRequest, facts: RequestFacts
 @pytest.mark.parametrize(
     ("parsed", "session"),
     [
-        (read(Responses(), prompt_cache_key="k", conversation="c"), "k"),
-        (read(Responses(), conversation="c"), "c"),
-        (read(Responses(), conversation={"id": "c"}), "c"),
-        (read(Responses()), None),
-        (read(OpenaiChat(), messages=[], prompt_cache_key="k"), "k"),
-        (read(OpenaiChat(), messages=[], prompt_cache_key=""), None),
-        (read(OpenaiChat(), messages=[], user="someone"), None),
+        (parse(Responses(), prompt_cache_key="k", conversation="c"), "k"),
+        (parse(Responses(), conversation="c"), "c"),
+        (parse(Responses(), conversation={"id": "c"}), "c"),
+        (parse(Responses()), None),
+        (parse(OpenaiChat(), messages=[], prompt_cache_key="k"), "k"),
+        (parse(OpenaiChat(), messages=[], prompt_cache_key=""), None),
+        (parse(OpenaiChat(), messages=[], user="someone"), None),
     ],
 )
 def test_the_session_is_read_from_the_body(parsed: ParsedRequest, session: str | None) -> None:
@@ -128,18 +128,18 @@ def test_the_session_is_read_from_the_body(parsed: ParsedRequest, session: str |
 
 
 def test_the_opening_stays_the_same_in_later_turns() -> None:
-    start = (said("developer", "You are Codex."), ENVIRONMENT, said("user", "hi"))
-    assert responses(*start).opening == responses(*start, CALL, RESULT, said("user", "more")).opening
+    start = (message("developer", "You are Codex."), ENVIRONMENT, message("user", "hi"))
+    assert responses(*start).opening == responses(*start, CALL, RESULT, message("user", "more")).opening
     chat: list[dict[str, Any]] = [
         {"role": "system", "content": "You are opencode.\n<env>\n  Today's date: Fri Nov 20 2026\n</env>"},
         {"role": "user", "content": "hi"},
     ]
     later = json.loads(json.dumps(chat).replace("Fri Nov 20", "Sat Nov 21"))
     later += [{"role": "assistant", "content": "x"}, {"role": "user", "content": "more"}]
-    first = read(OpenaiChat(), messages=chat).opening
+    first = parse(OpenaiChat(), messages=chat).opening
     assert first
-    assert first == read(OpenaiChat(), messages=later).opening
-    assert first != read(OpenaiChat(), messages=chat[1:]).opening
+    assert first == parse(OpenaiChat(), messages=later).opening
+    assert first != parse(OpenaiChat(), messages=chat[1:]).opening
 
 
 CREATED = (
@@ -181,17 +181,17 @@ COUNTED = (
 def test_the_end_of_a_stream_is_recognised_in_each_api(
     dialect: Dialect, stream: bytes, usage: Usage | None, size: int, *, complete: bool
 ) -> None:
-    passed, watch = watch_stream(dialect, stream, size)
+    passed_on, watch = watch_stream(dialect, stream, size)
     whole = b"".join(re.findall(rb".+?\n\r?\n", stream, re.DOTALL))
-    assert (passed, watch.complete, watch.usage) == (whole, complete, usage)
+    assert (passed_on, watch.complete, watch.usage) == (whole, complete, usage)
 
 
 def test_a_failed_response_ends_with_both_events_that_clients_expect() -> None:
     events = Responses().error_event(FailureReport(502, "stream_cut", "why", "engine")).decode()
-    failed, raised = (event.split("\n")[1].removeprefix("data: ") for event in events.split("\n\n")[:2])
+    failed, error = (event.split("\n")[1].removeprefix("data: ") for event in events.split("\n\n")[:2])
     response = json.loads(failed)["response"]
     assert (response["status"], response["error"]["message"]) == ("failed", "why")
-    assert json.loads(raised)["error"]["origin"] == "engine"
+    assert json.loads(error)["error"]["origin"] == "engine"
     assert events.startswith("event: response.failed\n")
 
 
@@ -203,20 +203,20 @@ def test_usage_is_read_from_complete_responses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "usage"),
+    ("fields", "usage"),
     [
-        ('"total_tokens":12', Usage(7, 5)),  # Google: thoughts are in the total alone
+        ('"total_tokens":12', Usage(7, 5)),  # Google counts thoughts only in the total
         ('"total_tokens":3', Usage(7, 2)),
         ('"cost":0.25', Usage(7, 2, cost_usd=0.25)),  # LiteLLM
         ('"cost":"0.25"', Usage(7, 2, cost_usd=0.25)),
         *((f'"cost":{cost}', Usage(7, 2)) for cost in ("null", "-1", '"inf"', "{}", '"x"', "1" * 400)),
     ],
 )
-def test_usage_includes_hidden_tokens_and_costs(said: str, usage: Usage) -> None:
-    told = f'{{"usage":{{"prompt_tokens":7,"completion_tokens":2,{said}}}}}'.encode()
-    assert OpenaiChat().usage(told) == usage
+def test_usage_includes_hidden_tokens_and_costs(fields: str, usage: Usage) -> None:
+    body = f'{{"usage":{{"prompt_tokens":7,"completion_tokens":2,{fields}}}}}'.encode()
+    assert OpenaiChat().usage(body) == usage
     watch = OpenaiChat().watch()
-    watch.feed(b"data: " + told + b"\n\n")
+    watch.feed(b"data: " + body + b"\n\n")
     assert watch.usage == usage
 
 
@@ -265,8 +265,8 @@ def test_any_body_is_parsed_or_refused(body: bytes) -> None:
 def test_any_stream_is_passed_on_up_to_its_closing_event(chunks: list[bytes]) -> None:
     for dialect in (OpenaiChat(), Responses(), Messages(), Infill()):
         for size in (1, 30):
-            passed, _ = watch_stream(dialect, b"".join(chunks), size)
-            assert b"".join(chunks).startswith(passed)
+            passed_on, _ = watch_stream(dialect, b"".join(chunks), size)
+            assert b"".join(chunks).startswith(passed_on)
 
 
 @pytest.mark.parametrize("path", [path for path, dialect in dialects().items() if dialect.accepts_slot])

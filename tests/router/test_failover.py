@@ -1,4 +1,4 @@
-"""Another tier serves in place of one that cannot, until the first byte of content, and says so."""
+"""Another tier serves if the chosen one fails before its first byte of content, and the response says so."""
 
 from __future__ import annotations
 
@@ -38,53 +38,53 @@ Script = "Callable[[Asked], Awaitable[None]]"
 def by_model(
     **scripts: Callable[[IncomingRequest], Awaitable[None]],
 ) -> Callable[[IncomingRequest], Awaitable[None]]:
-    """A server that answers as told for some tiers (names with `_`), and well for the others."""
+    """Return a script that runs another script for each of some tiers (names with `_`)."""
 
-    async def answer(asked: IncomingRequest) -> None:
-        name = json.loads(asked.body)["model"].replace("-", "_")
-        await scripts.get(name, well_behaved)(asked)
+    async def answer(request: IncomingRequest) -> None:
+        name = json.loads(request.body)["model"].replace("-", "_")
+        await scripts.get(name, well_behaved)(request)
 
     return answer
 
 
 def failing(status: str, body: Any = None, *headers: str) -> Callable[[IncomingRequest], Awaitable[None]]:
-    async def answer(asked: IncomingRequest) -> None:
+    async def answer(request: IncomingRequest) -> None:
         data = json.dumps(body or {"error": {"message": "no"}}).encode()
         head = "\r\n".join(
             (f"HTTP/1.1 {status}", "content-type: application/json", f"content-length: {len(data)}", *headers)
         )
-        await asked.send(f"{head}\r\n\r\n".encode() + data)
+        await request.send(f"{head}\r\n\r\n".encode() + data)
 
     return answer
 
 
-async def resets(asked: IncomingRequest) -> None:
-    asked.reset()
+async def resets(request: IncomingRequest) -> None:
+    request.reset()
 
 
-async def ends_at_once(asked: IncomingRequest) -> None:
-    await asked.start_stream()
-    await asked.end_stream()
+async def ends_at_once(request: IncomingRequest) -> None:
+    await request.start_stream()
+    await request.end_stream()
 
 
-async def starts_with_an_error(asked: IncomingRequest) -> None:
-    await asked.start_stream()
-    await asked.chunk(b'data: {"error":{"message":"out of memory"}}\n\n')
-    await asked.end_stream()
+async def starts_with_an_error(request: IncomingRequest) -> None:
+    await request.start_stream()
+    await request.chunk(b'data: {"error":{"message":"out of memory"}}\n\n')
+    await request.end_stream()
 
 
-async def comments_before_an_error(asked: IncomingRequest) -> None:
-    await asked.start_stream()
-    await asked.chunk(b": reading the prompt\n\n")
-    await asked.chunk(b":\r\n\r\n")
-    await asked.chunk(b': \n\ndata: {"error":{"message":"out of memory"}}\n\n')
-    await asked.end_stream()
+async def comments_before_an_error(request: IncomingRequest) -> None:
+    await request.start_stream()
+    await request.chunk(b": reading the prompt\n\n")
+    await request.chunk(b":\r\n\r\n")
+    await request.chunk(b': \n\ndata: {"error":{"message":"out of memory"}}\n\n')
+    await request.end_stream()
 
 
-async def comments_alone(asked: IncomingRequest) -> None:
-    await asked.start_stream()
-    await asked.chunk(b": reading the prompt\n\n")
-    await asked.end_stream()
+async def comments_alone(request: IncomingRequest) -> None:
+    await request.start_stream()
+    await request.chunk(b": reading the prompt\n\n")
+    await request.end_stream()
 
 
 async def tier_and_reason(running: RunningRouter, body: dict[str, Any]) -> tuple[int, str, str]:
@@ -111,9 +111,9 @@ async def test_the_next_best_tier_serves_and_the_response_says_why(
         expected = f"short: 1 <= 12000 tokens; code-smart serves: code-ultra {why}"
         assert await tier_and_reason(running, chat_request(stream=stream)) == (200, "code-smart", expected)
         assert running.recent[-1]["outcome"] == "ok"
-        asked = [json.loads(request.body)["model"] for request in server.requests]
-        assert asked == ["code-ultra", "code-smart"]
-        # While it cools down it is not even asked.
+        models = [json.loads(request.body)["model"] for request in server.requests]
+        assert models == ["code-ultra", "code-smart"]
+        # While it cools down, no request is sent to it.
         status, tier, reason = await tier_and_reason(running, chat_request(stream=stream))
         assert (status, tier) == (200, "code-smart")
         assert why in reason
@@ -133,28 +133,28 @@ async def test_a_stream_that_fails_before_its_first_token_moves_to_another_tier(
 
 
 async def test_a_responses_stream_that_fails_before_its_first_token_moves_to_another_tier() -> None:
-    async def fails(asked: IncomingRequest) -> None:
+    async def fails(request: IncomingRequest) -> None:
         error = {"code": "529", "message": "Overloaded"}
         event = {"type": "response.failed", "response": {"status": "failed", "error": error}}
-        await asked.start_stream()
-        await asked.chunk(f"event: response.failed\ndata: {json.dumps(event)}\n\n".encode())
-        await asked.end_stream()
+        await request.start_stream()
+        await request.chunk(f"event: response.failed\ndata: {json.dumps(event)}\n\n".encode())
+        await request.end_stream()
 
     body = {"model": "auto", "input": "hello", "stream": True}
     async with stack(fails) as (running, server):
         reply = await request(running, "POST", "/v1/responses", body)
-        asked = [json.loads(each.body)["model"] for each in server.requests]
-    assert asked[:2] == ["code-ultra", "code-smart"]
+        models = [json.loads(each.body)["model"] for each in server.requests]
+    assert models[:2] == ["code-ultra", "code-smart"]
     assert (reply.status, reply.error["code"]) == (502, "stream_failed")
     assert reply.error["message"].endswith(": Overloaded")
 
 
 async def test_a_tier_that_cannot_start_is_replaced() -> None:
     class Swapper(FakeSwapper):
-        async def acquire(self, tier: str, session: str = "", **about: Any) -> Any:
+        async def acquire(self, tier: str, session: str = "", **options: Any) -> Any:
             if tier == "code-ultra":
                 raise TierUnavailableError("code-ultra cannot start: out of memory")
-            return await super().acquire(tier, session, **about)
+            return await super().acquire(tier, session, **options)
 
     async with stack(well_behaved, swapper=Swapper()) as (running, _):
         status, tier, reason = await tier_and_reason(running, chat_request())
@@ -188,27 +188,27 @@ async def test_a_named_tier_is_replaced_only_by_its_configured_fallback() -> Non
     async with stack(alone) as (running, server):
         assert (await chat(running, chat_request(model="plan"))).status == 500
         assert len(server.requests) == 1
-    told = config(FAST, SMART, replace(PLAN, fallback=("code-smart",)))
-    async with stack(alone, Setup(told)) as (running, _):
+    with_fallback = config(FAST, SMART, replace(PLAN, fallback=("code-smart",)))
+    async with stack(alone, Setup(with_fallback)) as (running, _):
         expected = "named; code-smart serves: plan failed (500)"
         assert await tier_and_reason(running, chat_request(model="plan")) == (200, "code-smart", expected)
 
 
 async def test_a_hosted_tier_never_stands_in_for_a_local_one() -> None:
     hosted = replace(ULTRA, backend=BackendKind.LITELLM, model=HostedModel("anthropic", "opus"))
-    long = "word " * 12_000  # beyond the first ceiling: the agent's
+    long = "word " * 12_000  # beyond the first ceiling: the agent serves it
     script = by_model(code_smart=failing("500 Oops"), code_fast=failing("500 Oops"))
     async with stack(script, Setup(config(hosted, SMART, FAST))) as (running, server):
         assert (await chat(running, chat_request(long))).status == 500
-        assert "code-ultra" not in [json.loads(asked.body)["model"] for asked in server.requests]
+        assert "code-ultra" not in [json.loads(request.body)["model"] for request in server.requests]
 
 
 async def test_a_tier_that_loads_too_long_is_replaced_by_a_loaded_one() -> None:
     class Slow(FakeSwapper):
-        async def acquire(self, tier: str, session: str = "", **about: Any) -> Any:
+        async def acquire(self, tier: str, session: str = "", **options: Any) -> Any:
             if tier == "code-ultra":
                 await asyncio.Event().wait()
-            return await super().acquire(tier, session, **about)
+            return await super().acquire(tier, session, **options)
 
     swapper = Slow()
     swapper.loaded = ["code-smart"]
@@ -229,7 +229,7 @@ async def test_with_while_loading_resident_a_loaded_tier_serves_meanwhile() -> N
         assert reason.endswith("code-fast serves: code-ultra is not loaded yet")
         await wait_until(lambda: "code-ultra" in swapper.loaded, "the chosen tier is loaded")
         assert (await tier_and_reason(running, chat_request()))[1] == "code-ultra"
-        # A tier that was named is waited for.
+        # A request for a named tier waits for it.
         assert (await tier_and_reason(running, chat_request(model="plan")))[1] == "plan"
 
 

@@ -1,4 +1,4 @@
-"""What a client sees of a model server that fails, in every way that one can."""
+"""Passing responses on, and what a client gets if the model server fails."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from router.raw_http import connect, whole_request
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-ALONE = Setup(config(ULTRA))  # nobody else could serve
-HI = json.dumps(COMPLETION).encode()
+ALONE = Setup(config(ULTRA))  # no other tier could serve
+COMPLETION_BODY = json.dumps(COMPLETION).encode()
 
 
 async def reset(request: IncomingRequest) -> None:
@@ -44,7 +44,7 @@ async def garbage(request: IncomingRequest) -> None:
 
 async def truncated_body(request: IncomingRequest) -> None:
     await request.send(
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n" + HI
+        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n" + COMPLETION_BODY
     )
     request.close()
 
@@ -81,7 +81,7 @@ async def test_a_server_that_fails_before_content_is_a_502(
         assert reply.error["type"] == "server_error"
         assert reply.headers["x-llmstack-tier"] == "code-ultra"
         assert reply.headers["x-llmstack-tokens"] == "1"
-        assert len(server.requests) == 1, "a new connection that breaks is not tried again"
+        assert len(server.requests) == 1, "a request is not repeated after a new connection broke"
         await running.wait_until_idle()
         assert running.swapper.granted == 1
 
@@ -106,13 +106,13 @@ async def test_a_dead_idle_connection_is_replaced_without_an_error() -> None:
     async def once(request: IncomingRequest) -> None:
         # answers, advertises keep-alive, and drops the next request on the same connection
         if sum(other.writer is request.writer for other in server.requests) == 1:
-            await request.respond(HI)
+            await request.respond(COMPLETION_BODY)
         else:
             request.close()
 
     async with stack(once) as (running, server):
         replies = [await chat(running) for _ in range(3)]
-        assert [(reply.status, reply.body) for reply in replies] == [(200, HI)] * 3
+        assert [(reply.status, reply.body) for reply in replies] == [(200, COMPLETION_BODY)] * 3
         # 1: answered. 2 and 3: dropped, then once more on a new connection.
         assert len(server.requests) == 5
         assert {request.body for request in server.requests} == {server.requests[0].body}
@@ -121,7 +121,7 @@ async def test_a_dead_idle_connection_is_replaced_without_an_error() -> None:
 async def test_a_request_is_not_sent_a_third_time() -> None:
     async def first_only(request: IncomingRequest) -> None:
         if len(server.requests) == 1:
-            await request.respond(HI)
+            await request.respond(COMPLETION_BODY)
         else:
             request.close()
 
@@ -147,9 +147,9 @@ async def test_errors_of_other_formats_are_converted_to_openais(body: bytes, cod
 
     async with stack(refuse, ALONE) as (running, _):
         reply = await chat(running, chat_request())
-    told = {"type": "server_error", "param": None, "origin": "engine", "code": code, "message": message}
+    error = {"type": "server_error", "param": None, "origin": "engine", "code": code, "message": message}
     assert (reply.status, reply.headers["content-type"]) == (500, "application/json")
-    assert json.loads(reply.body) == {"error": told}
+    assert json.loads(reply.body) == {"error": error}
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,9 @@ async def test_chunks_are_passed_on_one_by_one(version: str) -> None:
     async def one_by_one(request: IncomingRequest) -> None:
         await request.start_stream()
         for part in parts:
-            await request.send(b"%X\r\n%b\r\n" % (len(part), part))  # some write it in upper case
+            await request.send(
+                b"%X\r\n%b\r\n" % (len(part), part)
+            )  # some servers write the size in upper case
             if part != half:
                 await seen.wait()
                 seen.clear()
@@ -290,7 +292,7 @@ async def test_a_stream_that_is_cut_ends_with_an_error_event(sent: tuple[bytes, 
         await running.wait_until_idle()
         code = running.recent[-1]["outcome"]
     assert code == ("stream_cut" if how == "clean" else "engine_unreachable")
-    assert HALF not in rest, "what a client could not read"
+    assert HALF not in rest, "half an event is not passed on"
     assert DONE not in rest
     error = json.loads(rest[rest.rindex(b"data: ") :].split(b"\n\n")[0].removeprefix(b"data: "))["error"]
     assert (error["code"], error["origin"]) == (code, "engine")
@@ -322,7 +324,7 @@ async def test_no_second_error_event_follows_one_of_the_server() -> None:
 
 async def test_a_complete_response_to_a_streaming_request_is_an_error() -> None:
     async def whole(request: IncomingRequest) -> None:
-        await request.respond(HI)
+        await request.respond(COMPLETION_BODY)
 
     async with stack(whole) as (running, _):
         reply = await chat(running, chat_request(stream=True))

@@ -1,4 +1,4 @@
-"""Anything at all, sent to the whole router on a real socket: a 4xx of ours, never a 5xx, never the end."""
+"""Random requests to the router on a real socket: never a 5xx, and the router keeps running."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def _ask(
     connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=10)
     try:
         connection.request(method, path, body, headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+        response = connection.getresponse()
+        return response.status, response.read()
     finally:
         connection.close()
 
@@ -54,10 +54,10 @@ def _ask(
 @FUZZ
 @given(path=PATHS, body=BODIES)
 def test_any_body_causes_no_server_error(lasting_router: RunningRouter, path: str, body: bytes) -> None:
-    status, answer = _ask(lasting_router, "POST", path, body, {})
-    assert status < 500, answer
+    status, response = _ask(lasting_router, "POST", path, body, {})
+    assert status < 500, response
     if status >= 400:
-        assert json.loads(answer)["error"]["message"]
+        assert json.loads(response)["error"]["message"]
 
 
 NAMES = st.sampled_from(
@@ -80,8 +80,8 @@ def test_any_path_and_headers_cause_no_server_error(
     lasting_router: RunningRouter, method: str, segments: list[str], query: str, headers: dict[str, str]
 ) -> None:
     path = "/" + "/".join(segments) + query
-    status, answer = _ask(lasting_router, method, path, b'{"model":"plan"}', headers)
-    assert status < 500, answer
+    status, response = _ask(lasting_router, method, path, b'{"model":"plan"}', headers)
+    assert status < 500, response
 
 
 @FUZZ
@@ -114,7 +114,7 @@ def test_any_path_and_headers_cause_no_server_error(
     ).map(b"".join)
 )
 def test_any_bytes_cause_no_server_error(lasting_router: RunningRouter, data: bytes) -> None:
-    answer = b""
+    response = b""
     with (
         socket.create_connection(("127.0.0.1", lasting_router.port), timeout=10) as connection,
         contextlib.suppress(ConnectionError),
@@ -122,8 +122,8 @@ def test_any_bytes_cause_no_server_error(lasting_router: RunningRouter, data: by
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
         while part := connection.recv(65_536):
-            answer += part
-    assert b"HTTP/1.1 5" not in answer, answer
+            response += part
+    assert b"HTTP/1.1 5" not in response, response
     assert _ask(lasting_router, "GET", "/health", b"", {})[0] == 200
 
 

@@ -1,4 +1,4 @@
-"""Headers that are passed on and those that are not, and what the log holds."""
+"""Headers that are passed on and those that are not, and what the log contains."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ SENT = {
 
 
 async def test_only_allowed_headers_reach_the_server() -> None:
-    guard = RequestAuth("127.0.0.1", (), "client-key", "K")
-    async with stack(well_behaved, Setup(auth=guard)) as (running, server):
+    auth = RequestAuth("127.0.0.1", (), "client-key", "K")
+    async with stack(well_behaved, Setup(auth=auth)) as (running, server):
         assert (await chat(running, headers=SENT)).status == 200
         headers = server.requests[0].headers
         assert headers.pop("content-length") == str(len(server.requests[0].body))
@@ -66,8 +66,10 @@ async def test_headers_named_by_any_connection_header_are_not_passed_on() -> Non
     async with stack(well_behaved) as (running, server), connect(running) as connection:
         await connection.send(whole_request(CHAT, *lines, "x-kept: 4", "X-Kept: 5"))
         assert (await connection.read_response()).status == 200
-        kept = {name: value for name, value in server.requests[0].headers.items() if name.startswith("x-")}
-        assert kept == {"x-kept": "4, 5"}
+        passed_on = {
+            name: value for name, value in server.requests[0].headers.items() if name.startswith("x-")
+        }
+        assert passed_on == {"x-kept": "4, 5"}
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -94,12 +96,12 @@ async def test_only_allowed_headers_reach_the_client(*, stream: bool) -> None:
     async with stack(answer) as (running, _):
         reply = await chat(running, chat_request(stream=stream), {"x-request-id": "mine-17"})
         assert reply.status == 200
-        kept: Mapping[str, str] = {
+        passed_on: Mapping[str, str] = {
             name: value
             for name, value in reply.headers.items()
             if name not in {"date", "content-length", "transfer-encoding"}
         }
-        assert kept == {
+        assert passed_on == {
             "content-type": "text/event-stream" if stream else "application/json",
             "x-kept": "caf\u00e9 \u2014",
             "set-thing": "b",
@@ -137,10 +139,10 @@ async def test_logs_contain_no_prompts_and_no_keys(caplog: pytest.LogCaptureFixt
 
 async def test_a_bug_fails_one_request_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     class Buggy(FakeSwapper):
-        async def acquire(self, tier: str, session: str = "", **about: Any) -> Any:
+        async def acquire(self, tier: str, session: str = "", **options: Any) -> Any:
             if tier == "plan":
                 raise ZeroDivisionError("prompt-words")
-            return await super().acquire(tier, session, **about)
+            return await super().acquire(tier, session, **options)
 
     async with router(Buggy()) as running:
         reply = await chat(running, chat_request(model="plan"))

@@ -1,4 +1,4 @@
-"""What the HTTP layer refuses of clients, and how it says so."""
+"""Requests that the HTTP server refuses, and its responses to them."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ async def test_an_invalid_request_is_refused_and_the_connection_closed(
                 response.code == {400: "invalid_http", 414: "uri_too_long", 431: "headers_too_large"}[status]
             )
             assert await connection.read_to_end() == b""
-        await wait_until(lambda: running.server.connections == 0, "the connection is gone")
+        await wait_until(lambda: running.server.connections == 0, "the connection is closed")
         assert server.requests == []
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
 @pytest.mark.parametrize(
-    ("length", "answers"),
+    ("length", "expected"),
     [
         (f"{len(CHAT)}", [200, 200]),
         (f"{len(CHAT):019}", [200, 200]),
@@ -96,18 +96,18 @@ async def test_an_invalid_request_is_refused_and_the_connection_closed(
         ("", [400]),
     ],
 )
-async def test_a_cached_request_head_is_parsed_like_a_new_one(length: str, answers: list[int]) -> None:
+async def test_a_cached_request_head_is_parsed_like_a_new_one(length: str, expected: list[int]) -> None:
     sent = (
         request_head(f"content-length: {length}")
         + CHAT
         + request_head("connection: close", method="GET", path="/health")
     )
     async with stack(well_behaved) as (running, _):
-        for known in (False, True):
+        for is_cached in (False, True):
             async with connect(running) as connection:
                 await connection.send(sent)
-                response = re.findall(rb"HTTP/1.1 (\d+)", await connection.read_to_end())
-                assert [int(status) for status in response] == answers, known
+                statuses = re.findall(rb"HTTP/1.1 (\d+)", await connection.read_to_end())
+                assert [int(status) for status in statuses] == expected, is_cached
             async with connect(running) as connection:
                 await connection.send(whole_request())
                 assert (await connection.read_response()).status == 200
@@ -153,24 +153,24 @@ async def test_a_connection_over_the_limit_is_refused() -> None:
                     "too_many_connections",
                     "1",
                 )
-        await wait_until(lambda: running.server.connections == 0, "all are gone")
+        await wait_until(lambda: running.server.connections == 0, "all are closed")
         async with connect(running) as connection:
             await connection.send(HEALTH)
             assert (await connection.read_response()).status == 200
 
 
 async def test_broken_requests_never_cause_a_server_error(caplog: pytest.LogCaptureFixture) -> None:
-    """A hundred thousand of them: tests/benchmarks/fuzz_http.py."""
-    chance = random.Random(20)  # noqa: S311 - no secret
+    """A sample; tests/benchmarks/fuzz_http.py sends a hundred thousand."""
+    rng = random.Random(20)  # noqa: S311 - no secret
     setup = Setup(limits=HttpLimits(linger_s=1, head_s=1, body_s=1, sweep_s=0.1))
     async with stack(well_behaved, setup) as (running, _):
         for _ in range(25):
-            sent = [broken_request(chance) for _ in range(20)]
-            found = await asyncio.gather(
-                *(send_and_read_statuses(running.port, data, chance) for data in sent)
+            sent = [broken_request(rng) for _ in range(20)]
+            responses = await asyncio.gather(
+                *(send_and_read_statuses(running.port, data, rng) for data in sent)
             )
-            for data, answers in zip(sent, found, strict=True):
-                assert all(status < 500 for status in answers), data
-        await wait_until(lambda: running.server.connections == 0, "every connection is gone")
+            for data, codes in zip(sent, responses, strict=True):
+                assert all(code < 500 for code in codes), data
+        await wait_until(lambda: running.server.connections == 0, "every connection is closed")
         await running.wait_until_idle()
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []

@@ -1,4 +1,4 @@
-"""The HTTP layer towards clients: what it understands, how it ends, and that nothing of a client is left."""
+"""The HTTP server: what it accepts, how it stops, and that clients leave no resources behind."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ async def test_one_connection_serves_many_requests() -> None:
 @pytest.mark.parametrize("pieces", [1, 3, 400])
 async def test_pipelined_requests_are_answered_in_order(pieces: int) -> None:
     async with stack(well_behaved) as (running, _), connect(running) as connection:
-        sent = (
+        data = (
             whole_request() + HEALTH + request_head(CHUNKED) + chunked_body(CHAT, 9) + b"\r\n" + HEALTH
         ) * 5
-        for at in range(0, len(sent), len(sent) // pieces + 1):
-            await connection.send(sent[at : at + len(sent) // pieces + 1])
+        for at in range(0, len(data), len(data) // pieces + 1):
+            await connection.send(data[at : at + len(data) // pieces + 1])
         for _ in range(5):
             tiers = [(await connection.read_response()).headers.get("x-llmstack-tier") for _ in range(4)]
             assert tiers == ["plan", None, "plan", None]
@@ -65,12 +65,12 @@ async def test_pipelined_requests_are_answered_in_order(pieces: int) -> None:
 
 async def test_a_client_that_pipelines_does_not_block_the_event_loop() -> None:
     async with router(FakeSwapper()) as running, connect(running) as connection:
-        turns = 0
+        iterations = 0
 
         async def count() -> None:
-            nonlocal turns
+            nonlocal iterations
             while True:
-                turns += 1
+                iterations += 1
                 await asyncio.sleep(0)
 
         counting = asyncio.create_task(count())
@@ -78,7 +78,7 @@ async def test_a_client_that_pipelines_does_not_block_the_event_loop() -> None:
         for _ in range(100):
             assert (await connection.read_response()).status == 200
         counting.cancel()
-        assert turns > 100
+        assert iterations > 100
 
 
 async def test_garbage_after_a_valid_request_gets_a_400() -> None:
@@ -88,21 +88,21 @@ async def test_garbage_after_a_valid_request_gets_a_400() -> None:
         assert await connection.read_to_end() == b""
 
 
-@pytest.mark.parametrize("answered", [False, True])
-async def test_an_incomplete_pipelined_head_is_limited_in_size_and_time(*, answered: bool) -> None:
-    """It is bounded while the request before it is answered, and has its time once that is."""
+@pytest.mark.parametrize("complete", [False, True])
+async def test_an_incomplete_pipelined_head_is_limited_in_size_and_time(*, complete: bool) -> None:
+    """Its size is limited while the request before it runs, and its time once that is answered."""
     async with router(FakeSwapper(), Setup(limits=SHORT_LIMITS)) as running, connect(running) as connection:
         running.swapper.ready.clear()
         await connection.send(
             whole_request(json.dumps(chat_request("hello")).encode()) + b"GET / HTTP/1.1\r\nhost: x\r\nx: "
         )
         await wait_until(lambda: running.swapper.waiting == 1, "the first one waits")
-        if not answered:
+        if not complete:
             for _ in range(10):
                 await connection.send(b"y" * 10_000)
         running.swapper.ready.set()
-        assert (await connection.read_response()).status == 502  # nothing listens there
-        assert (await connection.read_response()).status == (408 if answered else 431)
+        assert (await connection.read_response()).status == 502  # no server listens there
+        assert (await connection.read_response()).status == (408 if complete else 431)
         assert await connection.read_to_end() == b""
 
 
@@ -114,7 +114,9 @@ async def test_expect_100_continue_is_answered_before_the_body() -> None:
         await connection.send(CHAT)
         assert (await connection.read_response()).status == 200
         await connection.send(request_head("expect: 100-continue", "content-length: 99999999999"))
-        assert (await connection.read_response()).status == 413, "it is not asked for what will not be taken"
+        assert (await connection.read_response()).status == 413, (
+            "no 100 Continue for a body that will be refused"
+        )
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -154,11 +156,11 @@ async def test_an_upgrade_is_ignored(upgrade: str) -> None:
     async with stack(well_behaved) as (running, server), connect(running) as connection:
         await connection.send(request_head(*lines, method="GET", path="/health") + HEALTH)
         assert [(await connection.read_response()).status for _ in range(2)] == [200, 200]
-        sent = whole_request(CHAT, *lines) + HEALTH
-        for cut in (0, sent.index(CHAT), sent.index(CHAT) + 5, len(sent) - 5):
-            await connection.send(sent[:cut])
+        data = whole_request(CHAT, *lines) + HEALTH
+        for cut in (0, data.index(CHAT), data.index(CHAT) + 5, len(data) - 5):
+            await connection.send(data[:cut])
             await asyncio.sleep(0.01)
-            await connection.send(sent[cut:])
+            await connection.send(data[cut:])
             assert [(await connection.read_response()).status for _ in range(2)] == [200, 200]
             assert server.requests[-1].body == CHAT
         assert "upgrade" not in server.requests[0].headers
@@ -179,13 +181,13 @@ async def test_a_half_closed_client_still_gets_responses_that_are_ready() -> Non
         assert (await connection.read_to_end()).count(b"HTTP/1.1 200 OK") == 2
 
 
-# What a client leaves behind
+# Resources after clients have disconnected
 
 
-async def leave_at_once(port: int, sent: bytes) -> None:
+async def leave_at_once(port: int, data: bytes) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.write(sent)
+    writer.write(data)
     await asyncio.sleep(0)
     writer.transport.abort()
 
@@ -201,7 +203,7 @@ def without_collector() -> Iterator[None]:
 
 
 def exchanges() -> list[Exchange]:
-    return [found for found in gc.get_objects() if isinstance(found, Exchange)]
+    return [item for item in gc.get_objects() if isinstance(item, Exchange)]
 
 
 async def test_an_answered_request_is_freed_without_the_garbage_collector() -> None:
@@ -211,7 +213,7 @@ async def test_an_answered_request_is_freed_without_the_garbage_collector() -> N
                 await connection.send(whole_request())
                 assert (await connection.read_response()).status == 200
             await running.wait_until_idle()
-            assert len(exchanges()) <= 1  # the last one, until the next comes
+            assert len(exchanges()) <= 1  # the last one, until the next arrives
 
 
 async def test_an_abandoned_request_is_freed_without_the_garbage_collector() -> None:
@@ -221,8 +223,8 @@ async def test_an_abandoned_request_is_freed_without_the_garbage_collector() -> 
                 server.requests.clear()
                 async with connect(running) as connection:
                     await connection.send(whole_request())
-                    await wait_until(lambda: bool(server.requests), "it is being answered")
-            await wait_until(lambda: running.server.connections == 0, "the connections are gone")
+                    await wait_until(lambda: bool(server.requests), "the request has reached the server")
+            await wait_until(lambda: running.server.connections == 0, "the connections are closed")
             await running.wait_until_idle()
             assert exchanges() == []
 
@@ -230,7 +232,7 @@ async def test_an_abandoned_request_is_freed_without_the_garbage_collector() -> 
 async def test_clients_that_reset_the_connection_leak_nothing(caplog: pytest.LogCaptureFixture) -> None:
     streaming = whole_request(json.dumps(chat_request(stream=True)).encode())
     async with stack(well_behaved) as (running, server):
-        for sent in (
+        for data in (
             b"",
             HEALTH,
             HEALTH[:9],
@@ -240,15 +242,15 @@ async def test_clients_that_reset_the_connection_leak_nothing(caplog: pytest.Log
             whole_request() + whole_request(),
             b"\0" * 99,
         ):
-            await asyncio.gather(*(leave_at_once(running.port, sent) for _ in range(10)))
-        await wait_until(lambda: running.server.connections == 0, "every connection is gone")
+            await asyncio.gather(*(leave_at_once(running.port, data) for _ in range(10)))
+        await wait_until(lambda: running.server.connections == 0, "every connection is closed")
         await running.wait_until_idle()
         await running.app.service.upstream.close()
         await wait_until(lambda: server.open == 0, "no connection to the server is left")
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-# The end
+# Stopping
 
 
 async def test_stopping_closes_idle_connections_and_finishes_running_requests() -> None:

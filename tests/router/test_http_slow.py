@@ -1,4 +1,4 @@
-"""Clients that send or read slowly, and those that stop."""
+"""Clients that send or read slowly, or stop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("sent", "answer"),
+    ("data", "status"),
     [
         (b"", None),
         (b"\r\n\r\n", None),
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
         (request_head(CHUNKED) + b"5\r\nhel", 408),
     ],
 )
-async def test_a_silent_client_is_disconnected_after_its_timeout(sent: bytes, answer: int | None) -> None:
+async def test_a_silent_client_is_disconnected_after_its_timeout(data: bytes, status: int | None) -> None:
     async with router(FakeSwapper(), Setup(limits=SHORT_LIMITS)) as running:
         async with connect(running) as connection:
-            await connection.send(sent)
-            if answer is not None:
-                assert (await connection.read_response()).status == answer
+            await connection.send(data)
+            if status is not None:
+                assert (await connection.read_response()).status == status
             assert await connection.read_to_end() == b""
-        await wait_until(lambda: running.server.connections == 0, "the connection is gone")
+        await wait_until(lambda: running.server.connections == 0, "the connection is closed")
 
 
 async def test_a_body_that_arrives_too_slowly_is_a_timeout() -> None:
@@ -55,9 +55,9 @@ async def test_a_body_that_arrives_too_slowly_is_a_timeout() -> None:
 async def test_a_large_body_in_pieces_is_accepted() -> None:
     async with stack(well_behaved) as (running, server), connect(running) as connection:
         body = json.dumps(chat_request("x" * 1_500_000, model="plan")).encode()
-        sent = whole_request(body, "x-kept: 1")
-        for at in range(0, len(sent), 70_001):
-            await connection.send(sent[at : at + 70_001])
+        data = whole_request(body, "x-kept: 1")
+        for at in range(0, len(data), 70_001):
+            await connection.send(data[at : at + 70_001])
             await asyncio.sleep(0)
         assert (await connection.read_response()).status == 200
         assert server.requests[-1].body == body
@@ -86,15 +86,15 @@ async def test_a_client_that_reads_nothing_is_disconnected() -> None:
         async with connect(running) as connection:
             connection.writer.transport.pause_reading()  # type: ignore[attr-defined]
             await connection.send(whole_request(json.dumps(chat_request(stream=True)).encode()))
-            await wait_until(lambda: running.server.connections == 1, "the client is there")
-            await wait_until(lambda: running.server.connections == 0, "the client is cut")
+            await wait_until(lambda: running.server.connections == 1, "the client is connected")
+            await wait_until(lambda: running.server.connections == 0, "the client is disconnected")
         await running.wait_until_idle()
         await wait_until(lambda: server.open == 0, "the request at the server is cancelled")
 
 
 LARGE = Setup(
     replace(config(), text="; a line of it\n" * 1_000_000), limits=SHORT_LIMITS
-)  # no socket holds that
+)  # more than a socket buffers
 MODELS_INI = request_head(method="GET", path="/models.ini")
 
 
@@ -113,7 +113,7 @@ async def every_limit_has_passed(running: RunningRouter) -> None:
     ],
 )
 async def test_a_client_that_reads_late_still_gets_every_response(more: bytes, answers: list[bytes]) -> None:
-    """What waits behind a long answer is judged once that is read: the next request, or the end."""
+    """What follows is handled once the long response is read: the next request, or the end."""
     async with router(FakeSwapper(), LARGE) as running, connect(running) as connection:
         await connection.send(MODELS_INI + more)
         await every_limit_has_passed(running)

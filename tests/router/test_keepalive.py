@@ -1,4 +1,4 @@
-"""What a client is told while a model loads, and what becomes of requests nobody waits for any more."""
+"""Comments that are sent while a model loads, and requests whose clients have disconnected."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ async def test_a_streaming_client_gets_silence_then_comments_then_the_response()
     async with stack(well_behaved, Setup(timeouts=WaitTimeouts(0.3, 0.05))) as (running, _):
         running.swapper.ready.clear()
         async with raw_client(running, chat_request(stream=True)) as (reader, _writer):
-            began = time.monotonic()
+            started = time.monotonic()
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
-            assert time.monotonic() - began >= 0.25
+            assert time.monotonic() - started >= 0.25
             assert head.startswith(b"HTTP/1.1 200")
             assert b"x-llmstack-tier: code-ultra\r\n" in head
             await asyncio.wait_for(reader.readuntil(DECISION), 5)
@@ -129,7 +129,7 @@ async def test_a_complete_response_after_comments_is_an_error_event(
             assert reply.last_error["message"] == "exceeds the available context size"
 
 
-# Clients that leave
+# Clients that disconnect
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -138,7 +138,7 @@ async def test_a_client_that_disconnects_leaves_the_queue(*, stream: bool) -> No
         running.swapper.ready.clear()
         async with raw_client(running, chat_request(stream=stream)):
             await wait_until(lambda: running.swapper.waiting == 1, "the request is in the queue")
-        await wait_until(lambda: running.swapper.waiting == 0, "its place is given up", 1.0)
+        await wait_until(lambda: running.swapper.waiting == 0, "the request has left the queue", 1.0)
         await running.wait_until_idle()
         assert (running.swapper.granted, server.requests) == (0, [])
         assert running.recent[-1]["outcome"] == "client_gone"
@@ -190,10 +190,10 @@ async def test_a_client_that_reads_slowly_slows_the_server_down() -> None:
         raw_client(running, chat_request(stream=True)) as (reader, writer),
     ):
         writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await wait_until(lambda: sent > 10, "the stream has begun")
-        seen = -1
-        while seen != sent:
-            seen = sent
+        await wait_until(lambda: sent > 10, "the stream has started")
+        sent_before = -1
+        while sent_before != sent:
+            sent_before = sent
             await asyncio.sleep(0.1)
         assert sent < 1000
         assert reader is not None
@@ -222,7 +222,7 @@ async def test_a_delivered_response_is_not_recorded_as_a_disconnect() -> None:
         assert {record["outcome"] for record in running.recent} == {"ok"}
 
 
-# The end
+# Draining
 
 
 async def test_draining_ends_streams_and_queued_requests_with_an_error() -> None:
@@ -237,9 +237,9 @@ async def test_draining_ends_streams_and_queued_requests_with_an_error() -> None
         running.swapper.ready.clear()
         queued = asyncio.create_task(chat(running))
         commented = asyncio.create_task(chat(running, chat_request(stream=True)))
-        await wait_until(lambda: running.swapper.waiting == 2, "two are in the queue")
+        await wait_until(lambda: running.swapper.waiting == 2, "two requests are in the queue")
         await asyncio.sleep(SHORT_TIMEOUTS.quiet_s * 2)
-        began = time.monotonic()
+        started = time.monotonic()
         running.server.stop()
         first, second, third = await asyncio.gather(streaming, queued, commented)
         assert (first.status, first.last_error["code"]) == (200, "router_stopping")
@@ -249,7 +249,7 @@ async def test_draining_ends_streams_and_queued_requests_with_an_error() -> None
         assert second.headers["retry-after"] == "5"
         assert (third.status, third.last_error["code"]) == (200, "router_stopping")
         await running.wait_until_idle()
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - started < 4
 
 
 async def test_a_request_during_draining_is_refused() -> None:

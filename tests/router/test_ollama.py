@@ -1,4 +1,4 @@
-"""Ollama as its own published client sees it: one server, asked by that client and through the router."""
+"""Ollama through the router and through Ollama's own client: both give the same results."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def address(host: str, name: str = "ollama/x") -> str:
 @pytest.mark.parametrize("host", ["", *HOSTS])
 @pytest.mark.parametrize("name", ["ollama/x", "anthropic_ollama/x"])
 def test_ollama_host_is_read_like_ollamas_client_reads_it(host: str, name: str) -> None:
-    theirs = _parse_host(host)
+    expected = _parse_host(host)
     if not host:
-        theirs = theirs.replace("127.0.0.1", "localhost")  # as spelt where nothing is set
-    assert address(host, name) == f"{theirs}/v1"
+        expected = expected.replace("127.0.0.1", "localhost")  # the spelling if nothing is set
+    assert address(host, name) == f"{expected}/v1"
 
 
 @pytest.mark.parametrize("host", ["host:port", "host:99999", "ftp://host", "[::1", "unix:///run/x"])
@@ -72,8 +72,8 @@ def test_every_other_variable_takes_precedence_over_ollama_host() -> None:
         ({**everywhere, "OLLAMA_BASE_URL": "http://o:3"}, "http://o:3/v1", "OLLAMA_BASE_URL"),
         (host, "http://h:1/v1", "OLLAMA_HOST"),
     ):
-        found = resolve("ollama/x", env, load_bundled_aliases())
-        assert (found.root, found.address_source) == (root, source)
+        endpoint = resolve("ollama/x", env, load_bundled_aliases())
+        assert (endpoint.root, endpoint.address_source) == (root, source)
     assert resolve("vllm/x", host, load_bundled_aliases()).address_source == "the default"
 
 
@@ -84,14 +84,14 @@ def server() -> Iterator[FakeProvider]:
 
 
 @pytest.fixture(scope="module")
-def theirs(server: FakeProvider) -> Iterator[ollama.Client]:
+def ollama_client(server: FakeProvider) -> Iterator[ollama.Client]:
     with ollama.Client(host=server.url) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def ours(server: FakeProvider) -> Iterator[openai.OpenAI]:
-    """A client at a router whose one tier is served by Ollama, found by OLLAMA_HOST."""
+def router_client(server: FakeProvider) -> Iterator[openai.OpenAI]:
+    """Yield a client of a router whose tiers are served by Ollama, which it finds by OLLAMA_HOST."""
     tiers = [Tier(name, BackendKind.SERVER, HostedModel("ollama", name), 64_000) for name in ("x", "gone")]
     env = {"OLLAMA_HOST": server.url.removeprefix("http://")}
     with (
@@ -108,17 +108,19 @@ def user(text: str) -> Any:
 @pytest.mark.parametrize("words", ["hello", "long \u00e4", "think", "the weather in Paris and Rome?", "ping"])
 @pytest.mark.parametrize("streamed", [False, True])
 def test_the_router_and_ollamas_client_return_the_same_answer(
-    words: str, theirs: ollama.Client, ours: openai.OpenAI, *, streamed: bool
+    words: str, ollama_client: ollama.Client, router_client: openai.OpenAI, *, streamed: bool
 ) -> None:
-    asked: Any = {"model": "x", "messages": user(words), "tools": TOOLS}
-    native = _gathered(list(theirs.chat(**asked, stream=True)) if streamed else [theirs.chat(**asked)])
+    body: Any = {"model": "x", "messages": user(words), "tools": TOOLS}
+    native = _merge(
+        list(ollama_client.chat(**body, stream=True)) if streamed else [ollama_client.chat(**body)]
+    )
     if streamed:
-        with ours.chat.completions.stream(**asked, stream_options={"include_usage": True}) as stream:
+        with router_client.chat.completions.stream(**body, stream_options={"include_usage": True}) as stream:
             stream.until_done()
-            said: ChatCompletion = stream.current_completion_snapshot
+            completion: ChatCompletion = stream.current_completion_snapshot
     else:
-        said = ours.chat.completions.create(**asked)
-    choice, usage = said.choices[0], said.usage
+        completion = router_client.chat.completions.create(**body)
+    choice, usage = completion.choices[0], completion.usage
     assert usage is not None
     message = choice.message.to_dict()
     calls: Any = message.get("tool_calls") or []
@@ -131,7 +133,7 @@ def test_the_router_and_ollamas_client_return_the_same_answer(
     }
 
 
-def _gathered(pieces: list[ollama.ChatResponse]) -> dict[str, Any]:
+def _merge(pieces: list[ollama.ChatResponse]) -> dict[str, Any]:
     messages = [piece.message for piece in pieces]
     calls = [call.function for message in messages for call in message.tool_calls or ()]
     return {
@@ -145,13 +147,18 @@ def _gathered(pieces: list[ollama.ChatResponse]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_missing_model_is_the_same_error_everywhere(
-    theirs: ollama.Client, ours: openai.OpenAI, server: FakeProvider, tmp_path: Path, *, streamed: bool
+    ollama_client: ollama.Client,
+    router_client: openai.OpenAI,
+    server: FakeProvider,
+    tmp_path: Path,
+    *,
+    streamed: bool,
 ) -> None:
-    asked: Any = {"model": "gone", "messages": user("hi"), "stream": streamed}
+    body: Any = {"model": "gone", "messages": user("hi"), "stream": streamed}
     with pytest.raises(ollama.ResponseError) as native:
-        list(theirs.chat(**asked))
+        list(ollama_client.chat(**body))
     with pytest.raises(openai.NotFoundError) as routed:
-        ours.chat.completions.create(**asked)
+        router_client.chat.completions.create(**body)
     model = providers.model("ollama/gone", env={"OLLAMA_HOST": server.url}, config_dir=tmp_path)
     with pytest.raises(providers.RejectedError) as called:
         list(model.stream("hi")) if streamed else model.call("hi")
@@ -163,10 +170,10 @@ def test_a_missing_model_is_the_same_error_everywhere(
 
 
 def test_a_stream_that_breaks_is_the_same_error_everywhere(
-    theirs: ollama.Client, ours: openai.OpenAI
+    ollama_client: ollama.Client, router_client: openai.OpenAI
 ) -> None:
-    asked: Any = {"model": "x", "messages": user("please break"), "stream": True}
+    body: Any = {"model": "x", "messages": user("please break"), "stream": True}
     with pytest.raises(ollama.ResponseError, match="Overloaded"):
-        list(theirs.chat(**asked))
+        list(ollama_client.chat(**body))
     with pytest.raises(openai.APIError, match="Overloaded"):
-        list(ours.chat.completions.create(**asked))
+        list(router_client.chat.completions.create(**body))

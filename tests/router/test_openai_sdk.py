@@ -20,7 +20,9 @@ HELLO: ChatCompletionUserMessageParam = {"role": "user", "content": "hello"}
 
 
 @contextlib.contextmanager
-def client_of(script: Callable[[IncomingRequest], Awaitable[None]]) -> Iterator[tuple[OpenAI, RunningRouter]]:
+def connected_client(
+    script: Callable[[IncomingRequest], Awaitable[None]],
+) -> Iterator[tuple[OpenAI, RunningRouter]]:
     @contextlib.asynccontextmanager
     async def only_router() -> AsyncIterator[RunningRouter]:
         async with stack(script, Setup(timeouts=SHORT_TIMEOUTS)) as (running, _):
@@ -34,12 +36,12 @@ def client_of(script: Callable[[IncomingRequest], Awaitable[None]]) -> Iterator[
 
 
 def test_the_sdk_lists_models() -> None:
-    with client_of(well_behaved) as (client, _):
+    with connected_client(well_behaved) as (client, _):
         assert [model.id for model in client.models.list()][:2] == ["auto", "code-fast"]
 
 
 def test_the_sdk_reads_a_chat_response() -> None:
-    with client_of(well_behaved) as (client, _):
+    with connected_client(well_behaved) as (client, _):
         raw = client.chat.completions.with_raw_response.create(model="auto", messages=[HELLO])
         assert raw.headers["x-llmstack-tier"] == "code-ultra"
         answer = raw.parse()
@@ -47,7 +49,7 @@ def test_the_sdk_reads_a_chat_response() -> None:
 
 
 def test_the_sdk_reads_a_stream_with_usage() -> None:
-    with client_of(well_behaved) as (client, _):
+    with connected_client(well_behaved) as (client, _):
         stream = client.chat.completions.create(
             model="auto", messages=[HELLO], stream=True, stream_options={"include_usage": True}
         )
@@ -63,7 +65,7 @@ def test_the_sdk_ignores_comments_sent_while_a_model_loads() -> None:
         await _pause(SHORT_TIMEOUTS.quiet_s * 3)
         await well_behaved(request)
 
-    with client_of(slow) as (client, _):
+    with connected_client(slow) as (client, _):
         stream = client.chat.completions.create(model="auto", messages=[HELLO], stream=True)
         assert [chunk.choices[0].finish_reason for chunk in stream if chunk.choices][-1] == "stop"
 
@@ -94,16 +96,16 @@ async def error_event(request: IncomingRequest) -> None:
 
 @pytest.mark.parametrize("script", [cut, done_without_reason, error_event])
 def test_the_sdk_raises_if_a_stream_fails(script: Callable[[IncomingRequest], Awaitable[None]]) -> None:
-    with client_of(script) as (client, _):
+    with connected_client(script) as (client, _):
         stream = client.chat.completions.create(model="auto", messages=[HELLO], stream=True)
         with pytest.raises(openai.APIError, match=r"ended .*in mid-stream"):
             list(stream)
 
 
 def test_the_sdk_raises_the_expected_errors() -> None:
-    with client_of(well_behaved) as (client, _):
+    with connected_client(well_behaved) as (client, _):
         with pytest.raises(openai.NotFoundError, match="known are auto, code-fast"):
             client.chat.completions.create(model="gpt-5", messages=[HELLO])
-        with pytest.raises(openai.BadRequestError) as caught:
+        with pytest.raises(openai.BadRequestError) as raised:
             client.chat.completions.create(model="auto", messages=[HELLO], max_tokens=10**7)
-        assert caught.value.code == "context_length_exceeded"
+        assert raised.value.code == "context_length_exceeded"

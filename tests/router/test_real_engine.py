@@ -67,19 +67,23 @@ def spawn(work_dir: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def ask(port: int, method: str, path: str, body: Any = None) -> tuple[int, dict[str, str], bytes]:
+def send(port: int, method: str, path: str, body: Any = None) -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request(method, path, json.dumps(body) if body is not None else None)
-        answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        response = connection.getresponse()
+        return (
+            response.status,
+            {name.lower(): value for name, value in response.getheaders()},
+            response.read(),
+        )
     finally:
         connection.close()
 
 
-def answers(port: int) -> bool:
+def is_up(port: int) -> bool:
     try:
-        return ask(port, "GET", "/health")[0] == 200
+        return send(port, "GET", "/health")[0] == 200
     except OSError:
         return False
 
@@ -97,7 +101,7 @@ def port(tmp_path: Path) -> Iterator[int]:
     port = write_stack(tmp_path)
     process = spawn(tmp_path)
     try:
-        wait_until(lambda: answers(port) or process.poll() is not None, timeout=20)
+        wait_until(lambda: is_up(port) or process.poll() is not None, timeout=20)
         assert process.poll() is None, process.communicate()
         yield port
     finally:
@@ -109,25 +113,25 @@ def port(tmp_path: Path) -> Iterator[int]:
 
 @pytest.mark.engine
 def test_every_path_works_with_real_models(port: int) -> None:
-    status, headers, body = ask(port, "POST", "/v1/chat/completions", chat("hello", model="auto"))
+    status, headers, body = send(port, "POST", "/v1/chat/completions", chat("hello", model="auto"))
     assert status == 200, body
     assert headers["x-llmstack-tier"] == "code-smart"
     assert headers["x-llmstack-reason"] == "short: 1 <= 500 tokens; code-ultra unavailable"
     assert "You said: hello" in json.loads(body)["choices"][0]["message"]["content"]
 
-    status, headers, body = ask(port, "POST", "/v1/chat/completions", chat("hi", model="code-fast"))
+    status, headers, body = send(port, "POST", "/v1/chat/completions", chat("hi", model="code-fast"))
     assert (status, headers["x-llmstack-tier"]) == (200, "code-fast")
 
-    status, _, body = ask(port, "POST", "/v1/chat/completions", chat("x", model="code-ultra"))
+    status, _, body = send(port, "POST", "/v1/chat/completions", chat("x", model="code-ultra"))
     assert (status, json.loads(body)["error"]["code"]) == (503, "model_unavailable")
 
-    # what the engine itself refuses: more than a slot holds
-    status, headers, body = ask(port, "POST", "/v1/chat/completions", chat("word " * 3000, model="agent"))
+    # the engine refuses more than a slot holds
+    status, headers, body = send(port, "POST", "/v1/chat/completions", chat("word " * 3000, model="agent"))
     assert status == 400
     assert "exceeds the available context size" in json.loads(body)["error"]["message"]
     assert headers["x-llmstack-tier"] == "code-smart"
 
-    status, _, body = ask(port, "GET", "/upstream/code-fast/props")
+    status, _, body = send(port, "GET", "/upstream/code-fast/props")
     assert status == 200
     assert "default_generation_settings" in json.loads(body)
 
@@ -145,45 +149,45 @@ def test_every_path_works_with_real_models(port: int) -> None:
 
 @pytest.mark.engine
 def test_every_api_works_with_its_own_client(port: int) -> None:
-    asking: Any = [{"role": "user", "content": "hello"}]
-    said, url = "You said: hello", f"http://127.0.0.1:{port}"
+    messages: Any = [{"role": "user", "content": "hello"}]
+    expected, url = "You said: hello", f"http://127.0.0.1:{port}"
     with OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as client:
-        assert said in client.responses.create(model="auto", input="hello").output_text
-        # Not `responses.stream`: llama.cpp leaves out the indices that it puts the parts together by.
+        assert expected in client.responses.create(model="auto", input="hello").output_text
+        # Not `responses.stream`, which needs indices of the parts that llama.cpp leaves out.
         parts = list(client.responses.create(model="auto", input="hello", stream=True))
-        assert said in "".join(part.delta for part in parts if part.type == "response.output_text.delta")
+        assert expected in "".join(part.delta for part in parts if part.type == "response.output_text.delta")
         assert parts[-1].type == "response.completed"
         assert parts[-1].response.usage is not None
         assert client.completions.create(model="auto", prompt="x", max_tokens=9).choices[0].text
-        with pytest.raises(BadRequestError) as caught:
+        with pytest.raises(BadRequestError) as raised:
             client.responses.create(model="auto", input="hello", max_output_tokens=10**6)
-        assert caught.value.code == "context_length_exceeded"
+        assert raised.value.code == "context_length_exceeded"
     with Anthropic(base_url=url, api_key="x", max_retries=0) as claude:
-        message = claude.messages.create(model="auto", max_tokens=200, messages=asking)
-        assert said in message.content[0].text  # type: ignore[union-attr]
-        with claude.messages.stream(model="auto", max_tokens=200, messages=asking) as spoken:
-            assert said in spoken.get_final_text()
-        assert claude.messages.count_tokens(model="auto", messages=asking).input_tokens > 0
-        refused = r"prompt is too long: \d+ tokens > \d+ maximum"
+        message = claude.messages.create(model="auto", max_tokens=200, messages=messages)
+        assert expected in message.content[0].text  # type: ignore[union-attr]
+        with claude.messages.stream(model="auto", max_tokens=200, messages=messages) as stream:
+            assert expected in stream.get_final_text()
+        assert claude.messages.count_tokens(model="auto", messages=messages).input_tokens > 0
+        pattern = r"prompt is too long: \d+ tokens > \d+ maximum"
         for model, words in (("auto", 20_000), ("agent", 3000)):  # by the router, and by the engine
             long: Any = [{"role": "user", "content": "word " * words}]
-            with pytest.raises(AnthropicBadRequestError, match=refused):
+            with pytest.raises(AnthropicBadRequestError, match=pattern):
                 claude.messages.create(model=model, max_tokens=9, messages=long)
-    status, headers, _ = ask(port, "HEAD", "/")
+    status, headers, _ = send(port, "HEAD", "/")
     assert (status, headers["content-type"]) == (200, "text/plain; charset=utf-8")
 
 
 @pytest.mark.engine
 def test_a_killed_engine_is_explained_and_started_again(port: int) -> None:
     request = chat("hello", model="agent")
-    assert ask(port, "POST", "/v1/chat/completions", request)[0] == 200
-    states = json.loads(ask(port, "GET", "/llmstack/status")[2])["tiers"]
+    assert send(port, "POST", "/v1/chat/completions", request)[0] == 200
+    states = json.loads(send(port, "GET", "/llmstack/status")[2])["tiers"]
     pid = next(tier["pid"] for tier in states if tier["name"] == "code-smart")
     psutil.Process(pid).kill()
-    status, _, body = ask(port, "POST", "/v1/chat/completions", request)
-    if status != 200:  # else the router had seen it first
+    status, _, body = send(port, "POST", "/v1/chat/completions", request)
+    if status != 200:  # else the router noticed it first
         assert (status, json.loads(body)["error"]["code"]) == (502, "engine_ended")
-        assert ask(port, "POST", "/v1/chat/completions", request)[0] == 200
+        assert send(port, "POST", "/v1/chat/completions", request)[0] == 200
 
 
 @pytest.mark.engine
@@ -195,7 +199,7 @@ def test_sigterm_in_mid_stream_ends_the_stream_with_an_error(tmp_path: Path) -> 
     port = write_stack(tmp_path)
     process = spawn(tmp_path)
     try:
-        wait_until(lambda: answers(port), timeout=20)
+        wait_until(lambda: is_up(port), timeout=20)
         with OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="x", max_retries=0) as client:
             messages: Any = [{"role": "user", "content": "hello"}]
             more: Any = {"ignore_eos": True}

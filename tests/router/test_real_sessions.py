@@ -1,4 +1,4 @@
-"""A tool loop against llama.cpp with tiny models: what the engine itself says it had to read."""
+"""A tool loop on llama.cpp with tiny models: how many tokens the engine says it read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from router.test_real_engine import answers, ask, spawn
+from router.test_real_engine import is_up, send, spawn
 from support.net import free_port
 from support.waiting import wait_until
 
@@ -48,49 +48,54 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "read", "arguments"
 
 
 def conversation(turns: int, calls: int) -> list[dict[str, Any]]:
-    """Return the bodies of a conversation of so many turns, each with so many tool calls."""
+    """Return the request bodies of a conversation, with `calls` tool calls in each turn."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": "You help. " * 10}]
     bodies: list[dict[str, Any]] = []
 
-    def send() -> None:
+    def add_body() -> None:
         bodies.append({"messages": list(messages), "tools": TOOLS, "max_tokens": 4, "temperature": 0})
 
     for turn in range(turns):
         messages.append({"role": "user", "content": f"turn {turn}: " + "do it " * 20})
-        send()
+        add_body()
         for call in range(calls):
             messages.append({"role": "assistant", "content": "", "tool_calls": [CALL]})
             messages.append(
                 {"role": "tool", "tool_call_id": "c1", "content": f"{turn}.{call} " + "line " * 60}
             )
-            send()
+            add_body()
         messages.append({"role": "assistant", "content": "done"})
     return bodies
 
 
 @dataclass
-class Read:
-    """What a conversation cost; `again` is tokens read again, in the engine's own count."""
+class ReadCounts:
+    """What a conversation cost.
+
+    Attributes:
+        again: tokens that the engine read again, by its own count.
+        switches: requests at another tier than the one before; `pending` those with a tool result pending.
+    """
 
     again: int = 0
     switches: int = 0
     pending: int = 0
 
 
-def count(replies: list[tuple[str, int, int, bool]]) -> Read:
-    """Count over tier, cached tokens, read tokens, and whether a tool result was pending, of each request."""
-    (_, cached, read, _), (_, found, _, _), *_ = replies
-    tail = cached + read - found  # what the template puts behind the conversation is new every time
-    total = Read()
-    for (before, had, more, _), (tier, cached, _, pending) in pairwise(replies):
-        total.again += max(0, had + more - tail - cached)
+def count(replies: list[tuple[str, int, int, bool]]) -> ReadCounts:
+    """Count over the requests: tier, cached tokens, read tokens, whether a tool result was pending."""
+    (_, cached, read, _), (_, cached_next, _, _), *_ = replies
+    tail = cached + read - cached_next  # the end of the prompt template is new every time
+    total = ReadCounts()
+    for (before, cached_before, read_before, _), (tier, cached, _, pending) in pairwise(replies):
+        total.again += max(0, cached_before + read_before - tail - cached)
         total.switches += tier != before
         total.pending += tier != before and pending
     return total
 
 
-def replay(work_dir: Path, sticky: str, bodies: list[dict[str, Any]]) -> Read:
-    """Send a conversation through a router of its own."""
+def replay(work_dir: Path, sticky: str, bodies: list[dict[str, Any]]) -> ReadCounts:
+    """Send a conversation through its own router."""
     from llmstack.llama_cpp.tiny import write_echo  # noqa: PLC0415 - needs the extra
 
     state = work_dir / ".llmstack"
@@ -103,11 +108,11 @@ def replay(work_dir: Path, sticky: str, bodies: list[dict[str, Any]]) -> Read:
     process = spawn(work_dir)
     replies = []
     try:
-        wait_until(lambda: answers(port) or process.poll() is not None, timeout=20)
+        wait_until(lambda: is_up(port) or process.poll() is not None, timeout=20)
         for body in bodies:
-            status, headers, answer = ask(port, "POST", "/v1/chat/completions", body)
-            assert status == 200, answer
-            timings = json.loads(answer)["timings"]
+            status, headers, response = send(port, "POST", "/v1/chat/completions", body)
+            assert status == 200, response
+            timings = json.loads(response)["timings"]
             pending = body["messages"][-1]["role"] == "tool"
             replies.append((headers["x-llmstack-tier"], timings["cache_n"], timings["prompt_n"], pending))
     finally:

@@ -1,4 +1,4 @@
-"""Tiers that something else serves: a server of one's own, a provider's API, the tool of an MCP server."""
+"""Tiers that other servers serve: the user's own server, a provider's API, a tool of an MCP server."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def running(claude: FakeProvider, local: FakeProvider, mistral: FakeProvider) ->
         server_tier("near", "vllm/some-model", local.url, Role.FAST),
         server_tier("other", "mistral/mistral-small-latest", mistral.url),
     )
-    with run_in_thread(lambda: router_with_tiers(*tiers)) as made:
-        yield made
+    with run_in_thread(lambda: router_with_tiers(*tiers)) as value:
+        yield value
 
 
 @pytest.fixture
@@ -75,24 +75,24 @@ HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 
 @pytest.mark.parametrize("tier", ["far", "near", "other", "auto"])
 def test_openai_chat_works_with_every_provider(openai_client: openai.OpenAI, tier: str) -> None:
-    whole = openai_client.chat.completions.create(model=tier, messages=HELLO)
-    assert whole.choices[0].message.content
-    assert whole.choices[0].finish_reason == "stop"
-    assert whole.usage is not None
-    assert whole.usage.prompt_tokens > 0
+    response = openai_client.chat.completions.create(model=tier, messages=HELLO)
+    assert response.choices[0].message.content
+    assert response.choices[0].finish_reason == "stop"
+    assert response.usage is not None
+    assert response.usage.prompt_tokens > 0
     chunks = list(openai_client.chat.completions.create(model=tier, messages=HELLO, stream=True))
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-    assert text == whole.choices[0].message.content
+    assert text == response.choices[0].message.content
 
 
 @pytest.mark.parametrize("tier", ["far", "other"])
 def test_anthropic_messages_work_with_every_provider(
     anthropic_client: anthropic.Anthropic, tier: str
 ) -> None:
-    whole = anthropic_client.messages.create(model=tier, messages=HELLO, max_tokens=50)
-    assert whole.stop_reason == "end_turn"
+    response = anthropic_client.messages.create(model=tier, messages=HELLO, max_tokens=50)
+    assert response.stop_reason == "end_turn"
     with anthropic_client.messages.stream(model=tier, messages=HELLO, max_tokens=50) as stream:
-        assert stream.get_final_text() == whole.content[0].text  # type: ignore[union-attr]
+        assert stream.get_final_text() == response.content[0].text  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("tier", ["far", "other"])
@@ -132,14 +132,14 @@ def test_a_providers_error_keeps_its_status_and_is_translated(
 )
 async def test_an_error_in_a_stream_reveals_no_key(path: str, tokens: int, cut: int) -> None:
     error = {"error": {"message": f"the key {KEY} has no credit left"}}
-    refused = f"data: {json.dumps(error)}\n\n".encode()
+    error_event = f"data: {json.dumps(error)}\n\n".encode()
 
     async def fails(request: IncomingRequest) -> None:
         await request.start_stream()
         for _ in range(tokens):
             await request.chunk(event("a"))
-        for part in filter(None, (refused[:cut], refused[cut:])):
-            await asyncio.sleep(0.001)  # so that each is read by itself
+        for part in filter(None, (error_event[:cut], error_event[cut:])):
+            await asyncio.sleep(0.001)  # so that the router reads each on its own
             await request.chunk(part)
         await asyncio.sleep(0.001)
         await request.end_stream()
@@ -160,27 +160,27 @@ ALL = {"temperature": 0.2, "top_p": 0.9, "top_k": 20, "min_p": 0.05, "repetition
 
 
 @pytest.fixture(scope="module")
-def sampled(
+def router_with_sampling(
     claude: FakeProvider, local: FakeProvider, mistral: FakeProvider
 ) -> Iterator[tuple[str, dict[str, FakeProvider]]]:
-    """Yield the address of a router whose tiers have sampler values, and what serves each tier."""
-    served = {
+    """Yield the address of a router whose tiers have sampler values, and the provider of each tier."""
+    models = {
         "opus": (claude, HostedModel("anthropic", "claude-opus-4-6")),
         "sonnet": (claude, HostedModel("anthropic", "claude-sonnet-4-6")),
         "mistral": (mistral, HostedModel("mistral", "mistral-small-latest")),
         "ollama": (local, HostedModel("ollama", "x")),
     }
-    there = {f"{model.provider.upper()}_BASE_URL": far.url for far, model in served.values()}
+    addresses = {f"{model.provider.upper()}_BASE_URL": far.url for far, model in models.values()}
     sampler = Sampler(temp=0.2, top_p=0.9, top_k=20, min_p=0.05, rep_pen=1.05)
     tiers = [
-        Tier(name, BackendKind.SERVER, model, 64_000, sampler=sampler) for name, (_, model) in served.items()
+        Tier(name, BackendKind.SERVER, model, 64_000, sampler=sampler) for name, (_, model) in models.items()
     ]
-    with run_in_thread(lambda: router_with_tiers(*tiers, env=there)) as made:
-        yield made.url, {name: far for name, (far, _) in served.items()}
+    with run_in_thread(lambda: router_with_tiers(*tiers, env=addresses)) as value:
+        yield value.url, {name: far for name, (far, _) in models.items()}
 
 
 @pytest.mark.parametrize(
-    ("tier", "sent", "reach"),
+    ("tier", "values", "expected"),
     [
         ("opus", {}, {}),
         ("sonnet", {}, {"temperature": 0.2, "top_k": 20}),
@@ -191,18 +191,21 @@ def sampled(
     ],
 )
 def test_missing_sampling_values_are_added_if_the_model_accepts_them(
-    sampled: tuple[str, dict[str, FakeProvider]], tier: str, sent: dict[str, float], reach: dict[str, float]
+    router_with_sampling: tuple[str, dict[str, FakeProvider]],
+    tier: str,
+    values: dict[str, float],
+    expected: dict[str, float],
 ) -> None:
-    url, far = sampled
-    body = {"model": tier, "messages": HELLO, "max_tokens": 9, **sent}
+    url, far = router_with_sampling
+    body = {"model": tier, "messages": HELLO, "max_tokens": 9, **values}
     assert httpx.post(f"{url}/v1/chat/completions", json=body).status_code == 200
-    assert {name: far[tier].last[name] for name in ALL if name in far[tier].last} == reach
+    assert {name: far[tier].last[name] for name in ALL if name in far[tier].last} == expected
 
 
 def test_no_sampling_values_are_added_for_newer_versions_of_anthropics_api(
-    sampled: tuple[str, dict[str, FakeProvider]],
+    router_with_sampling: tuple[str, dict[str, FakeProvider]],
 ) -> None:
-    url, far = sampled
+    url, far = router_with_sampling
     body = {"model": "sonnet", "messages": HELLO, "max_tokens": 9}
     newer = {"anthropic-version": "2026-10-21"}
     assert httpx.post(f"{url}/v1/messages", json=body, headers=newer).status_code == 200
@@ -215,9 +218,9 @@ async def test_a_request_that_the_provider_does_not_support_is_refused(claude: F
     async with router_with_tiers(
         server_tier("far", "anthropic/claude-haiku-4-5-20251001", claude.url)
     ) as running:
-        many = await chat(running, chat_request(model="far", n=3))
-        assert many.status == 400
-        assert "far is anthropic/claude-haiku" in many.error["message"]
+        reply = await chat(running, chat_request(model="far", n=3))
+        assert reply.status == 400
+        assert "far is anthropic/claude-haiku" in reply.error["message"]
 
 
 async def test_an_unreachable_server_is_named_in_the_error() -> None:
@@ -236,8 +239,8 @@ async def test_the_routers_own_address_is_refused() -> None:
         reply = await chat(running, chat_request())
         assert reply.status == 503
         assert "is this router's own address" in reply.error["message"]
-        (known,) = status(running.app.service)["tiers"]
-        assert known["state"] == "down"
+        (tier_status,) = status(running.app.service)["tiers"]
+        assert tier_status["state"] == "down"
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])

@@ -1,4 +1,4 @@
-"""What the router remembers of conversations, and how it shows in where requests go."""
+"""What the router remembers of conversations, and how that affects routing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_sessions_are_bounded_in_number_and_age() -> None:
 
 def test_the_token_factor_rises_at_once_and_falls_slowly() -> None:
     sessions = Sessions()
-    sessions.observe("t", 10, 900)  # too short to tell
+    sessions.observe("t", 10, 900)  # too short to measure
     assert sessions.factors == {}
     sessions.observe("t", 1_000, 4_000)
     assert sessions.factors == {"t": 4.0}
@@ -134,13 +134,13 @@ async def test_a_conversation_keeps_its_tier_and_route_explains_it_without_side_
         )
         assert len(set(swapper.sessions)) == 1
         question = {"body": body("first", 20_000), "session": "ses_1"}
-        told = json.loads((await request(running, "POST", "/llmstack/route", question, JSON)).body)
-        assert (told["tier"], told["session_known"], told["others"]) == ("code-smart", True, ["code-fast"])
-        assert [rule["rule"] for rule in told["considered"]][-1] == "stays"
+        route = json.loads((await request(running, "POST", "/llmstack/route", question, JSON)).body)
+        assert (route["tier"], route["session_known"], route["others"]) == ("code-smart", True, ["code-fast"])
+        assert [rule["rule"] for rule in route["considered"]][-1] == "stays"
         stranger = {"body": body("other", 20_000), "session": "ses_2"}
         for _ in range(2):
-            told = json.loads((await request(running, "POST", "/llmstack/route", stranger, JSON)).body)
-            assert told["session_known"] is False
+            route = json.loads((await request(running, "POST", "/llmstack/route", stranger, JSON)).body)
+            assert route["session_known"] is False
 
 
 async def test_without_sticky_each_request_is_routed_on_its_own() -> None:

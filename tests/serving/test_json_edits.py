@@ -27,7 +27,7 @@ def with_model(body: bytes, current: str | None, model: str, slot: int | None = 
         (b' { "a": 1}', None, b' {"model":"new", "a": 1}'),
         # null
         (b'{"a":1,"model": null }', None, b'{"a":1,"model": "new" }'),
-        # nested ones are the client's own
+        # nested members are not changed
         (b'{"x":{"model":"auto"},"model":"auto"}', "auto", b'{"x":{"model":"auto"},"model":"new"}'),
         (b'{"x":[{"model":"auto"}]}', None, b'{"model":"new","x":[{"model":"auto"}]}'),
         (b'{"x":{"model":5},"model":"auto"}', "auto", b'{"x":{"model":5},"model":"new"}'),
@@ -39,7 +39,7 @@ def with_model(body: bytes, current: str | None, model: str, slot: int | None = 
         ),
         (b'{"x\\"model":"auto","\\u006dodel":"auto"}', "auto", b'{"x\\"model":"auto","\\u006dodel":"new"}'),
         (b'{"x\\"model":"auto","model":"auto"}', "auto", b'{"x\\"model":"auto","model":"new"}'),
-        # the last of two counts, for some: both are set
+        # some parsers use the last of two, some the first: both are set
         (b'{"model":"a","model":"b"}', "b", b'{"model":"new","model":"new"}'),
         (b'{"model":5,"model":"b"}', "b", b'{"model":5,"model":"new"}'),
         (b'{"model":"a","model":null}', None, b'{"model":"new","model":"new"}'),
@@ -71,8 +71,8 @@ def test_a_document_that_is_nested_too_deeply_is_an_error() -> None:
         with_model(b'{"x":' + b"[" * 5000 + b"]" * 5000 + b',"model":null}', None, "new")
 
 
-def _common(one: bytes, other: bytes) -> int:
-    """Return how many bytes two have in common from their start."""
+def _common_prefix(one: bytes, other: bytes) -> int:
+    """Return the length of the common prefix."""
     return next(
         (at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
     )
@@ -117,19 +117,19 @@ def test_the_edited_document_differs_only_in_the_model(
     try:
         body = text.encode()
         current = msgspec.json.decode(body, type=_Model).model
-    except (UnicodeEncodeError, msgspec.DecodeError):  # lone surrogates are refused before
+    except (UnicodeEncodeError, msgspec.DecodeError):  # lone surrogates are refused earlier
         return
     edited = with_model(body, current, new)
     assert json.loads(edited) == {**document, "model": new}
     changed = len(edited) - len(body)
     if not present:
         start = edited.index(b'"model":' + json.dumps(new).encode())
-        assert edited[:start] + edited[start + changed :] == body, "an insertion, and nothing else"
+        assert edited[:start] + edited[start + changed :] == body, "only an insertion"
     else:
-        same_before = _common(body, edited)
-        same_after = _common(body[::-1], edited[::-1])
+        same_before = _common_prefix(body, edited)
+        same_after = _common_prefix(body[::-1], edited[::-1])
         old = len(json.dumps(model, ensure_ascii=escape).encode())
-        assert same_before + same_after >= len(body) - old, "all but the value is as it was"
+        assert same_before + same_after >= len(body) - old, "everything but the value is unchanged"
 
 
 @pytest.mark.parametrize("tail", [b',"model":"auto"}', b',"model":null}', b',"\\u006dodel":"auto"}', b"}"])
@@ -137,9 +137,9 @@ def test_a_megabyte_is_edited_quickly(tail: bytes) -> None:
     text = json.dumps('x = "model": "auto"\n' * 40_000).encode()
     body = b'{"messages":[{"role":"user","content":' + text + b"}]" + tail
     current = msgspec.json.decode(body, type=_Model).model
-    began = time.process_time()
+    started = time.process_time()
     edited = with_model(body, current, "code-fast")
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - started < 0.5
     assert text in edited
 
 

@@ -1,4 +1,4 @@
-"""The HTTP layer towards model servers: every answer is a whole one or an error, and nothing is left open."""
+"""The HTTP client: every response is complete or an error, and no connection is left open."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
 
 
-def saying(data: bytes, then: str = "close") -> Callable[[IncomingRequest], Awaitable[None]]:
+def send_script(data: bytes, then: str = "close") -> Callable[[IncomingRequest], Awaitable[None]]:
     async def script(request: IncomingRequest) -> None:
         if data:
             await request.send(data)
@@ -43,16 +43,16 @@ async def client(
             await upstream.close()
 
 
-async def ask(upstream: Upstream, server: ScriptedServer, method: str = "POST") -> tuple[int, bytes]:
+async def fetch(upstream: Upstream, server: ScriptedServer, method: str = "POST") -> tuple[int, bytes]:
     body = b"{}" if method == "POST" else b""
     async with asyncio.timeout(10):
-        with await upstream.send(method, f"{server.url}/x?y", {}, body) as answer:
-            return answer.status, await answer.read()
+        with await upstream.send(method, f"{server.url}/x?y", {}, body) as response:
+            return response.status, await response.read()
 
 
 @pytest.mark.parametrize("then", ["close", "reset", "stay"])
 @pytest.mark.parametrize(
-    ("sent", "status", "body"),
+    ("response_bytes", "status", "body"),
     [
         (OK + b"content-length: 5\r\n\r\nhello", 200, b"hello"),
         (OK + b"content-length: 0\r\n\r\n", 200, b""),
@@ -66,27 +66,29 @@ async def ask(upstream: Upstream, server: ScriptedServer, method: str = "POST") 
         (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nhi", 200, b"hi"),
     ],
 )
-async def test_complete_responses_are_read(sent: bytes, status: int, body: bytes, then: str) -> None:
-    async with client(saying(sent, then)) as (upstream, server):
+async def test_complete_responses_are_read(
+    response_bytes: bytes, status: int, body: bytes, then: str
+) -> None:
+    async with client(send_script(response_bytes, then)) as (upstream, server):
         for _ in range(3):
-            assert await ask(upstream, server) == (status, body)
+            assert await fetch(upstream, server) == (status, body)
 
 
 async def test_a_response_without_a_length_ends_with_its_connection() -> None:
     for version in (b"1.1", b"1.0"):
-        async with client(saying(b"HTTP/" + version + b" 200 OK\r\n\r\nhello")) as (upstream, server):
-            assert await ask(upstream, server) == (200, b"hello")
-        async with client(saying(b"HTTP/" + version + b" 200 OK\r\n\r\nhello", "reset")) as (
+        async with client(send_script(b"HTTP/" + version + b" 200 OK\r\n\r\nhello")) as (upstream, server):
+            assert await fetch(upstream, server) == (200, b"hello")
+        async with client(send_script(b"HTTP/" + version + b" 200 OK\r\n\r\nhello", "reset")) as (
             upstream,
             server,
         ):
             with pytest.raises(UpstreamError):
-                await ask(upstream, server)
+                await fetch(upstream, server)
 
 
 @pytest.mark.parametrize("then", ["close", "reset"])
 @pytest.mark.parametrize(
-    "sent",
+    "response_bytes",
     [
         b"",
         b"HTTP/1.1",
@@ -100,15 +102,15 @@ async def test_a_response_without_a_length_ends_with_its_connection() -> None:
         b"HTTP/1.1 100 Continue\r\n\r\n",
     ],
 )
-async def test_a_response_that_breaks_off_is_an_error(sent: bytes, then: str) -> None:
-    async with client(saying(sent, then)) as (upstream, server):
+async def test_a_response_that_breaks_off_is_an_error(response_bytes: bytes, then: str) -> None:
+    async with client(send_script(response_bytes, then)) as (upstream, server):
         with pytest.raises(UpstreamError, match="the connection was closed"):
-            await ask(upstream, server)
+            await fetch(upstream, server)
         await wait_until(lambda: server.open == 0, "the connection is closed")
 
 
 @pytest.mark.parametrize(
-    "sent",
+    "response_bytes",
     [
         b"\x16\x03\x01\x02\r\n\r\n",
         b"SSH-2.0-OpenSSH_9.6\r\n",
@@ -129,40 +131,42 @@ async def test_a_response_that_breaks_off_is_an_error(sent: bytes, then: str) ->
         b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000,
     ],
 )
-async def test_an_invalid_response_is_an_error(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    async with client(saying(sent, "stay")) as (upstream, server):
+async def test_an_invalid_response_is_an_error(
+    response_bytes: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with client(send_script(response_bytes, "stay")) as (upstream, server):
         with pytest.raises(UpstreamError):
-            await ask(upstream, server)
+            await fetch(upstream, server)
         await wait_until(lambda: server.open == 0, "the connection is closed")
         assert len(server.requests) == 1
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
 async def test_a_response_to_head_has_no_body() -> None:
-    async with client(saying(OK + b"content-length: 500\r\n\r\n", "stay")) as (upstream, server):
-        assert await ask(upstream, server, "HEAD") == (200, b"")
-        assert await ask(upstream, server, "HEAD") == (200, b"")
+    async with client(send_script(OK + b"content-length: 500\r\n\r\n", "stay")) as (upstream, server):
+        assert await fetch(upstream, server, "HEAD") == (200, b"")
+        assert await fetch(upstream, server, "HEAD") == (200, b"")
 
 
 async def test_surplus_data_is_not_taken_for_the_next_response() -> None:
     twice = OK + b"content-length: 2\r\n\r\nhi"
-    async with client(saying(twice + twice.replace(b"hi", b"no"), "stay")) as (upstream, server):
+    async with client(send_script(twice + twice.replace(b"hi", b"no"), "stay")) as (upstream, server):
         for _ in range(3):
-            assert await ask(upstream, server) == (200, b"hi")
+            assert await fetch(upstream, server) == (200, b"hi")
         assert server.connections == 3
 
 
 async def test_connections_are_reused_until_the_server_closes_them() -> None:
-    async with client(saying(OK + b"content-length: 2\r\n\r\nhi", "stay")) as (upstream, server):
+    async with client(send_script(OK + b"content-length: 2\r\n\r\nhi", "stay")) as (upstream, server):
         for _ in range(5):
-            await ask(upstream, server)
+            await fetch(upstream, server)
         assert server.connections == 1
-        await asyncio.gather(*(ask(upstream, server) for _ in range(5)))
+        await asyncio.gather(*(fetch(upstream, server) for _ in range(5)))
         assert server.connections <= 5
         for request in server.requests:
             request.close()
         await wait_until(lambda: server.open == 0, "the server has closed them all")
-        assert await ask(upstream, server) == (200, b"hi")
+        assert await fetch(upstream, server) == (200, b"hi")
 
 
 async def test_a_response_that_is_not_read_to_its_end_is_cancelled() -> None:
@@ -172,8 +176,8 @@ async def test_a_response_that_is_not_read_to_its_end_is_cancelled() -> None:
             await request.chunk(b"x" * 10_000)
 
     async with client(endless) as (upstream, server):
-        with await upstream.send("POST", server.url, {}, b"{}") as answer:
-            assert await anext(answer.chunks())
+        with await upstream.send("POST", server.url, {}, b"{}") as response:
+            assert await anext(response.chunks())
         await wait_until(lambda: server.open == 0, "the connection is closed")
         sending = asyncio.create_task(upstream.send("POST", server.url, {}, b"{}"))
         await asyncio.sleep(0)
@@ -190,66 +194,66 @@ async def test_a_sink_that_is_full_gets_the_rest_later() -> None:
             await request.chunk(b"x" * 10_000)
         await request.end_stream()
 
-    got, calls = 0, 0
+    received, calls = 0, 0
 
     def take(part: bytes) -> bool:
-        nonlocal got
-        got += len(part)
+        nonlocal received
+        received += len(part)
         return False
 
     async with client(much) as (upstream, server):
         async with asyncio.timeout(10):
-            with await upstream.send("POST", server.url, {}, b"{}") as answer:
-                while not await answer.chunks().pass_on(take):
+            with await upstream.send("POST", server.url, {}, b"{}") as response:
+                while not await response.chunks().pass_on(take):
                     calls += 1
-        assert (got, calls > 1) == (2_000_000, True)
+        assert (received, calls > 1) == (2_000_000, True)
 
 
 async def test_an_exception_in_the_sink_is_raised() -> None:
-    said = asyncio.Event()
+    first_part_read = asyncio.Event()
 
     def breaks(part: bytes) -> bool:
         if part == b"1":
-            said.set()
+            first_part_read.set()
             return True
         raise ZeroDivisionError
 
     async def script(request: IncomingRequest) -> None:
         await request.start_stream()
         await request.chunk(b"1")
-        await said.wait()
+        await first_part_read.wait()
         await request.chunk(b"2")
 
     async with client(script) as (upstream, server):
         async with asyncio.timeout(10):
             with (
-                await upstream.send("POST", server.url, {}, b"{}") as answer,
+                await upstream.send("POST", server.url, {}, b"{}") as response,
                 pytest.raises(ZeroDivisionError),
             ):
-                await answer.chunks().pass_on(breaks)
+                await response.chunks().pass_on(breaks)
         await wait_until(lambda: server.open == 0, "the connection is closed")
 
 
 async def test_sending_stops_if_the_server_closes_without_a_response() -> None:
     size, failed = 30_000_000, asyncio.Event()
-    arrived: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    received_size: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def half_closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write_eof()
         await failed.wait()
-        taken = 0
+        size_read = 0
         with contextlib.suppress(ConnectionError):
             while part := await reader.read(1_000_000):
-                taken += len(part)
+                size_read += len(part)
         writer.close()
-        arrived.set_result(taken)
+        received_size.set_result(size_read)
 
     async with await asyncio.start_server(half_closes, "127.0.0.1", 0) as server, Upstream() as upstream:
         host, port = server.sockets[0].getsockname()
         with pytest.raises(UpstreamError, match="without an answer"):
             await upstream.send("POST", f"http://{host}:{port}/", {}, b"x" * size)
         failed.set()
-        assert await asyncio.wait_for(arrived, 10) < size
+        assert await asyncio.wait_for(received_size, 10) < size
 
 
 async def test_an_unreachable_server_is_an_error() -> None:

@@ -1,4 +1,4 @@
-"""Answers, however they are cut: what the parser is spared is what it would have said."""
+"""Responses cut at any point: the fast paths give the same result as the parser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOSTILE = (
 
 
 class Pipe(asyncio.Transport):
-    """What the connection writes to, and closes."""
+    """The transport of a connection, which records how it is used."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Pipe(asyncio.Transport):
         self.pauses = 0
 
     def write(self, data: object) -> None:
-        """Nobody reads it."""
+        """Discard it."""
 
     def is_closing(self) -> bool:
         return self.closed
@@ -41,68 +41,68 @@ class Pipe(asyncio.Transport):
         self.pauses += 1
 
     def resume_reading(self) -> None:
-        """Nothing was held back."""
+        """Do nothing: nothing was held back."""
 
 
 @dataclass
-class Got:
+class ReadResult:
     body: bytes = b""
     error: str = ""
     unparsed: int = field(default=0, compare=False)
 
 
-async def read(pieces: list[bytes], *, relaying: bool, ending: bytes = b"") -> Got:
-    """Return what is said of an answer that comes in these pieces."""
-    got, pipe = Got(), Pipe()
+async def read(pieces: list[bytes], *, relaying: bool, ending: bytes = b"") -> ReadResult:
+    """Return what is read of a response that arrives in these pieces."""
+    result, pipe = ReadResult(), Pipe()
     connection = ServerConnection(lambda _: None)
     connection.connection_made(pipe)
-    answering = asyncio.create_task(connection.request(b"GET", b"", no_body=False))
+    response_task = asyncio.create_task(connection.request(b"GET", b"", no_body=False))
     await asyncio.sleep(0)
     connection.data_received(HEAD)
-    await answering
+    await response_task
 
     def take(part: bytes) -> bool:
-        got.body += part
+        result.body += part
         return True
 
     def relay(chunk: bytes) -> bool:
         size, _, rest = chunk.partition(b"\r\n")
-        assert len(rest) == int(size, 16) + 2, "it is just one chunk"
+        assert len(rest) == int(size, 16) + 2, "it is exactly one chunk"
         assert rest.endswith(ending + b"\r\n")
-        got.unparsed += 1
+        result.unparsed += 1
         return take(rest[:-2])
 
-    passing = asyncio.create_task(connection.pass_on(take, relay if relaying else None, ending))
+    pass_on_task = asyncio.create_task(connection.pass_on(take, relay if relaying else None, ending))
     await asyncio.sleep(0)
     for piece in pieces:
         if not pipe.closed:
             connection.data_received(piece)
-    assert not pipe.pauses, "all of it is taken as it comes"
+    assert not pipe.pauses, "reading is never paused"
     connection.connection_lost(None)
     try:
-        assert await passing
+        assert await pass_on_task
     except ConnectionBrokenError as error:
-        got.error = str(error)
-    return got
+        result.error = str(error)
+    return result
 
 
-def chunk(chance: random.Random) -> bytes:
-    body = bytes(chance.choices(b"ab0\r\n{}", k=chance.choice((1, 9, 15, 16, 17, 255, 256, 4095, 4096))))
-    body = chance.choice((body, body, body + b"\n\n", b"\n"))
-    size = chance.choice(("{:x}", "{:x}", "{:X}", "{:04x}", "{:x};a=b")).format(len(body)).encode()
+def chunk(rng: random.Random) -> bytes:
+    body = bytes(rng.choices(b"ab0\r\n{}", k=rng.choice((1, 9, 15, 16, 17, 255, 256, 4095, 4096))))
+    body = rng.choice((body, body, body + b"\n\n", b"\n"))
+    size = rng.choice(("{:x}", "{:x}", "{:X}", "{:04x}", "{:x};a=b")).format(len(body)).encode()
     return size + b"\r\n" + body + b"\r\n"
 
 
-def cut(chunks: list[bytes], chance: random.Random) -> list[bytes]:
-    """Cut an answer anywhere; often between two chunks, where most servers do."""
+def cut(chunks: list[bytes], rng: random.Random) -> list[bytes]:
+    """Cut a response at random points; often between two chunks, as most servers do."""
     pieces = [b""]
     for each in chunks:
-        at = chance.randint(0, len(each)) if chance.random() < 0.4 else len(each)
+        at = rng.randint(0, len(each)) if rng.random() < 0.4 else len(each)
         pieces[-1] += each[:at]
-        if chance.random() < 0.8:
+        if rng.random() < 0.8:
             pieces.append(b"")
         pieces[-1] += each[at:]
-        if chance.random() < 0.8:
+        if rng.random() < 0.8:
             pieces.append(b"")
     return [piece for piece in pieces if piece]
 
@@ -114,16 +114,16 @@ async def test_the_fast_path_for_chunks_gives_the_same_result_as_the_parser(
 ) -> None:
     unparsed = broken = 0
     for seed in range(400):
-        chance = random.Random(seed)  # noqa: S311 - no secret
-        chunks = [chunk(chance) for _ in range(chance.randint(1, 9))]
+        rng = random.Random(seed)  # noqa: S311 - no secret
+        chunks = [chunk(rng) for _ in range(rng.randint(1, 9))]
         if hostile:
-            chunks.insert(chance.randint(0, len(chunks)), chance.choice(HOSTILE))
-        pieces = cut([*chunks, b"0\r\n\r\n"], chance)
+            chunks.insert(rng.randint(0, len(chunks)), rng.choice(HOSTILE))
+        pieces = cut([*chunks, b"0\r\n\r\n"], rng)
         expected = await read(pieces, relaying=False)
-        got = await read(pieces, relaying=True, ending=ending)
-        assert got == expected, (seed, pieces)
-        unparsed += got.unparsed
-        broken += bool(got.error)
+        result = await read(pieces, relaying=True, ending=ending)
+        assert result == expected, (seed, pieces)
+        unparsed += result.unparsed
+        broken += bool(result.error)
     assert unparsed > 50
     assert (broken > 200) is hostile
 
@@ -131,9 +131,9 @@ async def test_the_fast_path_for_chunks_gives_the_same_result_as_the_parser(
 @pytest.mark.parametrize(
     "pieces",
     [
-        # What looks like a chunk here is the rest of the size of a longer one, and some of its content.
+        # What looks like a chunk is the end of a longer chunk's size, and the start of its content.
         [b"2\r\nhi\r\n1", b"10\r\n" + b"x" * 16 + b"\r\n", b"y" * 254 + b"\r\n0\r\n\r\n"],
-        [b"2\r\nhi\r\n0\r\n\r\n", b"10\r\n" + b"x" * 16 + b"\r\n"],  # beyond the end
+        [b"2\r\nhi\r\n0\r\n\r\n", b"10\r\n" + b"x" * 16 + b"\r\n"],  # after the end
     ],
 )
 async def test_data_that_only_looks_like_a_chunk_goes_through_the_parser(pieces: list[bytes]) -> None:
@@ -143,33 +143,33 @@ async def test_data_that_only_looks_like_a_chunk_goes_through_the_parser(pieces:
 async def test_an_exception_in_the_relay_is_raised() -> None:
     connection = ServerConnection(lambda _: None)
     connection.connection_made(Pipe())
-    answering = asyncio.create_task(connection.request(b"GET", b"", no_body=False))
+    response_task = asyncio.create_task(connection.request(b"GET", b"", no_body=False))
     await asyncio.sleep(0)
     connection.data_received(HEAD)
-    await answering
-    passing = asyncio.create_task(connection.pass_on(lambda _: True, lambda _: bool(1 / 0)))
+    await response_task
+    pass_on_task = asyncio.create_task(connection.pass_on(lambda _: True, lambda _: bool(1 / 0)))
     await asyncio.sleep(0)
     connection.data_received(b"10\r\n0123456789abcdef\r\n")
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(passing, 5)
+        await asyncio.wait_for(pass_on_task, 5)
 
 
-# Answers with a head that came before
+# Responses whose head was received before
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: %b\r\nx-a: 1\r\n\r\n"
 FIRST = OK % b"3" + b"abc"
-SAID = (200, [("content-type", "text/plain"), ("x-a", "1")], "text/plain")
+FIRST_FIELDS = (200, [("content-type", "text/plain"), ("x-a", "1")], "text/plain")
 
 
-async def connected() -> tuple[ServerConnection, Pipe]:
+async def connect() -> tuple[ServerConnection, Pipe]:
     pipe, connection = Pipe(), ServerConnection(lambda _: None)
     connection.connection_made(pipe)
     return connection, pipe
 
 
-async def exchanged(connection: ServerConnection, pipe: Pipe, pieces: list[bytes]) -> tuple[object, ...]:
-    """Return what is said of an answer that comes in these pieces, and whether another one may come."""
-    answering = asyncio.create_task(connection.request(b"GET", b"", no_body=False))
+async def exchange(connection: ServerConnection, pipe: Pipe, pieces: list[bytes]) -> tuple[object, ...]:
+    """Return what is read of a response in these pieces, and whether the connection can be reused."""
+    response_task = asyncio.create_task(connection.request(b"GET", b"", no_body=False))
     await asyncio.sleep(0)
     for piece in pieces:
         if not pipe.closed:
@@ -177,11 +177,11 @@ async def exchanged(connection: ServerConnection, pipe: Pipe, pieces: list[bytes
     if not connection.complete and not pipe.closed:
         connection.eof_received()
     try:
-        head = await answering
-        said = (head.status, head.headers, head.content_type, await connection.whole())
+        head = await response_task
+        fields = (head.status, head.headers, head.content_type, await connection.whole())
     except ConnectionBrokenError as error:
         return (str(error), connection.release())
-    return (*said, connection.release())
+    return (*fields, connection.release())
 
 
 @pytest.mark.parametrize(
@@ -194,20 +194,20 @@ async def exchanged(connection: ServerConnection, pipe: Pipe, pieces: list[bytes
 )
 @pytest.mark.parametrize("more", [b"", b"\r\n", b"x", FIRST])
 async def test_a_cached_response_head_is_read_like_a_new_one(length: bytes, body: bytes, more: bytes) -> None:
-    answer = OK % length + body + more
-    for cut_at in range(len(answer) + 1):
-        pieces = [piece for piece in (answer[:cut_at], answer[cut_at:]) if piece]
-        again, pipe = await connected()
-        assert await exchanged(again, pipe, [FIRST]) == (*SAID, b"abc", True)
-        assert await exchanged(again, pipe, pieces) == await exchanged(*await connected(), pieces), pieces
+    response = OK % length + body + more
+    for cut_at in range(len(response) + 1):
+        pieces = [piece for piece in (response[:cut_at], response[cut_at:]) if piece]
+        again, pipe = await connect()
+        assert await exchange(again, pipe, [FIRST]) == (*FIRST_FIELDS, b"abc", True)
+        assert await exchange(again, pipe, pieces) == await exchange(*await connect(), pieces), pieces
 
 
 async def test_an_unread_body_does_not_block_the_next_response() -> None:
-    connection, pipe = await connected()
-    answering = asyncio.create_task(connection.request(b"GET", b"", no_body=False))
+    connection, pipe = await connect()
+    response_task = asyncio.create_task(connection.request(b"GET", b"", no_body=False))
     await asyncio.sleep(0)
     connection.data_received(OK % b"%d" % (2 * MAX_WAITING_BYTES) + b"x" * 2 * MAX_WAITING_BYTES)
-    await answering
+    await response_task
     assert connection.release()
-    assert await exchanged(connection, pipe, [OK[:20], OK[20:] % b"2" + b"hi"]) == (*SAID, b"hi", True)
+    assert await exchange(connection, pipe, [OK[:20], OK[20:] % b"2" + b"hi"]) == (*FIRST_FIELDS, b"hi", True)
     assert pipe.pauses == 1

@@ -1,4 +1,4 @@
-"""Prompt caches where saving is cut short: the disk is full, the router is killed. On real llama.cpp."""
+"""Saving prompt caches that is interrupted, by a full disk or a killed router. On real llama.cpp."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def kept(work_dir: Path, *suffixes: str) -> list[Path]:
+def saved_files(work_dir: Path, *suffixes: str) -> list[Path]:
     return [path for path in (work_dir / "kv").glob("*/*") if path.suffix in suffixes]
 
 
-def family(pid: int | None) -> list[psutil.Process]:
+def server_processes(pid: int | None) -> list[psutil.Process]:
     """Return a model server's processes: a native one runs below a launcher."""
     process = psutil.Process(pid)
     return [*process.children(), process]
@@ -62,21 +62,21 @@ def family(pid: int | None) -> list[psutil.Process]:
 async def test_a_save_that_fails_loses_only_the_cache(
     models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As on a full disk: between two conversations in one slot, and before a swap."""
+    """A write that fails, as on a full disk, while a slot changes its conversation and before a swap."""
     long, short = Talk("long", [*RULES]), Talk("short", [{"role": "system", "content": RULE * 25}])
     async with swapping(tmp_path, models, **KV) as swapper:
         for one in (short, long):
             await one.turn(swapper, "one?")
         pid = swapper.states()["a"].pid
-        for process in family(pid):
+        for process in server_processes(pid):
             process.rlimit(psutil.RLIMIT_FSIZE, (10_000_000, 10_000_000))  # 600 tokens
         assert (await short.turn(swapper, "two?")).kv.startswith("restored ")
         assert (await long.turn(swapper, "two?")).kv == ""
-        assert swapper.states()["a"].pid == pid  # it has survived
+        assert swapper.states()["a"].pid == pid  # the server has survived
         await swapper.load("b")
         assert caplog.text.count("Unable to save slot") == 2
-        assert len(kept(tmp_path, ".kv")) == 1
-        assert not kept(tmp_path, ".part")
+        assert len(saved_files(tmp_path, ".kv")) == 1
+        assert not saved_files(tmp_path, ".part")
         before = [*long.messages]
         cold = await long.turn(swapper, "three?")
         assert (cold.kv, cold.cache_n) == ("", 0)
@@ -89,7 +89,7 @@ async def test_a_cache_is_saved_if_the_router_stops_during_a_swap(models: Path, 
     async with swapping(tmp_path, models, **KV) as swapper:
         await conversation.turn(swapper, "one?")
         swap = asyncio.create_task(swapper.load("b"))
-        await wait_until_async(lambda: kept(tmp_path, ".part", ".kv"))
+        await wait_until_async(lambda: saved_files(tmp_path, ".part", ".kv"))
         await swapper.close()
         with pytest.raises(TierUnavailableError, match="the router is stopping"):
             await swap
@@ -98,7 +98,7 @@ async def test_a_cache_is_saved_if_the_router_stops_during_a_swap(models: Path, 
 
 
 def kill_while_saving(models: Path, work_dir: Path) -> bool:
-    """Run a router, swap, and kill it as soon as a file has begun; return whether that was in time."""
+    """Run a router, swap, and kill it as soon as a file exists; return whether the file is incomplete."""
     router = subprocess.Popen(
         [sys.executable, "-c", ROUTER, str(Path(__file__).parents[2]), str(work_dir), str(models)],
         stdin=subprocess.PIPE,
@@ -108,30 +108,30 @@ def kill_while_saving(models: Path, work_dir: Path) -> bool:
     assert router.stdout is not None
     assert router.stdin is not None
     with router:
-        engine = family(int(router.stdout.readline()))
+        engine = server_processes(int(router.stdout.readline()))
         router.stdin.write("\n")
         router.stdin.flush()
         deadline = time.monotonic() + 20
-        while not kept(work_dir, ".part", ".kv"):
+        while not saved_files(work_dir, ".part", ".kv"):
             assert time.monotonic() < deadline
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has saved and ended already
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has already saved and ended
             for process in engine:
                 process.suspend()
         router.kill()
-    _, left = psutil.wait_procs(engine, timeout=5)
-    assert not left
-    return not kept(work_dir, ".kv")
+    _, remaining = psutil.wait_procs(engine, timeout=5)
+    assert not remaining
+    return not saved_files(work_dir, ".kv")
 
 
 async def test_an_incomplete_cache_of_a_killed_router_is_not_used(models: Path, tmp_path: Path) -> None:
     tries = (tmp_path / str(number) for number in range(5))
     work_dir = next(each for each in tries if kill_while_saving(models, each))
-    (half,) = kept(work_dir, ".part")
-    assert half.stat().st_mode & 0o777 == 0o600
+    (partial,) = saved_files(work_dir, ".part")
+    assert partial.stat().st_mode & 0o777 == 0o600
     x = Talk("x", [*RULES])
     async with swapping(work_dir, models, **KV) as swapper:
         cold = await x.turn(swapper, "one?")
         assert (cold.kv, cold.cache_n) == ("", 0)
-        assert not half.exists()
+        assert not partial.exists()
         await swapper.load("b")
         assert (await x.turn(swapper, "two?")).kv.startswith("restored ")

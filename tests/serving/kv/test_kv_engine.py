@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.engine
 RULES = [{"role": "system", "content": "You are a careful agent, and these are your rules. " * 60}]
-WARM = 64  # tokens that a next turn reads at most: the question, and what an answer is tokenised to anew
+MAX_READ_WHEN_CACHED = (
+    64  # tokens: the new question, and the end of the last answer, which may be tokenised differently
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,35 +45,35 @@ async def evict(swapper: PoolBackend) -> None:
 
 
 async def test_conversations_survive_swaps(models: Path, tmp_path: Path) -> None:
-    """Three that share a long system prompt, in two slots; beside them the same ones without any swap."""
+    """Three conversations that share a system prompt use two slots; compared with a run without swaps."""
 
-    async def answers(work_dir: Path, *, swaps: bool, parallel: int) -> tuple[list[str], list[int]]:
-        said: list[str] = []
+    async def run(work_dir: Path, *, swaps: bool, parallel: int) -> tuple[list[str], list[int]]:
+        texts: list[str] = []
         read: list[int] = []
         async with swapping(work_dir, models, parallel=parallel, ctx=4096) as swapper:
             talks = [talk(name) for name in "xyz"]
             for round_ in range(3):
                 for one in talks:
                     turn = await one.turn(swapper, f"{one.session} {round_}?", stream=round_ == 1)
-                    said.append(turn.answer)
+                    texts.append(turn.answer)
                     read.append(turn.prompt_n)
                     assert turn.kv.startswith("restored") == (swaps and round_ > 0)
                 if swaps:
                     await evict(swapper)
-        return said, read
+        return texts, read
 
-    swapped, read = await answers(tmp_path / "swapped", swaps=True, parallel=2)
-    straight, read_straight = await answers(tmp_path / "straight", swaps=False, parallel=3)
-    assert swapped == straight
-    assert all(abs(a - b) <= 16 for a, b in zip(read[3:], read_straight[3:], strict=True))
-    assert max(read[3:]) <= WARM
+    swapped, read = await run(tmp_path / "swapped", swaps=True, parallel=2)
+    unswapped, read_unswapped = await run(tmp_path / "straight", swaps=False, parallel=3)
+    assert swapped == unswapped
+    assert all(abs(a - b) <= 16 for a, b in zip(read[3:], read_unswapped[3:], strict=True))
+    assert max(read[3:]) <= MAX_READ_WHEN_CACHED
 
 
 @pytest.mark.parametrize("write", [shapes.gemma3, shapes.qwen3next])
 async def test_sliding_windows_and_recurrent_states_survive_swaps(
     tmp_path: Path, write: Callable[[Path], None]
 ) -> None:
-    """llama.cpp cannot rewind these; it saves its checkpoints of them as well."""
+    """llama.cpp cannot rewind these caches; it saves its checkpoints of them as well."""
     write(tmp_path / "a.gguf")
     write_random(tmp_path / "b.gguf", dim=32, layers=1)
     prompt = [token % 7 for token in range(1200)]
@@ -84,13 +86,13 @@ async def test_sliding_windows_and_recurrent_states_survive_swaps(
                     client.post(f"{lease.url}/completion", json=body, headers=lease.headers) as reply,
                 ):
                     read = (await reply.json())["timings"]["prompt_n"]
-            prompt += [9, 8, 9] * 10  # not what it has answered
+            prompt += [9, 8, 9] * 10  # not the tokens that it answered
             await evict(swapper)
-            assert (read <= WARM) == (turn > 0)
+            assert (read <= MAX_READ_WHEN_CACHED) == (turn > 0)
 
 
 async def test_a_slot_is_saved_before_another_conversation_uses_it(models: Path, tmp_path: Path) -> None:
-    """Whose slot is needed by another one is saved first; nothing is swapped, nor kept in RAM."""
+    """No model is swapped, and llama.cpp's own cache in RAM is off."""
     talks = [Talk(name, [{**RULES[0], "content": f"{name}: {RULES[0]['content']}"}]) for name in "xyz"]
     async with swapping(tmp_path, models, parallel=2, ctx=4096) as swapper:
         for one in talks:
@@ -98,7 +100,7 @@ async def test_a_slot_is_saved_before_another_conversation_uses_it(models: Path,
         for one in talks:
             turn = await one.turn(swapper, "two?")
             assert turn.kv.startswith("restored ")
-            assert turn.prompt_n <= WARM
+            assert turn.prompt_n <= MAX_READ_WHEN_CACHED
         assert swapper.states()["a"].loads == 1
 
 
@@ -108,7 +110,7 @@ async def test_conversations_survive_a_restart_of_the_router(models: Path, tmp_p
         assert (await conversation.turn(swapper, "one?")).kv == ""
     async with swapping(tmp_path, models) as swapper:
         assert (await conversation.turn(swapper, "two?")).kv.startswith("restored ")
-        assert (await conversation.turn(swapper, "three?")).kv == ""  # it is in its slot
+        assert (await conversation.turn(swapper, "three?")).kv == ""  # the cache is still in its slot
 
 
 def other_weights(models: Path, _saved: Path) -> None:
@@ -133,7 +135,7 @@ def untouched(_models: Path, _saved: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "about", "kv"),
+    ("change", "settings", "kv"),
     [
         (truncated, {}, "cold: the saved cache was damaged"),
         (corrupted, {}, "cold: the saved cache was damaged"),
@@ -144,20 +146,20 @@ def untouched(_models: Path, _saved: Path) -> None:
     ],
 )
 async def test_an_invalid_cache_is_not_used_and_the_prompt_is_read_again(
-    models: Path, tmp_path: Path, change: Callable[[Path, Path], None], about: dict[str, Any], kv: str
+    models: Path, tmp_path: Path, change: Callable[[Path, Path], None], settings: dict[str, Any], kv: str
 ) -> None:
-    own = tmp_path / "models"
-    shutil.copytree(models, own)
+    own_models = tmp_path / "models"
+    shutil.copytree(models, own_models)
     conversation = talk("x")
-    async with swapping(tmp_path, own) as swapper:
+    async with swapping(tmp_path, own_models) as swapper:
         await conversation.turn(swapper, "one?")
     (saved,) = (tmp_path / "kv").glob("*/*.kv")
-    change(own, saved)
+    change(own_models, saved)
     before = [*conversation.messages]
-    async with swapping(tmp_path, own, **about) as swapper:
+    async with swapping(tmp_path, own_models, **settings) as swapper:
         cold = await conversation.turn(swapper, "two?")
     assert (cold.kv, cold.cache_n) == (kv, 0)
-    async with swapping(tmp_path / "fresh", own, **about) as swapper:
+    async with swapping(tmp_path / "fresh", own_models, **settings) as swapper:
         assert (await Talk("x", before).turn(swapper, "two?")).answer == cold.answer
 
 
@@ -201,7 +203,7 @@ async def test_closing_does_not_wait_for_a_busy_slot(models: Path, tmp_path: Pat
 
 
 async def test_a_restored_cache_is_used_if_the_engine_chooses_the_slot(models: Path, tmp_path: Path) -> None:
-    """`/v1/messages` takes no slot."""
+    """`/v1/messages` accepts no slot."""
 
     async def ask(swapper: PoolBackend, session: str, text: str) -> tuple[str, int]:
         async with await swapper.acquire("a", session, pinned=False) as lease:
@@ -218,8 +220,8 @@ async def test_a_restored_cache_is_used_if_the_engine_chooses_the_slot(models: P
     text = "A long question, with much to read in it. " * 10
     async with swapping(tmp_path, models, parallel=2) as swapper:
         assert (await ask(swapper, "x", text))[1] > 800
-        assert (await ask(swapper, "x", text + "And more?"))[1] < WARM
+        assert (await ask(swapper, "x", text + "And more?"))[1] < MAX_READ_WHEN_CACHED
         await evict(swapper)
         kv, read = await ask(swapper, "x", text + "And more? And even more?")
         assert kv.startswith("restored ")
-        assert read < WARM
+        assert read < MAX_READ_WHEN_CACHED

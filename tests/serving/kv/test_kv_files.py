@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 DEAD = 2**22 + 1  # no process has this id
 
 
-def saved(
-    files: PromptCacheFiles, session: str, size: int, *, identity: str = "model", used: int = 0
-) -> Path:
-    """Do what the engine and the cache do together."""
+def save(files: PromptCacheFiles, session: str, size: int, *, identity: str = "model", used: int = 0) -> Path:
+    """Save a conversation as the engine and the cache do together."""
     files.prepare_directory(identity)
     path = files.path_for(identity, session)
     files.part_path(path).write_bytes(os.urandom(size))
@@ -35,7 +33,7 @@ def saved(
 
 def test_a_saved_cache_is_found_again_and_private(tmp_path: Path) -> None:
     files = PromptCacheFiles(tmp_path / "kv", GB)
-    path = saved(files, "a conversation", 1000)
+    path = save(files, "a conversation", 1000)
     assert files.verify(path) == CacheMetadata("a", "a.gguf", 100, 1000, digest(path))
     assert [(entry.path, entry.metadata.tokens) for entry in files.entries()] == [(path, 100)]
     assert {oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()} == {"0o600"}
@@ -43,20 +41,20 @@ def test_a_saved_cache_is_found_again_and_private(tmp_path: Path) -> None:
     assert "conversation" not in " ".join(str(file) for file in files.root.rglob("*"))
     assert files.verify(files.path_for("model", "another")) is None
     assert files.clear() > 1000
-    assert list(files.root.iterdir()) == [path.parent]  # where a server may write
+    assert list(files.root.iterdir()) == [path.parent]  # a server may write to it
     assert list(path.parent.iterdir()) == []
 
 
 def test_the_digest_covers_every_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmstack.serving.kv.files.BLOCK", 64)
-    path, seen = tmp_path / "x", set()
+    path, digests = tmp_path / "x", set()
     content = bytearray(random.Random(1).randbytes(1000))  # noqa: S311 - not for secrets
     for at in range(0, 1000, 50):
         content[at] ^= 1
         path.write_bytes(content)
-        seen.add(digest(path))
+        digests.add(digest(path))
     path.write_bytes(content[:-1])
-    assert len(seen | {digest(path)}) == 21
+    assert len(digests | {digest(path)}) == 21
 
 
 def cut(path: Path) -> None:
@@ -69,18 +67,18 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def lose_note(path: Path) -> None:
+def remove_metadata(path: Path) -> None:
     path.with_suffix(".json").unlink()
 
 
-def garble_note(path: Path) -> None:
+def damage_metadata(path: Path) -> None:
     path.with_suffix(".json").write_text("{")
 
 
-@pytest.mark.parametrize("damage", [cut, flip, lose_note, garble_note])
+@pytest.mark.parametrize("damage", [cut, flip, remove_metadata, damage_metadata])
 def test_a_damaged_cache_is_refused_and_removed(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     files = PromptCacheFiles(tmp_path, GB)
-    path = saved(files, "x", 1000)
+    path = save(files, "x", 1000)
     damage(path)
     with pytest.raises(DamagedCacheError, match="the saved cache was damaged"):
         files.verify(path)
@@ -90,60 +88,60 @@ def test_a_damaged_cache_is_refused_and_removed(tmp_path: Path, damage: Callable
 
 def test_incomplete_files_of_a_killed_router_are_removed(tmp_path: Path) -> None:
     files = PromptCacheFiles(tmp_path, GB)
-    whole = saved(files, "whole", 100)
-    ours = files.part_path(files.path_for("model", "being written"))
-    ours.write_bytes(b"half")
-    _, pid, start, _ = ours.name.split(".")
-    for writer in (f"{DEAD}.{start}", f"{pid}.{start}0", f"{pid}.1", pid):  # pids are used again
+    whole = save(files, "whole", 100)
+    own_part = files.part_path(files.path_for("model", "being written"))
+    own_part.write_bytes(b"half")
+    _, pid, start, _ = own_part.name.split(".")
+    for writer in (f"{DEAD}.{start}", f"{pid}.{start}0", f"{pid}.1", pid):  # pids are reused
         (whole.parent / f"0123.{writer}.part").write_bytes(b"half")
-    (whole.parent / "4567.kv").write_bytes(b"killed before its note was written")
+    (whole.parent / "4567.kv").write_bytes(b"killed before its metadata was written")
     files.prepare_directory("model")
     assert {path.name for path in whole.parent.iterdir()} == {
         whole.name,
         whole.with_suffix(".json").name,
-        ours.name,
+        own_part.name,
     }
 
 
 async def test_a_file_that_is_being_saved_is_not_removed_as_incomplete(tmp_path: Path) -> None:
-    """Every save and every start of a model sweeps, also those of other projects."""
-    files, other, over = (
+    """Every save and every start of a model removes incomplete files, in other projects as well."""
+    files, other, stopped = (
         PromptCacheFiles(tmp_path / "kv", GB),
         PromptCacheFiles(tmp_path / "kv", GB),
         threading.Event(),
     )
 
-    def sweep() -> None:
-        while not over.is_set():
+    def remove_incomplete() -> None:
+        while not stopped.is_set():
             other.prepare_directory("another model")
 
-    sweeping = asyncio.create_task(asyncio.to_thread(sweep))
+    sweeping = asyncio.create_task(asyncio.to_thread(remove_incomplete))
     try:
-        paths = [await asyncio.to_thread(saved, files, str(number), 10) for number in range(50)]
+        paths = [await asyncio.to_thread(save, files, str(number), 10) for number in range(50)]
     finally:
-        over.set()
+        stopped.set()
         await sweeping
     assert [path for path in paths if files.verify(path) is None] == []
 
 
 def test_the_least_recently_used_cache_is_evicted(tmp_path: Path) -> None:
     files = PromptCacheFiles(tmp_path, 4000)
-    paths = [saved(files, name, 1000, used=100 + number) for number, name in enumerate("abc")]
+    paths = [save(files, name, 1000, used=100 + number) for number, name in enumerate("abc")]
     files.verify(paths[0])  # a was used just now
     assert files.evict_to_fit(1000)
     assert [path.exists() for path in paths] == [True, False, True]
     assert not files.evict_to_fit(4001)
-    assert files.evict_to_fit(3000, replaced=paths[0])  # what will be replaced goes first
+    assert files.evict_to_fit(3000, replaced=paths[0])  # the replaced file is removed first
     assert [path.exists() for path in paths] == [False, False, False]
 
 
 async def test_concurrent_writers_reserve_different_space(tmp_path: Path) -> None:
     files = PromptCacheFiles(tmp_path, 4000)
     first, second = (files.path_for("model", name) for name in "xy")
-    async with files.reserve(3000, first) as there, files.reserve(1001, second) as too:
-        assert (there, too) == (True, False)
-    async with files.reserve(3000, first) as there, files.reserve(1000, second) as too:
-        assert (there, too) == (True, True)
+    async with files.reserve(3000, first) as first_fits, files.reserve(1001, second) as second_fits:
+        assert (first_fits, second_fits) == (True, False)
+    async with files.reserve(3000, first) as first_fits, files.reserve(1000, second) as second_fits:
+        assert (first_fits, second_fits) == (True, True)
 
 
 def test_some_of_the_free_disk_space_is_left_to_others(tmp_path: Path) -> None:
@@ -153,12 +151,12 @@ def test_some_of_the_free_disk_space_is_left_to_others(tmp_path: Path) -> None:
 
 
 def test_the_files_never_exceed_the_budget(tmp_path: Path) -> None:
-    chance = random.Random(7)  # noqa: S311 - not for secrets
+    rng = random.Random(7)  # noqa: S311 - not for secrets
     files = PromptCacheFiles(tmp_path, 50_000)
     for _ in range(100):
-        size, session = chance.randrange(20_000), str(chance.randrange(12))
+        size, session = rng.randrange(20_000), str(rng.randrange(12))
         if files.evict_to_fit(size + 300, files.path_for("model", session)):
-            saved(files, session, size)
+            save(files, session, size)
         assert files.total_bytes() <= files.budget
 
 
@@ -170,7 +168,10 @@ def test_the_budget_is_the_setting_or_a_share_of_the_disk(tmp_path: Path) -> Non
 
 def test_a_cache_is_saved_only_if_reading_again_takes_longer(tmp_path: Path) -> None:
     costs = Costs()
-    assert (costs.is_worth_saving(255), costs.is_worth_saving(256)) == (False, True)  # to measure it
+    assert (costs.is_worth_saving(255), costs.is_worth_saving(256)) == (
+        False,
+        True,
+    )  # saved once, to measure the costs
     costs.learn("save_s", 1000, 0.1)
     costs.learn("restore_s", 1000, 0.05)
     costs.learn("read_s", 1000, 1.0)

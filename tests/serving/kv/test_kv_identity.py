@@ -32,8 +32,8 @@ class Setting:
     def identity(self) -> str:
         return kv_identity(self.tier, self.weights, EngineBinary("native", self.binary))
 
-    def set(self, **about: Any) -> None:
-        self.tier = replace(self.tier, engine=replace(self.tier.engine, **about))
+    def set(self, **settings: Any) -> None:
+        self.tier = replace(self.tier, engine=replace(self.tier.engine, **settings))
 
 
 @pytest.fixture
@@ -41,31 +41,31 @@ def setting(tmp_path: Path) -> Setting:
     return Setting(tmp_path)
 
 
-def rewritten(path: Path, content: bytes) -> None:
-    """Write a file anew, of the same date."""
+def rewrite_keeping_date(path: Path, content: bytes) -> None:
+    """Rewrite a file, but keep its date."""
     before = path.stat()
     path.write_bytes(content)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def trained_further(setting: Setting) -> None:
-    rewritten(setting.weights, bytes(HEADER_BYTES) + b"\1" * (SIZE - HEADER_BYTES))
+def change_weights(setting: Setting) -> None:
+    rewrite_keeping_date(setting.weights, bytes(HEADER_BYTES) + b"\1" * (SIZE - HEADER_BYTES))
 
 
-def another_header(setting: Setting) -> None:
-    rewritten(setting.weights, b"\1" + bytes(SIZE - 1))
+def change_header(setting: Setting) -> None:
+    rewrite_keeping_date(setting.weights, b"\1" + bytes(SIZE - 1))
 
 
-def another_end(setting: Setting) -> None:
-    rewritten(setting.weights, bytes(SIZE - 1) + b"\1")
+def change_end(setting: Setting) -> None:
+    rewrite_keeping_date(setting.weights, bytes(SIZE - 1) + b"\1")
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        trained_further,
-        another_header,
-        another_end,
+        change_weights,
+        change_header,
+        change_end,
         lambda setting: os.utime(setting.weights, (1, 1)),
         lambda setting: setting.weights.write_bytes(bytes(SIZE + 1)),
         lambda setting: os.utime(setting.lora, (1, 1)),

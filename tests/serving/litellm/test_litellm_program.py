@@ -39,17 +39,17 @@ def test_its_environment_has_the_keys_and_no_address_of_this_stack() -> None:
         "LITELLM_MASTER_KEY": "theirs",
     }
     keyless = [HostedModel("openai", "m", base_url="http://far")]
-    seen = environment(env, master_key="ours", own_ports=OWN, models=keyless)
-    assert seen["LITELLM_MASTER_KEY"] == "ours"
-    assert seen["ANTHROPIC_API_KEY"] == "a"
-    assert seen["OPENAI_API_BASE"] == "https://far.example/v1"
-    assert seen["OPENAI_API_KEY"] == "none"
-    assert seen["LITELLM_LOCAL_MODEL_COST_MAP"] == "True"
-    assert not seen.keys() & {"ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "DATABASE_URL"}
+    result = environment(env, master_key="ours", own_ports=OWN, models=keyless)
+    assert result["LITELLM_MASTER_KEY"] == "ours"
+    assert result["ANTHROPIC_API_KEY"] == "a"
+    assert result["OPENAI_API_BASE"] == "https://far.example/v1"
+    assert result["OPENAI_API_KEY"] == "none"
+    assert result["LITELLM_LOCAL_MODEL_COST_MAP"] == "True"
+    assert not result.keys() & {"ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "DATABASE_URL"}
 
 
 @pytest.mark.parametrize(
-    ("url", "own"),
+    ("url", "is_own_address"),
     [
         ("http://[::1]:10101/v1", True),
         ("http://127.0.0.1:10102", False),
@@ -58,8 +58,8 @@ def test_its_environment_has_the_keys_and_no_address_of_this_stack() -> None:
         ("", False),
     ],
 )
-def test_addresses_of_this_stack_are_recognised(url: str, own: bool) -> None:  # noqa: FBT001
-    assert is_own(url, OWN) is own
+def test_addresses_of_this_stack_are_recognised(url: str, is_own_address: bool) -> None:  # noqa: FBT001
+    assert is_own(url, OWN) is is_own_address
 
 
 def test_the_master_key_is_created_once_and_only_the_owner_can_read_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The real LiteLLM proxy behind the whole stack: one start for all of these."""
+"""The real LiteLLM proxy behind a whole stack, which is started once for all tests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROGRAM = os.environ.get("LITELLM_BIN") or shutil.which("litellm")
-PLANTED = "sk-planted-4c1d9e77a0b3"
+PROVIDER_KEY = "sk-planted-4c1d9e77a0b3"
 PROMPT = "the-planted-prompt-9f31"
 READY_S = 90.0
 TOOL = {
@@ -54,8 +54,8 @@ pytestmark = [
 
 
 @dataclass
-class Far:
-    """A provider that records what it is asked, and fails as the model's name says."""
+class RecordingProvider:
+    """A provider that records requests, and fails with the status in the model's name."""
 
     port: int
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -63,18 +63,18 @@ class Far:
 
 
 @pytest.fixture(scope="module")
-def far() -> Iterator[Far]:
-    known = Far(0)
+def provider() -> Iterator[RecordingProvider]:
+    recorder = RecordingProvider(0)
 
     class Provider(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            known.bodies.append(body)
-            known.keys.append(self.headers["authorization"])
+            recorder.bodies.append(body)
+            recorder.keys.append(self.headers["authorization"])
             failing = str(body["model"]).startswith("fail-")
             status = int(str(body["model"])[5:]) if failing else 200
             message = {"role": "assistant", "content": f"I am {body['model']}"}
-            answer: dict[str, Any] = {
+            document: dict[str, Any] = {
                 "id": "x",
                 "object": "chat.completion",
                 "created": 1,
@@ -83,8 +83,8 @@ def far() -> Iterator[Far]:
                 "usage": {"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000},
             }
             if failing:
-                answer = {"error": {"message": f"planned {status}", "type": "x", "code": "planned"}}
-            data = json.dumps(answer).encode()
+                document = {"error": {"message": f"planned {status}", "type": "x", "code": "planned"}}
+            data = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("retry-after", "7")
@@ -96,10 +96,10 @@ def far() -> Iterator[Far]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Provider)
-    known.port = server.server_port
+    recorder.port = server.server_port
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield known
+    yield recorder
     server.shutdown()
     server.server_close()
     thread.join()
@@ -107,7 +107,7 @@ def far() -> Iterator[Far]:
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a llama.cpp server, which knows nothing of us."""
+    """Yield the port of a llama.cpp server that is not part of the stack."""
     model = tmp_path_factory.mktemp("llama") / "echo.gguf"
     write_echo(model, speaker="far-away")
     tiny = Path(__file__).parents[2] / "llama_cpp" / "tiny_server.py"
@@ -127,27 +127,31 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, far: Far, llama: int) -> Iterator[CliProject]:
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, provider: RecordingProvider, llama: int
+) -> Iterator[CliProject]:
     directory = tmp_path_factory.mktemp("hosted")
     home = {f"XDG_{name}_HOME": str(directory / name) for name in ("CACHE", "CONFIG", "DATA", "STATE")}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LLMSTACK_", "XDG_"))}
-    keys = {"OPENAI_API_KEY": PLANTED, "MISTRAL_API_KEY": PLANTED, "LITELLM_BIN": str(PROGRAM)}
-    given = {"HOME": str(directory), "LITELLM_ENABLE_MCP_STDIO": "true", **keys}
-    project = CliProject(directory / "project", {**kept, **home, **given})
-    # A user whose client is pointed at us: LiteLLM must not take that for its provider.
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("LLMSTACK_", "XDG_"))
+    }
+    keys = {"OPENAI_API_KEY": PROVIDER_KEY, "MISTRAL_API_KEY": PROVIDER_KEY, "LITELLM_BIN": str(PROGRAM)}
+    settings = {"HOME": str(directory), "LITELLM_ENABLE_MCP_STDIO": "true", **keys}
+    project = CliProject(directory / "project", {**inherited, **home, **settings})
+    # Users point their client at the router: LiteLLM must not take that address for its provider.
     project.env["OPENAI_BASE_URL"] = f"{project.url}/v1"
-    there = f"base_url = http://127.0.0.1:{far.port}/v1"
+    base_url = f"base_url = http://127.0.0.1:{provider.port}/v1"
     sampler = "temp=0.3, top_p=0.9, top_k=20, min_p=0.05, rep_pen=1.05"
     failing = "".join(
-        f"[fail-{status}]\nmodel = openai/fail-{status}\n{there}\n" for status in (401, 429, 500)
+        f"[fail-{status}]\nmodel = openai/fail-{status}\n{base_url}\n" for status in (401, 429, 500)
     )
-    extra = f"""
+    ini_sections = f"""
 [code-ultra]
 role = ultra
 model = openai/gpt-4o
 model_next = openai/gpt-next
 sampler = {sampler}
-{there}
+{base_url}
 [llama]
 model = openai/echo
 base_url = http://127.0.0.1:{llama}/v1
@@ -158,99 +162,99 @@ base_url = http://127.0.0.1:{llama}/v1
 [keyless]
 model = groq/x
 """
-    project.install(tiers=("code-fast",), extra=extra)
+    project.install(tiers=("code-fast",), extra=ini_sections)
     with (project.state / "litellm_config.yaml").open("a") as file:
         file.write(dump_yaml({"mcp_servers": {"some": MCP_SERVER}}))
     project.run("trust", "--yes").check()
     project.start("--detach")
     try:
-        wait_until(lambda: _there(project))  # as a process: it is up much later
+        wait_until(lambda: _has_process(project))  # its process runs; it answers much later
         yield project
     finally:
         project.close()
 
 
 def proxy(stack: CliProject) -> dict[str, Any]:
-    """Return what the router says of the proxy."""
-    about: dict[str, Any] = httpx.get(f"{stack.url}/llmstack/status").json()["backends"]["litellm"]
-    return about
+    """Return the proxy's part of the router's status."""
+    status: dict[str, Any] = httpx.get(f"{stack.url}/llmstack/status").json()["backends"]["litellm"]
+    return status
 
 
-def _there(stack: CliProject) -> bool:
+def _has_process(stack: CliProject) -> bool:
     pid = proxy(stack)["pid"]
     return pid is not None and bool(psutil.Process(pid).children())
 
 
-def up(stack: CliProject) -> dict[str, Any]:
-    """Wait for the proxy; return what the router says of it."""
-    found: dict[str, Any] = {}
+def wait_until_up(stack: CliProject) -> dict[str, Any]:
+    """Wait until the proxy is up; return its part of the router's status."""
+    status: dict[str, Any] = {}
 
     def ready() -> bool:
-        found.update(proxy(stack))
-        return bool(found["state"] == "up")
+        status.update(proxy(stack))
+        return bool(status["state"] == "up")
 
     wait_until(ready, timeout=READY_S)
-    return found
+    return status
 
 
 def test_while_litellm_starts_other_tiers_serve_and_its_requests_wait(stack: CliProject) -> None:
     assert stack.is_answered("hello")
     body = {"model": "llama", "stream": True, "messages": [{"role": "user", "content": PROMPT}]}
-    with httpx.stream("POST", f"{stack.url}/v1/chat/completions", json=body, timeout=READY_S) as answer:
-        text = "".join(answer.iter_text())
-    said = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
-    words = "".join(each["choices"][0]["delta"].get("content") or "" for each in said if each["choices"])
+    with httpx.stream("POST", f"{stack.url}/v1/chat/completions", json=body, timeout=READY_S) as response:
+        text = "".join(response.iter_text())
+    chunks = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+    words = "".join(each["choices"][0]["delta"].get("content") or "" for each in chunks if each["choices"])
     assert PROMPT in words
     assert text.rstrip().endswith("data: [DONE]")
 
 
-def test_sampling_values_and_the_price_are_passed_on(stack: CliProject, far: Far) -> None:
-    up(stack)
-    answer = stack.ask("hi", "code-ultra", temperature=0.7)
-    assert answer.json()["choices"][0]["message"]["content"] == "I am gpt-4o"
-    assert {key: value for key, value in far.bodies[-1].items() if key not in {"model", "messages"}} == {
+def test_sampling_values_and_the_price_are_passed_on(stack: CliProject, provider: RecordingProvider) -> None:
+    wait_until_up(stack)
+    response = stack.ask("hi", "code-ultra", temperature=0.7)
+    assert response.json()["choices"][0]["message"]["content"] == "I am gpt-4o"
+    assert {key: value for key, value in provider.bodies[-1].items() if key not in {"model", "messages"}} == {
         "temperature": 0.7,
         "top_p": 0.9,
         "top_k": 20,
         "min_p": 0.05,
         "repetition_penalty": 1.05,
     }
-    assert far.keys[-1] == f"Bearer {PLANTED}"
+    assert provider.keys[-1] == f"Bearer {PROVIDER_KEY}"
     assert 'llmstack_cost_usd_total{tier="code-ultra"} 0.0125' in httpx.get(f"{stack.url}/metrics").text
 
 
-def test_tools_reach_the_provider_unchanged(stack: CliProject, far: Far) -> None:
-    up(stack)
+def test_tools_reach_the_provider_unchanged(stack: CliProject, provider: RecordingProvider) -> None:
+    wait_until_up(stack)
     assert stack.ask("hi", "code-ultra", tools=[TOOL]).is_success
-    assert far.bodies[-1]["tools"] == [TOOL]
+    assert provider.bodies[-1]["tools"] == [TOOL]
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_model_calls_tools_and_gets_their_results(stack: CliProject, *, streamed: bool) -> None:
-    up(stack)
-    said: list[Any] = [{"role": "user", "content": "call get_weather for Paris"}]
+    wait_until_up(stack)
+    messages: list[Any] = [{"role": "user", "content": "call get_weather for Paris"}]
     with openai.OpenAI(base_url=f"{stack.url}/v1", api_key="x", max_retries=0) as client:
-        asked: Any = {"model": "llama", "messages": said, "tools": [TOOL]}
+        body: Any = {"model": "llama", "messages": messages, "tools": [TOOL]}
         if streamed:
-            with client.chat.completions.stream(**asked) as stream:
+            with client.chat.completions.stream(**body) as stream:
                 choice = stream.get_final_completion().choices[0]
         else:
-            choice = client.chat.completions.create(**asked).choices[0]
+            choice = client.chat.completions.create(**body).choices[0]
         assert choice.finish_reason == "tool_calls"
         calls: Any = choice.message.tool_calls
         assert [call.function.name for call in calls] == ["get_weather"]
         assert "Paris" in json.loads(calls[0].function.arguments)["city"]
         result = {"role": "tool", "tool_call_id": calls[0].id, "content": "sun"}
-        said += [choice.message.to_dict(), result]
-        heard = client.chat.completions.create(model="llama", messages=said, tools=asked["tools"])
-        assert heard.choices[0].message.content == "[far-away] The tool said: sun"
+        messages += [choice.message.to_dict(), result]
+        reply = client.chat.completions.create(model="llama", messages=messages, tools=body["tools"])
+        assert reply.choices[0].message.content == "[far-away] The tool said: sun"
 
 
 def test_the_price_of_a_stream_is_counted(stack: CliProject) -> None:
-    up(stack)
+    wait_until_up(stack)
     with openai.OpenAI(base_url=f"{stack.url}/v1", api_key="x", max_retries=0) as client:
-        asked: Any = {"model": "priced", "messages": [{"role": "user", "content": "hi"}], "stream": True}
-        chunks = list(client.chat.completions.create(**asked, stream_options={"include_usage": True}))
+        body: Any = {"model": "priced", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+        chunks = list(client.chat.completions.create(**body, stream_options={"include_usage": True}))
     usage = chunks[-1].usage
     assert usage is not None
     assert (
@@ -260,36 +264,36 @@ def test_the_price_of_a_stream_is_counted(stack: CliProject) -> None:
 
 
 async def test_the_mcp_gateway_and_the_web_page_of_status_work(stack: CliProject) -> None:
-    about, key = up(stack), (stack.state / "litellm.key").read_text().strip()
+    status, key = wait_until_up(stack), (stack.state / "litellm.key").read_text().strip()
     async with (
         httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=30) as keyed,
-        Client(streamable_http_client(about["mcp"], http_client=keyed), mode="legacy") as client,
+        Client(streamable_http_client(status["mcp"], http_client=keyed), mode="legacy") as client,
     ):
-        said = "not found"
+        text = "not found"
         async with asyncio.timeout(30):
-            while said.endswith("not found"):  # it looks for a server's tools once it is up
-                answer = await client.call_tool("some-complete", {"question": "hello"})
-                said = str(getattr(answer.content[0], "text", ""))
-    assert said.endswith("|hello")
+            while text.endswith("not found"):  # the proxy lists a server's tools only after it is up
+                response = await client.call_tool("some-complete", {"question": "hello"})
+                text = str(getattr(response.content[0], "text", ""))
+    assert text.endswith("|hello")
     async with httpx.AsyncClient(follow_redirects=True) as http:
-        assert (await http.get(about["ui"])).is_success
+        assert (await http.get(status["ui"])).is_success
         login = {"username": "admin", "password": key}
-        refused = await http.post(f"http://127.0.0.1:{about['port']}/login", data=login)
+        refused = await http.post(f"http://127.0.0.1:{status['port']}/login", data=login)
     assert "Not connected to DB" in refused.text, "the README and `status` say that it wants a database"
 
 
 @pytest.mark.parametrize("status", [401, 429, 500])
 def test_errors_of_the_provider_are_passed_on(stack: CliProject, status: int) -> None:
-    up(stack)
-    answer = stack.ask("hi", f"fail-{status}")
-    assert answer.status_code == status
-    assert f"planned {status}" in answer.json()["error"]["message"]
+    wait_until_up(stack)
+    response = stack.ask("hi", f"fail-{status}")
+    assert response.status_code == status
+    assert f"planned {status}" in response.json()["error"]["message"]
     last = httpx.get(f"{stack.url}/llmstack/status").json()["recent"][-1]
     assert last["outcome"] == f"upstream_{status}"
 
 
 def test_models_and_status_describe_the_tiers(stack: CliProject) -> None:
-    pid = up(stack)["pid"]
+    pid = wait_until_up(stack)["pid"]
     models = {each["id"]: each for each in httpx.get(f"{stack.url}/v1/models").json()["data"]}
     ultra = models["code-ultra"]
     assert (ultra["model"], ultra["channel"], ultra["backend"]) == ("openai/gpt-4o", "current", "litellm")
@@ -315,20 +319,20 @@ def test_models_and_status_describe_the_tiers(stack: CliProject) -> None:
 
 
 def test_no_key_and_no_prompt_is_written_to_files_or_command_lines(stack: CliProject) -> None:
-    up(stack)
+    wait_until_up(stack)
     key = (stack.state / "litellm.key").read_text().strip()
     assert (stack.state / "litellm.key").stat().st_mode & 0o777 == 0o600
     texts = {path: path.read_text(errors="replace") for path in stack.state.rglob("*") if path.is_file()}
-    assert not [path for path, text in texts.items() if PLANTED in text or PROMPT in text]
+    assert not [path for path, text in texts.items() if PROVIDER_KEY in text or PROMPT in text]
     holding = sorted(path.name for path, text in texts.items() if key in text)
     assert holding == ["litellm.key", "llama-swap.yaml"]
     lines = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
-    assert not [line for line in lines if key in line or PLANTED in line]
+    assert not [line for line in lines if key in line or PROVIDER_KEY in line]
 
 
 def test_on_next_the_other_model_serves_and_a_killed_router_leaves_no_process(stack: CliProject) -> None:
     stack.run("restart", "--next", "--detach").check()
-    proxy = up(stack)["pid"]
+    proxy = wait_until_up(stack)["pid"]
     assert "I am gpt-next" in stack.answer("hi", "code-ultra")
     family = [psutil.Process(proxy), *psutil.Process(proxy).children(recursive=True)]
     psutil.Process(stack.pid()).kill()
@@ -344,9 +348,9 @@ def test_a_taken_port_is_an_error_that_names_its_process(stack: CliProject) -> N
         ini.write_text(ini.read_text().replace(old, f"litellm_port = {taken}"))
         stack.start("--detach")
         wait_until(lambda: proxy(stack)["state"] == "failed")
-        answer = stack.ask("hi", "code-ultra")
-        assert answer.status_code == 503
-        message = answer.json()["error"]["message"]
+        response = stack.ask("hi", "code-ultra")
+        assert response.status_code == 503
+        message = response.json()["error"]["message"]
         assert f"port {taken} for LiteLLM is taken by " in message
         assert f"(pid {os.getpid()})" in message
         assert "set another `litellm_port` in models.ini" in message

@@ -1,4 +1,4 @@
-"""The swapper over a stand-in for llama-swap, or the real one, without the router around it."""
+"""The llama-swap backend without a router, on a fake llama-swap or the real one."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ KEY = "the-key-of-this-start"
 NAMES = ("a", "b", "bad")
 
 
-def write(tmp_path: Path, **more: Any) -> Path:
-    """A configuration of small stand-ins for llama-server, under our launcher as in real life."""
+def write_config(tmp_path: Path, **more: Any) -> Path:
+    """Write a configuration whose models are fake llama-servers, run by the launcher as in a real stack."""
     engine = EngineBinary("native", native_server(tmp_path))
     models = {
         name: {
@@ -62,7 +62,7 @@ def write(tmp_path: Path, **more: Any) -> Path:
 def process(tmp_path: Path, port: int | None = None, *, older: bool = False, **more: Any) -> LlamaSwapProcess:
     return LlamaSwapProcess(
         install(tmp_path / "bin", older=older),
-        write(tmp_path, **more),
+        write_config(tmp_path, **more),
         port=port or free_port(),
         env=server_env(os.environ, api_key=None),
         instance=instance_id(tmp_path),
@@ -77,8 +77,8 @@ def stack(preloaded: str | None) -> tuple[StackConfig, Survey]:
         name: Tier(name, BackendKind.GGUF, GgufModel(), 4096, role=Role.FAST if name == preloaded else None)
         for name in NAMES
     }
-    found = Survey(None, {name: TierSurvey() for name in NAMES}, plan)
-    return StackConfig(Settings(), Routing(), tiers), found
+    survey = Survey(None, {name: TierSurvey() for name in NAMES}, plan)
+    return StackConfig(Settings(), Routing(), tiers), survey
 
 
 @asynccontextmanager
@@ -95,8 +95,8 @@ async def swapper(
 
 
 async def get(url: str, headers: dict[str, str]) -> int:
-    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
-        return answer.status
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
+        return response.status
 
 
 async def test_models_are_preloaded_swapped_and_unloaded(tmp_path: Path) -> None:
@@ -110,8 +110,8 @@ async def test_models_are_preloaded_swapped_and_unloaded(tmp_path: Path) -> None
             line = psutil.Process(states["b"].pid).cmdline()
             assert line[line.index("--port") + 1] == str(states["b"].port)
             assert await lease.failure() is None
-            assert await lease.explain(400, b"the engine's own") is None
-            assert await lease.explain(500, b'{"error": {"message": "the engine\'s own"}}') is None
+            assert await lease.explain(400, b"an error of the engine") is None
+            assert await lease.explain(500, b'{"error": {"message": "an error of the engine"}}') is None
         assert await swap.unload("b")
         assert not await swap.unload("b")
 
@@ -131,15 +131,15 @@ async def test_concurrent_requests_share_one_load(tmp_path: Path) -> None:
             return await get(f"{lease.url}/props", dict(lease.headers))
 
     async with swapper(tmp_path) as swap:
-        answers = await asyncio.gather(*(use(name) for name in ["a", "b", "b"] * 10))
-        assert answers == [200] * 30
+        statuses = await asyncio.gather(*(use(name) for name in ["a", "b", "b"] * 10))
+        assert statuses == [200] * 30
 
 
 async def test_a_model_that_fails_to_start_reports_why(tmp_path: Path) -> None:
     async with swapper(tmp_path) as swap:
-        with pytest.raises(TierUnavailableError) as refused:
+        with pytest.raises(TierUnavailableError) as raised:
             await swap.acquire("bad")
-        assert refused.value.message == "the model server of bad did not start\n  the weights are cursed"
+        assert raised.value.message == "the model server of bad did not start\n  the weights are cursed"
         assert swap.states()["bad"].state == "down"
 
 
@@ -159,10 +159,12 @@ async def test_a_killed_model_is_noticed_and_explained(tmp_path: Path) -> None:
 async def test_llama_swap_is_restarted_after_a_crash(tmp_path: Path) -> None:
     async with swapper(tmp_path) as swap:
         async with await swap.acquire("b") as lease:
-            found = [psutil.Process(each.pid) for each in find_instance(instance_id(tmp_path))]
-            lines = {each: each.cmdline() for each in found}
-            (itself,) = [each for each in found if str(tmp_path / "bin" / "llama-swap") in lines[each][:2]]
-            itself.kill()
+            processes = [psutil.Process(each.pid) for each in find_instance(instance_id(tmp_path))]
+            lines = {each: each.cmdline() for each in processes}
+            (llama_swap,) = [
+                each for each in processes if str(tmp_path / "bin" / "llama-swap") in lines[each][:2]
+            ]
+            llama_swap.kill()
             assert (await lease.failure() or "").startswith("llama-swap ended")
         await wait_until_async(lambda: swap.states()["a"].state == "resident", timeout=15)
         async with await swap.acquire("b") as lease:
@@ -171,17 +173,17 @@ async def test_llama_swap_is_restarted_after_a_crash(tmp_path: Path) -> None:
 
 async def test_a_configuration_that_llama_swap_refuses_is_shown(tmp_path: Path) -> None:
     async with swapper(tmp_path, logLevel="${env.NOT_SET_ANYWHERE}") as swap:
-        with pytest.raises(TierUnavailableError) as refused:
+        with pytest.raises(TierUnavailableError) as raised:
             await swap.acquire("a")
-        first, *lines = refused.value.message.split("\n  ")
+        first, *lines = raised.value.message.split("\n  ")
         assert first == "llama-swap ended (exit code 1)"
         assert "NOT_SET_ANYWHERE" in "".join(lines)
-        assert refused.value.hint == f"see {tmp_path / 'logs' / 'llama-swap.log'}"
+        assert raised.value.hint == f"see {tmp_path / 'logs' / 'llama-swap.log'}"
 
 
 async def test_a_taken_port_is_an_error(tmp_path: Path) -> None:
-    with listener() as taken:
-        port = taken.getsockname()[1]
+    with listener() as other_server:
+        port = other_server.getsockname()[1]
         async with swapper(tmp_path, port=port) as swap:
             with pytest.raises(TierUnavailableError, match=f"port {port} for llama-swap is taken by"):
                 await swap.acquire("a")
@@ -209,7 +211,7 @@ async def test_closing_does_not_wait_for_a_reload_that_waits_for_requests(tmp_pa
         lease = await swap.acquire("a")
         reloading = asyncio.create_task(swap.reload(*stack(preloaded=None)))
         await wait_until_async(lambda: not swap.has_free_slot("a"))
-        async with asyncio.timeout(20):  # not as long as it waits for requests
+        async with asyncio.timeout(20):  # less than a reload waits for requests
             await swap.close()
         await reloading
         async with lease:
@@ -217,23 +219,23 @@ async def test_closing_does_not_wait_for_a_reload_that_waits_for_requests(tmp_pa
 
 
 def test_llama_swaps_own_lines_are_not_taken_for_a_model_servers() -> None:
-    own = [
+    own_lines = [
         "[WARN] <plan> upstream process exited unexpectedly",
         "2026/11/21 16:08:08 http: proxy error: context canceled",
         '2026/11/21 16:12:24 ERROR failed to load config error="empty api key found in apiKeys"',
         "",
     ]
-    engines = ["0.00.005.140 I srv    load_model: loading model 'plan.gguf'", "error: no memory"]
-    assert model_server_lines([engines[0], *own, engines[1]]) == engines
+    engine_lines = ["0.00.005.140 I srv    load_model: loading model 'plan.gguf'", "error: no memory"]
+    assert model_server_lines([engine_lines[0], *own_lines, engine_lines[1]]) == engine_lines
 
 
 def test_no_command_line_has_a_secret(tmp_path: Path) -> None:
-    async def look() -> None:
+    async def check() -> None:
         async with swapper(tmp_path) as swap, await swap.acquire("b"):
-            found = find_instance(instance_id(tmp_path))
-            assert len(found) == 4  # a launcher each for it and its model server
-            lines = [" ".join(psutil.Process(each.pid).cmdline()) for each in found]
+            identities = find_instance(instance_id(tmp_path))
+            assert len(identities) == 4  # llama-swap and its model server, each with a launcher
+            lines = [" ".join(psutil.Process(each.pid).cmdline()) for each in identities]
             assert sys.executable in lines[0]
             assert not any(secret in line for line in lines for secret in (KEY, "hidden"))
 
-    asyncio.run(look())
+    asyncio.run(check())

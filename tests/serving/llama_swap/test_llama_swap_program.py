@@ -38,9 +38,9 @@ def test_a_file_that_cannot_be_executed_is_no_binary(tmp_path: Path) -> None:
 
 
 def test_a_missing_llama_swap_is_an_error_that_names_both_remedies(tmp_path: Path) -> None:
-    with pytest.raises(LlmstackError) as refused:
+    with pytest.raises(LlmstackError) as raised:
         llama_swap_binary("llama-swap", tmp_path)
-    assert refused.value.message == f"swapper = llama-swap, but there is no program {tmp_path / NAME}"
-    assert refused.value.hint is not None
-    assert "`llmstack install-llama-swap`" in refused.value.hint
-    assert "`swapper = builtin`" in refused.value.hint
+    assert raised.value.message == f"swapper = llama-swap, but there is no program {tmp_path / NAME}"
+    assert raised.value.hint is not None
+    assert "`llmstack install-llama-swap`" in raised.value.hint
+    assert "`swapper = builtin`" in raised.value.hint

@@ -14,7 +14,7 @@ from llmstack.units import GB
 
 
 def plan(budget: float, **gigabytes: float) -> MemoryPlan:
-    """Return a plan where the tier called `fast` is the preloaded one."""
+    """Return a plan in which the tier named `fast` is preloaded."""
     footprints = {name: Footprint(round(size * GB), compute=0) for name, size in gigabytes.items()}
     return memory_plan(footprints, budget=round(budget * GB), preloaded="fast")
 
@@ -30,7 +30,7 @@ def test_combinations_that_fit_are_recognised() -> None:
 
 
 @pytest.mark.parametrize(
-    ("resident", "wanted", "evictable", "expected"),
+    ("loaded", "requested", "evictable", "expected"),
     [
         (["fast"], "smart", {"fast": 1.0}, frozenset()),
         (
@@ -45,9 +45,9 @@ def test_combinations_that_fit_are_recognised() -> None:
     ],
 )
 def test_the_cheapest_victims_are_chosen(
-    resident: list[str], wanted: str, evictable: dict[str, float], expected: frozenset[str] | None
+    loaded: list[str], requested: str, evictable: dict[str, float], expected: frozenset[str] | None
 ) -> None:
-    assert REFERENCE.victims(resident, wanted, evictable) == expected
+    assert REFERENCE.victims(loaded, requested, evictable) == expected
 
 
 def test_the_preloaded_tier_is_evicted_last_even_if_it_is_smallest() -> None:
@@ -75,7 +75,7 @@ def test_a_model_larger_than_the_budget_runs_alone() -> None:
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=7), st.integers(1, 120), st.data())
 def test_no_cheaper_choice_exists(sizes: list[int], budget: int, data: st.DataObject) -> None:
     names = [f"t{number}" for number in range(len(sizes))]
-    some = plan(budget, **dict(zip(names, sizes, strict=True)), wanted=data.draw(st.integers(1, 40)))
+    some = plan(budget, **dict(zip(names, sizes, strict=True)), requested=data.draw(st.integers(1, 40)))
     evictable = {
         name: data.draw(st.sampled_from([1.0, 2.0, 3.0]))
         for name in data.draw(st.lists(st.sampled_from(names), unique=True))
@@ -85,15 +85,15 @@ def test_no_cheaper_choice_exists(sizes: list[int], budget: int, data: st.DataOb
             (sum(some.costs[name] for name in chosen), max((evictable[name] for name in chosen), default=0.0))
             for count in range(len(evictable) + 1)
             for chosen in combinations(evictable, count)
-            if some.fits([*(set(names) - set(chosen)), "wanted"])
+            if some.fits([*(set(names) - set(chosen)), "requested"])
         ),
         default=None,
     )
-    victims = some.victims(names, "wanted", evictable)
+    victims = some.victims(names, "requested", evictable)
     if victims is None:
         assert best is None
         return
-    assert some.fits([*(set(names) - victims), "wanted"])
+    assert some.fits([*(set(names) - victims), "requested"])
     assert best == (
         sum(some.costs[name] for name in victims),
         max((evictable[name] for name in victims), default=0.0),
@@ -112,19 +112,19 @@ def test_combinations_are_all_the_largest_sets_that_fit(sizes: list[int], budget
         if some.fits(chosen)
     ]
     largest = [chosen for chosen in fitting if not any(chosen < other for other in fitting)]
-    found = some.sets()
-    assert sorted(map(sorted, found)) == sorted(map(sorted, largest))
-    assert found == sorted(found, key=lambda chosen: [names.index(name) for name in chosen])
+    sets = some.sets()
+    assert sorted(map(sorted, sets)) == sorted(map(sorted, largest))
+    assert sets == sorted(sets, key=lambda chosen: [names.index(name) for name in chosen])
 
 
 @pytest.mark.parametrize("count", [12, 24, 48])
 def test_many_tiers_are_planned_quickly(count: int) -> None:
     sizes = {f"t{number}": 1 + (number * 37 % 23) / 7 for number in range(count)}
-    many = plan(round(sum(sizes.values())) - 30, **sizes, wanted=20)
-    began = time.perf_counter()
-    assert many.victims(list(sizes), "wanted", dict.fromkeys(sizes, 1.0))
+    many = plan(round(sum(sizes.values())) - 30, **sizes, requested=20)
+    started = time.perf_counter()
+    assert many.victims(list(sizes), "requested", dict.fromkeys(sizes, 1.0))
     assert many.sets()
-    assert time.perf_counter() - began < 0.5
+    assert time.perf_counter() - started < 0.5
 
 
 def test_prompt_caches_do_not_count_towards_gpu_memory() -> None:

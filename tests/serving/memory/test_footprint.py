@@ -76,9 +76,9 @@ def test_layers_with_a_window_keep_the_window_and_a_batch() -> None:
     assert kv_bytes(gemma, settings, 32_768) == cell * (10 * 32_768 + 52 * 1536)
     whole = replace(settings, extra_args=("--swa-full",))
     assert kv_bytes(gemma, whole, 32_768) == cell * 62 * 32_768
-    # What a slot cannot rewind is copied up to 32 times: a figure of its own, not in the total.
-    found = footprint(tier(parallel=1, cache_type_k="f16", cache_type_v="f16"), file_bytes=1, header=gemma)
-    assert found.checkpoints == 32 * 1024 * 52 * cell
+    # Layers that cannot be rewound are copied up to 32 times: a separate figure, not in the total.
+    result = footprint(tier(parallel=1, cache_type_k="f16", cache_type_v="f16"), file_bytes=1, header=gemma)
+    assert result.checkpoints == 32 * 1024 * 52 * cell
     few = replace(settings, extra_args=("--ctx-checkpoints", "4"))
     assert checkpoint_bytes(gemma, few, 32_768) == 4 * 1024 * 52 * cell
 
@@ -92,16 +92,16 @@ def test_recurrent_states_are_counted_for_each_slot() -> None:
 
 
 def test_the_footprint_of_a_file_on_disk_is_computed_from_its_header() -> None:
-    found = footprint(tier(parallel=1, cache_ram_gb=0.5), file_bytes=QWEN_3B.size, header=QWEN_3B)
-    assert found == Footprint(
+    result = footprint(tier(parallel=1, cache_ram_gb=0.5), file_bytes=QWEN_3B.size, header=QWEN_3B)
+    assert result == Footprint(
         weights=2_438_740_384,
         kv=18_432 * 34 // 32 * 131_072,
         prompt_cache=GB // 2,
         # 5 residual streams and 3 feed-forward widths of one pass, its mask, and the logits of one slot
         compute=48 * MB + 512 * 4 * (5 * 2048 + 3 * 11_008) + 512 * 2 * 131_072 + 2 * 4 * 151_936,
     )
-    assert found.total == found.weights + found.kv + found.prompt_cache + found.compute
-    assert found.device == found.total - GB // 2
+    assert result.total == result.weights + result.kv + result.prompt_cache + result.compute
+    assert result.device == result.total - GB // 2
 
 
 def test_the_footprint_of_a_missing_file_is_its_configured_size() -> None:

@@ -1,4 +1,4 @@
-"""The planner's arithmetic against what llama.cpp says it allocates, over tiny models of many shapes."""
+"""The estimated memory compared with what llama.cpp logs, for tiny models of many architectures."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ CASES = {
 }
 
 
-def measured(path: Path, case: Case) -> dict[str, float]:
-    """Let llama.cpp load the model, and read what it says in MiB."""
+def measure(path: Path, case: Case) -> dict[str, float]:
+    """Load the model with llama.cpp and return the sizes from its log, in MiB."""
     argv = [
         str(path),
         str(free_port()),
@@ -76,20 +76,20 @@ def measured(path: Path, case: Case) -> dict[str, float]:
         case.value,
         case.flash,
     ]
-    ran = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", LOADER, *argv], capture_output=True, text=True, timeout=60, check=False
     )
-    log = ran.stdout + ran.stderr
-    assert ran.returncode == 0, log[-2000:]
+    log = process.stdout + process.stderr
+    assert process.returncode == 0, log[-2000:]
 
     def last(pattern: str) -> float:
-        # The model is loaded twice: a dry run without memory comes first, and says 0 for some.
+        # The model is loaded twice: first a dry run without memory, which logs 0 for some sizes.
         log_of_the_load = log[log.rindex("print_info: file size") :]
         return sum(map(float, re.findall(pattern, log_of_the_load)))
 
     return {
         "weights": last(r"model buffer size = +([\d.]+) MiB"),
-        # Of states the log has 0.01 MiB, of KV caches the same; each is the sum of its layers.
+        # The log rounds to 0.01 MiB, for states and KV caches alike; each value is the sum of its layers.
         "kv": last(r"(?:kv_cache|recurrent): size = +([\d.]+) MiB"),
         "compute": last(r"(?:compute|output) buffer size = +([\d.]+) MiB"),
     }
@@ -108,14 +108,14 @@ def test_the_estimate_matches_what_llama_cpp_allocates(
         cache_type_v=case.value,
         flash_attn="off" if case.flash == "off" else "on",
     )
-    found = measured(path, case)
+    actual = measure(path, case)
     predicted = {
         "weights": header.size / MB,
         "kv": kv_bytes(header, engine, case.ctx_size) / MB,
         "compute": compute_bytes(header, engine, case.ctx_size) / MB,
     }
     for name, value in predicted.items():
-        record_property(name, f"{value:.2f} predicted, {found[name]:.2f} MiB measured")
-    assert predicted["weights"] == pytest.approx(found["weights"], rel=0.05)
-    assert predicted["kv"] == pytest.approx(found["kv"], rel=0.05, abs=0.011)
-    assert predicted["compute"] == pytest.approx(found["compute"], rel=0.15)
+        record_property(name, f"{value:.2f} predicted, {actual[name]:.2f} MiB measured")
+    assert predicted["weights"] == pytest.approx(actual["weights"], rel=0.05)
+    assert predicted["kv"] == pytest.approx(actual["kv"], rel=0.05, abs=0.011)
+    assert predicted["compute"] == pytest.approx(actual["compute"], rel=0.15)

@@ -1,4 +1,4 @@
-"""What vendors' tools and kernels print, as captured, and the budget made of it."""
+"""Captured output of vendors' tools and kernels, and the budget that follows from it."""
 
 from __future__ import annotations
 
@@ -114,9 +114,9 @@ def test_the_output_of_a_failing_tool_is_ignored(tmp_path: Path) -> None:
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 'NVIDIA GeForce RTX 4090, 24564'\n")
     tool.chmod(0o755)
-    found = detect({"PATH": str(tmp_path)})
-    assert found.ram > 0
-    assert RTX_4090 in found.gpus or found.kind == "apple"
+    hardware = detect({"PATH": str(tmp_path)})
+    assert hardware.ram > 0
+    assert RTX_4090 in hardware.gpus or hardware.kind == "apple"
     tool.write_text("#!/bin/sh\necho 'NVIDIA GeForce RTX 4090, 24564'; exit 9\n")
     assert RTX_4090 not in detect({"PATH": str(tmp_path)}).gpus
     assert RTX_4090 not in detect({"PATH": ""}).gpus
@@ -151,7 +151,7 @@ def test_the_hint_says_how_to_raise_the_budget() -> None:
     assert apple.raise_for(round(53.2 * GB)).startswith(
         "sudo sysctl iogpu.wired_limit_mb=55296 (until the next boot), or lower its `ctx_size`"
     )
-    assert "sysctl" not in apple.raise_for(60 * GB)  # macOS needs some itself
+    assert "sysctl" not in apple.raise_for(60 * GB)  # macOS needs some of it
     assert "raise `memory_gb`" in budget(Hardware(0), memory_gb=5).raise_for(6 * GB)
     assert "keeps what is too much in RAM" in budget(Hardware(64 * GB, gpus=(RTX_4090,))).raise_for(30 * GB)
     assert "set `memory_gb`" in budget(Hardware(64 * GB)).raise_for(60 * GB)

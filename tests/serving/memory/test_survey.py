@@ -28,9 +28,9 @@ def config(*tiers: Tier) -> StackConfig:
     return StackConfig(Settings(memory_gb=4), Routing(), {tier.name: tier for tier in tiers})
 
 
-def tier(name: str, path: Path, **about: object) -> Tier:
+def tier(name: str, path: Path, **options: object) -> Tier:
     settings = EngineSettings(cache_ram_gb=0.5)
-    return Tier(name, BackendKind.GGUF, GgufModel(path=path), 1024, engine=settings, **about)  # type: ignore[arg-type]
+    return Tier(name, BackendKind.GGUF, GgufModel(path=path), 1024, engine=settings, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_the_survey_says_which_tiers_can_start_and_why_others_cannot(
     bad.write_bytes(b"GGUF")
     hub = Tier("hub", BackendKind.GGUF, GgufModel(repo="org/name", file="m.gguf", size_gb=3.0), 1024)
     hosted = Tier("hosted", BackendKind.LITELLM, HostedModel("anthropic", "opus"), 1024)
-    found = survey(
+    result = survey(
         config(
             tier("fast", good, role=Role.FAST),
             tier("bad", bad),
@@ -57,11 +57,11 @@ def test_the_survey_says_which_tiers_can_start_and_why_others_cannot(
         ),
         env,
     )
-    assert found.engine is not None
-    assert found.engine.kind == "native"
-    assert found.tiers["fast"].weights == good
-    assert found.tiers["fast"].size_bytes == good.stat().st_size
-    assert found.unavailable == {
+    assert result.engine is not None
+    assert result.engine.kind == "native"
+    assert result.tiers["fast"].weights == good
+    assert result.tiers["fast"].size_bytes == good.stat().st_size
+    assert result.unavailable == {
         "bad": f"{bad}: expected a GGUF model: the file ends inside its header"
         " (the file is damaged or of another format; download it again)",
         "gone": f"{tmp_path / 'x.gguf'} is not on disk (put the file there, or correct `path` in models.ini)",
@@ -69,17 +69,17 @@ def test_the_survey_says_which_tiers_can_start_and_why_others_cannot(
         "hosted": "$ANTHROPIC_API_KEY is not set, which anthropic wants"
         " (export ANTHROPIC_API_KEY=… and `llmstack restart`)",
     }
-    assert list(found.plan.needs) == ["fast", "bad", "gone", "hub"]
-    assert found.plan.budget == 4 * GB
-    assert found.plan.needs["hub"] > 3 * GB
-    assert max(found.plan.costs, key=lambda name: found.plan.costs[name]) == "fast"
+    assert list(result.plan.needs) == ["fast", "bad", "gone", "hub"]
+    assert result.plan.budget == 4 * GB
+    assert result.plan.needs["hub"] > 3 * GB
+    assert max(result.plan.costs, key=lambda name: result.plan.costs[name]) == "fast"
 
 
 def test_without_an_engine_no_tier_can_start(tmp_path: Path, env: dict[str, str]) -> None:
     good = tmp_path / "good.gguf"
     good.write_bytes(gguf(llama()))
-    found = survey(config(tier("a", good)), {**env, "LLAMA_SERVER_BIN": "/no/such"})
-    assert found.engine is None
-    assert found.unavailable["a"].startswith(
+    result = survey(config(tier("a", good)), {**env, "LLAMA_SERVER_BIN": "/no/such"})
+    assert result.engine is None
+    assert result.unavailable["a"].startswith(
         "LLAMA_SERVER_BIN: expected a program that can be run, got `/no/such`"
     )

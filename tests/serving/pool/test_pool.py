@@ -33,12 +33,12 @@ async def pool_of(
     ttls: Mapping[str, float] = MappingProxyType({}),
     **limits: Any,
 ) -> AsyncIterator[Pool]:
-    """Every tier needs 1. At the end nothing of the pool may be left: no task, no model."""
+    """Run a pool in which every tier needs 1 byte; check at the end that no task and no model remains."""
     before = asyncio.all_tasks()
     plan = MemoryPlan(budget, dict.fromkeys(TIERS, 1), dict.fromkeys(TIERS, 1.0))
-    idle = {**dict.fromkeys(TIERS, ttl), **ttls}
-    terms = PoolConfig(servers, plan, ttls=idle, slots=dict.fromkeys(TIERS, slots))
-    pool = Pool(terms, Upstream(), limits=PoolLimits(**limits))
+    idle_ttls = {**dict.fromkeys(TIERS, ttl), **ttls}
+    config = PoolConfig(servers, plan, ttls=idle_ttls, slots=dict.fromkeys(TIERS, slots))
+    pool = Pool(config, Upstream(), limits=PoolLimits(**limits))
     try:
         yield pool
     finally:
@@ -65,11 +65,11 @@ async def test_a_model_starts_on_demand_and_stays() -> None:
 async def test_requests_for_a_loading_model_wait_for_the_same_load() -> None:
     servers = FakeServers(a={"load_s": None})
     async with pool_of(servers, slots=5) as pool:
-        asked = [asyncio.create_task(pool.acquire("a")) for _ in range(5)]
+        acquiring = [asyncio.create_task(pool.acquire("a")) for _ in range(5)]
         await wait_until_async(lambda: pool.states()["a"].waiting == 5)
         assert states(pool) == {"a": "loading"}
         servers.created[0].loaded.set()
-        assert [lease.tier for lease in await asyncio.gather(*asked)] == ["a"] * 5
+        assert [lease.tier for lease in await asyncio.gather(*acquiring)] == ["a"] * 5
     assert len(servers.created) == 1
 
 
@@ -100,17 +100,17 @@ async def test_a_busy_model_is_not_stopped() -> None:
 async def test_an_endless_stream_of_requests_does_not_starve_other_models() -> None:
     servers = FakeServers()
     async with pool_of(servers, budget=1, slots=1, patience_s=0.1) as pool:
-        over = asyncio.Event()
+        stopped = asyncio.Event()
 
         async def stream() -> None:
-            while not over.is_set():
+            while not stopped.is_set():
                 async with await pool.acquire("a"):
                     await asyncio.sleep(0.005)
 
         streams = [asyncio.create_task(stream()) for _ in range(4)]
         await wait_until_async(lambda: pool.states()["a"].leases)
         async with asyncio.timeout(2), await pool.acquire("b"):
-            over.set()
+            stopped.set()
         await asyncio.gather(*streams)
 
 
@@ -118,11 +118,11 @@ async def test_a_full_queue_refuses_with_retry_after() -> None:
     async with pool_of(FakeServers(a={"load_s": None}), queue=2) as pool:
         waiting = [asyncio.create_task(pool.acquire("a")) for _ in range(2)]
         await wait_until_async(lambda: pool.states()["a"].waiting == 2)
-        with pytest.raises(TierUnavailableError, match="2 requests are waiting for a already") as refused:
+        with pytest.raises(TierUnavailableError, match="2 requests are waiting for a already") as raised:
             await pool.acquire("a")
-        assert refused.value.retry_after == 10
+        assert raised.value.retry_after == 10
         async with await pool.acquire("b"):
-            pass  # each tier has a queue of its own
+            pass  # each tier has its own queue
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -130,9 +130,9 @@ async def test_a_full_queue_refuses_with_retry_after() -> None:
 
 async def test_waiting_times_out() -> None:
     async with pool_of(FakeServers(a={"load_s": None}), wait_s=0.05) as pool:
-        with pytest.raises(TierUnavailableError, match=r"a did not become free within 0\.05 s") as refused:
+        with pytest.raises(TierUnavailableError, match=r"a did not become free within 0\.05 s") as raised:
             await pool.acquire("a")
-        assert refused.value.retry_after == 30
+        assert raised.value.retry_after == 30
         assert pool.states()["a"].waiting == 0
 
 
@@ -159,7 +159,7 @@ async def test_a_request_cancelled_in_the_queue_leaves_it() -> None:
 
 @pytest.mark.parametrize("steps", range(8))
 async def test_a_request_cancelled_at_any_moment_leaks_no_lease(steps: int) -> None:
-    """The two are brought closer by single steps of the event loop, until both orders were seen."""
+    """Grant and cancellation get closer by single steps of the event loop, so that both orders occur."""
     servers = FakeServers(a={"load_s": None})
     async with pool_of(servers, slots=1) as pool:
         leaving = asyncio.create_task(pool.acquire("a"))
@@ -180,10 +180,10 @@ async def test_a_request_cancelled_at_any_moment_leaks_no_lease(steps: int) -> N
 async def test_a_grant_at_the_moment_of_the_timeout_is_not_leaked() -> None:
     servers = FakeServers()
     async with pool_of(servers, slots=1, wait_s=0.02) as pool:
-        for late in range(40):
+        for delay in range(40):
             held = await pool.acquire("a")
             waiting = asyncio.create_task(pool.acquire("a"))
-            await asyncio.sleep(0.019 + late * 0.0001)
+            await asyncio.sleep(0.019 + delay * 0.0001)
             async with held:
                 pass
             try:
@@ -197,9 +197,9 @@ async def test_a_grant_at_the_moment_of_the_timeout_is_not_leaked() -> None:
 async def test_a_failed_start_fails_every_waiting_request_and_the_next_one_tries_again() -> None:
     servers = FakeServers(a={"error": "out of memory"})
     async with pool_of(servers) as pool:
-        answers = await asyncio.gather(*(pool.acquire("a") for _ in range(3)), return_exceptions=True)
-        assert [str(answer) for answer in answers] == ["out of memory"] * 3
-        assert {getattr(answer, "hint", None) for answer in answers} == {"fix it"}
+        results = await asyncio.gather(*(pool.acquire("a") for _ in range(3)), return_exceptions=True)
+        assert [str(result) for result in results] == ["out of memory"] * 3
+        assert {getattr(result, "hint", None) for result in results} == {"fix it"}
         assert (pool.states()["a"].state, pool.states()["a"].detail) == ("down", "out of memory")
         servers.options.clear()
         async with await pool.acquire("a"):
@@ -210,12 +210,12 @@ async def test_a_failed_start_fails_every_waiting_request_and_the_next_one_tries
 async def test_a_server_that_cannot_be_created_fails_only_its_own_requests() -> None:
     servers = FakeServers()
 
-    def make(tier: str) -> FakeServer:
+    def create_server(tier: str) -> FakeServer:
         if tier == "a":
             raise LlmstackError("a has no file")
         return servers(tier)
 
-    async with pool_of(make, budget=1) as pool:
+    async with pool_of(create_server, budget=1) as pool:
         held = await pool.acquire("b")
         first, second = asyncio.create_task(pool.acquire("a")), asyncio.create_task(pool.acquire("c"))
         await wait_until_async(lambda: pool.states()["c"].waiting == 1)
@@ -343,8 +343,8 @@ async def test_close_stops_every_model_and_refuses_waiting_requests(caplog: pyte
         unloading = asyncio.create_task(pool.unload("a"))
         await asyncio.gather(pool.close(), pool.close())
         assert servers.running == []
-        answers = await asyncio.gather(*waiting, return_exceptions=True)
-        assert [str(answer) for answer in answers] == ["the router is stopping"] * 3
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [str(result) for result in results] == ["the router is stopping"] * 3
         assert await unloading is True
         async with held:
             pass

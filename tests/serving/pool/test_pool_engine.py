@@ -57,8 +57,8 @@ def build(
     env = server_env(os.environ, api_key=KEY)
 
     def server(name: str) -> LlamaServer:
-        about = EngineSettings(threads=1, cache_ram_gb=0, parallel=1, extra_args=extra)
-        tier = Tier(name, BackendKind.GGUF, GgufModel(), 2048, engine=about)
+        settings = EngineSettings(threads=1, cache_ram_gb=0, parallel=1, extra_args=extra)
+        tier = Tier(name, BackendKind.GGUF, GgufModel(), 2048, engine=settings)
         return LlamaServer(
             name,
             lambda port: server_flags(tier, models / f"{name}.gguf", host="127.0.0.1", port=port),
@@ -81,8 +81,8 @@ def pid_files(state: Path) -> list[str]:
 
 
 @asynccontextmanager
-async def pool_of(models: Path, tmp_path: Path, **about: object) -> AsyncIterator[Pool]:
-    pool = build(models, tmp_path, **{"first_port": free_port() % 60_000 + 1024, **about})  # type: ignore[arg-type]
+async def pool_of(models: Path, tmp_path: Path, **options: object) -> AsyncIterator[Pool]:
+    pool = build(models, tmp_path, **{"first_port": free_port() % 60_000 + 1024, **options})  # type: ignore[arg-type]
     try:
         yield pool
     finally:
@@ -90,22 +90,24 @@ async def pool_of(models: Path, tmp_path: Path, **about: object) -> AsyncIterato
         assert pid_files(tmp_path) == []
 
 
-async def say(url: str, headers: dict[str, str], text: str) -> tuple[int, str]:
+async def chat(url: str, headers: dict[str, str], text: str) -> tuple[int, str]:
     body = {"messages": [{"role": "user", "content": text}]}
     async with (
         aiohttp.ClientSession() as session,
-        session.post(f"{url}/v1/chat/completions", json=body, headers=headers) as answer,
+        session.post(f"{url}/v1/chat/completions", json=body, headers=headers) as response,
     ):
-        content = (await answer.json())["choices"][0]["message"]["content"] if answer.status == 200 else ""
-        return answer.status, content
+        content = (
+            (await response.json())["choices"][0]["message"]["content"] if response.status == 200 else ""
+        )
+        return response.status, content
 
 
 async def test_a_model_is_started_used_and_evicted(models: Path, tmp_path: Path) -> None:
     async with pool_of(models, tmp_path, budget=1) as pool:
         for name in ("a", "b", "a"):
             async with await pool.acquire(name) as lease:
-                assert await say(lease.url, dict(lease.headers), "hi") == (200, f"[{name}] You said: hi")
-                assert (await say(lease.url, {}, "hi"))[0] == 401
+                assert await chat(lease.url, dict(lease.headers), "hi") == (200, f"[{name}] You said: hi")
+                assert (await chat(lease.url, {}, "hi"))[0] == 401
                 assert pid_files(tmp_path) == [f"model-{name}.pid"]
                 for child in psutil.Process().children(recursive=True):
                     assert KEY not in " ".join(child.cmdline())
@@ -122,7 +124,7 @@ async def test_a_killed_server_reports_why_it_ended_and_is_restarted(models: Pat
                 "the model server of a ended (killed by signal 9)"
             )
         async with await pool.acquire("a") as lease:
-            assert await say(lease.url, dict(lease.headers), "again") == (200, "[a] You said: again")
+            assert await chat(lease.url, dict(lease.headers), "again") == (200, "[a] You said: again")
             assert pool.states()["a"].pid != pid
 
 
@@ -131,36 +133,36 @@ async def test_a_model_that_cannot_start_reports_its_last_log_lines(
     models: Path, tmp_path: Path, name: str, reason: str
 ) -> None:
     async with pool_of(models, tmp_path) as pool:
-        answers = await asyncio.gather(pool.acquire(name), pool.acquire(name), return_exceptions=True)
-        for answer in answers:
-            assert isinstance(answer, TierUnavailableError)
-            assert answer.message.startswith(f"the model server of {name} ended (exit code 1)\n  ")
-            assert reason in answer.message
-            assert answer.hint == f"see {tmp_path / 'logs' / name}.log"
+        errors = await asyncio.gather(pool.acquire(name), pool.acquire(name), return_exceptions=True)
+        for error in errors:
+            assert isinstance(error, TierUnavailableError)
+            assert error.message.startswith(f"the model server of {name} ended (exit code 1)\n  ")
+            assert reason in error.message
+            assert error.hint == f"see {tmp_path / 'logs' / name}.log"
         assert pool.states()[name].state == "down"
 
 
 async def test_a_taken_port_is_skipped(models: Path, tmp_path: Path) -> None:
-    with listener() as taken:
-        port = taken.getsockname()[1]
+    with listener() as other_server:
+        port = other_server.getsockname()[1]
         async with pool_of(models, tmp_path, first_port=port) as pool, await pool.acquire("a") as lease:
             assert lease.url != f"http://127.0.0.1:{port}"
-            assert await say(lease.url, dict(lease.headers), "hi") == (200, "[a] You said: hi")
+            assert await chat(lease.url, dict(lease.headers), "hi") == (200, "[a] You said: hi")
 
 
 async def test_a_native_server_ends_with_its_launcher_and_is_restarted(models: Path, tmp_path: Path) -> None:
-    about = {"kind": "native", "binary": native_server(tmp_path)}
-    async with pool_of(models, tmp_path, **about) as pool:
+    options = {"kind": "native", "binary": native_server(tmp_path)}
+    async with pool_of(models, tmp_path, **options) as pool:
         async with await pool.acquire("a") as lease:
             launcher = psutil.Process(pool.states()["a"].pid)
             (server,) = launcher.children()
             launcher.kill()
             assert "killed by signal 9" in (await lease.failure() or "")
-            # The kernel ends it with its launcher, but not in the same instant.
+            # The kernel ends it together with its launcher, but not at the same moment.
             await wait_until_async(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
         async with await pool.acquire("a"):
             pass
-    async with pool_of(models, tmp_path, **about, extra=("--fails",)) as pool:
+    async with pool_of(models, tmp_path, **options, extra=("--fails",)) as pool:
         with pytest.raises(TierUnavailableError, match="the weights are cursed"):
             await pool.acquire("a")
 

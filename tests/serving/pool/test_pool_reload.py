@@ -1,4 +1,4 @@
-"""Which tiers of the built-in swapper get another server when a configuration is taken up anew."""
+"""Which tiers of the built-in pool get a new server when an edited configuration is applied."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def models(tmp_path: Path) -> Path:
     return directory
 
 
-async def take_up(swapper: PoolBackend, config: StackConfig) -> None:
+async def reload(swapper: PoolBackend, config: StackConfig) -> None:
     await swapper.reload(config, survey(config, dict(os.environ)))
 
 
@@ -44,7 +44,7 @@ async def test_a_tier_gets_a_new_server_if_its_file_was_deleted_and_replaced_by_
         (models / "a.gguf").unlink()
         config = configured(tmp_path, models, ctx=2048)
         moved = replace(config.tiers["a"], model=config.tiers["b"].model)
-        await take_up(swapper, replace(config, tiers={**config.tiers, "a": moved}))
+        await reload(swapper, replace(config, tiers={**config.tiers, "a": moved}))
         await wait_until_async(lambda: swapper.states()["a"].state == "idle")
         await swapper.load("a")
 
@@ -54,17 +54,17 @@ async def test_a_tier_gets_a_new_server_if_its_file_has_other_contents(models: P
     async with swapping(tmp_path, models, ctx=2048) as swapper:
         await swapper.load("a")
         before = swapper.states()["a"].pid
-        await take_up(swapper, config)
+        await reload(swapper, config)
         assert swapper.states()["a"].pid == before
         (models / "other.gguf").replace(models / "a.gguf")
-        await take_up(swapper, config)
+        await reload(swapper, config)
         await wait_until_async(lambda: swapper.states()["a"].state == "idle")
 
 
 async def test_a_tier_that_is_removed_and_added_with_other_settings_gets_a_new_server(
     models: Path, tmp_path: Path
 ) -> None:
-    """Somebody waits for it all the while, so that its first server is not told to go."""
+    """A request waits for it all the time, so that its first server is not stopped."""
     config = configured(tmp_path, models, ctx=2048)
     without = replace(config, tiers={"b": config.tiers["b"]})
     larger = replace(config, tiers={**config.tiers, "a": replace(config.tiers["a"], ctx_size=4096)})
@@ -73,8 +73,8 @@ async def test_a_tier_that_is_removed_and_added_with_other_settings_gets_a_new_s
         before = swapper.states()["a"].pid
         waiting = asyncio.create_task(swapper.acquire("a"))
         await wait_until_async(lambda: swapper.states()["a"].waiting == 1)
-        await take_up(swapper, without)
-        await take_up(swapper, larger)
+        await reload(swapper, without)
+        await reload(swapper, larger)
         async with lease:
             pass
         async with await waiting:

@@ -1,4 +1,4 @@
-"""A pool that is given other terms while it serves."""
+"""A pool whose configuration is replaced while it serves."""
 
 from __future__ import annotations
 
@@ -26,17 +26,22 @@ def plan(budget: int = 3, **needs: int) -> MemoryPlan:
     return MemoryPlan(budget, needs, dict.fromkeys(needs, 1.0))
 
 
-def terms(servers: FakeServers, of: MemoryPlan) -> PoolConfig:
-    return PoolConfig(servers, of, ttls=dict.fromkeys(of.needs, 0), slots=dict.fromkeys(of.needs, 1))
+def pool_config(servers: FakeServers, memory_plan: MemoryPlan) -> PoolConfig:
+    return PoolConfig(
+        servers,
+        memory_plan,
+        ttls=dict.fromkeys(memory_plan.needs, 0),
+        slots=dict.fromkeys(memory_plan.needs, 1),
+    )
 
 
 def replace(pool: Pool, servers: FakeServers, new: MemoryPlan, *changed: str) -> None:
-    pool.replace(terms(servers, new), changed=changed)
+    pool.replace(pool_config(servers, new), changed=changed)
 
 
 @asynccontextmanager
-async def pool_of(servers: FakeServers, of: MemoryPlan) -> AsyncIterator[Pool]:
-    pool = Pool(terms(servers, of), Upstream())
+async def pool_of(servers: FakeServers, memory_plan: MemoryPlan) -> AsyncIterator[Pool]:
+    pool = Pool(pool_config(servers, memory_plan), Upstream())
     try:
         yield pool
     finally:
@@ -90,10 +95,10 @@ async def test_requests_that_wait_for_a_removed_tier_are_served_and_later_ones_r
 
 
 async def granted_once_given_back(pool: Pool, tier: str, held: PoolLease, new: FakeServers) -> PoolLease:
-    """Return a lease of a tier for which there is no room before another lease is given back."""
+    """Return a lease of a tier that fits into memory only after another lease was given back."""
     waiting = asyncio.create_task(pool.acquire(tier))
     await wait_until_async(lambda: pool.states()[tier].waiting == 1)
-    assert new.created == []  # the old server still fills the budget
+    assert new.created == []  # the old server still uses the budget
     async with held:
         pass
     return await waiting

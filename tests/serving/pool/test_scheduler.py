@@ -23,20 +23,20 @@ def plan(budget: int, **needs: int) -> MemoryPlan:
 ABC = plan(10, a=5, b=5, c=5, big=20, small=1)
 
 
-def ready(**about: Any) -> Running:
-    return Running("ready", **{"ready_since": 1.0, "last_used": 2.0, **about})
+def ready(**fields: Any) -> Running:
+    return Running("ready", **{"ready_since": 1.0, "last_used": 2.0, **fields})
 
 
 SITUATIONS: dict[str, tuple[dict[str, Running], list[Waiter], float, Actions]] = {
     "nothing": ({}, [], 0.0, Actions()),
-    "a wanted model starts": ({}, [Waiter(1, "a", 0.0)], 0.0, Actions(starts=["a"])),
+    "a model that someone waits for starts": ({}, [Waiter(1, "a", 0.0)], 0.0, Actions(starts=["a"])),
     "as many start as fit, in the order of arrival": (
         {},
         [Waiter(1, "c", 0.0), Waiter(2, "a", 0.1), Waiter(3, "b", 0.2)],
         1.0,
         Actions(starts=["c", "a"]),
     ),
-    "who waits for a loading model waits": (
+    "requests for a loading model keep waiting": (
         {"a": Running("starting")},
         [Waiter(1, "a", 0.0)],
         5.0,
@@ -48,7 +48,7 @@ SITUATIONS: dict[str, tuple[dict[str, Running], list[Waiter], float, Actions]] =
         3.0,
         Actions(grants=[1, 3]),
     ),
-    "the idle model used longest ago makes room": (
+    "the least recently used idle model is stopped": (
         {"a": ready(last_used=4.0), "b": ready(last_used=3.0)},
         [Waiter(1, "c", 5.0)],
         5.0,
@@ -60,13 +60,13 @@ SITUATIONS: dict[str, tuple[dict[str, Running], list[Waiter], float, Actions]] =
         6.0,
         Actions(wake_at=15.0),
     ),
-    "before patience is over a busy model takes new leases": (
+    "before its turn ends a busy model takes new leases": (
         {"a": ready(leases=1, slots=2), "b": ready(leases=1, slots=2, ready_since=3.0)},
         [Waiter(1, "c", 5.0), Waiter(2, "a", 6.0), Waiter(3, "b", 6.0)],
         14.9,
         Actions(grants=[2, 3], wake_at=15.0),
     ),
-    "after that the one whose turn is longest takes none": (
+    "after that the model with the longest turn takes none": (
         {"a": ready(leases=1, slots=2), "b": ready(leases=1, slots=2, ready_since=3.0)},
         [Waiter(1, "c", 5.0), Waiter(2, "a", 6.0), Waiter(3, "b", 6.0)],
         15.0,
@@ -90,7 +90,7 @@ SITUATIONS: dict[str, tuple[dict[str, Running], list[Waiter], float, Actions]] =
         30.0,
         Actions(grants=[2]),
     ),
-    "nothing slips in before a large model": (
+    "a small model does not overtake a large one": (
         {"a": ready(leases=1)},
         [Waiter(1, "big", 5.0), Waiter(2, "small", 5.1)],
         6.0,
@@ -102,21 +102,21 @@ SITUATIONS: dict[str, tuple[dict[str, Running], list[Waiter], float, Actions]] =
         6.0,
         Actions(stops=["a", "b"]),
     ),
-    "and starts when the others are gone, not before": (
+    "and starts only when the others have ended": (
         {"a": Running("stopping")},
         [Waiter(1, "big", 5.0)],
         6.0,
         Actions(),
     ),
-    "memory of what is being stopped is counted, and not asked for twice": (
+    "memory of a stopping model counts as used, and nothing more is stopped for it": (
         {"a": Running("stopping"), "b": ready()},
         [Waiter(1, "c", 5.0)],
         6.0,
         Actions(),
     ),
     "a model idle for its ttl is stopped": ({"a": ready(ttl=3.0)}, [], 5.0, Actions(stops=["a"])),
-    "before that it is not": ({"a": ready(ttl=3.0)}, [], 4.0, Actions(wake_at=5.0)),
-    "a busy one neither": ({"a": ready(ttl=3.0, leases=1)}, [], 50.0, Actions()),
+    "before its ttl it is not stopped": ({"a": ready(ttl=3.0)}, [], 4.0, Actions(wake_at=5.0)),
+    "a busy model is not stopped at its ttl": ({"a": ready(ttl=3.0, leases=1)}, [], 50.0, Actions()),
     "its ttl counts from when it was ready, if it was never used": (
         {"a": ready(ttl=3.0, ready_since=9.0, last_used=0.0)},
         [],
@@ -129,13 +129,13 @@ SITUATIONS: dict[str, tuple[dict[str, Running], list[Waiter], float, Actions]] =
         3.0,
         Actions(stops=["a"]),
     ),
-    "takes no new leases until then": (
+    "until then it takes no new leases": (
         {"a": ready(unload_requested=True, leases=1, slots=2)},
         [Waiter(1, "a", 3.0)],
         3.0,
         Actions(),
     ),
-    "and needs not finish loading": (
+    "a loading model is unloaded without waiting": (
         {"a": Running("starting", unload_requested=True)},
         [],
         3.0,
@@ -181,24 +181,24 @@ class TierFacts:
     load_s: float = 1.0
     stop_s: float = 0.5
     ttl: float = 0.0
-    fails: frozenset[int] = frozenset()  # which of its starts do not succeed
+    fails: frozenset[int] = frozenset()  # numbers of the starts that fail
 
 
 @dataclass(frozen=True)
-class Ask:
+class Request:
     at: float
     tier: str
     service_s: float
-    patience_s: float | None = None  # the client goes away after this
+    patience_s: float | None = None  # the client disconnects after this
 
 
 @dataclass
-class World:
-    """Carries out what `schedule` says, in virtual time, and checks every step."""
+class Simulation:
+    """Carries out the decisions of `schedule` in virtual time, and checks every step."""
 
     budget: int
     tiers: dict[str, TierFacts]
-    asks: list[Ask]
+    requests: list[Request]
     unloads: list[tuple[float, str]] = field(default_factory=list)
     patience: float = PATIENCE
 
@@ -206,23 +206,23 @@ class World:
         self.now = 0.0
         self.plan = plan(self.budget, **{tier: facts.need for tier, facts in self.tiers.items()})
         self.models: dict[str, Model] = {}
-        self.queue: dict[int, Ask] = {}
+        self.queue: dict[int, Request] = {}
         self.starts = dict.fromkeys(self.tiers, 0)
         self.failures = 0
-        self.waited: dict[int, float] = {}
-        self.ahead: dict[int, int] = {}
+        self.waits: dict[int, float] = {}
+        self.queued_before: dict[int, int] = {}
         self.order: list[tuple[str, int]] = []
         self.numbers = itertools.count()
         self.events: list[tuple[float, int, str, Any]] = []
-        for number, ask in enumerate(self.asks):
-            self.later(ask.at, "ask", number)
-            if ask.patience_s is not None:
-                self.later(ask.at + ask.patience_s, "cancel", number)
+        for number, request in enumerate(self.requests):
+            self.add_event(request.at, "arrive", number)
+            if request.patience_s is not None:
+                self.add_event(request.at + request.patience_s, "cancel", number)
         for at, tier in self.unloads:
-            self.later(at, "unload", tier)
+            self.add_event(at, "unload", tier)
 
-    def later(self, at: float, what: str, about: Any) -> None:
-        heapq.heappush(self.events, (at, next(self.numbers), what, about))
+    def add_event(self, at: float, event: str, argument: Any) -> None:
+        heapq.heappush(self.events, (at, next(self.numbers), event, argument))
 
     def run(self) -> None:
         wake: float | None = None
@@ -231,19 +231,19 @@ class World:
                 [time for time in (wake, self.events[0][0] if self.events else None) if time is not None],
                 default=None,
             )
-            self.time_alone_changes_nothing(until=soonest)
+            self.check_that_only_events_change_decisions(until=soonest)
             if soonest is None:
                 break
             self.now = max(self.now, soonest)
             while self.events and self.events[0][0] <= self.now:
-                _, _, what, about = heapq.heappop(self.events)
-                getattr(self, what)(about)
-            wake = self.act()
-        assert self.queue == {}, "somebody waits for ever"
+                _, _, event, argument = heapq.heappop(self.events)
+                getattr(self, event)(argument)
+            wake = self.run_scheduler()
+        assert self.queue == {}, "a request waits forever"
 
-    def ask(self, number: int) -> None:
-        self.ahead[number] = len(self.queue)
-        self.queue[number] = self.asks[number]
+    def arrive(self, number: int) -> None:
+        self.queued_before[number] = len(self.queue)
+        self.queue[number] = self.requests[number]
 
     def cancel(self, number: int) -> None:
         self.queue.pop(number, None)
@@ -259,7 +259,7 @@ class World:
         if self.starts[tier] in self.tiers[tier].fails:
             self.failures += 1
             del self.models[tier]
-            self.queue = {number: ask for number, ask in self.queue.items() if ask.tier != tier}
+            self.queue = {number: request for number, request in self.queue.items() if request.tier != tier}
             return
         model.state, model.load_s, model.since = "ready", self.now - model.since, self.now
 
@@ -271,45 +271,45 @@ class World:
         model.last_used = self.now
 
     def decide(self, now: float) -> Actions:
-        waiters = [Waiter(number, ask.tier, ask.at) for number, ask in self.queue.items()]
+        waiters = [Waiter(number, request.tier, request.at) for number, request in self.queue.items()]
         running = {tier: model.running() for tier, model in self.models.items()}
         return schedule(running, waiters, self.plan, now=now, patience=self.patience)
 
-    def act(self) -> float | None:
+    def run_scheduler(self) -> float | None:
         for _ in range(3):
             actions = self.decide(self.now)
-            assert actions.wake_at is None or actions.wake_at > self.now, "it would spin"
+            assert actions.wake_at is None or actions.wake_at > self.now, "it would loop without waiting"
             if not (actions.grants or actions.starts or actions.stops):
                 return actions.wake_at
             self.carry_out(actions)
-        raise AssertionError("it does not come to rest")
+        raise AssertionError("the decisions do not settle")
 
     def carry_out(self, actions: Actions) -> None:
         for number in actions.grants:
-            ask = self.queue.pop(number)
-            model = self.models[ask.tier]
+            request = self.queue.pop(number)
+            model = self.models[request.tier]
             assert model.state == "ready"
             model.leases += 1
             assert model.leases <= model.slots
-            self.waited[number] = self.now - ask.at
-            self.order.append((ask.tier, number))
-            self.later(self.now + ask.service_s, "served", model)
+            self.waits[number] = self.now - request.at
+            self.order.append((request.tier, number))
+            self.add_event(self.now + request.service_s, "served", model)
         for tier in actions.stops:
             model = self.models[tier]
-            assert model.leases == 0, "stopped in use"
+            assert model.leases == 0, "a busy model was stopped"
             assert model.state != "stopping"
             model.state, model.since = "stopping", self.now
-            self.later(self.now + self.tiers[tier].stop_s, "stopped", tier)
+            self.add_event(self.now + self.tiers[tier].stop_s, "stopped", tier)
         for tier in actions.starts:
             assert tier not in self.models
             facts = self.tiers[tier]
             self.starts[tier] += 1
             self.models[tier] = Model("starting", facts.slots, facts.ttl, self.now)
-            self.later(self.now + facts.load_s, "loaded", (tier, self.models[tier]))
+            self.add_event(self.now + facts.load_s, "loaded", (tier, self.models[tier]))
         used = sum(self.tiers[tier].need for tier in self.models)
-        assert used <= self.budget or len(self.models) == 1, "more memory than there is"
+        assert used <= self.budget or len(self.models) == 1, "the budget is exceeded"
 
-    def time_alone_changes_nothing(self, *, until: float | None) -> None:
+    def check_that_only_events_change_decisions(self, *, until: float | None) -> None:
         end = self.now + 1000.0 if until is None else until
         for part in (0.01, 0.5, 0.99):
             moment = self.now + (end - self.now) * part
@@ -320,10 +320,10 @@ class World:
 
     @property
     def turn(self) -> float:
-        """The longest that one model can keep others out: unloading them, loading, serving, draining."""
+        """The longest time that one model can keep others waiting: unload, load, serve, drain."""
         facts = self.tiers.values()
         load = max(tier.load_s for tier in facts)
-        service = max((ask.service_s for ask in self.asks), default=0.0)
+        service = max((request.service_s for request in self.requests), default=0.0)
         return max(tier.stop_s for tier in facts) + load + max(self.patience, load) + service
 
 
@@ -331,7 +331,7 @@ NAMES = "abcdef"
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def simulations(draw: st.DrawFn) -> Simulation:
     seconds = st.floats(0.0, 30.0, allow_nan=False).map(lambda value: round(value, 1))
     count = draw(st.integers(1, 5))
     tiers = {
@@ -345,25 +345,27 @@ def worlds(draw: st.DrawFn) -> World:
         )
         for name in NAMES[:count]
     }
-    asks, at = [], 0.0
+    requests, at = [], 0.0
     for _ in range(draw(st.integers(1, 40))):
         at += draw(st.sampled_from([0.0, 0.0, 0.1, 1.0, 5.0, 40.0]))
-        gone = draw(st.none() | seconds)
-        asks.append(Ask(round(at, 1), draw(st.sampled_from(NAMES[:count])), draw(seconds), gone))
+        disconnects_after = draw(st.none() | seconds)
+        requests.append(
+            Request(round(at, 1), draw(st.sampled_from(NAMES[:count])), draw(seconds), disconnects_after)
+        )
     unloads = draw(st.lists(st.tuples(seconds, st.sampled_from(NAMES[:count])), max_size=3))
-    return World(draw(st.integers(1, 14)), tiers, asks, unloads)
+    return Simulation(draw(st.integers(1, 14)), tiers, requests, unloads)
 
 
 @sample(250)
-@given(worlds())
-def test_any_traffic_is_served_in_order_within_the_budget_and_in_bounded_time(world: World) -> None:
-    world.run()
-    for tier in world.tiers:
-        granted = [number for name, number in world.order if name == tier]
+@given(simulations())
+def test_any_traffic_is_served_in_order_within_the_budget_and_in_bounded_time(simulation: Simulation) -> None:
+    simulation.run()
+    for tier in simulation.tiers:
+        granted = [number for name, number in simulation.order if name == tier]
         assert granted == sorted(granted), "not in the order of arrival"
-    swaps = len(world.unloads) + world.failures
-    for number, waited in world.waited.items():
-        assert waited <= (world.ahead[number] + 2 + swaps) * 2 * world.turn
+    swaps = len(simulation.unloads) + simulation.failures
+    for number, waits in simulation.waits.items():
+        assert waits <= (simulation.queued_before[number] + 2 + swaps) * 2 * simulation.turn
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
@@ -372,15 +374,15 @@ def test_an_endless_stream_of_requests_does_not_keep_another_model_out(budget: i
     """Budget 5: one model at a time. Budget 10: two, both of them busy all the time."""
     tiers = {tier: TierFacts(5, slots=slots) for tier in "abc"}
     busy = "ab" if budget == 10 else "a"
-    endless = [Ask(number * 0.2, tier, 1.0) for number in range(300) for tier in busy]
-    asks = sorted([*endless, Ask(2.0, "c", 1.0)], key=lambda ask: ask.at)
-    world = World(budget, tiers, asks)
-    world.run()
-    assert world.waited[asks.index(Ask(2.0, "c", 1.0))] <= PATIENCE + 3.0
+    endless = [Request(number * 0.2, tier, 1.0) for number in range(300) for tier in busy]
+    requests = sorted([*endless, Request(2.0, "c", 1.0)], key=lambda request: request.at)
+    simulation = Simulation(budget, tiers, requests)
+    simulation.run()
+    assert simulation.waits[requests.index(Request(2.0, "c", 1.0))] <= PATIENCE + 3.0
 
 
 def test_models_take_turns_in_the_order_of_their_oldest_request() -> None:
-    asks = [Ask(0.1 * number, tier, 0.5) for number, tier in enumerate("abcabcabc")]
-    world = World(5, {tier: TierFacts(5) for tier in "abc"}, asks)
-    world.run()
-    assert [tier for tier, _ in world.order] == [*"aaabbbccc"]
+    requests = [Request(0.1 * number, tier, 0.5) for number, tier in enumerate("abcabcabc")]
+    simulation = Simulation(5, {tier: TierFacts(5) for tier in "abc"}, requests)
+    simulation.run()
+    assert [tier for tier, _ in simulation.order] == [*"aaabbbccc"]
