@@ -11,15 +11,16 @@ if TYPE_CHECKING:
     from llmstack.config.model import Tier
     from llmstack.providers.model_aliases import ModelAliases
 
-# Sampler keys of models.ini, with their names in APIs.
-_API_NAMES = {
+# Values of `sampler` in models.ini, with their names in APIs.
+_MEMBER_OF_SAMPLER_KEY = {
     "temp": "temperature",
     "top_p": "top_p",
     "top_k": "top_k",
     "min_p": "min_p",
     "rep_pen": "repetition_penalty",
 }
-# Providers that accept only some of them. What single models refuse is in providers/models.toml.
+# Providers that accept only some of them; a value that is not known to work is left out.
+# What single models refuse is in providers/models.toml.
 _ACCEPTED_BY_PROVIDER = {
     "azure": {"temperature", "top_p"},
     "bedrock": {"temperature", "top_p", "top_k"},
@@ -36,7 +37,9 @@ def sampling_defaults(tier: Tier, aliases: ModelAliases) -> SamplingDefaults:
     """Return the sampling values that a hosted tier's requests get if the client sent none."""
     model = tier.model
     values = {
-        name: value for key, name in _API_NAMES.items() if (value := getattr(tier.sampler, key)) is not None
+        name: value
+        for key, name in _MEMBER_OF_SAMPLER_KEY.items()
+        if (value := getattr(tier.sampler, key)) is not None
     }
     if isinstance(model, HostedModel) and model.base_url is None:  # at another address it is another server
         accepted = _ACCEPTED_BY_PROVIDER.get(model.provider, set(values))

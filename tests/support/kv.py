@@ -142,7 +142,9 @@ async def swapping(
     config = configured(work_dir, models, **about)
     env = dict(os.environ)
     project = Project.at(work_dir, {})
-    swapper = PoolBackend(project, config, survey(config, env), env, kv_root or work_dir / "kv", Upstream())
+    swapper = PoolBackend(
+        project, config, survey(config, env), env, kv_root or work_dir / "kv", upstream=Upstream()
+    )
     try:
         yield swapper
     finally:

@@ -1,7 +1,8 @@
 """Reading conversations without reading the same messages again in every turn.
 
 Clients send the whole conversation with every turn. Of a body that starts like an earlier one, only the new
-messages are decoded: at 1 MB that saves FIGURE of the router's CPU (benchmarks/instructions.py).
+messages are decoded, which saves 64 % of the router's instructions for a chat of 100 KB
+(tests/benchmarks/instructions.py).
 """
 
 from __future__ import annotations
