@@ -304,7 +304,7 @@ def test_models_and_status_describe_the_tiers(stack: CliProject) -> None:
     assert f"both require its key, and /ui a database: cat {stack.state / 'litellm.key'}" in shown
     tiers = {tier["name"]: tier for tier in stack.status()["tiers"]}
     assert tiers["code-ultra"]["state"] == "remote"
-    why = "$GROQ_API_KEY is not set, which groq wants (export GROQ_API_KEY=… and `llmstack restart`)"
+    why = "$GROQ_API_KEY is not set, which groq requires (export GROQ_API_KEY=… and `llmstack restart`)"
     assert (tiers["keyless"]["state"], tiers["keyless"]["detail"]) == ("down", why)
     assert why in stack.ask("hi", "keyless").json()["error"]["message"]
     swap = load_yaml((stack.state / "llama-swap.yaml").read_text())

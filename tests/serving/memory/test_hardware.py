@@ -153,5 +153,5 @@ def test_the_hint_says_how_to_raise_the_budget() -> None:
     )
     assert "sysctl" not in apple.raise_for(60 * GB)  # macOS needs some of it
     assert "raise `memory_gb`" in budget(Hardware(0), memory_gb=5).raise_for(6 * GB)
-    assert "keeps what is too much in RAM" in budget(Hardware(64 * GB, gpus=(RTX_4090,))).raise_for(30 * GB)
+    assert "keeps the rest in RAM" in budget(Hardware(64 * GB, gpus=(RTX_4090,))).raise_for(30 * GB)
     assert "set `memory_gb`" in budget(Hardware(64 * GB)).raise_for(60 * GB)

@@ -66,7 +66,7 @@ def test_the_survey_says_which_tiers_can_start_and_why_others_cannot(
         " (the file is damaged or of another format; download it again)",
         "gone": f"{tmp_path / 'x.gguf'} is not on disk (put the file there, or correct `path` in models.ini)",
         "hub": "m.gguf is not on disk (fetch it with `llmstack download hub`)",
-        "hosted": "$ANTHROPIC_API_KEY is not set, which anthropic wants"
+        "hosted": "$ANTHROPIC_API_KEY is not set, which anthropic requires"
         " (export ANTHROPIC_API_KEY=… and `llmstack restart`)",
     }
     assert list(result.plan.needs) == ["fast", "bad", "gone", "hub"]
