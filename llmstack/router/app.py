@@ -12,7 +12,8 @@ from llmstack.router.access_log import AccessRecord
 from llmstack.router.admin.admin_api import admin_api
 from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.dialects.table import dialects
-from llmstack.router.forward import forward, respond_error, send_failure
+from llmstack.router.error_responses import respond_error, send_failure
+from llmstack.router.forward import forward
 from llmstack.router.http.asgi import answer_with
 from llmstack.router.http.request_body import BodyTooLargeError, ClientGoneError
 from llmstack.router.keepalive import WaitTimeouts

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmstack.providers.translation.failures import parse_failure, redact_bytes
 from llmstack.router.dialects.stream import dollars
+from llmstack.router.error_responses import send_failure, unavailable_report
 from llmstack.router.event_splitter import EventSplitter
 from llmstack.router.failover import (
     TierFailedError,
@@ -23,9 +24,9 @@ from llmstack.serving.response import FIRST_ERROR_STATUS, JSON
 from llmstack.upstream.client import UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from llmstack.router.dialects.base import Dialect, StreamWatch
+    from llmstack.router.dialects.base import StreamWatch
     from llmstack.router.failover import FailureKind
     from llmstack.router.http.exchange import Exchange
     from llmstack.router.keepalive import WaitTimeouts
@@ -66,35 +67,6 @@ async def forward(
     except RequestFailedError as failed:
         request.mark_failed(failed.report.code, failed.report.origin)
         send_failure(exchange, request, failed.report)
-
-
-def send_failure(exchange: Exchange, request: RoutedRequest, report: FailureReport) -> None:
-    """Tell the client about a failure: as an HTTP error, or as an event if the response has started."""
-    if exchange.ended:
-        return
-    if exchange.started:
-        exchange.finish(request.dialect.error_event(report))
-        return
-    respond_error(exchange, request.dialect, report, request.headers)
-
-
-def respond_error(
-    exchange: Exchange, dialect: Dialect, report: FailureReport, headers: Sequence[tuple[str, str]]
-) -> None:
-    """Send a failure as an HTTP error."""
-    more = [("content-type", JSON)]
-    if report.retry_after is not None:
-        more.append(("retry-after", str(report.retry_after)))
-    if report.allow is not None:
-        more.append(("allow", report.allow))
-    exchange.respond(report.status, dialect.error(report), [*headers, *more])
-
-
-def unavailable_report(error: TierUnavailableError) -> FailureReport:
-    """Return what the client is told about a tier that cannot be used now."""
-    text = f"{error.message} ({error.hint})" if error.hint else error.message
-    code = "model_unavailable" if error.retry_after is None else "model_busy"
-    return FailureReport(HTTPStatus.SERVICE_UNAVAILABLE, code, text, "swapper", error.retry_after)
 
 
 class _Forwarding:

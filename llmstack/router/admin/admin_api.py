@@ -13,7 +13,7 @@ from llmstack.policy.decision import AUTO
 from llmstack.router.admin import status_json
 from llmstack.router.admin.metrics import CONTENT_TYPE
 from llmstack.router.dialects.openai import Untranslated
-from llmstack.router.forward import unavailable_report
+from llmstack.router.error_responses import unavailable_report
 from llmstack.router.routing import explain
 from llmstack.serving.errors import FailureReport, RequestFailedError, TierUnavailableError
 
