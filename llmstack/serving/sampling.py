@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from llmstack.providers.model_aliases import ModelAliases
 
 # Values of `sampler` in models.ini, with their names in APIs.
-_MEMBER_OF_SAMPLER_KEY = {
+_API_NAME_OF_SAMPLER_KEY = {
     "temp": "temperature",
     "top_p": "top_p",
     "top_k": "top_k",
@@ -38,7 +38,7 @@ def sampling_defaults(tier: Tier, aliases: ModelAliases) -> SamplingDefaults:
     model = tier.model
     values = {
         name: value
-        for key, name in _MEMBER_OF_SAMPLER_KEY.items()
+        for key, name in _API_NAME_OF_SAMPLER_KEY.items()
         if (value := getattr(tier.sampler, key)) is not None
     }
     if isinstance(model, HostedModel) and model.base_url is None:  # at another address it is another server
