@@ -269,6 +269,12 @@ def test_any_stream_is_passed_on_up_to_its_closing_event(chunks: list[bytes]) ->
             assert b"".join(chunks).startswith(passed_on)
 
 
+def test_nothing_is_passed_on_after_an_early_closing_mark() -> None:
+    mark, token = b"data: [DONE]\n\n", b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+    passed, watch = watch_stream(OpenaiChat(), mark + token, len(mark))
+    assert (passed, watch.complete) == (b"", False)
+
+
 @pytest.mark.parametrize("path", [path for path, dialect in dialects().items() if dialect.accepts_slot])
 def test_a_slot_chosen_by_the_client_is_recognised(path: str) -> None:
     dialect = dialects()[path]

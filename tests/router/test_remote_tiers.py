@@ -19,6 +19,7 @@ from support.providers import KEY, provider
 
 from llmstack.config.model import BackendKind, HostedModel, McpModel, Role, Sampler, Tier
 from llmstack.router.admin.status_json import status
+from llmstack.serving.errors import TierUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -262,3 +263,11 @@ async def test_a_tool_of_an_mcp_server_serves_a_tier(tmp_path: Path, path: str, 
         assert (again.status, b"hello there" in again.body) == (200, True), again.body
         other = await request(running, "POST", "/v1/embeddings", {"model": "tool", "input": "x"})
         assert other.status == 404
+
+
+async def test_a_tier_that_is_served_elsewhere_cannot_be_loaded() -> None:
+    async with router_with_tiers(server_tier("far", "ollama/x", "http://127.0.0.1:1")) as running:
+        backend = running.app.service.backends[BackendKind.SERVER]
+        with pytest.raises(TierUnavailableError, match="far has no model to load"):
+            await backend.load("far")
+        assert not await backend.unload("far")
