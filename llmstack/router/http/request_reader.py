@@ -76,9 +76,7 @@ class RequestReader:
         while data and self._parser is not None:
             if self._skips_parser:
                 data = self._feed_body(data)
-            elif (
-                self.receiving is None and not self.in_head and (match := self._heads.find(data)) is not None
-            ):
+            elif self._is_idle and (match := self._heads.find(data)) is not None:
                 data = self._start_known(*match, data)
             else:
                 self._parse(data)
@@ -95,7 +93,7 @@ class RequestReader:
         """Process the body of a request whose head was recognized; return what follows it."""
         exchange = self.receiving
         if exchange is None:
-            return data
+            raise RuntimeError("no request is arriving")
         part = data[: exchange.incoming.missing]
         if part:
             exchange.incoming.feed(bytes(part))

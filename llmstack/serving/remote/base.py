@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -55,14 +56,14 @@ class RemoteLease:
         """Nothing is given back."""
 
 
-class RemoteBackend:
+class RemoteBackend(ABC):
     """The part of a `Backend` that is the same for all of them: there is nothing to load."""
 
     loads_models = False
 
+    @abstractmethod
     def state(self, tier: str) -> ModelState:
         """Return what is known of a tier; nothing is probed."""
-        raise NotImplementedError
 
     def has_free_slot(self, tier: str) -> bool:
         """Return whether a tier would serve a request at once."""
