@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from llmstack.errors import LlmstackError
-from llmstack.trust.fingerprint import read_plain_file
+from llmstack.trust.plain_files import read_plain_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,8 +62,15 @@ def read_marker(path: Path) -> Channel | None:
         LlmstackError: the file cannot be read or does not name a channel.
     """
     data = read_plain_file(path)
-    if data is None:
-        return None
+    return parse_marker(data, path) if data is not None else None
+
+
+def parse_marker(data: bytes, path: Path) -> Channel:
+    """Return the channel that the content of a marker file names; `path` is for the error.
+
+    Raises:
+        LlmstackError: it does not name a channel.
+    """
     text = data.decode("utf-8", "replace")
     words = text.split()
     match words:

@@ -11,6 +11,7 @@ from llmstack.errors import LlmstackError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llmstack.config.trusted import TrustedProject
     from llmstack.console import Console
     from llmstack.paths import Project, UserDirs
 
@@ -65,3 +66,24 @@ class CliContext:
                 f"no llmstack project in {self.cwd} or above", hint="create one with `llmstack install`"
             )
         return project
+
+    def find_trusted(self) -> TrustedProject | None:
+        """Return the project of the working directory with its verified files; None if there is none.
+
+        Raises:
+            LlmstackError: the project is not trusted as it is now, or one of its files has mistakes.
+        """
+        from llmstack.config.trusted import open_trusted
+
+        project = self.find_project()
+        return open_trusted(project, self.user) if project is not None else None
+
+    def require_trusted(self) -> TrustedProject:
+        """Return the project of the working directory with its verified files.
+
+        Raises:
+            LlmstackError: as for `require_project` and `find_trusted`.
+        """
+        from llmstack.config.trusted import open_trusted
+
+        return open_trusted(self.require_project(), self.user)

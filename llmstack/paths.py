@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +60,74 @@ class UserDirs:
         """The tiny models that `demo` builds."""
         return self.data / "demo-models"
 
+    def private(self, project: Project) -> PrivateFiles:
+        """Return where a project's secrets are, and the copies of its files that programs may run."""
+        real = os.path.realpath(project.work_dir)
+        digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
+        return PrivateFiles(self.state / "projects" / digest)
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateFiles:
+    """One project's files that nobody else may read or change: never in the project, which may be cloned.
+
+    Attributes:
+        directory: below the user's state directory; `create` makes it with mode 0700.
+    """
+
+    directory: Path
+
+    @property
+    def router_token(self) -> Path:
+        """The running router's token, which its owner's commands prove themselves with."""
+        return self.directory / "router.token"
+
+    @property
+    def litellm_key(self) -> Path:
+        """The file with LiteLLM's master key."""
+        return self.directory / "litellm.key"
+
+    @property
+    def litellm_dir(self) -> Path:
+        """The verified copies of LiteLLM's configuration and of what it loads."""
+        return self.directory / "litellm"
+
+    @property
+    def litellm_config(self) -> Path:
+        """The verified copy of LiteLLM's configuration."""
+        return self.litellm_dir / "litellm_config.yaml"
+
+    @property
+    def llama_swap_yaml(self) -> Path:
+        """The configuration of llama-swap with its keys, written by each start."""
+        return self.directory / "llama-swap.yaml"
+
+    @property
+    def shell_files(self) -> Path:
+        """The startup files of the shell that `start` opens."""
+        return self.directory / "shell"
+
+    def create(self) -> None:
+        """Create the directory.
+
+        Raises:
+            LlmstackError: it cannot be created, or it belongs to another user.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if sys.platform != "win32":
+                if self.directory.stat().st_uid != os.getuid():
+                    raise LlmstackError(
+                        f"{self.directory} belongs to another user",
+                        hint="remove it, or set XDG_STATE_HOME to a directory of your own",
+                    )
+                self.directory.chmod(0o700)
+        except OSError as error:
+            raise LlmstackError(
+                f"cannot create {self.directory}: {error.strerror or error}",
+                hint="check the permissions, or set XDG_STATE_HOME to a directory of your own",
+            ) from error
+
 
 @dataclass(frozen=True, slots=True)
 class Project:
@@ -109,16 +180,6 @@ class Project:
     def litellm_config(self) -> Path:
         """The configuration of LiteLLM; changes are merged into it."""
         return self.state / "litellm_config.yaml"
-
-    @property
-    def litellm_key(self) -> Path:
-        """The file with LiteLLM's master key (mode 0600)."""
-        return self.state / "litellm.key"
-
-    @property
-    def llama_swap_yaml(self) -> Path:
-        """The configuration of llama-swap, written by each start."""
-        return self.state / "llama-swap.yaml"
 
     @property
     def default_channel(self) -> Path:

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(llmstack.__file__).parent
 LAYERS = [
-    {"errors", "kv_types", "progress", "units", "http_headers", "http_heads"},
+    {"errors", "kv_types", "progress", "units", "http_headers", "http_heads", "router_proof"},
     {"paths", "files", "console_progress", "upstream"},
     {"console", "trust"},
-    {"config", "channel"},
+    {"channel"},
+    {"config"},
     {"policy", "process", "llama_cpp", "download", "providers", "shell"},
     {"serving"},
     {"router.dialects", "hub"},

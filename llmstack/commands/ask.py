@@ -47,7 +47,7 @@ def ask(
 
     cli: CliContext = ctx.obj
     text = _read_prompt(prompt)
-    chat_model = open_model(model, cli.find_project(), cli.env, cli.user)
+    chat_model = open_model(model, cli.find_trusted(), cli.env, cli.user)
     chunks = chat_model.stream(
         text, system=system, max_tokens=max_tokens, temperature=temperature, reasoning_effort=effort
     )

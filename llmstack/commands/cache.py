@@ -34,7 +34,6 @@ def cache(
     """
     from llmstack.report.format import format_size
     from llmstack.report.status import show_prompt_caches
-    from llmstack.stack.project import load_config_if_present
     from llmstack.stack.prompt_caches import clear_caches, list_caches
 
     cli: CliContext = ctx.obj
@@ -46,8 +45,8 @@ def cache(
         else:
             cli.console.info(f"freed {format_size(freed)}" if freed else "nothing was saved")
         return
-    project = cli.find_project()
-    caches = list_caches(directory, load_config_if_present(project))
+    trusted = cli.find_trusted()
+    caches = list_caches(directory, trusted.declared if trusted is not None else None)
     if as_json:
         cli.console.json(caches)
     else:

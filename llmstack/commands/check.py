@@ -27,15 +27,14 @@ def check(
     """
     from llmstack.report import check as report
     from llmstack.stack.check import check as check_stack
-    from llmstack.stack.remote.remote_router import remote_url
     from llmstack.stack.remote.thin_client import check_thin_client
 
     cli: CliContext = ctx.obj
-    project = cli.find_project()
-    if project is not None and (url := remote_url(project)) is not None:
-        result = check_thin_client(project, cli.env, url)
+    trusted = cli.find_trusted()
+    if trusted is not None and trusted.remote_url is not None:
+        result = check_thin_client(trusted.project, cli.env, trusted.remote_url)
     else:
-        result = check_stack(project, cli.user, cli.env, offline=offline)
+        result = check_stack(trusted, cli.user, cli.env, offline=offline)
     if as_json:
         cli.console.json(result)
     else:

@@ -31,12 +31,14 @@ def download(
     """
     from llmstack.report import downloads as report
     from llmstack.stack.download import download as downloads
-    from llmstack.stack.download.plan import LABELS, load_declared_config, plan_downloads
+    from llmstack.stack.download.plan import LABELS, plan_downloads
     from llmstack.stack.download.state import DownloadDir
+    from llmstack.stack.project import declared_or_default
 
     cli: CliContext = ctx.obj
-    console, project = cli.console, cli.find_project()
-    config, directory = load_declared_config(project, cli.user), DownloadDir.for_project(project, cli.user)
+    console, trusted = cli.console, cli.find_trusted()
+    project = trusted.project if trusted is not None else None
+    config, directory = declared_or_default(trusted, cli.user), DownloadDir.for_project(project, cli.user)
     selected = {"current": current, "next": next_}
     labels = [label for label in LABELS if selected[label] or not any(selected.values())]
     plan = plan_downloads(config, cli.env, tiers or (), labels)

@@ -124,16 +124,18 @@ def _requested_channel(
 
 
 def _render_opencode(cli: CliContext, project: Project, channel: Channel | None) -> str:
+    from llmstack.config.trusted import open_trusted
     from llmstack.stack.install.project_files import render_opencode, render_remote
-    from llmstack.stack.remote.remote_router import fetch_router, remote_url
-    from llmstack.stack.route import load_active_config
+    from llmstack.stack.project import config_or_default
+    from llmstack.stack.remote.remote_router import fetch_router
 
-    url = channel.url if channel is not None else remote_url(project)
+    trusted = open_trusted(project, cli.user) if project.state.is_dir() else None
+    url = channel.url if channel is not None else trusted.remote_url if trusted is not None else None
     if url is not None:
         return render_remote(project, fetch_router(url, cli.env))
     # `install` would write a missing models.ini from a profile, so its absence is no error.
-    existing = project if project.models_ini.exists() else None
-    return render_opencode(project, load_active_config(existing, cli.user))
+    existing = trusted if trusted is not None and trusted.declared is not None else None
+    return render_opencode(project, config_or_default(existing, cli.user))
 
 
 def _target_project(cli: CliContext, *, here: bool) -> Project:

@@ -26,5 +26,5 @@ def install_llama_swap(
 
     cli: CliContext = ctx.obj
     with cli.console.progress() as notify:
-        release = install_release(cli.find_project(), cli.user, cli.env, force=force, notify=notify)
+        release = install_release(cli.find_trusted(), cli.user, cli.env, force=force, notify=notify)
     report.show_llama_swap(cli.console, release)

@@ -24,5 +24,5 @@ def load(
 
     cli: CliContext = ctx.obj
     with cli.console.progress() as notify:
-        name = load_tier(cli.require_project(), cli.env, tier, notify=notify)
+        name = load_tier(cli.require_trusted(), tier, notify=notify)
     cli.console.info(f"{name} is loaded")

@@ -21,4 +21,4 @@ def mcp(ctx: typer.Context) -> None:
     from llmstack.stack.mcp import serve
 
     cli: CliContext = ctx.obj
-    serve(cli.find_project(), cli.env, cli.user)
+    serve(cli.find_trusted(), cli.env, cli.user)

@@ -29,6 +29,4 @@ def promote(
     from llmstack.stack.install.promote import promote as promote_tiers
 
     cli: CliContext = ctx.obj
-    report.show_promote(
-        cli.console, promote_tiers(cli.require_project(), cli.user.trusted_projects, tiers or [])
-    )
+    report.show_promote(cli.console, promote_tiers(cli.require_trusted(), tiers or []))

@@ -21,15 +21,14 @@ def reload(ctx: typer.Context) -> None:
     from llmstack.report import lifecycle as report
     from llmstack.stack.install.install import refresh_thin_client
     from llmstack.stack.lifecycle.reload import reload_stack
-    from llmstack.stack.remote.remote_router import remote_url
 
     cli: CliContext = ctx.obj
-    project = cli.require_project()
-    if (url := remote_url(project)) is not None:
-        refresh_thin_client(project, cli.user.trusted_projects, cli.env, url)
+    trusted = cli.require_trusted()
+    if (url := trusted.remote_url) is not None:
+        refresh_thin_client(trusted, cli.env, url)
         report.show_refetch(cli.console, url)
         return
     with cli.console.progress() as notify:
         notify("reloading")
-        result = reload_stack(project, cli.env, cli.user.trusted_projects)
+        result = reload_stack(trusted, cli.env)
     report.show_reload(cli.console, result)

@@ -28,15 +28,14 @@ def restart(
     from llmstack.report import lifecycle as report
     from llmstack.stack.lifecycle.restart import restart_stack
     from llmstack.stack.lifecycle.start_plan import StartOptions
-    from llmstack.stack.remote.remote_router import remote_url
     from llmstack.stack.remote.thin_client import verify_router
 
     cli: CliContext = ctx.obj
     options = StartOptions(next=next_, host=host, port=port, wait=not detach)
-    console, project = cli.console, cli.require_project()
-    if (url := remote_url(project)) is not None:
-        report.show_verify(console, verify_router(project, cli.user.trusted_projects, cli.env, url))
+    console, trusted = cli.console, cli.require_trusted()
+    if (url := trusted.remote_url) is not None:
+        report.show_verify(console, verify_router(url, cli.env))
         return
     with console.progress() as notify:
-        started = restart_stack(project, cli.env, cli.user.trusted_projects, options, notify=notify)
+        started = restart_stack(trusted, cli.env, options, notify=notify)
     report.show_start(console, started)

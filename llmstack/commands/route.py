@@ -50,7 +50,7 @@ def route(
         raise UsageError("expected either TEXT or --file", hint='for example: llmstack route "hello"')
     result = route_request(
         chat_body(text) if text is not None else _read_body(file),
-        cli.find_project(),
+        cli.find_trusted(),
         cli.user,
         cli.env,
         session,

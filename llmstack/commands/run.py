@@ -43,9 +43,8 @@ def run(
         run_client = prepare_client(
             client,
             ctx.args,
-            cli.require_project(),
+            cli.require_trusted(),
             cli.env,
-            cli.user.trusted_projects,
             cwd=cli.cwd,
             allow_plugins=allow_plugins,
             notify=notify,

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from llmstack.config import StackConfig
+    from llmstack.config.trusted import TrustedProject
     from llmstack.context import CliContext
     from llmstack.stack.install.setup import Step
 
@@ -25,22 +26,22 @@ def setup(
     Example: llmstack setup --skip-download
     """
     from llmstack.report import downloads as report
-    from llmstack.stack.download.plan import load_declared_config
     from llmstack.stack.install import setup as steps
+    from llmstack.stack.project import declared_or_default
 
     cli: CliContext = ctx.obj
-    console, project = cli.console, cli.find_project()
-    config = load_declared_config(project, cli.user)  # first, so that a mistake in models.ini stops it
+    console, trusted = cli.console, cli.find_trusted()
+    config = declared_or_default(trusted, cli.user)  # first, so that a mistake in models.ini stops it
     results = [
         report.show_step(console, steps.check_machine()),
         report.show_step(console, steps.check_engine(cli.env)),
     ]
     results.append(
-        report.show_step(console, _fetch_models(cli, config, skip=skip_download, wait=not skip_wait))
+        report.show_step(console, _fetch_models(cli, trusted, config, skip=skip_download, wait=not skip_wait))
     )
     console.info(f"  {steps.SWAPPER_NOTE}")
     with console.progress() as notify:
-        swapper = steps.ensure_llama_swap(config, project, cli.user, cli.env, notify=notify)
+        swapper = steps.ensure_llama_swap(config, trusted, cli.user, cli.env, notify=notify)
     results.append(report.show_step(console, swapper))
     results.append(report.show_step(console, steps.check_hook(cli.env)))
     results.append(report.show_step(console, steps.check_opencode(cli.env)))
@@ -48,12 +49,14 @@ def setup(
     raise typer.Exit(1 if any(step.state == "failed" for step in results) else 0)
 
 
-def _fetch_models(cli: CliContext, config: StackConfig, *, skip: bool, wait: bool) -> Step:
+def _fetch_models(
+    cli: CliContext, trusted: TrustedProject | None, config: StackConfig, *, skip: bool, wait: bool
+) -> Step:
     from llmstack.report import downloads as report
     from llmstack.stack.download.plan import plan_downloads
     from llmstack.stack.install import setup as steps
 
-    console, project = cli.console, cli.find_project()
+    console = cli.console
     plan = plan_downloads(config, cli.env)
     summary = f"{len(plan.items)} files to fetch" + (f", about {plan.size_gb:g} GB" if plan.size_gb else "")
     if skip and plan.items:
@@ -62,9 +65,9 @@ def _fetch_models(cli: CliContext, config: StackConfig, *, skip: bool, wait: boo
         return steps.Step("models", "skipped", "not now", "llmstack download TIER fetches only what you want")
     if not plan.items or not wait:
         return steps.fetch_models(
-            config, project, cli.user, cli.env, wait=wait, show=lambda _: None, notify=console.info
+            config, trusted, cli.user, cli.env, wait=wait, show=lambda _: None, notify=console.info
         )
     with console.bars() as show:
         return steps.fetch_models(
-            config, project, cli.user, cli.env, wait=True, show=report.as_bars(show), notify=console.info
+            config, trusted, cli.user, cli.env, wait=True, show=report.as_bars(show), notify=console.info
         )

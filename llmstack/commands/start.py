@@ -11,8 +11,8 @@ from llmstack.commands.options import DetachOption, HostOption, NextOption, Port
 from llmstack.errors import LlmstackError, UsageError
 
 if TYPE_CHECKING:
+    from llmstack.config.trusted import TrustedProject
     from llmstack.context import CliContext
-    from llmstack.paths import Project
 
 
 def start(
@@ -38,46 +38,44 @@ def start(
     from llmstack.report import lifecycle as report
     from llmstack.stack.lifecycle.start import start_stack
     from llmstack.stack.lifecycle.start_plan import StartOptions
-    from llmstack.stack.remote.remote_router import remote_url
     from llmstack.stack.remote.thin_client import verify_router
 
     cli: CliContext = ctx.obj
     if detach and foreground:
         raise UsageError("--detach and --foreground exclude each other")
     options = StartOptions(next=next_, host=host, port=port, wait=not detach)
-    console, project = cli.console, cli.require_project()
+    console, trusted = cli.console, cli.require_trusted()
     if foreground:
         from llmstack.stack.lifecycle.foreground import run_foreground
 
-        raise typer.Exit(run_foreground(project, cli.env, cli.user.trusted_projects, options))
-    if (url := remote_url(project)) is not None:
+        raise typer.Exit(run_foreground(trusted, cli.env, options))
+    if (url := trusted.remote_url) is not None:
         if next_ or host or port:
             raise UsageError(f"the router is another project's: {url}", hint="use these options there")
-        report.show_verify(console, verify_router(project, cli.user.trusted_projects, cli.env, url))
+        report.show_verify(console, verify_router(url, cli.env))
     else:
         with console.progress() as notify:
-            result = start_stack(project, cli.env, cli.user.trusted_projects, options, notify=notify)
+            result = start_stack(trusted, cli.env, options, notify=notify)
         report.show_start(console, result)
     if not detach and console.is_interactive and sys.stdin.isatty():
-        _open_shell(cli, project)
+        _open_shell(cli, trusted)
 
 
-def _open_shell(cli: CliContext, project: Project) -> None:
+def _open_shell(cli: CliContext, trusted: TrustedProject) -> None:
     """Open a shell that is wired up, unless this terminal is or its hook will do it."""
     from llmstack.report import lifecycle as report
     from llmstack.stack.lifecycle.subshell import is_activated, prepare_subshell
     from llmstack.stack.project import running_router
-    from llmstack.stack.remote.remote_router import remote_url
 
     if is_activated(cli.env):
         return
     console = cli.console
     try:
-        run = prepare_subshell(project, cli.env, cli.cwd)
+        run = prepare_subshell(trusted, cli.env, cli.cwd)
     except LlmstackError as error:
         console.warn(error.message, error.hint or "")
         return
     report.show_subshell_start(console)
     run()
-    is_running = remote_url(project) is not None or running_router(project) is not None
+    is_running = trusted.remote_url is not None or running_router(trusted.project) is not None
     report.show_subshell_end(console, is_running=is_running)

@@ -29,13 +29,14 @@ def status(
     from llmstack.stack.lifecycle.status import read_status
 
     cli: CliContext = ctx.obj
-    project, console = cli.require_project(), cli.console
+    console = cli.console
     if watch:
         console.watch(
-            lambda: report.show_status(console, read_status(project, cli.env)), every_s=WATCH_INTERVAL_S
+            lambda: report.show_status(console, read_status(cli.require_trusted(), cli.env)),
+            every_s=WATCH_INTERVAL_S,
         )
         return
-    current = read_status(project, cli.env)
+    current = read_status(cli.require_trusted(), cli.env)
     if as_json:
         console.json(current)
     else:

@@ -27,14 +27,15 @@ def stop(
 
     Example: llmstack stop
     """
+    from llmstack.channel import read_marker
     from llmstack.report import lifecycle as report
     from llmstack.stack.lifecycle.stop import stop_stack
-    from llmstack.stack.remote.remote_router import remote_url
 
     cli: CliContext = ctx.obj
     project = cli.require_project()
     result = stop_stack(project, timeout_s=timeout)
-    if (url := remote_url(project)) is not None and not result.was_running:
-        report.show_foreign_router(cli.console, url)
+    pinned = read_marker(project.default_channel)  # only to say why nothing runs here
+    if pinned is not None and pinned.url is not None and not result.was_running:
+        report.show_foreign_router(cli.console, pinned.url)
         return
     report.show_stop(cli.console, result)

@@ -53,18 +53,18 @@ def _grant(console: Console, project: Project, trust_file: Path, *, yes: bool) -
     from llmstack.console import escape
     from llmstack.trust import store as trust_store
     from llmstack.trust.disclosure import describe
-    from llmstack.trust.fingerprint import fingerprint
+    from llmstack.trust.fingerprint import read_files
 
     if not project.state.is_dir():
         raise LlmstackError(f"{project.work_dir} has no .llmstack/", hint="install it: `llmstack install`")
     trust_store.refuse_unsafe_dir(project)
-    shown_files = fingerprint(project)
+    files = read_files(project)
     console.info(f"{escape(str(project.state))} would use:")
-    for line in describe(project) or ["nothing that runs a program or redirects traffic"]:
+    for line in describe(files) or ["nothing that runs a program or redirects traffic"]:
         console.info(f"  {escape(line)}")
     if not yes and not console.confirm("Trust it?"):
         raise LlmstackError("not trusted", hint="answer y, or use --yes after reading the above")
-    trust_store.grant(project, trust_file, expected=shown_files)
+    trust_store.grant(project, trust_file, expected=files.digests())
     console.info(f"{escape(str(project.work_dir))} is trusted")
 
 

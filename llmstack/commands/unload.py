@@ -28,5 +28,5 @@ def unload(
     cli: CliContext = ctx.obj
     with cli.console.progress() as notify:
         notify("waiting for requests in flight")
-        names = unload_tiers(cli.require_project(), cli.env, tier)
+        names = unload_tiers(cli.require_trusted(), tier)
     cli.console.info(f"unloaded {', '.join(names)}" if names else "nothing was loaded")

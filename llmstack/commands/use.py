@@ -27,7 +27,7 @@ def use(
     from llmstack.stack.install.use import use as use_model
 
     cli: CliContext = ctx.obj
-    result = use_model(cli.require_project(), cli.user, cli.env, tier, model, force=force)
+    result = use_model(cli.require_trusted(), cli.env, tier, model, force=force)
     console = cli.console
     if result.probe_error is not None:
         console.warn(f"{result.new_model} was asked, and {result.probe_error}")

@@ -27,7 +27,7 @@ from llmstack.config.model import (
     Switch,
     Tier,
 )
-from llmstack.config.parse import load, parse
+from llmstack.config.parse import parse, parse_bytes
 
 __all__ = [
     "DIRECT_PROVIDERS",
@@ -51,8 +51,8 @@ __all__ = [
     "Tier",
     "enable_hosted",
     "fitting_profile",
-    "load",
     "parse",
+    "parse_bytes",
     "profile_names",
     "profile_text",
 ]

@@ -11,7 +11,6 @@ from llmstack.config.model import BackendKind, Role, Routing, Settings, StackCon
 from llmstack.config.schema import Values, parse_section
 from llmstack.config.values import nearest
 from llmstack.errors import ConfigError, LlmstackError, Problem
-from llmstack.trust.fingerprint import read_plain_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,16 +20,13 @@ _SHARED = {"DEFAULT": schema.DEFAULT, "ROUTING": schema.ROUTING}
 _PORTS = ("router_port", "swap_port", "litellm_port", "start_port")
 
 
-def load(path: Path) -> StackConfig:
-    """Read a models.ini; a relative `path` in it is relative to its directory.
+def parse_bytes(data: bytes, path: Path) -> StackConfig:
+    """Parse the content of a models.ini; a relative `path` of a tier is relative to the file's directory.
 
     Raises:
-        LlmstackError: the file is missing, not text, not a regular file, or huge.
+        LlmstackError: it is not UTF-8 text.
         ConfigError: it has mistakes.
     """
-    data = read_plain_file(path)
-    if data is None:
-        raise LlmstackError(f"{path}: no such file", hint="write one with `llmstack install`")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:

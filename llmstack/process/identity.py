@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
-from llmstack.trust.fingerprint import read_plain_file
+from llmstack.trust.plain_files import read_plain_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmstack.channel import Channel
-from llmstack.config import load
 from llmstack.config.network import require_router_key
+from llmstack.config.trusted import open_trusted
 from llmstack.errors import LlmstackError
+from llmstack.files import write_atomic
 from llmstack.llama_cpp.parent_watch import watch_stdin
 from llmstack.paths import Project, UserDirs
 from llmstack.process.child import rotating_log
@@ -28,6 +29,8 @@ from llmstack.router.auth import RequestAuth
 from llmstack.router.composition import build_service
 from llmstack.router.http.event_loop import new_loop
 from llmstack.router.http.server import Server
+from llmstack.router_proof import RouterIdentity, new_token, stretch_key
+from llmstack.serving.litellm.program import copy_litellm_files
 from llmstack.upstream.client import Upstream
 
 if TYPE_CHECKING:
@@ -120,13 +123,18 @@ def _format_second(seconds: int) -> str:
 
 
 def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]) -> None:
-    declared = load(project.models_ini)
+    dirs = UserDirs.from_env(env)
+    # The command that started this process has verified the files, too; they may have changed since.
+    trusted = open_trusted(project, dirs)
+    if trusted.declared is None:
+        raise LlmstackError(f"{project.models_ini}: no such file", hint="write one with `llmstack install`")
     channel = Channel(options.channel)
-    config = declared.for_channel(channel.local_channel)
+    config = trusted.declared.for_channel(channel.local_channel)
     host = options.host or config.settings.host
     port = options.port or config.settings.router_port
     key = require_router_key(host, config.settings, env)
-    auth = RequestAuth(host, config.settings.allowed_hosts, key, config.settings.api_key_env)
+    identity = RouterIdentity(new_token(), port, stretch_key(key) if key else None)
+    auth = RequestAuth(host, config.settings.allowed_hosts, key, config.settings.api_key_env, identity.token)
 
     async def make_service() -> Service:
         return build_service(
@@ -134,16 +142,21 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
             channel=channel,
             config=config,
             auth=auth,
+            identity=identity,
             upstream=Upstream(),
             env=env,
-            dirs=UserDirs.from_env(env),
-            port=port,
+            dirs=dirs,
         )
 
     # Modules and configuration stay: to collect them again stopped every stream for 20 ms
     # (benchmarks/streams.py).
     gc.freeze()
     with _listen(host, port) as listening, asyncio.Runner(loop_factory=new_loop) as runner:
+        # Not before this process has the port: another router of the project may run.
+        private = trusted.private
+        private.create()
+        write_atomic(private.router_token, f"{identity.token}\n", mode=0o600)
+        copy_litellm_files(trusted)
         runner.run(_run(Server(RouterApp(make_service)), listening))
 
 

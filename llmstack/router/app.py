@@ -19,6 +19,7 @@ from llmstack.router.http.request_body import BodyTooLargeError, ClientGoneError
 from llmstack.router.keepalive import WaitTimeouts
 from llmstack.router.routed_request import RequestIds, to_ascii
 from llmstack.router.routing import plan
+from llmstack.router_proof import CHALLENGE_PATH
 from llmstack.serving.errors import FailureReport, RequestFailedError
 from llmstack.units import MB
 
@@ -86,7 +87,7 @@ class RouterApp:
         """Answer one request."""
         dialect = self._dialects.get(exchange.path, self._default_dialect)
         refusal = self.service.auth.check(exchange.headers)
-        if refusal is not None:
+        if refusal is not None and not self._is_challenge(exchange, refusal):
             unauthorized = refusal.status == HTTPStatus.UNAUTHORIZED
             headers = [("www-authenticate", "Bearer")] if unauthorized else []
             respond_error(exchange, dialect, refusal, headers)
@@ -104,6 +105,11 @@ class RouterApp:
                 await answer_with(self._admin.app, exchange, body)
             else:
                 await self._serve(exchange, dialect, body)
+
+    @staticmethod
+    def _is_challenge(exchange: Exchange, refusal: FailureReport) -> bool:
+        """Return whether a request without the key asks for the proof that must come before the key."""
+        return exchange.path == CHALLENGE_PATH and refusal.status == HTTPStatus.UNAUTHORIZED
 
     def error_body(self, status: int, code: str, text: str) -> bytes:
         """Return the body of the response to something that is not even an HTTP request."""

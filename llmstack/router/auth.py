@@ -33,12 +33,14 @@ class RequestAuth:
         allowed_hosts: further names it answers to.
         api_key: what clients must send; empty if no key is required.
         key_name: the variable that holds the key, for the error.
+        token: what the owner's commands send, see router_proof; counts as the key.
     """
 
     bind: str
     allowed_hosts: tuple[str, ...]
     api_key: str
     key_name: str
+    token: str = ""
 
     def check(self, headers: Mapping[str, str]) -> FailureReport | None:
         """Return why a request with these headers (names in lower case) is refused, or None."""
@@ -49,7 +51,7 @@ class RequestAuth:
             origin = headers.get("origin")
             if origin is not None and not self._is_allowed(_origin_host(origin)):
                 return _forbidden("Origin", origin)
-        if self.api_key and not self._sent_key(headers):
+        if self.api_key and not self.is_authorized(headers):
             return FailureReport(
                 401,
                 "invalid_api_key",
@@ -57,17 +59,36 @@ class RequestAuth:
             )
         return None
 
+    def check_change(self, headers: Mapping[str, str]) -> FailureReport | None:
+        """Return why a request with these headers may not load, unload or reload anything, or None.
+
+        On loopback, requests of any program and user of this machine arrive here.
+        """
+        if self.is_authorized(headers):
+            return None
+        return FailureReport(
+            403,
+            "owner_required",
+            "only the owner of this stack may change it: use `llmstack load`, `unload` or `reload`"
+            + (f", or send the key in ${self.key_name}" if self.api_key else ""),
+        )
+
     def _is_allowed(self, host: str) -> bool:
         names = (allowed.lower().strip("[]") for allowed in self.allowed_hosts)
         return bool(host) and (is_loopback(host) or host.lower().removesuffix(".") in names)
 
-    def _sent_key(self, headers: Mapping[str, str]) -> bool:
+    def is_authorized(self, headers: Mapping[str, str]) -> bool:
+        """Return whether these headers have the key or the owner's token."""
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         offered = bearer.strip() if scheme.lower() == "bearer" else ""
         candidates = (offered, headers.get("x-api-key", ""))
         # Headers are decoded as latin-1, environment variables as UTF-8 with surrogate escapes.
-        expected = self.api_key.encode(errors="surrogateescape")
-        return any(hmac.compare_digest(key.encode("latin-1"), expected) for key in candidates)
+        secrets = [secret.encode(errors="surrogateescape") for secret in (self.api_key, self.token) if secret]
+        return any(
+            hmac.compare_digest(candidate.encode("latin-1"), secret)
+            for candidate in candidates
+            for secret in secrets
+        )
 
 
 def _origin_host(origin: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from llmstack.config.model import StackConfig
     from llmstack.paths import Project, UserDirs
     from llmstack.router.auth import RequestAuth
+    from llmstack.router_proof import RouterIdentity
     from llmstack.serving.base import Swapper
     from llmstack.serving.memory.survey import Survey
     from llmstack.upstream.client import Upstream
@@ -49,7 +50,7 @@ def build_swapper(
         return PoolBackend(project, config, survey, env, dirs.prompt_caches, upstream=upstream)
     process = LlamaSwapProcess(
         binary,
-        project.llama_swap_yaml,
+        dirs.private(project).llama_swap_yaml,
         port=config.settings.swap_port,
         env=server_env(env, api_key=None),
         instance=instance_id(project.state),
@@ -65,20 +66,23 @@ def build_service(
     channel: Channel,
     config: StackConfig,
     auth: RequestAuth,
+    identity: RouterIdentity,
     upstream: Upstream,
     env: Mapping[str, str],
     dirs: UserDirs,
-    port: int,
 ) -> Service:
     """Survey the machine and put the router's state together. Call it inside the event loop."""
     survey = survey_machine(config, env)
     unavailable = survey.unavailable
     aliases = load_aliases(dirs.config)
+    port = identity.port
     bind = f"[{auth.bind}]" if ":" in auth.bind else auth.bind
     own_addresses = (f"http://127.0.0.1:{port}", f"http://{bind}:{port}")  # the router must not call itself
     swapper = build_swapper(config, survey, project, env, dirs, upstream=upstream)
     return Service(
         project=project,
+        user=dirs,
+        identity=identity,
         channel=channel,
         config=config,
         auth=auth,
@@ -87,7 +91,14 @@ def build_service(
         backends={
             BackendKind.GGUF: swapper,
             BackendKind.LITELLM: LitellmBackend(
-                project, config, unavailable, env, aliases, router_port=port, upstream=upstream
+                project,
+                config,
+                unavailable,
+                env,
+                aliases,
+                private=dirs.private(project),
+                router_port=port,
+                upstream=upstream,
             ),
             BackendKind.SERVER: ServerBackend(
                 config, unavailable, env, aliases, own_addresses, upstream=upstream

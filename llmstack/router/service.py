@@ -9,8 +9,8 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from llmstack.config import load
 from llmstack.config.model import BackendKind, Role
+from llmstack.config.trusted import open_trusted
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO, StackState
 from llmstack.router.admin.metrics import Metrics
@@ -18,6 +18,7 @@ from llmstack.router.failover import Cooldowns
 from llmstack.router.sessions import Sessions, prompt_tokens_in
 from llmstack.serving.base import ModelState
 from llmstack.serving.errors import TierUnavailableError
+from llmstack.serving.litellm.program import copy_litellm_files
 from llmstack.serving.memory.survey import survey as survey_machine
 
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 
     from llmstack.channel import Channel
     from llmstack.config.model import StackConfig, Tier
-    from llmstack.paths import Project
+    from llmstack.paths import Project, UserDirs
     from llmstack.router.access_log import AccessRecord
     from llmstack.router.auth import RequestAuth
     from llmstack.router.failover import FailureKind
     from llmstack.router.routed_request import RoutedRequest
+    from llmstack.router_proof import RouterIdentity
     from llmstack.serving.base import Backend, Lease, Swapper
     from llmstack.serving.memory.eviction import MemoryPlan
     from llmstack.serving.memory.survey import Survey
@@ -53,6 +55,8 @@ class Service:
         config: as the running channel has it.
         survey: what this machine can serve.
         backends: what serves the tiers, by kind.
+        user: the user's directories.
+        identity: what the router proves to clients.
         swapper: the backend of the gguf tiers, which loads and unloads models.
         upstream: the HTTP client of the backends.
         env: of the router, to survey the machine again.
@@ -60,6 +64,8 @@ class Service:
     """
 
     project: Project
+    user: UserDirs
+    identity: RouterIdentity
     channel: Channel
     config: StackConfig
     auth: RequestAuth
@@ -205,15 +211,20 @@ class Service:
         """Apply an edited models.ini; return the tiers that changed and which requests had to be cut.
 
         Raises:
-            LlmstackError: the file is wrong, or changes what needs a restart; nothing has changed then.
+            LlmstackError: the file is wrong or not trusted, or changes what needs a restart; nothing has
+                changed then.
         """
         before = self.config.tiers
-        config = load(self.project.models_ini).for_channel(self.channel.local_channel)
+        trusted = open_trusted(self.project, self.user)
+        if trusted.declared is None:
+            raise LlmstackError(f"{self.project.models_ini}: no such file", hint="write it again")
+        config = trusted.declared.for_channel(self.channel.local_channel)
         _refuse_changed_start_settings(self.config, config)
         survey = survey_machine(config, self.env)
         if len(survey.unavailable) == len(config.tiers):
             reasons = "; ".join(f"{name}: {why}" for name, why in survey.unavailable.items())
             raise LlmstackError(f"no tier could start: {reasons}")
+        copy_litellm_files(trusted)
         self.config, self.survey = config, survey
         cut: list[str] = []
         for backend in self.backends.values():

@@ -11,7 +11,8 @@ from llmstack.channel import CURRENT, read_marker
 from llmstack.errors import LlmstackError
 from llmstack.shell.environment import exported_variables
 from llmstack.trust import store as trust_store
-from llmstack.trust.fingerprint import STATE_DIR, escape_unprintable
+from llmstack.trust.fingerprint import STATE_DIR
+from llmstack.trust.plain_files import escape_unprintable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -93,11 +93,11 @@ class Shell(Protocol):
     def hook_script(self, values: HookValues) -> str:
         """Return the text of the hook."""
 
-    def subshell(self, state: Path, env: Mapping[str, str], activation: Activation) -> Subshell:
+    def subshell(self, directory: Path, env: Mapping[str, str], activation: Activation) -> Subshell:
         """Return how to run an activated child shell, which reads the user's own startup files first.
 
         Args:
-            state: `.llmstack/` of the project.
+            directory: for the files to write; nobody else may write to it.
             env: the environment of the child.
             activation: exported and shown after the user's startup files have run, which may change both.
         """

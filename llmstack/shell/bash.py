@@ -34,10 +34,10 @@ class Bash(PosixShell):
     rc_line = 'eval "$(llmstack activate bash)"'
     scripts = ("hook.bash", "prompt.bash", "hook.posix")
 
-    def subshell(self, state: Path, env: Mapping[str, str], activation: Activation) -> Subshell:
+    def subshell(self, directory: Path, env: Mapping[str, str], activation: Activation) -> Subshell:
         """Return how to run it with our rc file, which reads the user's own first."""
         del env
-        rc = state / "llmstack.bashrc"
+        rc = directory / "llmstack.bashrc"
         text = RC.format(
             prompt=read_script("prompt.bash"),
             exports=export_lines(self, activation),

@@ -53,9 +53,9 @@ class Fish:
         """Return the text of the hook."""
         return render_hook(self.quote, ("hook.fish", "prompt.fish"), values, names=" ".join(EXPORTED_NAMES))
 
-    def subshell(self, state: Path, env: Mapping[str, str], activation: Activation) -> Subshell:
+    def subshell(self, directory: Path, env: Mapping[str, str], activation: Activation) -> Subshell:
         """Return how to run it with a command that fish runs after the user's own configuration."""
-        del state, env
+        del directory, env
         text = INIT.format(
             prompt=read_script("prompt.fish"),
             exports=export_lines(self, activation),

@@ -63,9 +63,9 @@ class PowerShell:
             names=", ".join(f"'{name}'" for name in EXPORTED_NAMES),
         )
 
-    def subshell(self, state: Path, env: Mapping[str, str], activation: Activation) -> Subshell:
+    def subshell(self, directory: Path, env: Mapping[str, str], activation: Activation) -> Subshell:
         """Return how to run it with a command that PowerShell runs after the user's own profile."""
-        del state, env
+        del directory, env
         text = INIT.format(
             prompt=read_script("prompt.ps1"),
             exports=export_lines(self, activation),

@@ -43,9 +43,9 @@ class Zsh(PosixShell):
     rc_line = 'eval "$(llmstack activate zsh)"'
     scripts = ("hook.zsh", "prompt.zsh", "hook.posix")
 
-    def subshell(self, state: Path, env: Mapping[str, str], activation: Activation) -> Subshell:
+    def subshell(self, directory: Path, env: Mapping[str, str], activation: Activation) -> Subshell:
         """Return how to run it with a ZDOTDIR of our own, whose files read the user's own first."""
-        zdotdir = state / "zdotdir"
+        zdotdir = directory / "zdotdir"
         user_zdotdir = env.get("ZDOTDIR")
         files = {
             zdotdir / ".zshenv": ENV.format(

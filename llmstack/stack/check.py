@@ -11,14 +11,20 @@ from llmstack.errors import LlmstackError
 from llmstack.hub.audit import CheckProblem, query_hub
 from llmstack.llama_cpp.weights import find_weights
 from llmstack.serving.memory.survey import survey as survey_machine
-from llmstack.stack.project import active_channel, make_client, running_router
-from llmstack.stack.route import load_active_config
+from llmstack.stack.project import (
+    active_channel,
+    config_or_default,
+    make_client,
+    router_address,
+    running_router,
+)
 from llmstack.units import GB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.config.model import Model, StackConfig, Tier
+    from llmstack.config.trusted import TrustedProject
     from llmstack.hub.audit import HubSummary
     from llmstack.paths import Project, UserDirs
     from llmstack.serving.memory.footprint import Footprint
@@ -95,23 +101,23 @@ class CheckResult:
 
 
 def check(
-    project: Project | None, user: UserDirs, env: Mapping[str, str], *, offline: bool = False
+    trusted: TrustedProject | None, user: UserDirs, env: Mapping[str, str], *, offline: bool = False
 ) -> CheckResult:
     """Compare the configuration with this machine, and with the hub unless `offline`.
 
     Args:
-        project: the project; None checks the bundled default profile.
+        trusted: the project; None checks the bundled default profile.
         user: the user's directories.
         env: environment for finding files, the hub and the router's key.
         offline: do not query the hub.
 
     Raises:
-        LlmstackError: models.ini is wrong.
+        LlmstackError: an installed project has no models.ini.
     """
-    config = load_active_config(project, user)
+    config = config_or_default(trusted, user)
     hub = query_hub(config, env, offline=offline)
     survey = survey_machine(config, env, remote_files=hub.remote_files(config))
-    drift = _find_drift(project, config, env)
+    drift = _find_drift(trusted, config)
     problems = [
         CheckProblem(name, tier.obstacle.reason, tier.obstacle.hint)
         for name, tier in survey.tiers.items()
@@ -119,7 +125,7 @@ def check(
     ]
     problems += hub.problems(config, survey, env)
     problems += _memory_problems(survey)
-    problems += _override_problems(project)
+    problems += _override_problems(trusted.project if trusted is not None else None)
     return CheckResult(
         source=config.source,
         engine=_engine_name(survey),
@@ -220,17 +226,17 @@ def _override_problems(project: Project | None) -> list[CheckProblem]:
     ]
 
 
-def _find_drift(project: Project | None, config: StackConfig, env: Mapping[str, str]) -> dict[str, str]:
+def _find_drift(trusted: TrustedProject | None, config: StackConfig) -> dict[str, str]:
     """Return, by tier, how models.ini differs from what the running router serves."""
-    daemon = running_router(project) if project is not None else None
-    if project is None or daemon is None:
+    daemon = running_router(trusted.project) if trusted is not None else None
+    if trusted is None or daemon is None:
         return {}
-    client = make_client(daemon, config, env)
+    client = make_client(trusted, router_address(daemon, config))
     try:
-        served = parse(client.models_ini(), client.url, base=project.models_ini.parent)
+        served = parse(client.models_ini(), client.url, base=trusted.project.models_ini.parent)
     except LlmstackError as error:
         return dict.fromkeys(config.tiers, f"unknown: {error.message}")
-    served = served.for_channel(active_channel(project).local_channel)
+    served = served.for_channel(active_channel(trusted).local_channel)
     drift = {}
     for name, tier in config.tiers.items():
         running = served.tiers.get(name)

@@ -14,22 +14,20 @@ from llmstack.policy.decision import AUTO
 from llmstack.providers.catalog import PROVIDERS
 from llmstack.providers.model_aliases import load_aliases
 from llmstack.stack.ask import open_model, own_addresses
-from llmstack.stack.project import load_config_if_present
-from llmstack.stack.remote.remote_router import fetch_router, remote_url
-from llmstack.trust import store as trust_store
+from llmstack.stack.remote.remote_router import fetch_router
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from llmstack.config import StackConfig
-    from llmstack.paths import Project, UserDirs
+    from llmstack.config.trusted import TrustedProject
+    from llmstack.paths import UserDirs
     from llmstack.providers.mcp.server import ModelTool
     from llmstack.providers.model_aliases import ModelAliases
     from llmstack.providers.model_api import Model
 
 
-def serve(project: Project | None, env: Mapping[str, str], user: UserDirs) -> None:
+def serve(trusted: TrustedProject | None, env: Mapping[str, str], user: UserDirs) -> None:
     """Serve on standard input and output until the client leaves.
 
     Raises:
@@ -48,21 +46,21 @@ def serve(project: Project | None, env: Mapping[str, str], user: UserDirs) -> No
         raise LlmstackError(
             "the extra `mcp` is not installed", hint="pip install 'llmstack-local[mcp]'"
         ) from error
-    anyio.run(serve_tools, list(list_tools(project, env, user)))
+    anyio.run(serve_tools, list(list_tools(trusted, env, user)))
 
 
-def list_tools(project: Project | None, env: Mapping[str, str], user: UserDirs) -> Iterator[ModelTool]:
+def list_tools(trusted: TrustedProject | None, env: Mapping[str, str], user: UserDirs) -> Iterator[ModelTool]:
     """Yield a tool for `auto`, for each tier of the project, and for each provider."""
     from llmstack.providers.mcp.server import ModelTool  # noqa: PLC0415 - an extra
 
-    config, aliases = load_config_if_present(project), load_aliases(user.config)
-    for name, description in _describe_tiers(project, config, env, user).items():
+    aliases = load_aliases(user.config)
+    for name, description in _describe_tiers(trusted, env).items():
         yield ModelTool(
             name=f"tier_{re.sub(r'[^A-Za-z0-9_-]', '_', name)}",
             description=f"Ask {name}: {description}",
-            open_model=partial(_open_tier, name, project, env, user),
+            open_model=partial(_open_tier, name, trusted, env, user),
         )
-    addresses = own_addresses(project, config)
+    addresses = own_addresses(trusted)
     for provider in PROVIDERS:
         yield ModelTool(
             name=f"provider_{provider}",
@@ -78,18 +76,17 @@ def list_tools(project: Project | None, env: Mapping[str, str], user: UserDirs) 
         )
 
 
-def _describe_tiers(
-    project: Project | None, config: StackConfig | None, env: Mapping[str, str], user: UserDirs
-) -> dict[str, str]:
+def _describe_tiers(trusted: TrustedProject | None, env: Mapping[str, str]) -> dict[str, str]:
     """Return the models of the project's router with descriptions.
 
     For a thin client whose router cannot be used now, this is `auto` alone.
     """
-    url = remote_url(project)
-    if project is not None and url is not None:
+    if trusted is None:
+        return {}
+    config = trusted.declared
+    if trusted.remote_url is not None:
         with contextlib.suppress(LlmstackError):
-            trust_store.require(project, user.trusted_projects)
-            config = fetch_router(url, env).config
+            config = fetch_router(trusted.remote_url, env).config
     elif config is None:
         return {}
     tiers = config.tiers.values() if config is not None else ()
@@ -100,9 +97,9 @@ def _describe_tiers(
 
 
 def _open_tier(
-    name: str, project: Project | None, env: Mapping[str, str], user: UserDirs, _model: str
+    name: str, trusted: TrustedProject | None, env: Mapping[str, str], user: UserDirs, _model: str
 ) -> Model:
-    return open_model(name, project, env, user)
+    return open_model(name, trusted, env, user)
 
 
 def _open_provider_model(

@@ -5,21 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack.channel import CURRENT, read_marker
-from llmstack.config import load
-from llmstack.config.network import read_api_key
+from llmstack.channel import CURRENT
+from llmstack.config import parse, profile_text
 from llmstack.errors import LlmstackError
 from llmstack.process.identity import running_daemon
-from llmstack.stack.remote.router_client import RouterClient
-from llmstack.trust.fingerprint import read_plain_file
+from llmstack.stack.remote.router_client import OwnerToken, RouterClient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from llmstack.channel import Channel
     from llmstack.config import StackConfig
     from llmstack.config.model import Tier
-    from llmstack.paths import Project
+    from llmstack.config.trusted import TrustedProject
+    from llmstack.paths import Project, UserDirs
     from llmstack.process.identity import Daemon
 
 
@@ -40,73 +37,68 @@ class Address:
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
 
-def pinned_channel(project: Project) -> Channel:
+def pinned_channel(trusted: TrustedProject) -> Channel:
     """Return the channel the project is pinned to.
 
     Raises:
-        LlmstackError: the project is not installed, or the marker is damaged.
+        LlmstackError: the project is not installed.
     """
-    channel = read_marker(project.default_channel)
-    if channel is None:
-        raise LlmstackError(f"{project.work_dir} is not installed", hint="run `llmstack install` there")
-    return channel
+    if trusted.pinned is None:
+        work_dir = trusted.project.work_dir
+        raise LlmstackError(f"{work_dir} is not installed", hint="run `llmstack install` there")
+    return trusted.pinned
 
 
-def active_channel(project: Project) -> Channel:
+def active_channel(trusted: TrustedProject) -> Channel:
     """Return the channel that runs, or the pinned one if nothing runs."""
-    return read_marker(project.active_channel) or read_marker(project.default_channel) or CURRENT
+    return trusted.read_active_channel() or trusted.pinned or CURRENT
 
 
-def load_config(project: Project) -> StackConfig:
-    """Read the project's models.ini.
-
-    Raises:
-        LlmstackError: it is missing or wrong, or the project is a thin client and has none.
-    """
-    refuse_thin_client(project)
-    return load(project.models_ini)
-
-
-def load_config_if_installed(project: Project | None) -> StackConfig | None:
-    """Read models.ini as written, whatever the channel; None if no project is installed.
+def require_config(trusted: TrustedProject) -> StackConfig:
+    """Return models.ini as written.
 
     Raises:
-        LlmstackError: it is wrong, or is missing from a project that is installed.
+        LlmstackError: it is missing, or the project is a thin client and has none.
     """
-    if project is None or not (project.models_ini.exists() or project.default_channel.is_file()):
-        return None
-    return load(project.models_ini)
+    refuse_thin_client(trusted)
+    if trusted.declared is None:
+        path = trusted.project.models_ini
+        raise LlmstackError(f"{path}: no such file", hint="write one with `llmstack install`")
+    return trusted.declared
 
 
-def load_config_if_present(project: Project | None) -> StackConfig | None:
-    """Read models.ini if there is one; a thin client has none.
+def declared_or_default(trusted: TrustedProject | None, user: UserDirs) -> StackConfig:
+    """Return models.ini as written, or the bundled default if no project is installed.
 
     Raises:
-        LlmstackError: it is wrong.
+        LlmstackError: it is missing from a project that is installed, or the project is a thin client.
     """
-    return load(project.models_ini) if project is not None and project.models_ini.exists() else None
+    if trusted is None or (trusted.declared is None and trusted.pinned is None):
+        text = profile_text("default", demo_models=user.demo_models)
+        return parse(text, "profile default", base=user.data)
+    return require_config(trusted)
 
 
-def refuse_if_edited(project: Project, config: StackConfig) -> None:
-    """Verify that models.ini still is the text that `config` was parsed from.
+def config_or_default(trusted: TrustedProject | None, user: UserDirs) -> StackConfig:
+    """Return the configuration for the project's channel, or the bundled default if none is installed.
 
     Raises:
-        LlmstackError: it was edited meanwhile.
+        LlmstackError: as for `declared_or_default`.
     """
-    if read_plain_file(project.models_ini) != config.text.encode():
-        raise LlmstackError(f"{project.models_ini} was edited meanwhile", hint="try again")
+    config = declared_or_default(trusted, user)
+    return config.for_channel(active_channel(trusted).local_channel) if trusted is not None else config
 
 
-def refuse_thin_client(project: Project) -> None:
+def refuse_thin_client(trusted: TrustedProject) -> None:
     """Verify that the project has models of its own.
 
     Raises:
         LlmstackError: the project is a thin client: it uses another project's router.
     """
-    channel = read_marker(project.default_channel)
-    if channel is not None and channel.url is not None:
+    if trusted.remote_url is not None:
         raise LlmstackError(
-            f"{project.work_dir} is a thin client of {channel.url} and has no models of its own",
+            f"{trusted.project.work_dir} is a thin client of {trusted.remote_url} and has no models of its"
+            " own",
             hint="use the project that owns that router, or go back with `llmstack install --current`",
         )
 
@@ -137,9 +129,9 @@ def queued_tiers(config: StackConfig) -> list[Tier]:
     return queued
 
 
-def make_client(daemon: Daemon | None, config: StackConfig, env: Mapping[str, str]) -> RouterClient:
-    """Return a client of this project's own router."""
-    return RouterClient(router_address(daemon, config).url, read_api_key(env, config.settings.api_key_env))
+def make_client(trusted: TrustedProject, address: Address) -> RouterClient:
+    """Return a client of this project's own router, which proves itself with the project's token."""
+    return RouterClient(address.url, OwnerToken(trusted.private.router_token))
 
 
 def running_router(project: Project) -> Daemon | None:

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmstack.config import parse, profile_text
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO, RuleResult, StackState
 from llmstack.policy.named_model import decide_named
@@ -15,19 +14,20 @@ from llmstack.router.dialects.base import BadRequestError
 from llmstack.router.dialects.table import guess_dialect
 from llmstack.serving.memory.preflight import find_obstacles
 from llmstack.stack.project import (
-    active_channel,
-    load_config,
-    load_config_if_installed,
+    config_or_default,
     make_client,
+    require_config,
+    router_address,
     running_router,
 )
-from llmstack.stack.remote.remote_router import make_remote_client, remote_url
+from llmstack.stack.remote.remote_router import make_remote_client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.config import StackConfig
-    from llmstack.paths import Project, UserDirs
+    from llmstack.config.trusted import TrustedProject
+    from llmstack.paths import UserDirs
     from llmstack.policy.decision import Decision
     from llmstack.router.dialects.base import ParsedRequest
     from llmstack.stack.remote.router_client import RouterClient
@@ -59,27 +59,14 @@ class Route:
     assumed: dict[str, str] = field(default_factory=dict)
 
 
-def load_active_config(project: Project | None, user: UserDirs) -> StackConfig:
-    """Read the project's configuration for its channel, or the bundled default if there is no project.
-
-    Raises:
-        LlmstackError: models.ini is wrong, or is missing from a project that is installed.
-    """
-    config = load_config_if_installed(project)
-    if project is None or config is None:
-        text = profile_text("default", demo_models=user.demo_models)
-        return parse(text, "profile default", base=user.data)
-    return config.for_channel(active_channel(project).local_channel)
-
-
 def route(
-    body: bytes, project: Project | None, user: UserDirs, env: Mapping[str, str], session: str = ""
+    body: bytes, trusted: TrustedProject | None, user: UserDirs, env: Mapping[str, str], session: str = ""
 ) -> Route:
     """Return where a request would go: the running router decides, otherwise this process does.
 
     Args:
         body: the JSON body of the request.
-        project: whose router and tiers to use; None for the bundled default profile.
+        trusted: whose router and tiers to use; None for the bundled default profile.
         user: the user's directories.
         env: for the router's key, and what tiers need to start.
         session: the conversation, as a client's `x-session-id` header names it.
@@ -88,10 +75,10 @@ def route(
         LlmstackError: the body is not a valid request, or no tier can serve it.
     """
     request = _parse(body)
-    router = _find_router(project, env)
+    router = _find_router(trusted, env)
     if router is not None:
         return _ask_router(body, router, session)
-    config = load_active_config(project, user)
+    config = config_or_default(trusted, user)
     decision = _decide_named(request, config) or decide(request.facts, config, StackState(), explain=True)
     return Route(
         tier=decision.tier,
@@ -109,15 +96,16 @@ def chat_body(text: str) -> bytes:
     return json.dumps({"model": AUTO, "messages": [{"role": "user", "content": text}]}).encode()
 
 
-def _find_router(project: Project | None, env: Mapping[str, str]) -> RouterClient | None:
+def _find_router(trusted: TrustedProject | None, env: Mapping[str, str]) -> RouterClient | None:
     """Return a client of the router that serves this project; None if none runs."""
-    url = remote_url(project)
-    if url is not None:
-        return make_remote_client(url, env)
-    daemon = running_router(project) if project is not None else None
-    if project is None or daemon is None:
+    if trusted is None:
         return None
-    return make_client(daemon, load_config(project), env)
+    if trusted.remote_url is not None:
+        return make_remote_client(trusted.remote_url, env)
+    daemon = running_router(trusted.project)
+    if daemon is None:
+        return None
+    return make_client(trusted, router_address(daemon, require_config(trusted)))
 
 
 def _ask_router(body: bytes, client: RouterClient, session: str) -> Route:

@@ -20,14 +20,13 @@ from llmstack.stack.install.project_files import render_opencode, render_remote
 from llmstack.stack.lifecycle.start import start_stack
 from llmstack.stack.lifecycle.start_plan import StartOptions, verify_can_start
 from llmstack.stack.project import active_channel
-from llmstack.stack.remote.remote_router import fetch_router, remote_url
-from llmstack.trust import store as trust_store
+from llmstack.stack.remote.remote_router import fetch_router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from llmstack.clients.base import Client
-    from llmstack.paths import Project
+    from llmstack.config.trusted import TrustedProject
 
 CLIENTS: tuple[Client, ...] = (Opencode(), Claude(), Codex())
 
@@ -35,9 +34,8 @@ CLIENTS: tuple[Client, ...] = (Opencode(), Claude(), Codex())
 def prepare_client(
     name: str,
     args: Sequence[str],
-    project: Project,
+    trusted: TrustedProject,
     env: Mapping[str, str],
-    trust_file: Path,
     *,
     cwd: Path,
     allow_plugins: bool = False,
@@ -50,9 +48,8 @@ def prepare_client(
     Args:
         name: the client's name.
         args: the client's own arguments.
-        project: the project whose stack it uses.
+        trusted: the project whose stack it uses.
         env: the client's environment, before the variables that pin it to this stack are added.
-        trust_file: the list of trusted projects.
         cwd: its working directory. What the repository there says about providers is ignored.
         allow_plugins: let the client run what that repository brings: plugins, hooks, MCP servers.
         notify: called with a description of each step that takes time.
@@ -65,12 +62,10 @@ def prepare_client(
     if client is None:
         names = ", ".join(client.name for client in CLIENTS)
         raise UsageError(f"no client is called `{name}`", hint=f"there are {names}")
-    if remote_url(project) is not None:
-        trust_store.require(project, trust_file)  # with a stack of its own, the start requires it
     program = find_executable(client, env)
     if not allow_plugins:
         client.check_repository(cwd, Path(env.get("HOME") or Path.home()))
-    access = replace(_wire(project, env, trust_file, notify), cwd=cwd, trusts_repository=allow_plugins)
+    access = replace(_wire(trusted, env, notify), cwd=cwd, trusts_repository=allow_plugins)
 
     def run() -> int:
         with tempfile.TemporaryDirectory(prefix="llmstack-run-") as scratch:
@@ -81,20 +76,19 @@ def prepare_client(
     return run
 
 
-def _wire(
-    project: Project, env: Mapping[str, str], trust_file: Path, notify: Callable[[str], None]
-) -> StackAccess:
+def _wire(trusted: TrustedProject, env: Mapping[str, str], notify: Callable[[str], None]) -> StackAccess:
     """Start the stack if it does not run, and return what a client needs to know about its router."""
+    project = trusted.project
     more_instructions = (str(project.work_dir / "AGENTS.md"),)
-    url = remote_url(project)
+    url = trusted.remote_url
     if url is not None:
         remote = fetch_router(url, env)
         config = remote.config
         opencode_json = render_remote(project, remote, more_instructions=more_instructions)
     else:
-        options = StartOptions(next=active_channel(project).kind == "next", wait=False)
-        plan = verify_can_start(project, env, trust_file, options)
-        url = start_stack(project, env, trust_file, options, plan=plan, notify=notify).url
+        options = StartOptions(next=active_channel(trusted).kind == "next", wait=False)
+        plan = verify_can_start(trusted, env, options)
+        url = start_stack(trusted, env, options, plan=plan, notify=notify).url
         config = plan.config
         opencode_json = render_opencode(project, config, more_instructions=more_instructions)
     context, output = auto_limits(config)

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmstack.trust.fingerprint import (
-    STATE_DIR,
-    escape_unprintable,
-    litellm_loadable_files,
-    read_plain_file,
-    security_settings,
+    ACTIVE_CHANNEL,
+    DEFAULT_CHANNEL,
+    LITELLM_CONFIG,
+    MODELS_INI,
+    OPENCODE_JSON,
 )
+from llmstack.trust.models_ini import security_view
+from llmstack.trust.plain_files import escape_unprintable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from llmstack.trust.fingerprint import ProjectPaths
+    from llmstack.trust.fingerprint import ProjectFiles
 
 MAX_LINES = 200  # per file
 MAX_LINE_CHARS = 300
@@ -44,29 +47,27 @@ _HARMLESS_YAML = re.compile(
 )
 
 
-def describe(project: ProjectPaths) -> list[str]:
-    """Return what the project's files would run and where they would send traffic, as printable lines.
-
-    Raises:
-        LlmstackError: a file cannot be read.
-    """
-    state = project.work_dir / STATE_DIR
-    files = [
-        (project.models_ini, _describe_models_ini),
-        (state / "default-channel", _describe_channel),
-        (state / "active-channel", _describe_channel),
-        (state / "opencode.json", _describe_opencode),
-        (state / "litellm_config.yaml", _describe_litellm_yaml),
-    ]
+def describe(files: ProjectFiles) -> list[str]:
+    """Return what a project's files would run and where they would send traffic, as printable lines."""
+    describers = {
+        files.models_ini_name: _describe_models_ini,
+        MODELS_INI: _describe_models_ini,
+        DEFAULT_CHANNEL: _describe_channel,
+        ACTIVE_CHANNEL: _describe_channel,
+        OPENCODE_JSON: _describe_opencode,
+        LITELLM_CONFIG: _describe_litellm_yaml,
+    }
     lines: list[str] = []
-    for path, describe_text in files:
-        data = read_plain_file(path)
+    for name, describe_text in describers.items():
+        data = files.contents.get(name)
         if data is not None:
-            lines += _format_lines(path.name, describe_text(data.decode("utf-8", "backslashreplace")))
-    return lines + [
-        _format_line(path.relative_to(state).as_posix(), "may be loaded by LiteLLM")
-        for path in litellm_loadable_files(state)
-    ]
+            text = data.decode("utf-8", "backslashreplace")
+            lines += _format_lines(Path(name).name, describe_text(text))
+    loadable = sorted(files.loadable().keys() - describers.keys())
+    lines += [_format_line(name, "may be loaded by LiteLLM") for name in loadable[:MAX_LINES]]
+    if len(loadable) > MAX_LINES:
+        lines.append(f"… and {len(loadable) - MAX_LINES} more files that LiteLLM may load")
+    return lines
 
 
 def _format_lines(name: str, texts: Iterator[str]) -> Iterator[str]:
@@ -86,10 +87,11 @@ def _format_line(name: str, text: str) -> str:
 
 
 def _describe_models_ini(text: str) -> Iterator[str]:
-    settings = security_settings(text.encode())
-    if settings is not None:
-        for setting in settings:
+    view = security_view(text.encode())
+    if view is not None:
+        for setting in view.settings:
             yield f"[{setting.section}] {setting.key} = {setting.value}"
+        yield from map(str, view.routes)
         return
     yield "is not written plainly, so all of it counts"
     yield from _non_blank_lines(text)

@@ -17,17 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmstack.errors import LlmstackError
-from llmstack.trust.fingerprint import (
-    STATE_DIR,
-    ProjectPaths,
-    escape_unprintable,
-    fingerprint,
-    read_plain_file,
-    resolve_path,
-)
+from llmstack.trust.fingerprint import STATE_DIR, ProjectFiles, ProjectPaths, digest, fingerprint, read_files
+from llmstack.trust.plain_files import escape_unprintable, read_plain_file, resolve_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+
+# Names of the files in the user's state directory that hold keys (paths.PrivateFiles).
+SECRET_FILES = ("litellm.key", "llama-swap.yaml", "router.token")
 
 
 class Verdict(StrEnum):
@@ -80,19 +78,18 @@ def check(project: ProjectPaths, trust_file: Path) -> Trust:
         LlmstackError: the project is unsafe to look at, or the list of trusted projects cannot be read.
     """
     refuse_unsafe_dir(project)
-    record = _find_record(read_trust_file(trust_file), project)
-    if record is None:
-        return Trust(Verdict.UNKNOWN)
-    return _compare(record, project)
+    return _judge(project, read_files(project), trust_file)
 
 
-def require(project: ProjectPaths, trust_file: Path) -> None:
-    """Refuse a project that is not trusted as it is now.
+def verify(project: ProjectPaths, files: ProjectFiles, trust_file: Path) -> None:
+    """Refuse files of a project that are not trusted. Whoever acts on them uses `files`, not the disk.
 
     Raises:
-        LlmstackError: it is not trusted, or it is unsafe to look at.
+        LlmstackError: they are not trusted, or the list of trusted projects cannot be read.
     """
-    trust = check(project, trust_file)
+    if not files.contents:
+        return  # nothing to act on
+    trust = _judge(project, files, trust_file)
     work_dir = escape_unprintable(str(project.work_dir))
     hint = f"run `llmstack trust` in {work_dir}: it shows what the project's files would run, then asks"
     if trust.verdict is Verdict.UNKNOWN:
@@ -102,34 +99,60 @@ def require(project: ProjectPaths, trust_file: Path) -> None:
         raise LlmstackError(f"changed since this project was trusted: {names} (in {work_dir})", hint=hint)
 
 
-def grant(project: ProjectPaths, trust_file: Path, *, expected: Mapping[str, str] | None = None) -> None:
-    """Trust a project as it is now.
+def grant(project: ProjectPaths, trust_file: Path, *, expected: Mapping[str, str]) -> None:
+    """Trust a project as the user reviewed it.
 
     Args:
         project: the project.
         trust_file: the list of trusted projects.
-        expected: its fingerprint from before the user reviewed it; None if nobody was asked.
+        expected: its fingerprint from before the user reviewed it.
 
     Raises:
         LlmstackError: its fingerprint is another one now, it is unsafe, or it cannot be recorded.
     """
-    from llmstack.files import exclusive_lock  # noqa: PLC0415  the hook must not load it
-
     refuse_unsafe_dir(project)
     files = fingerprint(project)
-    if expected is not None and files != expected:
+    if files != expected:
         raise LlmstackError(
             f"the project's files changed while you were asked: {escape_unprintable(str(project.work_dir))}",
             hint="look at them again: `llmstack trust`",
         )
+    _record(project, trust_file, lambda _: files)
+
+
+def record_written(project: ProjectPaths, trust_file: Path, written: Mapping[str, bytes]) -> None:
+    """Trust what llmstack itself wrote, and nothing else that may have changed in the meantime.
+
+    A project that is not on the list is added.
+
+    Args:
+        project: the project.
+        trust_file: the list of trusted projects.
+        written: content by file name, as in `ProjectFiles`.
+    """
+    digests = {name: digest(name, data) for name, data in written.items()}
+    _record(project, trust_file, lambda files: {**files, **digests})
+
+
+def _record(
+    project: ProjectPaths,
+    trust_file: Path,
+    update: Callable[[Mapping[str, str]], Mapping[str, str]],
+) -> None:
+    """Write a project's digests: what `update` returns for those on the list."""
+    from llmstack.files import exclusive_lock  # noqa: PLC0415  the hook must not load it
+
     path = resolve_path(project.work_dir)
-    for name in (path, *files):
-        refuse_undecodable(name)
+    owner = _owner(project.work_dir / STATE_DIR)
     now = dt.datetime.now(tz=dt.UTC).replace(microsecond=0)
-    record = TrustRecord(path, _owner(project.work_dir / STATE_DIR), now, files)
     with exclusive_lock(_lock_path(trust_file), "trust"):
-        others = [other for other in read_trust_file(trust_file) if other.path != path]
-        _write_trust_file(trust_file, [*others, record])
+        records = read_trust_file(trust_file)
+        known = _find_record(records, project)
+        files = update(known.files if known is not None else {})
+        for name in (path, *files):
+            refuse_undecodable(name)
+        others = [other for other in records if other.path != path]
+        _write_trust_file(trust_file, [*others, TrustRecord(path, owner, now, files)])
 
 
 def refuse_undecodable(name: str) -> None:
@@ -183,6 +206,7 @@ def refuse_unsafe_dir(project: ProjectPaths, *, uid: int | None = None) -> None:
     if not state.is_dir():
         raise LlmstackError(f"{name} is not a directory", hint="remove it, then run `llmstack install`")
     _refuse_other_owner(project, name, uid)
+    _refuse_secrets(state)
     for folder, folders, files in os.walk(state):
         for entry in (*folders, *files):
             path = Path(folder, entry)
@@ -216,18 +240,32 @@ def list_trusted(trust_file: Path) -> list[tuple[TrustRecord, Trust | None]]:
     for record in read_trust_file(trust_file):
         try:
             refuse_unsafe_dir(record)
-            projects.append((record, _compare(record, record)))
+            projects.append((record, _compare(record, record, read_files(record))))
         except LlmstackError:
             projects.append((record, None))
     return projects
 
 
-def _compare(record: TrustRecord, project: ProjectPaths) -> Trust:
-    now = fingerprint(project)
-    changed = [name for name, digest in now.items() if record.files.get(name) != digest]
+def _judge(project: ProjectPaths, files: ProjectFiles, trust_file: Path) -> Trust:
+    record = _find_record(read_trust_file(trust_file), project)
+    return _compare(record, project, files) if record is not None else Trust(Verdict.UNKNOWN)
+
+
+def _compare(record: TrustRecord, project: ProjectPaths, files: ProjectFiles) -> Trust:
+    changed = [name for name, value in files.digests().items() if record.files.get(name) != value]
     if record.owner != _owner(project.work_dir / STATE_DIR):
         changed.append("owner")
     return Trust(Verdict.CHANGED, tuple(changed)) if changed else Trust(Verdict.TRUSTED)
+
+
+def _refuse_secrets(state: Path) -> None:
+    """Refuse files that would hold a secret: one that came with a repository is known to its author."""
+    for name in SECRET_FILES:
+        if os.path.lexists(state / name):
+            raise LlmstackError(
+                f"{escape_unprintable(str(state / name))} would hold a secret, which is never in a project",
+                hint="remove it: llmstack keeps keys in the user's state directory",
+            )
 
 
 def _refuse_other_owner(project: ProjectPaths, name: str, uid: int | None) -> None:

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.forwarding import free_port, wait_for
 
-from llmstack.config import load
+from llmstack.config import parse_bytes
 from llmstack.llama_cpp.binary import find_engine
 from llmstack.llama_cpp.command import server_env, server_flags
 from llmstack.llama_cpp.tiny import write_echo
@@ -98,7 +98,7 @@ def main() -> None:
             f"litellm_port = {free_port()}\nswapper = builtin\n"
             f"[tier]\npath = {directory / 'tier.gguf'}\nctx_size = 4k\nrole = agent\n"
         )
-        engine, tier = find_engine(os.environ), load(ini).tiers["tier"]
+        engine, tier = find_engine(os.environ), parse_bytes(ini.read_bytes(), ini).tiers["tier"]
         env = server_env(os.environ, api_key="key")
         argv = engine.argv(server_flags(tier, directory / "tier.gguf", host="127.0.0.1", port=engine_port))
         router = subprocess.Popen(

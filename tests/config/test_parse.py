@@ -20,11 +20,12 @@ from llmstack.config import (
     Settings,
     StackConfig,
     Tier,
-    load,
     parse,
+    parse_bytes,
     schema,
 )
 from llmstack.errors import ConfigError, LlmstackError
+from llmstack.trust.plain_files import read_plain_file
 
 
 def test_every_key_is_read_into_its_field() -> None:
@@ -273,20 +274,20 @@ def test_an_invalid_tier_can_be_named_by_other_tiers() -> None:
     assert [problem.message for problem in problems(text)] == ["ctx_size: expected a size, got `bad`"]
 
 
-def test_load_keeps_the_text_of_the_file(tmp_path: Path) -> None:
+def test_parsing_keeps_the_text_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "models.ini"
     raw = "\ufeff[a]\r\nctx_size = 8k ; naïve\r\npath = x.gguf\r\n"
     path.write_bytes(raw.encode())
-    config = load(path)
+    config = parse_bytes(path.read_bytes(), path)
     assert (config.text, config.source) == (raw, str(path))
     assert config.tiers["a"].model == GgufModel(path=tmp_path / "x.gguf")
 
 
-def test_load_names_the_file_in_its_error(tmp_path: Path) -> None:
+def test_parsing_names_the_file_in_its_error(tmp_path: Path) -> None:
     path = tmp_path / "models.ini"
     path.write_text("[a]\npath = x.gguf\n", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        load(path)
+        parse_bytes(path.read_bytes(), path)
     assert str(caught.value) == f"{path}:1: [a] ctx_size: missing: every tier needs its window in tokens"
 
 
@@ -303,17 +304,16 @@ def test_a_file_that_cannot_be_read_is_an_error_with_a_hint(tmp_path: Path) -> N
         os.mkfifo(pipe)
     else:
         pipe.mkdir()
-    for path in (missing, directory, binary, huge, pipe, missing / "below", binary / "below"):
+    assert read_plain_file(missing) is None
+    for path in (directory, binary, huge, pipe, binary / "below"):
         with pytest.raises(LlmstackError) as caught:
-            load(path)
+            parse_bytes(read_plain_file(path) or b"", path)
         errors[path] = (caught.value.message, caught.value.hint)
     assert errors == {
-        missing: (f"{missing}: no such file", "write one with `llmstack install`"),
         directory: (f"{directory} is not a plain file", "remove it"),
         huge: (f"{huge} is larger than 4 MiB", "remove it"),
         pipe: (f"{pipe} is not a plain file", "remove it"),
         binary: (f"{binary}: expected UTF-8 text, got byte 0xff at 0", "save the file again as UTF-8"),
-        missing / "below": (f"{missing / 'below'}: no such file", "write one with `llmstack install`"),
         binary / "below": (
             f"cannot read {binary / 'below'}: Not a directory",
             "check the permissions of the file",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from llmstack.channel import CURRENT
 from llmstack.config.model import BackendKind, GgufModel, Role, Routing, Settings, StackConfig, Tier
-from llmstack.paths import Project
+from llmstack.paths import Project, UserDirs
 from llmstack.router.admin.status_json import status
 from llmstack.router.app import RouterApp
 from llmstack.router.auth import RequestAuth
@@ -22,6 +22,7 @@ from llmstack.router.http.limits import HttpLimits
 from llmstack.router.http.server import Server
 from llmstack.router.keepalive import WaitTimeouts
 from llmstack.router.service import Service
+from llmstack.router_proof import RouterIdentity
 from llmstack.serving.base import NO_SAMPLING_DEFAULTS, ModelState
 from llmstack.serving.http_request import send_to
 from llmstack.serving.memory.eviction import memory_plan
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 DEADLINE_S = 10.0
 ENGINE_KEY = "engine-key-5d41402a"
+OWNER_TOKEN = "owner-token-b9e1"
 SHORT_TIMEOUTS = WaitTimeouts(quiet_s=0.1, comment_s=0.05)
 LONG_TIMEOUTS = WaitTimeouts(quiet_s=60.0, comment_s=60.0)
 
@@ -352,7 +354,7 @@ class Setup:
 
     stack: StackConfig = field(default_factory=config)
     unavailable: Mapping[str, str] = field(default_factory=dict)
-    auth: RequestAuth = RequestAuth("127.0.0.1", (), "", "LLMSTACK_API_KEY")  # noqa: RUF009 - frozen
+    auth: RequestAuth = RequestAuth("127.0.0.1", (), "", "LLMSTACK_API_KEY", OWNER_TOKEN)  # noqa: RUF009 - frozen
     timeouts: WaitTimeouts = LONG_TIMEOUTS
     limits: HttpLimits = HttpLimits()  # noqa: RUF009 - frozen
 
@@ -375,6 +377,8 @@ async def router(swapper: FakeSwapper, setup: Setup | None = None) -> AsyncItera
     async def create_service() -> Service:
         return Service(
             project=Project.at(Path("/work-dir"), {}),
+            user=UserDirs(*[Path("/user")] * 5),
+            identity=RouterIdentity(OWNER_TOKEN, 10101, None),
             channel=CURRENT,
             config=setup.stack,
             auth=setup.auth,

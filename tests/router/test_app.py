@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from router.clients import chat, chat_request, request, request_raw_path, well_behaved
-from router.harness import FAST, PLAN, SMART, FakeSwapper, Setup, config, router, stack
+from router.harness import FAST, OWNER_TOKEN, PLAN, SMART, FakeSwapper, Setup, config, router, stack
 
 from llmstack.router.app import MAX_BODY
 from llmstack.serving.errors import TierUnavailableError
 
+OWNER = {"authorization": f"Bearer {OWNER_TOKEN}"}
 TIERS = "code-fast, code-smart, code-ultra, plan"
 
 # The router's own paths
@@ -84,7 +85,7 @@ async def test_a_tier_can_be_loaded_and_unloaded() -> None:
     async with router(swapper, Setup(unavailable={"plan": "no file"})) as running:
 
         async def post(path: str) -> tuple[int, Any]:
-            reply = await request(running, "POST", path)
+            reply = await request(running, "POST", path, headers=OWNER)
             return reply.status, json.loads(reply.body)
 
         assert await post("/llmstack/load/agent") == (200, {"tier": "code-smart", "state": "resident"})
@@ -99,7 +100,7 @@ async def test_a_tier_can_be_loaded_and_unloaded() -> None:
         status, body = await post("/llmstack/load/plan")
         assert (status, body["error"]["message"]) == (503, "plan cannot start: no file (fix it)")
         swapper.acquire_error = TierUnavailableError("full", retry_after=9, hint="wait")
-        reply = await request(running, "POST", "/llmstack/load/code-fast")
+        reply = await request(running, "POST", "/llmstack/load/code-fast", headers=OWNER)
         assert (reply.status, reply.headers["retry-after"]) == (503, "9")
         assert (reply.error["message"], reply.error["origin"]) == ("full (wait)", "swapper")
 

@@ -12,6 +12,7 @@ from support.net import free_port
 from support.project import CliProject
 from support.providers import KEY, provider
 
+from llmstack.config.trusted import open_trusted
 from llmstack.paths import Project, UserDirs
 from llmstack.stack.mcp import list_tools
 
@@ -97,7 +98,7 @@ def test_a_tier_of_the_running_stack_answers(stack: CliProject) -> None:
     assert answer["provider"] == "llmstack"
     assert answer["tokens_used"]["output"] > 0
     project, user = Project.at(stack.directory, stack.env), UserDirs.from_env(stack.env)
-    tools = {tool.name: tool for tool in list_tools(project, stack.env, user)}
+    tools = {tool.name: tool for tool in list_tools(open_trusted(project, user), stack.env, user)}
     assert {"tier_auto", "tier_code-fast", "tier_plan", "provider_ollama"} <= tools.keys()
     assert tools["tier_plan"].open_model("").call("hello there").output == "[plan] You said: hello there"
     unknown = stack.run("ask", "-m", "pln", "hello")

@@ -38,6 +38,7 @@ def write_tiers(project: CliProject, text: str, defaults: str = "memory_gb = 8")
     (project.state / "models.ini").write_text(
         f"[DEFAULT]\n{defaults}\nrouter_port = {project.port}\ncache_ram_gb = 0.5\n{text}"
     )
+    project.trust()
 
 
 def run_check(project: CliProject, *flags: str) -> dict[str, Any]:

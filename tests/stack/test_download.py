@@ -56,6 +56,7 @@ def here(tmp_path: Path, server: FakeHub) -> Iterator[CliProject]:
     project.env |= {"HF_ENDPOINT": server.url, "HF_HUB_CACHE": str(tmp_path / "hub")}
     project.state.mkdir(parents=True)
     (project.state / "models.ini").write_text(INI)
+    project.trust()
     yield project
     try:
         wait_until(lambda: not project.processes(), timeout=20)

@@ -67,7 +67,7 @@ def swap_port(project: CliProject) -> int:
 
 
 def read_llama_swap_yaml(project: CliProject) -> dict[str, Any]:
-    document: dict[str, Any] = load_yaml((project.state / "llama-swap.yaml").read_text())
+    document: dict[str, Any] = load_yaml(project.private.llama_swap_yaml.read_text())
     return document
 
 
@@ -117,7 +117,7 @@ def test_start_serves_and_stop_leaves_nothing(project: CliProject) -> None:
 
 
 def test_every_port_requires_a_key_and_no_secret_is_in_a_command_line(swapped: CliProject) -> None:
-    path = swapped.state / "llama-swap.yaml"
+    path = swapped.private.llama_swap_yaml
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     document = read_llama_swap_yaml(swapped)
     (key,) = document["apiKeys"]

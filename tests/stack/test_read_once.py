@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
 
-from llmstack.trust.fingerprint import read_plain_file
+from llmstack.config import parse_bytes, trusted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from support.project import CliProject
 
+    from llmstack.config import StackConfig
+
 
 @pytest.fixture
 def files_read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Every file that this process reads in order to parse it."""
-    parser = import_module("llmstack.config.parse")  # `llmstack.config.parse` is a function as well
+    """Every models.ini that this process parses."""
     files: list[Path] = []
 
-    def read(path: Path) -> bytes | None:
+    def parse(data: bytes, path: Path) -> StackConfig:
         files.append(path)
-        return read_plain_file(path)
+        return parse_bytes(data, path)
 
-    monkeypatch.setattr(parser, "read_plain_file", read)
+    monkeypatch.setattr(trusted, "parse_bytes", parse)
     return files
 
 

@@ -44,6 +44,7 @@ def here(tmp_path: Path, server: FakeHub, page: ReleasePage) -> CliProject:
     project.env |= {"HF_ENDPOINT": server.url, "LLAMA_SWAP_RELEASES": page.url}
     project.state.mkdir(parents=True)
     (project.state / "models.ini").write_text(INI)
+    project.trust()
     return project
 
 
@@ -143,6 +144,7 @@ def test_install_llama_swap_keeps_an_installed_release_unless_forced(
 @pytest.mark.parametrize("command", ["setup", "download", "install-llama-swap"])
 def test_a_thin_client_has_no_models_to_set_up(here: CliProject, command: str) -> None:
     (here.state / "default-channel").write_text("external http://127.0.0.1:10101\n")
+    here.trust()
     refused = here.run(command)
     assert refused.code == 1
     assert "is a thin client of http://127.0.0.1:10101 and has no models of its own" in refused.err

@@ -139,6 +139,7 @@ def test_every_command_works_in_a_thin_client(stack: CliProject, client: CliProj
 def test_commands_that_need_own_models_are_refused(client: CliProject, command: str) -> None:
     client.state.mkdir()
     (client.state / "default-channel").write_text("external http://127.0.0.1:1\n")
+    client.trust()
     result = client.run(*command.split())
     assert result.code in {1, 2}
     assert "http://127.0.0.1:1" in result.err
@@ -181,6 +182,7 @@ def test_a_server_that_is_no_router_is_an_error(client: CliProject) -> None:
             assert message in error_line(client.run("install", "--external", url))
             client.state.mkdir(exist_ok=True)
             (client.state / "default-channel").write_text(f"external {url}\n")
+            client.trust()
             assert "no llmstack router" in client.run("status").out
         shutil.rmtree(client.state)
 

@@ -9,13 +9,14 @@ import pytest
 from support.net import free_port
 from support.project import CliProject
 from support.providers import KEY, provider
+from support.trusting import trust as grant
 
 from llmstack.channel import CURRENT, Channel, write_marker
-from llmstack.config import load
+from llmstack.config import StackConfig, parse_bytes
+from llmstack.config.trusted import open_trusted
 from llmstack.errors import ConfigError, LlmstackError, UsageError
 from llmstack.paths import Project, UserDirs
 from llmstack.stack.install.use import UseResult, use
-from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,13 +58,18 @@ def project(tmp_path: Path) -> Project:
 
 
 def trust(project: Project) -> None:
-    trust_store.grant(project, UserDirs.from_env(os.environ).trusted_projects)
+    grant(project, UserDirs.from_env(os.environ).trusted_projects)
+
+
+def load(project: Project) -> StackConfig:
+    return parse_bytes(project.models_ini.read_bytes(), project.models_ini)
 
 
 def use_model(
     project: Project, tier: str, model: str, env: dict[str, str] | None = None, *, force: bool = False
 ) -> UseResult:
-    return use(project, UserDirs.from_env(os.environ), env or {}, tier, model, force=force)
+    trusted = open_trusted(project, UserDirs.from_env(os.environ))
+    return use(trusted, env or {}, tier, model, force=force)
 
 
 def test_a_model_that_answers_is_written_to_models_ini(project: Project) -> None:
@@ -109,7 +115,7 @@ def test_any_error_of_the_provider_keeps_the_old_model(project: Project) -> None
 def test_force_writes_a_model_that_does_not_answer(project: Project) -> None:
     result = use_model(project, "lite", "bedrock/x", force=True)
     assert (result.new_model, result.probe_error) == ("bedrock/x", "no provider is called `bedrock`")
-    assert load(project.models_ini).tiers["lite"].model.label == "bedrock/x"
+    assert load(project).tiers["lite"].model.label == "bedrock/x"
 
 
 def test_a_gguf_tier_becomes_hosted_and_its_file_is_commented_out(project: Project) -> None:
@@ -119,7 +125,7 @@ def test_a_gguf_tier_becomes_hosted_and_its_file_is_commented_out(project: Proje
     assert result.disabled_keys == ("hf_repo", "hf_file", "threads")
     text = project.models_ini.read_text()
     assert ";hf_repo = owner/name-GGUF   ; the weights\n;hf_file = a.gguf\n;threads = 4\n" in text
-    tier = load(project.models_ini).tiers["file"]
+    tier = load(project).tiers["file"]
     assert (str(tier.backend), tier.model.label) == ("server", "anthropic/claude-sonnet-4-6")
     assert KEY not in text
 
@@ -128,11 +134,11 @@ def test_another_provider_does_not_inherit_the_address(project: Project) -> None
     with provider("local") as fake:
         result = use_model(project, "local", "vllm/new", {"VLLM_BASE_URL": fake.url})
     assert result.disabled_keys == ("base_url", "model_next")
-    assert load(project.models_ini).tiers["local"].model.label == "vllm/new"
+    assert load(project).tiers["local"].model.label == "vllm/new"
 
 
 def test_the_router_itself_is_refused_as_a_model(project: Project) -> None:
-    own = f"http://127.0.0.1:{load(project.models_ini).settings.router_port}"
+    own = f"http://127.0.0.1:{load(project).settings.router_port}"
     with pytest.raises(LlmstackError, match="is this router's own address"):
         use_model(project, "hosted", "openai/x", {"OPENAI_BASE_URL": own})
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from support.net import free_port
 
-from llmstack.config import load
+from llmstack.config import parse_bytes
 from llmstack.paths import Project
 from llmstack.serving.memory.survey import survey
 from llmstack.serving.pool.backend import PoolBackend
@@ -131,7 +131,7 @@ def configured(
             models=models,
         )
     )
-    return load(ini)
+    return parse_bytes(ini.read_bytes(), ini)
 
 
 @asynccontextmanager

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -16,9 +17,7 @@ from support.net import free_port
 from support.waiting import wait_until
 
 from llmstack.llama_cpp.tiny import write_echo, write_random
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from llmstack.paths import PrivateFiles, Project, UserDirs
 
 ROLES = {"code-fast": "fast", "code-smart": "agent", "code-ultra": "ultra", "plan": "plan"}
 
@@ -36,14 +35,28 @@ class CliProject:
         return self.directory / ".llmstack"
 
     @property
+    def private(self) -> PrivateFiles:
+        """Where the project's secrets are."""
+        state = Path(self.env.get("XDG_STATE_HOME") or f"{self.env['HOME']}/.local/state") / "llmstack"
+        dirs = UserDirs(data=state, cache=state, config=state, state=state, bin=state)
+        return dirs.private(Project.at(self.directory, {}))
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def model(self, tier: str) -> Path:
         return self.directory.parent / "models" / f"{tier}.gguf"
 
-    def write(self, *, defaults: str = "", tiers: tuple[str, ...] = tuple(ROLES), extra: str = "") -> None:
-        """Write a models.ini with these tiers, and create their models."""
+    def write(
+        self,
+        *,
+        defaults: str = "",
+        tiers: tuple[str, ...] = tuple(ROLES),
+        extra: str = "",
+        trusted: bool = True,
+    ) -> None:
+        """Write a models.ini with these tiers, create their models, and trust the project."""
         text = f"""[DEFAULT]
 router_port = {self.port}
 swap_port = {free_port()}
@@ -64,6 +77,12 @@ mid_fidelity_ceiling = 1000
             text += f"[{tier}]\nrole = {ROLES[tier]}\npath = {self.model(tier)}\n"
         self.state.mkdir(exist_ok=True)
         (self.state / "models.ini").write_text(text + extra)
+        if trusted:
+            self.trust()
+
+    def trust(self) -> None:
+        """Trust the project as it is now."""
+        self.run("trust", "--yes").check()
 
     def add_talker(self) -> None:
         """Add a tier whose answers only end at the token limit."""

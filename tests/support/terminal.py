@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Self
 import pexpect
 from pexpect.popen_spawn import PopenSpawn
 from support.dialects import DIALECTS, MARK, POWERSHELL
+from support.trusting import trust as grant
 
 from llmstack.paths import Project, UserDirs
 from llmstack.shell.base import HookValues
 from llmstack.shell.hook_file import write_hook
 from llmstack.shell.shells import SHELLS
 from llmstack.trust.fingerprint import STATE_DIR
-from llmstack.trust.store import grant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,6 +9,8 @@ import pytest
 
 from llmstack.errors import LlmstackError
 from llmstack.paths import Project
+from llmstack.trust import store as trust_store
+from llmstack.trust.fingerprint import fingerprint, read_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +46,16 @@ def make_project(work_dir: Path) -> Project:
     project.default_channel.write_text("current\n")
     project.agents_md.write_text("Be kind.\n")
     return project
+
+
+def trust(project: Project, trust_file: Path) -> None:
+    """Trust a project as it is now."""
+    trust_store.grant(project, trust_file, expected=fingerprint(project))
+
+
+def verify(project: Project, trust_file: Path) -> None:
+    """Refuse a project that is not trusted as it is now."""
+    trust_store.verify(project, read_files(project), trust_file)
 
 
 def error_of(action: Callable[[], object]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmstack.trust import disclosure
+from llmstack.trust.fingerprint import read_files
 
 if TYPE_CHECKING:
     from llmstack.paths import Project
@@ -33,11 +34,12 @@ def test_everything_that_would_run_or_redirect_traffic_is_shown(project: Project
         "formatter": {"f": {"command": ["f", "// no comment, }"]}},
         }"""
     )
-    assert disclosure.describe(project) == [
+    assert disclosure.describe(read_files(project)) == [
         "models.ini: [DEFAULT] host = 127.0.0.1",
         "models.ini: [code-fast] extra_args = --mlock",
         "models.ini: [plan] base_url = http://127.0.0.1:11434",
         "models.ini: [plan] model = ollama/…",
+        "models.ini: prompts for plan go to ollama at http://127.0.0.1:11434",
         "default-channel: requests go to: external http://evil.example\\x1b[2J",
         "opencode.json: small_model = openai/x",
         "opencode.json: provider.llama.cpp.name = {env:SECRET}",
@@ -78,7 +80,7 @@ def test_hostile_json_is_shown_and_its_output_is_bounded(
 ) -> None:
     project.models_ini.unlink()
     project.opencode_json.write_text(text)
-    lines = disclosure.describe(project)
+    lines = disclosure.describe(read_files(project))
     assert len(lines) <= disclosure.MAX_LINES + 1
     assert all(line.isprintable() for line in lines)
     assert last in (None, lines[-1])

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import sample
-from support.trusting import MODELS_INI
+from support.trusting import MODELS_INI, trust
 
 from llmstack.config import ini
-from llmstack.trust import disclosure, fingerprint
+from llmstack.trust import disclosure, models_ini
 from llmstack.trust import store as trust_store
+from llmstack.trust.fingerprint import read_files
 from llmstack.trust.store import Trust, Verdict
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ RELEVANT_EDITS = {
 def test_a_neutral_edit_leaves_the_project_trusted(
     project: Project, trust_file: Path, change: tuple[str, str]
 ) -> None:
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
     edit(project, change)
     assert trust_store.check(project, trust_file) == Trust(Verdict.TRUSTED)
 
@@ -77,7 +78,7 @@ def test_a_neutral_edit_leaves_the_project_trusted(
 def test_a_relevant_edit_requires_trust_again(
     project: Project, trust_file: Path, change: tuple[str, str]
 ) -> None:
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
     edit(project, change)
     assert trust_store.check(project, trust_file) == Trust(Verdict.CHANGED, ("models.ini",))
 
@@ -129,15 +130,15 @@ HIDDEN_PROGRAMS = {
 
 @pytest.mark.parametrize("line", HIDDEN_PROGRAMS.values(), ids=HIDDEN_PROGRAMS)
 def test_no_spelling_of_a_line_hides_a_program(project: Project, trust_file: Path, line: bytes) -> None:
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
     text = MODELS_INI.encode()
     for changed in (text + line + b"\n", line + b"\n" + text, text.replace(b"role = fast", line)):
         project.models_ini.write_bytes(changed)
         assert trust_store.check(project, trust_file) == Trust(Verdict.CHANGED, ("models.ini",))
-        described = disclosure.describe(project)
+        described = disclosure.describe(read_files(project))
         assert any("--evil" in entry or "extra_args =" in entry for entry in described)
     project.models_ini.write_bytes(text + line + b"\n")
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
     project.models_ini.write_bytes(text + line.replace(b"--evil", b"--worse") + b"\n")
     assert trust_store.check(project, trust_file) == Trust(Verdict.CHANGED, ("models.ini",))
 
@@ -193,12 +194,13 @@ LINES = st.tuples(st.one_of(HEADERS, SETTINGS, SETTINGS), ENDS).map("".join)
 @sample(500)
 @given(st.lists(LINES, max_size=6).map(lambda lines: "[a]\n" + "".join(lines)))
 def test_every_relevant_setting_that_the_parser_reads_counts(text: str) -> None:
-    settings = fingerprint.security_settings(text.encode())
-    if settings is None:
+    view = models_ini.security_view(text.encode())
+    if view is None:
         return
+    settings = view.settings
     for section in ini.scan(text).sections:
         for entry in section.entries:
-            if entry.key in fingerprint.TRUST_NEUTRAL_KEYS:
+            if entry.key in models_ini.TRUST_NEUTRAL_KEYS:
                 continue
             values = [
                 setting.value
@@ -215,5 +217,5 @@ def test_every_relevant_setting_that_the_parser_reads_counts(text: str) -> None:
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("line", ["[", "[x] ", "x = y ", "x ", "x = ;", '"'])
 def test_no_text_takes_long_to_analyse(line: str) -> None:
-    fingerprint.security_settings((line + " " * 3_000_000 + "!").encode())
-    fingerprint.security_settings((line * 500_000).encode())
+    models_ini.security_view((line + " " * 3_000_000 + "!").encode())
+    models_ini.security_view((line * 500_000).encode())

@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from support.trusting import error_of, posix
+from support.trusting import error_of, posix, trust
 
 from llmstack.paths import Project
-from llmstack.trust import fingerprint
+from llmstack.trust import plain_files
 from llmstack.trust import store as trust_store
 from llmstack.trust.store import Trust, Verdict
 
@@ -24,7 +24,7 @@ def test_a_state_dir_that_is_a_link_is_refused(tmp_path: Path, project: Project,
     other.state.symlink_to(project.state)
     for action in (
         lambda: trust_store.check(other, trust_file),
-        lambda: trust_store.grant(other, trust_file),
+        lambda: trust(other, trust_file),
     ):
         assert error_of(action) == (
             f"{other.state} is a link to another place | remove the link, then run `llmstack install`"
@@ -36,7 +36,7 @@ def test_trusting_a_link_to_a_work_dir_trusts_its_target(
     tmp_path: Path, project: Project, trust_file: Path
 ) -> None:
     (tmp_path / "link").symlink_to(project.work_dir)
-    trust_store.grant(Project.at(tmp_path / "link", {}), trust_file)
+    trust(Project.at(tmp_path / "link", {}), trust_file)
     assert trust_store.check(project, trust_file) == Trust(Verdict.TRUSTED)
 
 
@@ -59,7 +59,7 @@ def test_a_link_that_leads_out_of_the_project_is_refused(
 def test_the_target_of_a_link_within_the_project_counts(project: Project, trust_file: Path) -> None:
     project.models_ini.rename(project.work_dir / "models.ini")
     project.models_ini.symlink_to("../models.ini")
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
     (project.work_dir / "models.ini").write_text("[x]\ncommand = evil\n")
     assert trust_store.check(project, trust_file) == Trust(Verdict.CHANGED, ("models.ini",))
 
@@ -76,7 +76,7 @@ def test_a_project_of_another_user_is_refused(project: Project, trust_file: Path
     trust_store.refuse_unsafe_dir(project, uid=0)  # root, in a project that one other user owns completely
     if own_uid:
         return  # only root can give files away
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
     os.chown(project.state, 4321, -1)
     assert "user id 4321, you are 0" in error_of(lambda: trust_store.check(project, trust_file))
     os.chown(project.work_dir, 4321, -1)
@@ -85,7 +85,7 @@ def test_a_project_of_another_user_is_refused(project: Project, trust_file: Path
 
 @posix
 def test_a_pipe_is_refused_without_waiting_for_a_writer(project: Project, trust_file: Path) -> None:
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
     project.opencode_json.unlink()
     os.mkfifo(project.opencode_json)
     message = f"{project.opencode_json} is not a plain file | remove it"
@@ -93,8 +93,8 @@ def test_a_pipe_is_refused_without_waiting_for_a_writer(project: Project, trust_
 
 
 def test_a_huge_file_is_refused(project: Project, trust_file: Path) -> None:
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
     with project.opencode_json.open("wb") as file:
-        file.truncate(fingerprint.MAX_BYTES + 1)
+        file.truncate(plain_files.MAX_BYTES + 1)
     message = f"{project.opencode_json} is larger than 4 MiB | remove it"
     assert error_of(lambda: trust_store.check(project, trust_file)) == message

@@ -10,12 +10,13 @@ import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
-from support.trusting import error_of, make_project
+from support.trusting import error_of, make_project, trust, verify
 
 from llmstack import paths
 from llmstack.paths import Project
 from llmstack.trust import disclosure, fingerprint
 from llmstack.trust import store as trust_store
+from llmstack.trust.fingerprint import read_files
 from llmstack.trust.store import Trust, Verdict
 
 if TYPE_CHECKING:
@@ -29,14 +30,14 @@ def test_a_project_is_trusted_from_grant_to_revoke_unless_it_changes(
         f"run `llmstack trust` in {project.work_dir}: it shows what the project's files would run, then asks"
     )
     assert trust_store.check(project, trust_file) == Trust(Verdict.UNKNOWN)
-    assert error_of(lambda: trust_store.require(project, trust_file)) == (
+    assert error_of(lambda: verify(project, trust_file)) == (
         f"this project is not trusted: {project.work_dir} | {hint}"
     )
-    trust_store.grant(project, trust_file)
-    trust_store.require(project, trust_file)
+    trust(project, trust_file)
+    verify(project, trust_file)
     assert trust_store.check(project, trust_file) == Trust(Verdict.TRUSTED)
     project.opencode_json.write_text("{}")
-    assert error_of(lambda: trust_store.require(project, trust_file)) == (
+    assert error_of(lambda: verify(project, trust_file)) == (
         f"changed since this project was trusted: opencode.json (in {project.work_dir}) | {hint}"
     )
     assert trust_store.revoke(project.work_dir, trust_file)
@@ -45,8 +46,8 @@ def test_a_project_is_trusted_from_grant_to_revoke_unless_it_changes(
 
 
 def test_the_trust_file_records_path_owner_and_digests(project: Project, trust_file: Path) -> None:
-    trust_store.grant(project, trust_file)
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
+    trust(project, trust_file)
     document = tomllib.loads(trust_file.read_text())
     (record,) = document["project"]
     assert record.pop("trusted_at").tzinfo is not None
@@ -73,7 +74,10 @@ OTHER_FILES = {
     "active-channel next": ("active-channel", "next\n", False),
     "active-channel current": ("active-channel", "current\n", False),
     "agent's instructions": ("AGENTS.md", "Be quick.\n", False),
-    "generated at each start": ("llama-swap.yaml", "models: {}\n", False),
+    "byte code": ("evil.pyc", "", True),
+    "a native module": ("deep/evil.cpython-311-x86_64-linux-gnu.so", "", True),
+    "capitals": ("more.YML", "x: y", True),
+    "an import hook": ("site.pth", "import evil", True),
     "a pid file": ("router.pid", "{}", False),
     "a log": ("logs/router.log", "up\n", False),
 }
@@ -87,7 +91,7 @@ def test_changing_another_file_requires_trust_only_if_it_can_run_something(
     text: str,
     requires_trust: bool,  # noqa: FBT001
 ) -> None:
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
     (project.state / name).parent.mkdir(parents=True, exist_ok=True)
     (project.state / name).write_text(text)
     expected = Trust(Verdict.CHANGED, (name,)) if requires_trust else Trust(Verdict.TRUSTED)
@@ -97,7 +101,7 @@ def test_changing_another_file_requires_trust_only_if_it_can_run_something(
 def test_removing_a_file_does_not_require_trust(project: Project, trust_file: Path) -> None:
     project.default_channel.write_text("external http://a.example:1\n")
     project.active_channel.write_text("external http://a.example:1\n")
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
     project.active_channel.unlink()
     project.litellm_config.unlink()
     assert trust_store.check(project, trust_file) == Trust(Verdict.TRUSTED)
@@ -106,7 +110,7 @@ def test_removing_a_file_does_not_require_trust(project: Project, trust_file: Pa
 def test_a_moved_project_and_another_project_at_its_path_are_not_trusted(
     tmp_path: Path, project: Project, trust_file: Path
 ) -> None:
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
     project.work_dir.rename(tmp_path / "moved")
     moved = Project.at(tmp_path / "moved", {})
     assert trust_store.check(moved, trust_file) == Trust(Verdict.UNKNOWN)
@@ -123,22 +127,22 @@ def test_a_models_ini_named_by_the_environment_counts_too(
 ) -> None:
     own_ini = tmp_path / "own.ini"
     own_ini.write_text("[x]\ncommand = a\n")
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
     other = Project.at(project.work_dir, {"LLMSTACK_MODELS_INI": str(own_ini)})
     assert trust_store.check(other, trust_file) == Trust(Verdict.CHANGED, (str(own_ini),))
-    trust_store.grant(other, trust_file)
+    trust(other, trust_file)
     assert (
         trust_store.check(other, trust_file)
         == trust_store.check(project, trust_file)
         == Trust(Verdict.TRUSTED)
     )
-    assert disclosure.describe(other)[0] == "own.ini: [x] command = a"
+    assert disclosure.describe(read_files(other))[0] == "own.ini: [x] command = a"
 
 
 def test_the_list_shows_each_project_with_its_trust_now(tmp_path: Path, trust_file: Path) -> None:
     first, second, third = (make_project(tmp_path / name) for name in ("a", "b", 'c "quoted" \x1b\x7f\n'))
     for project in (first, second, third):
-        trust_store.grant(project, trust_file)
+        trust(project, trust_file)
     second.state.rename(tmp_path / "gone")
     assert [(record.path, trust) for record, trust in trust_store.list_trusted(trust_file)] == [
         (str(first.work_dir), Trust(Verdict.TRUSTED)),
@@ -154,16 +158,16 @@ def test_a_path_that_is_not_utf_8_cannot_be_trusted(
     tmp_path: Path, project: Project, trust_file: Path
 ) -> None:
     odd = make_project(tmp_path / "\udcff")
-    assert error_of(lambda: trust_store.grant(odd, trust_file)) == (
+    assert error_of(lambda: trust(odd, trust_file)) == (
         f"cannot remember a name that is not UTF-8: {tmp_path}/\\udcff | rename it"
     )
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
     (project.state / "\udcff.py").write_text("")
     assert trust_store.check(project, trust_file) == Trust(Verdict.CHANGED, ("\udcff.py",))
-    assert error_of(lambda: trust_store.require(project, trust_file)).startswith(
+    assert error_of(lambda: verify(project, trust_file)).startswith(
         "changed since this project was trusted: \\udcff.py (in "
     )
-    assert error_of(lambda: trust_store.grant(project, trust_file)) == (
+    assert error_of(lambda: trust(project, trust_file)) == (
         "cannot remember a name that is not UTF-8: \\udcff.py | rename it"
     )
 
@@ -198,7 +202,7 @@ def test_a_broken_trust_file_is_an_error_and_is_not_overwritten(
     before = trust_file.read_bytes()
     for action in (
         lambda: trust_store.check(project, trust_file),
-        lambda: trust_store.grant(project, trust_file),
+        lambda: trust(project, trust_file),
         lambda: trust_store.revoke(project.work_dir, trust_file),
         lambda: trust_store.list_trusted(trust_file),
     ):
@@ -223,10 +227,12 @@ GRANT_ALL = """
 import sys
 from pathlib import Path
 from llmstack.trust import store as trust_store
+from llmstack.trust.fingerprint import fingerprint
 from llmstack.paths import Project
 trust_file, *work_dirs = map(Path, sys.argv[1:])
 for work_dir in work_dirs:
-    trust_store.grant(Project.at(work_dir, {}), trust_file)
+    project = Project.at(work_dir, {})
+    trust_store.grant(project, trust_file, expected=fingerprint(project))
 """
 
 
@@ -241,12 +247,12 @@ def test_concurrent_grants_are_all_recorded(tmp_path: Path, trust_file: Path) ->
 
 
 def test_a_check_imports_only_the_standard_library(project: Project, trust_file: Path) -> None:
-    trust_store.grant(project, trust_file)
+    trust(project, trust_file)
     code = (
         "import json, sys, types\nfrom pathlib import Path\n"
         "from llmstack.trust import store\n"
         "project = types.SimpleNamespace(work_dir=Path(sys.argv[1]), models_ini=Path(sys.argv[2]))\n"
-        "store.require(project, Path(sys.argv[3]))\n"
+        "store.check(project, Path(sys.argv[3]))\n"
         "print(json.dumps([name for name in sys.modules if getattr(sys.modules[name], '__file__', None)]))\n"
     )
     arguments = [str(project.work_dir), str(project.models_ini), str(trust_file)]
@@ -260,8 +266,10 @@ def test_a_check_imports_only_the_standard_library(project: Project, trust_file:
     loaded = {name.partition(".")[0] for name in json.loads(result.stdout)}
     assert loaded - set(sys.stdlib_module_names) - {"__main__"} == {"llmstack"}
     modules = {name for name in json.loads(result.stdout) if name.startswith("llmstack")}
-    trust_modules = {"llmstack.trust", "llmstack.trust.fingerprint", "llmstack.trust.store"}
-    assert modules == {"llmstack", "llmstack.errors", *trust_modules}
+    trust_modules = {
+        f"llmstack.trust.{name}" for name in ("fingerprint", "models_ini", "plain_files", "store")
+    }
+    assert modules == {"llmstack", "llmstack.errors", "llmstack.trust", *trust_modules}
 
 
 def project_root() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from llmstack.errors import LlmstackError
@@ -15,12 +15,11 @@ from llmstack.router.admin.metrics import CONTENT_TYPE
 from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.error_responses import unavailable_report
 from llmstack.router.routing import explain
+from llmstack.router_proof import CHALLENGE_PATH, is_nonce
 from llmstack.serving.errors import FailureReport, RequestFailedError, TierUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from fastapi import Request
 
     from llmstack.config.model import Tier
     from llmstack.router.service import Service
@@ -83,6 +82,14 @@ def _add_reads(app: FastAPI, service: Callable[[], Service]) -> None:
         """List `auto`, every tier and every alias."""
         return {"object": "list", "data": status_json.models(service())}
 
+    @app.get(CHALLENGE_PATH)
+    async def challenge(nonce: str = "") -> dict[str, str | None]:
+        """Prove to a client that this is the router it expects, see router_proof. Needs no key."""
+        if not is_nonce(nonce):
+            text = "`nonce`: expected 64 hexadecimal digits"
+            raise RequestFailedError(FailureReport(400, "invalid_request", text))
+        return service().identity.answer(nonce)
+
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Return the metrics, for Prometheus."""
@@ -100,7 +107,14 @@ def _add_reads(app: FastAPI, service: Callable[[], Service]) -> None:
 
 
 def _add_commands(app: FastAPI, service: Callable[[], Service]) -> None:
-    @app.post("/llmstack/load/{name}")
+    async def require_owner(request: Request) -> None:
+        refusal = service().auth.check_change(request.headers)
+        if refusal is not None:
+            raise RequestFailedError(refusal)
+
+    owner_only = [Depends(require_owner)]
+
+    @app.post("/llmstack/load/{name}", dependencies=owner_only)
     async def load(name: str) -> dict[str, Any]:
         """Load a tier's model."""
         tier = _servable(service(), name)
@@ -110,7 +124,7 @@ def _add_commands(app: FastAPI, service: Callable[[], Service]) -> None:
             raise RequestFailedError(unavailable_report(error)) from error
         return {"tier": tier.name, "state": service().state(tier).state}
 
-    @app.post("/llmstack/reload")
+    @app.post("/llmstack/reload", dependencies=owner_only)
     async def reload() -> dict[str, Any]:
         """Apply an edited models.ini."""
         try:
@@ -119,13 +133,13 @@ def _add_commands(app: FastAPI, service: Callable[[], Service]) -> None:
             text = f"{error.message} ({error.hint})" if error.hint else error.message
             raise RequestFailedError(FailureReport(409, "reload_refused", text)) from error
 
-    @app.post("/llmstack/unload")
+    @app.post("/llmstack/unload", dependencies=owner_only)
     async def unload_all() -> dict[str, Any]:
         """Unload every model once its requests have ended."""
         running = [name for name, state in service().swapper.states().items() if state.pid is not None]
         return {"unloaded": [name for name in running if await service().swapper.unload(name)]}
 
-    @app.post("/llmstack/unload/{name}")
+    @app.post("/llmstack/unload/{name}", dependencies=owner_only)
     async def unload(name: str) -> dict[str, Any]:
         """Unload one tier once its requests have ended."""
         tier = _servable(service(), name)

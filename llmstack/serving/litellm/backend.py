@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.config.model import StackConfig, Tier
-    from llmstack.paths import Project
+    from llmstack.paths import PrivateFiles, Project
     from llmstack.providers.model_aliases import ModelAliases
     from llmstack.serving.base import ModelRequest, ServerResponse
     from llmstack.serving.memory.survey import Survey
@@ -81,7 +82,8 @@ class LitellmBackend(RemoteBackend):
     """Serves every litellm tier. A `Backend`; created inside the event loop.
 
     Args:
-        project: provides the paths of the proxy's configuration, key, pid file and log.
+        project: provides the paths of the proxy's pid file and log.
+        private: provides the paths of its configuration and key.
         config: tiers as the running channel has them.
         unavailable: tiers that cannot start.
         env: environment of the proxy, before it is filtered.
@@ -98,10 +100,12 @@ class LitellmBackend(RemoteBackend):
         env: Mapping[str, str],
         aliases: ModelAliases,
         *,
+        private: PrivateFiles,
         router_port: int,
         upstream: Upstream,
     ) -> None:
         self._project = project
+        self._private = private
         self._aliases = aliases
         self._upstream = upstream
         self._env = env
@@ -165,7 +169,7 @@ class LitellmBackend(RemoteBackend):
             "port": self._port,
             "ui": f"{self._process.url}/ui",
             "mcp": f"{self._process.url}/mcp/",
-            "key_file": str(self._project.litellm_key),
+            "key_file": str(self._private.litellm_key),
             "detail": self._problem.message if self._phase == "failed" else "",
         }
 
@@ -191,10 +195,9 @@ class LitellmBackend(RemoteBackend):
         self._runner = asyncio.create_task(self._keep_running())
 
     def _read_config(self) -> bytes:
-        try:
-            return self._project.litellm_config.read_bytes()
-        except OSError:
-            return b""
+        """Return everything that the proxy loads, to notice a change."""
+        files = sorted(path for path in self._private.litellm_dir.rglob("*") if path.is_file())
+        return b"".join(os.fsencode(path) + path.read_bytes() for path in files)
 
     def _set_phase(self, phase: Phase) -> None:
         self._phase = phase
@@ -242,10 +245,10 @@ class LitellmBackend(RemoteBackend):
         program = find_litellm(self._env)
         if program is None:
             raise LlmstackError("LiteLLM is no longer installed")
-        key = master_key(self._project.litellm_key)
+        key = master_key(self._private.litellm_key)
         return LitellmProcess(
             program,
-            self._project.litellm_config,
+            self._private.litellm_config,
             port=self._port,
             env=environment(
                 self._env,

@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 
 from llmstack.config.model import HostedModel
 from llmstack.errors import LlmstackError
-from llmstack.files import write_atomic
+from llmstack.files import remove, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from llmstack.config.model import Model, Tier
+    from llmstack.config.trusted import TrustedProject
 
 NAME = "litellm"
 HOST = "127.0.0.1"
@@ -51,6 +52,7 @@ _QUIET = {
     "DO_NOT_TRACK": "1",
     "NO_DOCS": "True",
     "PYTHONUNBUFFERED": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
 }
 # Meant for other programs or for this one; LiteLLM would set up a database, another key or a debug log.
 _ENV_DENYLIST = frozenset(
@@ -148,6 +150,25 @@ def is_own(url: str, own_ports: Collection[int]) -> bool:
     except ValueError:
         return False
     return parts.hostname in _LOOPBACK and port in own_ports
+
+
+def copy_litellm_files(trusted: TrustedProject) -> None:
+    """Copy LiteLLM's verified configuration, and what it can load, to where only the user can change it.
+
+    LiteLLM reads them later, and more than once; in the project they could be exchanged in the meantime.
+
+    Raises:
+        LlmstackError: a file cannot be written.
+    """
+    directory = trusted.private.litellm_dir
+    files = trusted.files.loadable()
+    trusted.private.create()
+    if directory.is_dir():
+        for path in [*directory.rglob("*")]:
+            if path.is_file() and path.relative_to(directory).as_posix() not in files:
+                remove(path)
+    for name, data in files.items():
+        write_atomic(directory / name, data, mode=0o600)
 
 
 def master_key(path: Path) -> str:

@@ -16,7 +16,7 @@ import httpx
 
 from llmstack.config import parse, profile_text
 from llmstack.config.edit import set_value
-from llmstack.config.network import read_api_key
+from llmstack.config.trusted import open_trusted
 from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
 from llmstack.paths import Project
@@ -26,7 +26,7 @@ from llmstack.stack.install.install import InstallOptions, install
 from llmstack.stack.lifecycle.start import start_stack
 from llmstack.stack.lifecycle.start_plan import StartOptions
 from llmstack.stack.lifecycle.stop import stop_stack
-from llmstack.stack.remote.router_client import RouterClient
+from llmstack.stack.remote.router_client import OwnerToken, RouterClient
 from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
@@ -120,8 +120,10 @@ def demo(
     try:
         notify("building the models")
         _install(project, user, env)
-        started = start_stack(project, env, user.trusted_projects, StartOptions(), notify=notify)
-        answers, swaps, swapper = _send_all(started.url, env, notify)
+        trusted = open_trusted(project, user)
+        started = start_stack(trusted, env, StartOptions(), notify=notify)
+        client = RouterClient(started.url, OwnerToken(trusted.private.router_token))
+        answers, swaps, swapper = _send_all(client, notify)
         result = DemoResult(
             requests=answers,
             swapper=swapper["kind"],
@@ -170,13 +172,13 @@ def _clean_up(project: Project, user: UserDirs) -> None:
 
 
 def _send_all(
-    url: str, env: Mapping[str, str], notify: Callable[[str], None]
+    client: RouterClient, notify: Callable[[str], None]
 ) -> tuple[list[DemoAnswer], int, dict[str, Any]]:
-    key = read_api_key(env, "LLMSTACK_API_KEY")
-    client = RouterClient(url, key)
-    headers = {"authorization": f"Bearer {key}"} if key else {}
     answers, loaded, swaps = [], _loaded_tiers(client), 0
-    with httpx.Client(base_url=url, headers=headers, timeout=REQUEST_TIMEOUT_S, trust_env=False) as http:
+    headers = client.authorize()
+    with httpx.Client(
+        base_url=client.url, headers=headers, timeout=REQUEST_TIMEOUT_S, trust_env=False
+    ) as http:
         for request in demo_requests():
             notify(f"request: {request.name}")
             answer = _send(http, request)

@@ -9,15 +9,11 @@ from llmstack.config.model import GgufModel
 from llmstack.errors import UsageError
 from llmstack.llama_cpp.weights import find_weights
 from llmstack.stack.download.state import DownloadItem
-from llmstack.stack.project import load_config_if_installed, refuse_thin_client
-from llmstack.stack.route import load_active_config
-from llmstack.trust.store import refuse_unsafe_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from llmstack.config.model import LocalChannel, StackConfig, Tier
-    from llmstack.paths import Project, UserDirs
 
 LABELS: tuple[LocalChannel, ...] = ("current", "next")
 
@@ -35,18 +31,6 @@ class DownloadPlan:
     items: list[DownloadItem]
     present: list[DownloadItem]
     size_gb: float
-
-
-def load_declared_config(project: Project | None, user: UserDirs) -> StackConfig:
-    """Read models.ini as written, whatever the channel; the bundled default if there is no project.
-
-    Raises:
-        LlmstackError: it is wrong, or the project is a thin client.
-    """
-    if project is not None:
-        refuse_unsafe_dir(project)
-        refuse_thin_client(project)
-    return load_config_if_installed(project) or load_active_config(None, user)
 
 
 def plan_downloads(

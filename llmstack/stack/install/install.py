@@ -5,22 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack.channel import CURRENT, NEXT, Channel, external, read_marker, write_marker
-from llmstack.config import enable_hosted, load, parse, profile_text
+from llmstack.channel import CURRENT, NEXT, Channel, external
+from llmstack.config import enable_hosted, parse, parse_bytes, profile_text
 from llmstack.config.model import BackendKind, Role
+from llmstack.config.trusted import TrustedProject, parse_verified
 from llmstack.errors import LlmstackError, UsageError
-from llmstack.files import exclusive_lock, write_atomic
+from llmstack.files import exclusive_lock
 from llmstack.serving.memory.preflight import find_obstacles
 from llmstack.serving.memory.survey import survey
 from llmstack.stack.demo.models import build_demo_models, find_demo_models
 from llmstack.stack.install.profile_choice import ProfileChoice, choose_profile
-from llmstack.stack.install.project_files import render_opencode, render_remote, write_client_files
-from llmstack.stack.lifecycle.generated_files import write_litellm
+from llmstack.stack.install.project_files import client_files, render_opencode, render_remote
+from llmstack.stack.lifecycle.generated_files import render_litellm
 from llmstack.stack.project import queued_tiers, running_router
 from llmstack.stack.remote.remote_router import fetch_router
 from llmstack.trust import store as trust_store
 from llmstack.trust.disclosure import describe
-from llmstack.trust.fingerprint import fingerprint
+from llmstack.trust.fingerprint import MODELS_INI, ProjectFiles, read_files
+from llmstack.trust.store import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,31 +94,32 @@ def install(
         LlmstackError: models.ini is wrong, or trust was refused; nothing was written then.
     """
     trust_store.refuse_undecodable(str(project.work_dir))
-    if project.state.is_symlink() or project.state.exists():
-        trust_store.refuse_unsafe_dir(project)
-    pinned = read_marker(project.default_channel)
+    trusted = _open(project, user, options, consent)
     url = env.get("LLMSTACK_REMOTE_URL")
-    channel = options.channel or pinned or (external(url) if url else CURRENT)
+    channel = options.channel or trusted.pinned or (external(url) if url else CURRENT)
     if channel.url is not None:
-        return _install_thin_client(project, user, env, options, channel=channel, consent=consent)
-    _ensure_trusted(project, user.trusted_projects, options, consent)
-    needs_profile = not project.models_ini.exists() and options.profile is None
-    choice = choose_profile(user, env) if needs_profile else None
-    text, config = _make_models_ini(project, user, env, options, choice=choice, confirm_hosted=confirm_hosted)
+        return _install_thin_client(trusted, env, options, channel=channel)
+    has_models = trusted.files.models_ini is not None
+    choice = choose_profile(user, env) if not has_models and options.profile is None else None
+    text, config = _make_models_ini(trusted, env, options, choice=choice, confirm_hosted=confirm_hosted)
     if channel == NEXT:
         queued_tiers(config)  # raises if nothing is queued
     # The models come first: if the disk is too full for them, no project file is written.
     built = build_demo_models(find_demo_models(config, user.demo_models))
+    texts = {
+        **client_files(project, render_opencode(project, config)),
+        **({project.models_ini: text} if text is not None else {}),
+        **render_litellm(trusted, config),
+        project.default_channel: f"{channel}\n",
+    }
     with exclusive_lock(project.lock, "install"):
-        written, kept = _write_project_files(project, user, channel, text, config)
-    written += built
-    trust_store.grant(project, user.trusted_projects)
+        trusted.write(texts)
     running_config = config.for_channel(channel.local_channel)
     return InstallResult(
         work_dir=project.work_dir,
         channel=channel,
-        written=written,
-        kept=kept,
+        written=[*texts, *built],
+        kept=[] if text is not None else [project.models_ini],
         unavailable=survey(running_config, env).unavailable,
         needs_restart=running_router(project) is not None,
         profile_choice=choice,
@@ -124,13 +127,7 @@ def install(
 
 
 def _install_thin_client(
-    project: Project,
-    user: UserDirs,
-    env: Mapping[str, str],
-    options: InstallOptions,
-    *,
-    channel: Channel,
-    consent: Callable[[list[str]], bool],
+    trusted: TrustedProject, env: Mapping[str, str], options: InstallOptions, *, channel: Channel
 ) -> InstallResult:
     """Write the files of a project that uses another project's router; that one's models.ini is not copied.
 
@@ -139,60 +136,58 @@ def _install_thin_client(
     """
     if options.profile is not None or options.hosted:
         raise UsageError("a thin client has no models of its own: --profile and --hosted need --current")
+    project = trusted.project
     if running_router(project) is not None:
         raise LlmstackError("this project's own stack is running", hint="stop it first: `llmstack stop`")
     remote = fetch_router(str(channel.url), env)
-    _ensure_trusted(project, user.trusted_projects, options, consent)
+    texts = {
+        **client_files(project, render_remote(project, remote)),
+        project.default_channel: f"{channel}\n",
+    }
     with exclusive_lock(project.lock, "install"):
         project.active_channel.unlink(missing_ok=True)
-        written = write_client_files(project, render_remote(project, remote))
-        write_marker(project.default_channel, channel)
-    trust_store.grant(project, user.trusted_projects)
+        trusted.write(texts)
     kept = [project.models_ini] if project.models_ini.exists() else []
-    written.append(project.default_channel)
-    return InstallResult(project.work_dir, channel, written, kept, unavailable={}, needs_restart=False)
+    return InstallResult(project.work_dir, channel, [*texts], kept, unavailable={}, needs_restart=False)
 
 
-def refresh_thin_client(project: Project, trust_file: Path, env: Mapping[str, str], url: str) -> None:
-    """Write a thin client's opencode.json again, and keep the project trusted.
+def refresh_thin_client(trusted: TrustedProject, env: Mapping[str, str], url: str) -> None:
+    """Write a thin client's opencode.json again; the project stays trusted.
 
     Raises:
-        LlmstackError: the project is not trusted, or the router cannot be used.
+        LlmstackError: the router cannot be used.
     """
-    trust_store.require(project, trust_file)
-    remote = fetch_router(url, env)
+    project, remote = trusted.project, fetch_router(url, env)
     with exclusive_lock(project.lock, "reload"):
-        write_atomic(project.opencode_json, render_remote(project, remote))
-        trust_store.grant(project, trust_file)
+        trusted.write({project.opencode_json: render_remote(project, remote)})
 
 
-def _ensure_trusted(
-    project: Project, trust_file: Path, options: InstallOptions, consent: Callable[[list[str]], bool]
-) -> None:
-    """Ask for consent to files that llmstack did not write, unless the project is new or trusted.
+def _open(
+    project: Project, user: UserDirs, options: InstallOptions, consent: Callable[[list[str]], bool]
+) -> TrustedProject:
+    """Return the project with its files, after asking for consent to those that llmstack did not write.
+
+    Nothing that the files say is acted on before that: no address is contacted.
 
     Raises:
         LlmstackError: consent was refused.
     """
-    if not project.state.is_dir():
-        return
-    if trust_store.check(project, trust_file).verdict is trust_store.Verdict.TRUSTED:
-        return
-    files = fingerprint(project)
-    if not files:
-        return
-    effects = describe(project)
-    if not options.trust and not consent(effects):
-        raise LlmstackError(
-            f"{project.state} has files that llmstack did not write, and they are not trusted",
-            hint="read them, then `llmstack install --trust`",
-        )
-    trust_store.grant(project, trust_file, expected=files)
+    if not project.state.is_dir() and not project.state.is_symlink():
+        return parse_verified(project, user, ProjectFiles({}, MODELS_INI))
+    trust_store.refuse_unsafe_dir(project)
+    files = read_files(project)
+    if files.contents and trust_store.check(project, user.trusted_projects).verdict is not Verdict.TRUSTED:
+        if not options.trust and not consent(describe(files)):
+            raise LlmstackError(
+                f"{project.state} has files that llmstack did not write, and they are not trusted",
+                hint="read them, then `llmstack install --trust`",
+            )
+        trust_store.grant(project, user.trusted_projects, expected=files.digests())
+    return parse_verified(project, user, files)
 
 
 def _make_models_ini(
-    project: Project,
-    user: UserDirs,
+    trusted: TrustedProject,
     env: Mapping[str, str],
     options: InstallOptions,
     *,
@@ -200,20 +195,22 @@ def _make_models_ini(
     confirm_hosted: Callable[[str], bool],
 ) -> tuple[str | None, StackConfig]:
     """Return the new text of models.ini, None to keep the user's own, and the parsed configuration."""
-    source, base = str(project.models_ini), project.models_ini.parent
-    if project.models_ini.exists():
+    path = trusted.project.models_ini
+    source, base = str(path), path.parent
+    if trusted.files.models_ini is not None:
         if options.profile is not None:
             raise LlmstackError(
-                f"{project.models_ini} exists already, and is yours to edit",
+                f"{path} exists already, and is yours to edit",
                 hint="move it away to start from a profile again",
             )
-        current = load(project.models_ini)
+        # A thin client that gets its own models back has a models.ini, too.
+        current = trusted.declared or parse_bytes(trusted.files.models_ini, path)
         if not options.hosted or current.by_role(Role.ULTRA) is not None:
             return None, current
         text = enable_hosted(current.text)
         return text, parse(text, source, base=base)
     name = options.profile or (choice.profile if choice else "default")
-    text = profile_text(name, demo_models=user.demo_models)
+    text = profile_text(name, demo_models=trusted.user.demo_models)
     enable = options.hosted
     if not enable:
         model = _usable_hosted_model(text, source, base, env)
@@ -233,19 +230,3 @@ def _usable_hosted_model(text: str, source: str, base: Path, env: Mapping[str, s
     if tier is None or tier.backend is not BackendKind.LITELLM or tier.name in find_obstacles(config, env):
         return None
     return tier.model.label
-
-
-def _write_project_files(
-    project: Project, user: UserDirs, channel: Channel, text: str | None, config: StackConfig
-) -> tuple[list[Path], list[Path]]:
-    """Write the generated files, and models.ini if `text` is not None; return paths written and kept."""
-    kept = [] if text is not None else [project.models_ini]
-    written = write_client_files(project, render_opencode(project, config))
-    if text is not None:
-        write_atomic(project.models_ini, text)
-        written.append(project.models_ini)
-    litellm_config = write_litellm(project, user.trusted_projects, config)
-    if litellm_config is not None:
-        written.append(litellm_config)
-    write_marker(project.default_channel, channel)
-    return [*written, project.default_channel], kept

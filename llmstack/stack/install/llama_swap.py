@@ -10,11 +10,12 @@ from llmstack.stack.project import refuse_thin_client
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from llmstack.paths import Project, UserDirs
+    from llmstack.config.trusted import TrustedProject
+    from llmstack.paths import UserDirs
 
 
 def install_llama_swap(
-    project: Project | None,
+    trusted: TrustedProject | None,
     user: UserDirs,
     env: Mapping[str, str],
     *,
@@ -26,6 +27,6 @@ def install_llama_swap(
     Raises:
         LlmstackError: the installation failed, or the project is a thin client, which runs no models.
     """
-    if project is not None:
-        refuse_thin_client(project)
+    if trusted is not None:
+        refuse_thin_client(trusted)
     return ReleaseInstaller(env).install(user.bin, force=force, notify=notify)

@@ -10,16 +10,14 @@ from llmstack.config.edit import remove_key, set_value
 from llmstack.config.ini import scan
 from llmstack.errors import LlmstackError
 from llmstack.files import exclusive_lock
-from llmstack.stack.install.project_files import regenerate_files
-from llmstack.stack.project import load_config, queued_tiers, refuse_if_edited, running_router
-from llmstack.trust import store as trust_store
+from llmstack.stack.install.project_files import dependent_files
+from llmstack.stack.project import queued_tiers, require_config, running_router
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from llmstack.config import StackConfig, Tier
-    from llmstack.paths import Project
+    from llmstack.config.trusted import TrustedProject
 
 QUEUED_KEYS = {
     "hf_repo_next": "hf_repo",
@@ -44,27 +42,24 @@ class PromoteResult:
     running: bool
 
 
-def promote(project: Project, trust_file: Path, names: Sequence[str]) -> PromoteResult:
+def promote(trusted: TrustedProject, names: Sequence[str]) -> PromoteResult:
     """Replace models by their queued upgrades in models.ini, keeping its comments.
 
     Args:
-        project: an installed project.
-        trust_file: the list of trusted projects.
+        trusted: an installed project.
         names: tiers or aliases; if empty, every tier with a queued upgrade.
 
     Raises:
         LlmstackError: nothing is queued, or a named tier has no queued upgrade.
     """
-    config = load_config(project)
-    trust_store.require(project, trust_file)
+    config, project = require_config(trusted), trusted.project
     tiers = _select_tiers(config, names)
     text = config.text
     for tier in tiers:
         text = promote_in_text(text, tier.name)
     edited = parse(text, str(project.models_ini), base=project.models_ini.parent)
     with exclusive_lock(project.lock, "promote"):
-        refuse_if_edited(project, config)
-        regenerate_files(project, trust_file, edited, models_ini=text)
+        trusted.write({project.models_ini: text, **dependent_files(trusted, edited)})
     models = {tier.name: (tier.model.label, edited.tiers[tier.name].model.label) for tier in tiers}
     return PromoteResult(models, running=running_router(project) is not None)
 

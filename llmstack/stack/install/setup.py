@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llmstack.config import StackConfig
-    from llmstack.paths import Project, UserDirs
+    from llmstack.config.trusted import TrustedProject
+    from llmstack.paths import UserDirs
     from llmstack.stack.download.state import DownloadRun
 
 SWAPPER_NOTE = (
@@ -91,7 +92,7 @@ def check_hook(env: Mapping[str, str]) -> Step:
 
 def fetch_models(
     config: StackConfig,
-    project: Project | None,
+    trusted: TrustedProject | None,
     user: UserDirs,
     env: Mapping[str, str],
     *,
@@ -103,13 +104,14 @@ def fetch_models(
 
     Args:
         config: models.ini.
-        project: for the state of the download; None for the user's own.
+        trusted: for the state of the download; None for the user's own.
         user: as above.
         env: for the hub and its cache.
         wait: download in this process instead of in the background.
         show: called with the progress if `wait`.
         notify: called with a message if another download is waited for.
     """
+    project = trusted.project if trusted is not None else None
     plan, download_dir = plan_downloads(config, env), DownloadDir.for_project(project, user)
     if not plan.items:
         return Step("models", "ok", f"{_file_count(len(plan.present))} on disk, none missing")
@@ -134,7 +136,7 @@ def fetch_models(
 
 def ensure_llama_swap(
     config: StackConfig,
-    project: Project | None,
+    trusted: TrustedProject | None,
     user: UserDirs,
     env: Mapping[str, str],
     *,
@@ -151,7 +153,7 @@ def ensure_llama_swap(
     if config.settings.swapper == "builtin":
         return Step("llama-swap", "skipped", "models.ini says `swapper = builtin`")
     try:
-        release = install_llama_swap(project, user, env, notify=notify)
+        release = install_llama_swap(trusted, user, env, notify=notify)
     except LlmstackError as error:
         hint = error.hint or "the built-in pool serves without it"
         return Step("llama-swap", "missing", error.message, hint)

@@ -11,21 +11,22 @@ from llmstack.config.edit import comment_out, set_value
 from llmstack.config.ini import scan
 from llmstack.config.model import DIRECT_PROVIDERS, LOCAL_SERVERS, BackendKind, HostedModel
 from llmstack.config.schema import BACKEND_KEYS, COMMON, LIMITS
+from llmstack.config.trusted import open_trusted
 from llmstack.config.values import BadValueError, hosted
 from llmstack.errors import LlmstackError, UsageError
 from llmstack.files import exclusive_lock
 from llmstack.providers.model_aliases import load_aliases
 from llmstack.stack.ask import own_addresses
-from llmstack.stack.install.project_files import regenerate_files
+from llmstack.stack.install.project_files import dependent_files
 from llmstack.stack.lifecycle.reload import ReloadResult, reload_stack
-from llmstack.stack.project import load_config, refuse_if_edited, running_router
-from llmstack.trust import store as trust_store
+from llmstack.stack.project import require_config, running_router
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.config.model import StackConfig, Tier
-    from llmstack.paths import Project, UserDirs
+    from llmstack.config.trusted import TrustedProject
+    from llmstack.paths import UserDirs
 
 PROBE_PROMPT = "Answer with the word OK."
 PROBE_TIMEOUT_S = 30.0  # a local server may have to load the model first
@@ -53,14 +54,11 @@ class UseResult:
     reload: ReloadResult | None
 
 
-def use(
-    project: Project, user: UserDirs, env: Mapping[str, str], name: str, model: str, *, force: bool
-) -> UseResult:
+def use(trusted: TrustedProject, env: Mapping[str, str], name: str, model: str, *, force: bool) -> UseResult:
     """Set a tier's model in models.ini to `<provider>/<id>`, and reload a running stack.
 
     Args:
-        project: an installed project.
-        user: for the list of trusted projects and the model aliases.
+        trusted: an installed project.
         env: for the provider's key and address.
         name: of the tier, or an alias.
         model: `<provider>/<id>`.
@@ -70,8 +68,7 @@ def use(
         LlmstackError: there is no such tier, the model does not answer, models.ini would be wrong with it, or
             the running stack cannot use it; models.ini is unchanged then.
     """
-    config = load_config(project)
-    trust_store.require(project, user.trusted_projects)
+    config, project, user = require_config(trusted), trusted.project, trusted.user
     tier = config.find(name)
     if tier is None:
         raise LlmstackError(f"no tier is called `{name}`", hint=f"there are {', '.join(config.tiers)}")
@@ -82,19 +79,19 @@ def use(
     text, disabled_keys = set_model(config.text, tier, new_model)
     edited = parse(text, str(project.models_ini), base=project.models_ini.parent)
     base_url = getattr(edited.tiers[tier.name].model, "base_url", None)
-    probe_error = _probe(new_model, base_url, env, user, own_addresses(project, config))
+    probe_error = _probe(new_model, base_url, env, user, own_addresses(trusted))
     if probe_error is not None and not force:
         raise LlmstackError(
             f"{tier.name} keeps {tier.model.label}: {new_model.label} was asked, and {probe_error.message}",
             hint=probe_error.hint or "fix that, or use `--force`",
         )
-    _write_models_ini(project, user, config, edited)
+    written = _write_models_ini(trusted, edited)
     reload = None
     if running_router(project) is not None:
         try:
-            reload = reload_stack(project, env, user.trusted_projects, config=edited)
+            reload = reload_stack(written, env)
         except LlmstackError as error:
-            _write_models_ini(project, user, edited, config)
+            _write_models_ini(open_trusted(project, user), config)
             raise LlmstackError(
                 f"{tier.name} keeps {tier.model.label}: {error.message}", hint=error.hint
             ) from error
@@ -165,8 +162,8 @@ def _probe(
     return None
 
 
-def _write_models_ini(project: Project, user: UserDirs, before: StackConfig, after: StackConfig) -> None:
-    """Replace models.ini and the files generated from it, unless it was edited since `before` was read."""
-    with exclusive_lock(project.lock, "use"):
-        refuse_if_edited(project, before)
-        regenerate_files(project, user.trusted_projects, after, models_ini=after.text)
+def _write_models_ini(trusted: TrustedProject, config: StackConfig) -> TrustedProject:
+    """Replace models.ini and the files generated from it, unless one was edited meanwhile."""
+    with exclusive_lock(trusted.project.lock, "use"):
+        files = dependent_files(trusted, config)
+        return trusted.write({trusted.project.models_ini: config.text, **files})

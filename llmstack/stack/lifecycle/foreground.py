@@ -17,13 +17,12 @@ from llmstack.stack.project import router_address, running_router
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from types import FrameType
 
-    from llmstack.paths import Project
+    from llmstack.config.trusted import TrustedProject
 
 
-def run_foreground(project: Project, env: Mapping[str, str], trust_file: Path, options: StartOptions) -> int:
+def run_foreground(trusted: TrustedProject, env: Mapping[str, str], options: StartOptions) -> int:
     """Run the router until it ends or this process gets a signal; return its exit code.
 
     The router's stdin is a pipe from this process, so the router ends even if this process is killed.
@@ -31,14 +30,15 @@ def run_foreground(project: Project, env: Mapping[str, str], trust_file: Path, o
     Raises:
         LlmstackError: the stack cannot start, or is already running.
     """
-    plan = verify_can_start(project, env, trust_file, options)
+    plan = verify_can_start(trusted, env, options)
+    project = trusted.project
     with exclusive_lock(project.lock, "start"):
         if (daemon := running_router(project)) is not None:
             url = router_address(daemon, plan.config).url
             raise LlmstackError(
                 f"the stack is already running at {url}", hint="stop it first: `llmstack stop`"
             )
-        address = prepare_router(project, plan, env, trust_file, options)
+        address = prepare_router(trusted, plan, options)
         argv = [*router_argv(project, plan.channel, options), "--foreground"]
         process = subprocess.Popen(argv, env=dict(env), cwd=project.work_dir, stdin=subprocess.PIPE)
         identity = Identity.from_pid(process.pid)

@@ -11,15 +11,13 @@ from llmstack.stack.project import running_router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
-    from llmstack.paths import Project
+    from llmstack.config.trusted import TrustedProject
 
 
 def restart_stack(
-    project: Project,
+    trusted: TrustedProject,
     env: Mapping[str, str],
-    trust_file: Path,
     options: StartOptions,
     *,
     notify: Callable[[str], None] = lambda _: None,
@@ -28,11 +26,12 @@ def restart_stack(
 
     Arguments and errors are those of `start_stack`.
     """
-    plan = verify_can_start(project, env, trust_file, options)
+    plan = verify_can_start(trusted, env, options)
+    project = trusted.project
     running = running_router(project)
     if running is None or running.port != (options.port or plan.config.settings.router_port):
-        refuse_taken_port(project, plan.config, env, options)
+        refuse_taken_port(project, plan.config, options)
     if running is not None:
         notify("stopping")
     stop_stack(project)
-    return start_stack(project, env, trust_file, options, plan=plan, notify=notify)
+    return start_stack(trusted, env, options, plan=plan, notify=notify)

@@ -8,27 +8,25 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmstack.channel import CURRENT, NEXT, Channel, read_marker, write_marker
-from llmstack.config.network import read_api_key
+from llmstack.channel import CURRENT, NEXT, Channel, write_marker
 from llmstack.errors import LlmstackError
 from llmstack.files import exclusive_lock
 from llmstack.process.daemon import spawn_daemon
 from llmstack.process.identity import Daemon, read_pid_file, write_pid_file
 from llmstack.process.ports import is_free, port_owner, port_taken_error
 from llmstack.process.stopping import stop_tree
-from llmstack.stack.lifecycle.generated_files import write_litellm, write_llama_swap
+from llmstack.stack.lifecycle.generated_files import render_litellm, write_llama_swap
 from llmstack.stack.lifecycle.health import wait_until_healthy, wait_until_loaded
 from llmstack.stack.lifecycle.start_plan import StartOptions, StartPlan, verify_can_start
 from llmstack.stack.lifecycle.stop import STOP_GRACE_S, stop_leftovers, stop_router
-from llmstack.stack.project import Address, router_address, running_router
+from llmstack.stack.project import Address, make_client, router_address, running_router
 from llmstack.stack.remote.router_client import RouterClient
-from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from llmstack.config import StackConfig
+    from llmstack.config.trusted import TrustedProject
     from llmstack.paths import Project
 
 
@@ -55,9 +53,8 @@ class StartResult:
 
 
 def start_stack(
-    project: Project,
+    trusted: TrustedProject,
     env: Mapping[str, str],
-    trust_file: Path,
     options: StartOptions,
     *,
     plan: StartPlan | None = None,
@@ -66,9 +63,8 @@ def start_stack(
     """Start the router and wait until it answers and, unless told otherwise, its first model is loaded.
 
     Args:
-        project: an installed project.
+        trusted: an installed project.
         env: environment of the router.
-        trust_file: the list of trusted projects.
         options: how to start.
         plan: the result of `verify_can_start`, if that was called already.
         notify: called with a description of each step that takes time.
@@ -77,18 +73,19 @@ def start_stack(
         LlmstackError: the stack cannot run, or it ended or was stopped meanwhile. Nothing is left running.
     """
     started_at = time.monotonic()
-    plan = plan or verify_can_start(project, env, trust_file, options)
-    key = read_api_key(env, plan.config.settings.api_key_env)
+    plan = plan or verify_can_start(trusted, env, options)
+    project = trusted.project
     with exclusive_lock(project.lock, "start"):
         daemon = running_router(project)
         if daemon is None:
-            address = prepare_router(project, plan, env, trust_file, options)
+            address = prepare_router(trusted, plan, options)
             spawned = _spawn_router(project, env, plan.channel, options, address)
     if daemon is not None:
-        running = _describe_running(project, daemon, plan, options)
-        wait_until_healthy(project, daemon, RouterClient(running.url, key))
+        running_address = router_address(daemon, plan.config)
+        running = _describe_running(trusted, daemon, plan, options)
+        wait_until_healthy(project, daemon, make_client(trusted, running_address))
         return running
-    client = RouterClient(address.url, key)
+    client = make_client(trusted, address)
     try:
         notify("waiting for the router")
         wait_until_healthy(project, spawned, client)
@@ -111,25 +108,20 @@ def start_stack(
     )
 
 
-def prepare_router(
-    project: Project, plan: StartPlan, env: Mapping[str, str], trust_file: Path, options: StartOptions
-) -> Address:
+def prepare_router(trusted: TrustedProject, plan: StartPlan, options: StartOptions) -> Address:
     """Make way for a new router and write the files it reads; return its address. Needs the project's lock.
 
     Raises:
-        LlmstackError: the port is taken, or the project's files changed and are not trusted any more.
+        LlmstackError: the port is taken, or a file cannot be written.
     """
-    address = refuse_taken_port(project, plan.config, env, options)
-    trust_store.require(project, trust_file)  # again: `restart` may have waited for requests meanwhile
-    stop_leftovers(project)
-    write_litellm(project, trust_file, plan.declared)
-    write_llama_swap(project, plan.config, plan.survey, env, router_port=address.port)
+    address = refuse_taken_port(trusted.project, plan.config, options)
+    stop_leftovers(trusted.project)
+    trusted = trusted.write(render_litellm(trusted, plan.declared))
+    write_llama_swap(trusted, plan.config, plan.survey, router_port=address.port)
     return address
 
 
-def refuse_taken_port(
-    project: Project, config: StackConfig, env: Mapping[str, str], options: StartOptions
-) -> Address:
+def refuse_taken_port(project: Project, config: StackConfig, options: StartOptions) -> Address:
     """Return the address a new router will listen on.
 
     Raises:
@@ -138,9 +130,8 @@ def refuse_taken_port(
     address = Address(options.host or config.settings.host, options.port or config.settings.router_port)
     if is_free(address.host, address.port):
         return address
-    client = RouterClient(address.url, read_api_key(env, config.settings.api_key_env))
     try:
-        status = client.status()
+        status = RouterClient(address.url).status()  # without a key: whatever listens there may be asked
     except LlmstackError:
         raise port_taken_error(address.port, setting="router_port") from None
     if status["work_dir"] == str(project.work_dir):
@@ -168,14 +159,14 @@ def router_argv(project: Project, channel: Channel, options: StartOptions) -> li
 
 
 def _describe_running(
-    project: Project, daemon: Daemon, plan: StartPlan, options: StartOptions
+    trusted: TrustedProject, daemon: Daemon, plan: StartPlan, options: StartOptions
 ) -> StartResult:
     """Return the result for a stack that already runs.
 
     Raises:
         LlmstackError: it runs on another channel or address than requested.
     """
-    active = read_marker(project.active_channel) or CURRENT
+    active = trusted.read_active_channel() or CURRENT
     if active != plan.channel:
         flag = " --next" if plan.channel == NEXT else ""
         raise LlmstackError(

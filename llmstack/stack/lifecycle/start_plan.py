@@ -10,16 +10,14 @@ from llmstack.config.network import require_router_key
 from llmstack.errors import LlmstackError
 from llmstack.serving.memory.survey import survey
 from llmstack.stack.lifecycle.generated_files import find_llama_swap
-from llmstack.stack.project import load_config, pinned_channel, queued_tiers
-from llmstack.trust import store as trust_store
+from llmstack.stack.project import pinned_channel, queued_tiers, require_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from llmstack.channel import Channel
     from llmstack.config import StackConfig
-    from llmstack.paths import Project
+    from llmstack.config.trusted import TrustedProject
     from llmstack.serving.memory.survey import Survey
 
 
@@ -57,25 +55,21 @@ class StartPlan:
     survey: Survey
 
 
-def verify_can_start(
-    project: Project, env: Mapping[str, str], trust_file: Path, options: StartOptions
-) -> StartPlan:
+def verify_can_start(trusted: TrustedProject, env: Mapping[str, str], options: StartOptions) -> StartPlan:
     """Verify that a project may start and can start, without changing anything.
 
     Raises:
-        LlmstackError: the project is not installed or not trusted, models.ini is wrong, the router would be
-            open to the network, the requested swapper is missing, or no tier can start.
+        LlmstackError: the project is not installed, the router would be open to the network, the requested
+            swapper is missing, or no tier can start.
     """
-    trust_store.refuse_unsafe_dir(project)
-    pinned = pinned_channel(project)
-    declared = load_config(project)  # before trust: whoever edits the file sees its mistakes first
-    trust_store.require(project, trust_file)
+    pinned = pinned_channel(trusted)
+    declared = require_config(trusted)
     channel = NEXT if options.next else pinned
     if options.next:
         queued_tiers(declared)
     config = declared.for_channel(channel.local_channel)
     require_router_key(options.host or config.settings.host, config.settings, env)
-    find_llama_swap(config, env)
+    find_llama_swap(config, trusted.user)
     machine = survey(config, env)
     if len(machine.unavailable) == len(config.tiers):
         reasons = "".join(f"\n  {name}: {why}" for name, why in machine.unavailable.items())

@@ -11,14 +11,21 @@ from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.weights import find_weights
 from llmstack.serving.memory.preflight import find_obstacles
 from llmstack.stack.download.state import DownloadDir, DownloadItem, read_last_run
-from llmstack.stack.project import active_channel, load_config, make_client, running_router
-from llmstack.stack.remote.remote_router import fetch_status, remote_url
+from llmstack.stack.project import (
+    active_channel,
+    make_client,
+    require_config,
+    router_address,
+    running_router,
+)
+from llmstack.stack.remote.remote_router import fetch_status
 from llmstack.units import MB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.config import StackConfig
+    from llmstack.config.trusted import TrustedProject
     from llmstack.paths import Project
     from llmstack.process.identity import Daemon
 
@@ -105,23 +112,23 @@ class StackStatus:
     downloads: list[DownloadItem] = field(default_factory=list)
 
 
-def read_status(project: Project, env: Mapping[str, str]) -> StackStatus:
+def read_status(trusted: TrustedProject, env: Mapping[str, str]) -> StackStatus:
     """Return the status of a project's stack and of its downloads.
 
     Raises:
-        LlmstackError: models.ini is wrong.
+        LlmstackError: the project has no models.ini.
     """
-    url = remote_url(project)
-    status = _own_status(project, env) if url is None else _remote_status(project, env, url)
-    return replace(status, downloads=_read_downloads(project, env))
+    url = trusted.remote_url
+    status = _own_status(trusted, env) if url is None else _remote_status(trusted.project, env, url)
+    return replace(status, downloads=_read_downloads(trusted.project, env))
 
 
-def _own_status(project: Project, env: Mapping[str, str]) -> StackStatus:
+def _own_status(trusted: TrustedProject, env: Mapping[str, str]) -> StackStatus:
     """Return the status of the project's own stack, without its downloads."""
-    channel = active_channel(project)
-    config = load_config(project).for_channel(channel.local_channel)
+    project, channel = trusted.project, active_channel(trusted)
+    config = require_config(trusted).for_channel(channel.local_channel)
     daemon = running_router(project)
-    client = make_client(daemon, config, env)
+    client = make_client(trusted, router_address(daemon, config))
     if daemon is None:
         router = RouterStatus(client.url, pid=None, healthy=False, problem="not running")
         return StackStatus(str(project.work_dir), str(channel), router, {}, _stopped_tiers(config, env))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from llmstack.paths import Project
+    from llmstack.config.trusted import TrustedProject
 
 
 def is_activated(env: Mapping[str, str]) -> bool:
@@ -32,11 +32,11 @@ def is_activated(env: Mapping[str, str]) -> bool:
     return hook_pid.isdigit() and int(hook_pid) in [pid for pid, _ in _list_parents()]
 
 
-def prepare_subshell(project: Project, env: Mapping[str, str], cwd: Path) -> Callable[[], None]:
+def prepare_subshell(trusted: TrustedProject, env: Mapping[str, str], cwd: Path) -> Callable[[], None]:
     """Prepare a shell that is activated for this project; return a function that runs it until it exits.
 
     Args:
-        project: an installed, trusted project.
+        trusted: an installed project.
         env: the shell's environment, before it is activated.
         cwd: the shell's working directory.
 
@@ -44,11 +44,12 @@ def prepare_subshell(project: Project, env: Mapping[str, str], cwd: Path) -> Cal
         LlmstackError: the user's shell is not supported.
     """
     shell, program = detect_shell(env, [name for _, name in _list_parents()])
-    channel = active_channel(project)
+    project, channel = trusted.project, active_channel(trusted)
     exports = exported_variables(project.work_dir, channel)
     color = "" if env.get("NO_COLOR") else COLORS[channel.kind]
     activation = Activation(exports, prompt_label(project.work_dir, channel), color)
-    subshell = shell.subshell(project.state, env, activation)
+    trusted.private.create()
+    subshell = shell.subshell(trusted.private.shell_files, env, activation)
     for path, text in subshell.files.items():
         write_atomic(path, text)
     child_env = activate_env(env, exports) | dict(subshell.env)

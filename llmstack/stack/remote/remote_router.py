@@ -8,17 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llmstack.channel import read_marker
 from llmstack.config import parse
 from llmstack.config.network import read_api_key
 from llmstack.errors import LlmstackError
-from llmstack.stack.remote.router_client import RouterClient, RouterUnreachableError
+from llmstack.stack.remote.router_client import ClientKey, RouterClient, RouterUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llmstack.config import StackConfig
-    from llmstack.paths import Project
 
 T = TypeVar("T")
 
@@ -34,15 +32,9 @@ class RemoteRouter:
     config: StackConfig
 
 
-def remote_url(project: Project | None) -> str | None:
-    """Return the URL of the router that a thin client uses; None if the project has models of its own."""
-    pinned = read_marker(project.default_channel) if project is not None else None
-    return pinned.url if pinned is not None else None
-
-
 def make_remote_client(url: str, env: Mapping[str, str]) -> RouterClient:
     """Return a client of another project's router, with the key from this environment."""
-    return RouterClient(url, read_api_key(env, API_KEY_ENV))
+    return RouterClient(url, ClientKey(read_api_key(env, API_KEY_ENV)))
 
 
 def fetch_router(url: str, env: Mapping[str, str]) -> RemoteRouter:

@@ -10,11 +10,9 @@ from llmstack.hub.audit import CheckProblem
 from llmstack.stack.check import CheckResult, TierCheck
 from llmstack.stack.install.project_files import render_remote
 from llmstack.stack.remote.remote_router import fetch_router
-from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from llmstack.config import StackConfig
     from llmstack.paths import Project
@@ -28,13 +26,12 @@ class VerifyResult:
     tiers: tuple[str, ...]
 
 
-def verify_router(project: Project, trust_file: Path, env: Mapping[str, str], url: str) -> VerifyResult:
-    """Verify that the router answers; the project must be trusted, because it decides where requests go.
+def verify_router(url: str, env: Mapping[str, str]) -> VerifyResult:
+    """Verify that the router answers.
 
     Raises:
-        LlmstackError: the project is not trusted, or the router cannot be used.
+        LlmstackError: the router cannot be used.
     """
-    trust_store.require(project, trust_file)
     return VerifyResult(url, tuple(fetch_router(url, env).config.tiers))
 
 

@@ -264,7 +264,7 @@ def test_the_price_of_a_stream_is_counted(stack: CliProject) -> None:
 
 
 async def test_the_mcp_gateway_and_the_web_page_of_status_work(stack: CliProject) -> None:
-    status, key = wait_until_up(stack), (stack.state / "litellm.key").read_text().strip()
+    status, key = wait_until_up(stack), stack.private.litellm_key.read_text().strip()
     async with (
         httpx2.AsyncClient(headers={"authorization": f"Bearer {key}"}, timeout=30) as keyed,
         Client(streamable_http_client(status["mcp"], http_client=keyed), mode="legacy") as client,
@@ -301,13 +301,13 @@ def test_models_and_status_describe_the_tiers(stack: CliProject) -> None:
     shown = stack.run("status").out
     assert f"pid {pid}" in shown
     assert "/ui  " in shown
-    assert f"both require its key, and /ui a database: cat {stack.state / 'litellm.key'}" in shown
+    assert f"both require its key, and /ui a database: cat {stack.private.litellm_key}" in shown
     tiers = {tier["name"]: tier for tier in stack.status()["tiers"]}
     assert tiers["code-ultra"]["state"] == "remote"
     why = "$GROQ_API_KEY is not set, which groq requires (export GROQ_API_KEY=… and `llmstack restart`)"
     assert (tiers["keyless"]["state"], tiers["keyless"]["detail"]) == ("down", why)
     assert why in stack.ask("hi", "keyless").json()["error"]["message"]
-    swap = load_yaml((stack.state / "llama-swap.yaml").read_text())
+    swap = load_yaml(stack.private.llama_swap_yaml.read_text())
     assert swap["peers"]["litellm"]["models"] == [
         "code-ultra",
         "llama",
@@ -320,8 +320,8 @@ def test_models_and_status_describe_the_tiers(stack: CliProject) -> None:
 
 def test_no_key_and_no_prompt_is_written_to_files_or_command_lines(stack: CliProject) -> None:
     wait_until_up(stack)
-    key = (stack.state / "litellm.key").read_text().strip()
-    assert (stack.state / "litellm.key").stat().st_mode & 0o777 == 0o600
+    key = stack.private.litellm_key.read_text().strip()
+    assert stack.private.litellm_key.stat().st_mode & 0o777 == 0o600
     texts = {path: path.read_text(errors="replace") for path in stack.state.rglob("*") if path.is_file()}
     assert not [path for path, text in texts.items() if PROVIDER_KEY in text or PROMPT in text]
     holding = sorted(path.name for path, text in texts.items() if key in text)
