@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, Self
-from urllib.parse import urlsplit
 
+from llmstack.upstream.address import split_url
 from llmstack.upstream.connection import ServerConnection
+from llmstack.upstream.listener import listener_of_child
 from llmstack.upstream.response_reader import ConnectionBrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from llmstack.upstream.address import Origin
     from llmstack.upstream.connection import Relay, Sink
     from llmstack.upstream.response_head import ResponseHead
 
@@ -125,22 +125,12 @@ class _Chunks:
             raise UpstreamError(str(error)) from error
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Origin:
-    """Address of a server; equal addresses are the same object."""
-
-    secure: bool
-    host: str
-    port: int
-    authority: str
-
-
 class Upstream:
     """The HTTP client. Created inside a running event loop, closed with `close`."""
 
     def __init__(self) -> None:
-        self._idle: dict[_Origin, list[ServerConnection]] = {}
-        self._open: dict[ServerConnection, _Origin] = {}
+        self._idle: dict[Origin, list[ServerConnection]] = {}
+        self._open: dict[ServerConnection, Origin] = {}
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._tls: ssl.SSLContext | None = None
 
@@ -156,7 +146,10 @@ class Upstream:
         Raises:
             UpstreamError: the server cannot be reached, or the connection broke.
         """
-        origin, target = _split(url)
+        try:
+            origin, target = split_url(url)
+        except ValueError as error:
+            raise UpstreamError(str(error)) from error
         request_head = _request_head(method, target, origin, headers, sum(map(len, body)))
         connection = _take_idle(self._idle.get(origin, []))
         if connection is not None:
@@ -180,16 +173,14 @@ class Upstream:
     def _forget(self, connection: ServerConnection) -> None:
         self._open.pop(connection, None)
 
-    async def _connect(self, origin: _Origin) -> ServerConnection:
+    async def _connect(self, origin: Origin) -> ServerConnection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
-                _, connection = await loop.create_connection(
-                    lambda: ServerConnection(self._forget),
-                    origin.host,
-                    origin.port,
-                    ssl=self._tls_context() if origin.secure else None,
-                )
+                if origin.child:
+                    connection = await self._connect_to_child(origin)
+                else:
+                    connection = await self._open_connection(origin)
         except TimeoutError:
             raise UpstreamError(f"cannot connect within {CONNECT_S:g} s") from None
         except OSError as error:
@@ -197,6 +188,41 @@ class Upstream:
         self._open[connection] = origin
         if self._sweep_timer is None:
             self._sweep_timer = loop.call_later(IDLE_S, self._sweep)
+        return connection
+
+    async def _open_connection(self, origin: Origin) -> ServerConnection:
+        loop = asyncio.get_running_loop()
+        if origin.socket_path:
+            _, connection = await loop.create_unix_connection(
+                lambda: ServerConnection(self._forget), origin.socket_path
+            )
+            return connection
+        _, connection = await loop.create_connection(
+            lambda: ServerConnection(self._forget),
+            origin.host,
+            origin.port,
+            ssl=self._tls_context() if origin.secure else None,
+        )
+        return connection
+
+    async def _connect_to_child(self, origin: Origin) -> ServerConnection:
+        """Connect, and make sure that the socket that accepts it is the child's.
+
+        If the same socket of the child listens before and after, nobody else can have listened in between.
+        """
+        where = (origin.child, origin.host, origin.port)
+        before = await asyncio.to_thread(listener_of_child, *where)
+        if before is None:
+            raise UpstreamError(f"port {origin.port} is not served by the process that was started for it")
+        connection = await self._open_connection(origin)
+        try:
+            after = await asyncio.to_thread(listener_of_child, *where)
+        except BaseException:
+            connection.abort()
+            raise
+        if after != before:
+            connection.abort()
+            raise UpstreamError(f"port {origin.port} was taken over by another process")
         return connection
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -262,27 +288,7 @@ def _take_idle(idle: list[ServerConnection]) -> ServerConnection | None:
     return None
 
 
-@lru_cache(maxsize=64)
-def _split(url: str) -> tuple[_Origin, str]:
-    """Return the server of a URL, and the request target as it is written."""
-    if "\n" in url:
-        raise UpstreamError("the address of the request holds a line break")
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    if not slash and "?" in authority:
-        authority, separator, query = authority.partition("?")
-        path = f"{separator}{query}"
-    return _origin(scheme, authority), f"/{path}"
-
-
-@lru_cache(maxsize=64)
-def _origin(scheme: str, authority: str) -> _Origin:
-    parts = urlsplit(f"{scheme}://{authority}")
-    secure = scheme == "https"
-    return _Origin(secure, parts.hostname or "", parts.port or (443 if secure else 80), authority)
-
-
-def _request_head(method: str, target: str, origin: _Origin, headers: Mapping[str, str], size: int) -> bytes:
+def _request_head(method: str, target: str, origin: Origin, headers: Mapping[str, str], size: int) -> bytes:
     fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     length = f"content-length: {size}\r\n" if size or method in _BODY_EXPECTED else ""
     if fields.count("\n") != len(headers):
