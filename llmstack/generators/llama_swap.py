@@ -157,7 +157,7 @@ def _model(
     weights: Path | None = survey.weights
     if weights is None:
         raise AssertionError(tier.name)
-    argv = engine.argv(server_flags(tier, weights, host=HOST, port=PORT))
+    argv = engine.argv((*server_flags(tier, weights), "--host", HOST, "--port", PORT))
     model: dict[str, Any] = {
         "cmd": command_line(argv, tier.name, windows=windows),
         "proxy": f"http://{HOST}:{PORT}/{secrets.path}",

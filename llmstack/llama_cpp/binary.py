@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROGRAM = "llama-server"
+HELP_S = 10.0  # with a GPU, the program loads its libraries first
 INSTALL_DIRS = ("/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "~/.local/bin", "~/llama.cpp/build/bin")
 
 
@@ -65,3 +68,28 @@ def find_engine(env: Mapping[str, str]) -> EngineBinary:
         "no llama.cpp server was found: no `llama-server` on PATH, and the bundled engine is not installed",
         hint="pip install 'llmstack-local[engine]', or install llama.cpp and set LLAMA_SERVER_BIN",
     )
+
+
+async def supports_unix_sockets(engine: EngineBinary, env: Mapping[str, str]) -> bool:
+    """Return whether `--host NAME.sock` makes an engine listen on a Unix socket.
+
+    llama-server has it since https://github.com/ggml-org/llama.cpp/pull/12613, and its help says so.
+    """
+    if os.name == "nt" or engine.kind == "bundled":
+        return os.name != "nt"
+    process = await asyncio.create_subprocess_exec(
+        *engine.argv(("--help",)),
+        env=dict(env),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(HELP_S):
+            return b".sock" in await process.stdout.read() if process.stdout is not None else False
+    except TimeoutError:
+        return False
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()  # which ends it, if it still runs
+        await process.wait()

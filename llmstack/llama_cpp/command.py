@@ -27,8 +27,8 @@ MIB_PER_GB = 1024
 CORS_ORIGIN = "http://127.0.0.1"  # instead of `*`: no web page may read responses
 
 
-def server_flags(tier: Tier, model: Path, *, host: str, port: int | str) -> tuple[str, ...]:
-    """Return llama-server's flags for a gguf tier.
+def server_flags(tier: Tier, model: Path) -> tuple[str, ...]:
+    """Return llama-server's flags for a gguf tier, without those that say where it listens.
 
     A tier's `ctx_size` is for one request, llama.cpp's `--ctx-size` for all slots together. An explicit
     `--parallel` also splits the KV cache between the slots; with one shared cache, two requests that do not
@@ -37,12 +37,10 @@ def server_flags(tier: Tier, model: Path, *, host: str, port: int | str) -> tupl
     Args:
         tier: the tier.
         model: path of the GGUF file.
-        host: address to listen on.
-        port: port to listen on, or a placeholder that llama-swap replaces.
     """
     engine = tier.engine
     flags = [
-        *("--model", str(model), "--alias", tier.name, "--host", host, "--port", str(port)),
+        *("--model", str(model), "--alias", tier.name),
         *("--ctx-size", str(tier.ctx_size * engine.parallel), "--parallel", str(engine.parallel)),
         *("--flash-attn", engine.flash_attn),
         *("--cache-type-k", engine.cache_type_k, "--cache-type-v", engine.cache_type_v),
@@ -97,9 +95,8 @@ def _sampler_flags(sampler: Sampler) -> list[str]:
     return flags
 
 
-def server_env(env: Mapping[str, str], *, api_key: str | None) -> dict[str, str]:
-    """Return `env` as a model server gets it: without secrets, plus the key it must require, if any."""
+def server_env(env: Mapping[str, str]) -> dict[str, str]:
+    """Return `env` as a model server gets it: without secrets."""
     allowed = {name: value for name, value in env.items() if not _ENV_DENYLIST.fullmatch(name)}
-    key = {} if api_key is None else {"LLAMA_API_KEY": api_key}
     # A variable, not a flag: older versions ignore variables that they do not know.
-    return {**allowed, **key, "LLAMA_ARG_CORS_ORIGINS": CORS_ORIGIN, "PYTHONUNBUFFERED": "1"}
+    return {**allowed, "LLAMA_ARG_CORS_ORIGINS": CORS_ORIGIN, "PYTHONUNBUFFERED": "1"}

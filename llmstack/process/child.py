@@ -86,7 +86,7 @@ class Child:
 
     @classmethod
     async def spawn(
-        cls, argv: Sequence[str], *, env: Mapping[str, str], port: int, pid_file: Path, log: Path
+        cls, argv: Sequence[str], *, env: Mapping[str, str], port: int | None, pid_file: Path, log: Path
     ) -> Child:
         """Start a child and write its pid file.
 
@@ -115,7 +115,7 @@ class Child:
         identity = Identity.from_pid(child.pid)
         if identity is not None and transport.get_returncode() is None:
             try:
-                write_pid_file(pid_file, Daemon(identity, tuple(argv), port))
+                write_pid_file(pid_file, Daemon(identity, tuple(argv), port or 0))
             except LlmstackError:
                 await child.stop(grace_s=0)
                 raise

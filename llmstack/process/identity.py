@@ -108,7 +108,7 @@ def _birth(pid: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """The content of a pid file: a process, its command line and the port it listens on."""
+    """The content of a pid file: a process, its command line and its TCP port (0 if it has none)."""
 
     identity: Identity
     argv: tuple[str, ...]

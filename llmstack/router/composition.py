@@ -52,7 +52,7 @@ def build_swapper(
         binary,
         dirs.private(project).llama_swap_yaml,
         port=config.settings.swap_port,
-        env=server_env(env, api_key=None),
+        env=server_env(env),
         instance=instance_id(project.state),
         pid_file=project.pid_file("llama-swap"),
         log=project.log("llama-swap"),

@@ -99,8 +99,10 @@ def main() -> None:
             f"[tier]\npath = {directory / 'tier.gguf'}\nctx_size = 4k\nrole = agent\n"
         )
         engine, tier = find_engine(os.environ), parse_bytes(ini.read_bytes(), ini).tiers["tier"]
-        env = server_env(os.environ, api_key="key")
-        argv = engine.argv(server_flags(tier, directory / "tier.gguf", host="127.0.0.1", port=engine_port))
+        env = server_env(os.environ) | {"LLAMA_API_KEY": "key"}
+        argv = engine.argv(
+            (*server_flags(tier, directory / "tier.gguf"), "--host", "127.0.0.1", "--port", str(engine_port))
+        )
         router = subprocess.Popen(
             [sys.executable, "-m", "llmstack.router", "--work-dir", name], stdin=subprocess.DEVNULL
         )

@@ -143,7 +143,7 @@ def test_commands_have_the_same_flags_as_in_the_built_in_pool(tmp_path: Path) ->
         path.write_text(text_of(REFERENCE, make_survey(REFERENCE, engine=engine)))
         for port, (name, model) in enumerate(sorted(read_config(path)["models"].items()), start=10_001):
             tier, weights = REFERENCE.tiers[name], Path(f"/models/{name}.gguf")
-            flags = server_flags(tier, weights, host="127.0.0.1", port=port)
+            flags = (*server_flags(tier, weights), "--host", "127.0.0.1", "--port", str(port))
             assert tuple(split_command(model["cmd"])) == engine.argv(flags)
             assert model["proxy"] == f"http://127.0.0.1:{port}/the-path"
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from llmstack.errors import LlmstackError
-from llmstack.llama_cpp.binary import INSTALL_DIRS, EngineBinary, find_engine
+from llmstack.llama_cpp.binary import INSTALL_DIRS, EngineBinary, find_engine, supports_unix_sockets
 
 needs_no_server = pytest.mark.skipif(
     any((Path(directory) / "llama-server").exists() for directory in INSTALL_DIRS),
@@ -75,3 +76,34 @@ def test_the_command_line_of_each_kind_of_engine() -> None:
         "-c",
         "1",
     )
+
+
+@pytest.mark.parametrize(
+    ("source", "supported"),
+    [
+        ("print('--host HOST  bind to an UNIX socket if the address ends with .sock')", True),
+        ("import sys; sys.exit('--host HOST  UNIX socket paths ending in .sock')", True),
+        ("print('--host HOST  ip address to listen (default: 127.0.0.1)')", False),
+        ("import sys; sys.exit(1)", False),
+    ],
+)
+async def test_an_engine_is_asked_whether_it_knows_unix_sockets(
+    tmp_path: Path, source: str, *, supported: bool
+) -> None:
+    path = program(tmp_path)
+    path.write_text(f"#!{sys.executable}\n{source}\n")
+    assert await supports_unix_sockets(EngineBinary("native", path), os.environ) == supported
+
+
+async def test_an_engine_that_does_not_answer_is_ended_and_gets_a_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = program(tmp_path)
+    path.write_text(f"#!{sys.executable}\nimport signal\nsignal.pause()\n")
+    monkeypatch.setattr("llmstack.llama_cpp.binary.HELP_S", 0.3)
+    assert not await supports_unix_sockets(EngineBinary("native", path), os.environ)
+
+
+async def test_the_bundled_engine_knows_unix_sockets_except_on_windows() -> None:
+    engine = EngineBinary("bundled", Path(sys.executable))
+    assert await supports_unix_sockets(engine, {}) == (os.name != "nt")

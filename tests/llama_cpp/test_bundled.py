@@ -51,8 +51,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start_server(tier: Tier, model: Path, port: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        ENGINE.argv(server_flags(tier, model, host="127.0.0.1", port=port)),
-        env=server_env(os.environ, api_key=KEY),
+        ENGINE.argv((*server_flags(tier, model), "--host", "127.0.0.1", "--port", str(port))),
+        env={**server_env(os.environ), "LLAMA_API_KEY": KEY},
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

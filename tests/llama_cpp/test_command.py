@@ -36,19 +36,19 @@ FULL = Tier(
 def flags(tier: Tier) -> str:
     path = tier.model.path if isinstance(tier.model, GgufModel) else None
     assert path is not None
-    return "|".join(server_flags(tier, path, host="127.0.0.1", port=10_001))
+    return "|".join(server_flags(tier, path))
 
 
 def test_flags_of_a_minimal_tier() -> None:
     assert flags(MINIMAL) == (
-        "--model|/m/plan.gguf|--alias|plan|--host|127.0.0.1|--port|10001|--ctx-size|65536|--parallel|2"
+        "--model|/m/plan.gguf|--alias|plan|--ctx-size|65536|--parallel|2"
         "|--flash-attn|on|--cache-type-k|q8_0|--cache-type-v|q8_0|--cache-ram|1024|--metrics|--jinja"
     )
 
 
 def test_flags_of_a_full_tier() -> None:
     assert flags(FULL) == (
-        "--model|/m/a b.gguf|--alias|code-fast|--host|127.0.0.1|--port|10001|--ctx-size|393216|--parallel|3"
+        "--model|/m/a b.gguf|--alias|code-fast|--ctx-size|393216|--parallel|3"
         "|--flash-attn|auto|--cache-type-k|f16|--cache-type-v|q4_0|--cache-ram|512|--metrics|--no-jinja"
         "|--n-gpu-layers|999|--threads|6|--rope-scaling|yarn|--rope-scale|4.0|--yarn-orig-ctx|32768"
         "|--chat-template-file|/t/chat.jinja|--temp|0.2|--top-p|0.9|--top-k|1000000|--min-p|0.0123456789"
@@ -60,7 +60,7 @@ def test_a_chat_template_is_a_name_a_file_or_jinja_text() -> None:
     def template(value: str) -> list[str]:
         engine = EngineSettings(chat_template=value)
         tier = Tier("t", BackendKind.GGUF, GgufModel(path=Path("/m")), 1, engine=engine)
-        return list(server_flags(tier, Path("/m"), host="h", port=1)[-2:])
+        return list(server_flags(tier, Path("/m"))[-2:])
 
     assert template("chatml") == ["--chat-template", "chatml"]
     assert template("my.jinja") == ["--chat-template-file", "my.jinja"]
@@ -93,8 +93,8 @@ def test_the_environment_of_a_model_server_holds_no_secrets() -> None:
         ),
         *("GEMINI_API_KEYS", "CLIENT_SECRET", "API_KEY"),
     ]
-    env = server_env({**allowed, **dict.fromkeys(scrubbed, "x")}, api_key="k")
-    added = {"LLAMA_API_KEY": "k", "LLAMA_ARG_CORS_ORIGINS": "http://127.0.0.1", "PYTHONUNBUFFERED": "1"}
+    env = server_env({**allowed, **dict.fromkeys(scrubbed, "x")})
+    added = {"LLAMA_ARG_CORS_ORIGINS": "http://127.0.0.1", "PYTHONUNBUFFERED": "1"}
     assert env == allowed | added
 
 
@@ -103,11 +103,7 @@ def test_embedding_and_reranking_servers_read_an_input_in_one_batch() -> None:
 
     def tail(serves: Serves) -> list[str]:
         tier = replace(MINIMAL, ctx_size=512, serves=serves)
-        return list(
-            server_flags(tier, Path("/m"), host="h", port=1)[
-                len(server_flags(MINIMAL, Path("/m"), host="h", port=1)) :
-            ]
-        )
+        return list(server_flags(tier, Path("/m"))[len(server_flags(MINIMAL, Path("/m"))) :])
 
     assert tail("chat") == []
     assert tail("embedding") == ["--embeddings", *batch]

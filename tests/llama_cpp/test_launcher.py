@@ -31,7 +31,10 @@ def launch(tmp_path: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes
     port = free_port()
     argv = EngineBinary("native", native_server(tmp_path)).argv(("--port", str(port), *flags))
     with subprocess.Popen(
-        argv, env=server_env(os.environ, api_key=KEY), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        argv,
+        env={**server_env(os.environ), "LLAMA_API_KEY": KEY},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as launcher:
         try:
             assert launcher.stdout is not None

@@ -9,7 +9,7 @@ from support.net import free_port, listener
 
 from llmstack.errors import LlmstackError
 from llmstack.process.ports import find_free_ports, is_free, port_owner
-from llmstack.serving.pool.model_server import Ports
+from llmstack.serving.pool.endpoint import Endpoint, Endpoints
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1"])  # noqa: S104 - this is what is tested
@@ -56,14 +56,14 @@ def test_model_servers_get_ports_of_their_own() -> None:
         first = server.getsockname()[1]
         if first > 65_000:
             pytest.skip("too close to the last port")
-        ports = Ports(first, frozenset({first + 1}))
-        one, two = ports.acquire("one"), ports.acquire("two")
+        endpoints = Endpoints(first, frozenset({first + 1}))
+        one, two = endpoints.acquire_port("one"), endpoints.acquire_port("two")
         assert first + 1 < one < two
-        ports.release("one")
-        assert ports.acquire("three") == one
+        endpoints.release("one", Endpoint(port=one))
+        assert endpoints.acquire_port("three") == one
 
 
 def test_no_free_port_for_a_model_server_is_an_error() -> None:
     with pytest.raises(LlmstackError, match="no free port from 65535 to 65535") as raised:
-        Ports(65_535, frozenset({65_535})).acquire("one")
+        Endpoints(65_535, frozenset({65_535})).acquire_port("one")
     assert raised.value.hint == "set another `start_port` in [DEFAULT] of models.ini"

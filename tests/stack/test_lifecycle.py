@@ -479,14 +479,17 @@ def test_every_port_refuses_requests_of_web_pages_and_without_a_key(shared: CliP
             assert httpx.get(shared.url + path, headers=headers).status_code == 403
         answer = httpx.post(f"{shared.url}/v1/chat/completions", headers=headers, json={"messages": []})
         assert answer.status_code == 403
-    ports = [json.loads(path.read_text())["port"] for path in shared.state.glob("model-*.pid")]
-    assert len(ports) >= 2
-    for port in ports:
-        for headers in ({}, {"host": "evil.example"}, {"origin": "https://evil.example"}):
-            for method, path in (("GET", "/props"), ("GET", "/slots"), ("POST", "/v1/chat/completions")):
-                answer = httpx.request(method, f"http://127.0.0.1:{port}{path}", headers=headers, json={})
-                assert answer.status_code == 401
-                assert answer.headers.get("access-control-allow-origin") in {None, "", "http://127.0.0.1"}
+    lines = [json.loads(path.read_text())["argv"] for path in shared.state.glob("model-*.pid")]
+    assert len(lines) >= 2
+    for line in lines:
+        socket_path = line[line.index("--host") + 1]
+        with httpx.Client(transport=httpx.HTTPTransport(uds=socket_path)) as client:
+            for headers in ({}, {"host": "evil.example"}, {"origin": "https://evil.example"}):
+                for method, path in (("GET", "/props"), ("GET", "/slots"), ("POST", "/v1/chat/completions")):
+                    answer = client.request(method, f"http://localhost{path}", headers=headers, json={})
+                    assert answer.status_code == 401
+                    allowed = answer.headers.get("access-control-allow-origin")
+                    assert allowed in {None, "", "http://127.0.0.1"}
 
 
 def test_a_network_address_requires_a_key(project: CliProject) -> None:

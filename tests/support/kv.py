@@ -9,17 +9,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 from support.net import free_port
 
 from llmstack.config import parse_bytes
 from llmstack.paths import Project
 from llmstack.serving.memory.survey import survey
 from llmstack.serving.pool.backend import PoolBackend
-from llmstack.upstream.client import Upstream
+from llmstack.upstream import client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from llmstack.config.model import StackConfig
@@ -91,18 +90,22 @@ class Talk:
 
 async def ask(url: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[str, dict[str, Any]]:
     """Return the answer of a chat completion and the engine's timings."""
-    timeout = aiohttp.ClientTimeout(None)
-    async with (
-        aiohttp.ClientSession(timeout=timeout) as client,
-        client.post(url, json=body, headers=headers) as reply,
-    ):
-        assert reply.status == 200, await reply.text()
-        if not body["stream"]:
-            whole = await reply.json()
-            return whole["choices"][0]["message"]["content"], whole["timings"]
-        events = [json.loads(line[6:]) async for line in reply.content if line.startswith(b"data: {")]
-        text = "".join(e["choices"][0]["delta"].get("content") or "" for e in events if e["choices"])
-        return text, next(e["timings"] for e in reversed(events) if "timings" in e)
+    if not body["stream"]:
+        whole = await post(url, body, headers)
+        return whole["choices"][0]["message"]["content"], whole["timings"]
+    status, data = await client.ask("POST", url, headers, json.dumps(body).encode())
+    assert status == 200, data
+    events = [json.loads(line[6:]) for line in data.split(b"\n") if line.startswith(b"data: {")]
+    text = "".join(e["choices"][0]["delta"].get("content") or "" for e in events if e["choices"])
+    return text, next(e["timings"] for e in reversed(events) if "timings" in e)
+
+
+async def post(url: str, body: dict[str, Any], headers: Mapping[str, str]) -> dict[str, Any]:
+    """Return the JSON that a model server answers to a request."""
+    status, data = await client.ask("POST", url, headers, json.dumps(body).encode())
+    assert status == 200, data
+    answer: dict[str, Any] = json.loads(data)
+    return answer
 
 
 def configured(
@@ -143,7 +146,7 @@ async def swapping(
     env = dict(os.environ)
     project = Project.at(work_dir, {})
     swapper = PoolBackend(
-        project, config, survey(config, env), env, kv_root or work_dir / "kv", upstream=Upstream()
+        project, config, survey(config, env), env, kv_root or work_dir / "kv", upstream=client.Upstream()
     )
     try:
         yield swapper

@@ -1,4 +1,7 @@
-"""A fake native `llama-server`: it listens, requires its key, and ignores SIGTERM if asked to."""
+"""A fake native `llama-server`: it listens, requires its key, and ignores SIGTERM if asked to.
+
+Its help says what llama-server's says about `--host`, unless it is to be one from before April 2025.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SOURCE = """#!{python}
-import http.server, os, signal, sys, threading
+import http.server, os, signal, socket, sys, threading
+if "--help" in sys.argv:
+    print("--host HOST   {host_help}")
+    sys.exit()
 if "--stubborn" in sys.argv:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if "--fails" in sys.argv:
@@ -30,16 +36,31 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-port = int(sys.argv[sys.argv.index("--port") + 1])
-server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+class UnixServer(http.server.ThreadingHTTPServer):
+    address_family = getattr(socket, "AF_UNIX", None)
+
+    def server_bind(self):
+        self.socket.bind(self.server_address)
+
+host = sys.argv[sys.argv.index("--host") + 1] if "--host" in sys.argv else "127.0.0.1"
+if host.endswith(".sock"):
+    Handler.address_string = lambda self: host
+    server = UnixServer(host, Handler)
+else:
+    port = int(sys.argv[sys.argv.index("--port") + 1])
+    server = http.server.ThreadingHTTPServer((host, port), Handler)
 print("pid", os.getpid(), flush=True)
 server.serve_forever()
 """
 
 
-def native_server(directory: Path) -> Path:
-    """Write the program into a directory and return its path."""
+HOST_HELP = "ip address to listen, or bind to an UNIX socket if the address ends with .sock"
+OLD_HOST_HELP = "ip address to listen (default: 127.0.0.1)"
+
+
+def native_server(directory: Path, *, old: bool = False) -> Path:
+    """Write the program into a directory and return its path; an old one knows no Unix sockets."""
     path = directory / "llama-server"
-    path.write_text(SOURCE.format(python=sys.executable))
+    path.write_text(SOURCE.format(python=sys.executable, host_help=OLD_HOST_HELP if old else HOST_HELP))
     path.chmod(0o755)
     return path

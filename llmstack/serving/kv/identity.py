@@ -51,7 +51,7 @@ def kv_identity(tier: Tier, weights: Path, engine: EngineBinary) -> str:
     settings = replace(tier.engine, threads=-1, cache_ram_gb=0.0, chat_template=None, jinja=True)
     plain = replace(tier, name="", sampler=Sampler(), engine=settings)
     parts = {
-        "flags": server_flags(plain, Path(), host="", port=0),
+        "flags": server_flags(plain, Path()),
         "files": [_file_digest(shard) for shard in shards(weights)],
         # A LoRA or a draft model may be another file under the same name.
         "named": [

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.command import server_env, server_flags
 from llmstack.serving.kv.files import PromptCacheFiles, budget_bytes
 from llmstack.serving.kv.identity import KvDirectory, kv_identity
-from llmstack.serving.pool.model_server import HOST, LlamaServer, Ports
+from llmstack.serving.pool.endpoint import Endpoints
+from llmstack.serving.pool.model_server import LlamaServer
 from llmstack.serving.pool.pool import Pool
 from llmstack.serving.pool.pool_config import pool_config_for
 from llmstack.units import GB
@@ -53,8 +53,8 @@ class PoolBackend(Pool):
         settings = config.settings
         reserved = frozenset({settings.router_port, settings.swap_port, settings.litellm_port})
         self._project = project
-        self._ports = Ports(settings.start_port, reserved)
-        self._env = server_env(env, api_key=secrets.token_urlsafe(32))
+        self._endpoints = Endpoints(settings.start_port, reserved)
+        self._env = server_env(env)
         self._commands = _commands(config, survey)
         self._kv = PromptCacheFiles(kv_root, budget_bytes(settings.kv_cache_gb, kv_root))
         super().__init__(self._pool_config(config, survey), upstream, kv_files=self._kv)
@@ -82,6 +82,11 @@ class PoolBackend(Pool):
         self.replace(self._pool_config(config, survey), changed=changed)
         return []
 
+    async def close(self) -> None:
+        """Refuse the waiting requests, stop every model at once, and remove the sockets' directory."""
+        await super().close()
+        self._endpoints.close()
+
     def _pool_config(self, config: StackConfig, survey: Survey) -> PoolConfig:
         """Return what this pool serves."""
 
@@ -92,10 +97,10 @@ class PoolBackend(Pool):
                 raise LlmstackError(f"{name} cannot start: {why}")
             return LlamaServer(
                 name,
-                lambda port: server_flags(tier, weights, host=HOST, port=port),
+                server_flags(tier, weights),
                 engine,
                 env=self._env,
-                ports=self._ports,
+                endpoints=self._endpoints,
                 pid_file=self._project.pid_file(f"model-{name}"),
                 log=self._project.log(name),
                 find_kv_directory=lambda: self._kv_directory(tier, survey, weights, engine),
@@ -134,5 +139,5 @@ def _command(config: StackConfig, survey: Survey, name: str) -> object:
     if weights is None or survey.engine is None:
         return None
     file = weights.stat()
-    flags = server_flags(config.tiers[name], weights, host=HOST, port=0)
+    flags = server_flags(config.tiers[name], weights)
     return survey.engine.argv(flags), file.st_size, file.st_mtime_ns

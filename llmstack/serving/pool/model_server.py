@@ -1,28 +1,27 @@
-"""The server process of one model: start it on a free port, wait until it is healthy, stop it."""
+"""The server process of one model: start it, wait until it is healthy, stop it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from llmstack.errors import LlmstackError
 from llmstack.process.child import Child
-from llmstack.process.ports import is_free
 from llmstack.upstream.client import UpstreamError, ask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from llmstack.llama_cpp.binary import EngineBinary
     from llmstack.serving.kv.identity import KvDirectory
+    from llmstack.serving.pool.endpoint import Endpoint, Endpoints
 
 _log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
-MAX_PORTS = 200  # from the first port on, in which a free one is searched
 FIRST_PROBE_S, LONGEST_PROBE_S = 0.005, 0.25  # pause between two health checks
 PROBE_GROWTH = 1.05
 PROBE_TIMEOUT_S = 5.0
@@ -47,7 +46,7 @@ class ModelServer(Protocol):
 
     @property
     def port(self) -> int | None:
-        """The port it listens on once started."""
+        """The TCP port it listens on once started; None if it listens on a Unix socket."""
 
     @property
     def kv_directory(self) -> KvDirectory | None:
@@ -73,48 +72,15 @@ class ModelServer(Protocol):
         """Return why a proxy in front of it answered in its place; None if it answered itself."""
 
 
-class Ports:
-    """Gives each model server a port of its own.
-
-    Args:
-        first: the first port to try.
-        reserved: ports of the stack itself.
-    """
-
-    def __init__(self, first: int, reserved: frozenset[int]) -> None:
-        self._first = first
-        self._owners: dict[int, object] = dict.fromkeys(reserved)
-
-    def acquire(self, owner: object) -> int:
-        """Return a free port, reserved for `owner` until it is released.
-
-        Raises:
-            LlmstackError: none of the next 200 is free.
-        """
-        for port in range(self._first, min(self._first + MAX_PORTS, 65_536)):
-            if port not in self._owners and is_free(HOST, port):
-                self._owners[port] = owner
-                return port
-        raise LlmstackError(
-            f"no free port from {self._first} to {min(self._first + MAX_PORTS, 65_536) - 1}",
-            hint="set another `start_port` in [DEFAULT] of models.ini",
-        )
-
-    def release(self, owner: object) -> None:
-        """Release the ports of an owner."""
-        for port in [port for port, holder in self._owners.items() if holder is owner]:
-            del self._owners[port]
-
-
 class LlamaServer:
-    """llama.cpp's server for one tier.
+    """llama.cpp's server for one tier, which answers only to a key of its own.
 
     Args:
         tier: the tier's name.
-        flags: returns its flags for a port.
+        flags: its flags, without those that say where it listens.
         engine: the program that runs it.
-        env: its environment, with its key.
-        ports: provides its port.
+        env: its environment.
+        endpoints: provides the place where it listens.
         pid_file: path of its pid file; `log` is the path of its log.
         load_s: seconds that it may take to load.
         find_kv_directory: returns where it saves the contents of its slots; called at the start, in a thread,
@@ -127,11 +93,11 @@ class LlamaServer:
     def __init__(
         self,
         tier: str,
-        flags: Callable[[int], tuple[str, ...]],
+        flags: Sequence[str],
         engine: EngineBinary,
         *,
         env: Mapping[str, str],
-        ports: Ports,
+        endpoints: Endpoints,
         pid_file: Path,
         log: Path,
         load_s: float = 900.0,
@@ -140,8 +106,11 @@ class LlamaServer:
         self._tier = tier
         self._flags = flags
         self._engine = engine
-        self._env = env
-        self._ports = ports
+        key = secrets.token_urlsafe(32)
+        self._env = {**env, "LLAMA_API_KEY": key}
+        self._headers = {"authorization": f"Bearer {key}"}
+        self._endpoints = endpoints
+        self._endpoint: Endpoint | None = None
         self._pid_file = pid_file
         self._log = log
         self._load_s = load_s
@@ -149,22 +118,27 @@ class LlamaServer:
         self.kv_directory: KvDirectory | None = None
         self._child: Child | None = None
         self._stopped = False
-        self.port: int | None = None
+        self._url = ""
 
     @property
     def url(self) -> str:
-        """Its address."""
-        return f"http://{HOST}:{self.port}"
+        """Its address; empty before it is started."""
+        return self._url
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The header with its key."""
-        return {"authorization": f"Bearer {self._env['LLAMA_API_KEY']}"}
+        return self._headers
 
     @property
     def pid(self) -> int | None:
         """Its process id."""
         return self._child.pid if self._child else None
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port it listens on; None if it listens on a Unix socket."""
+        return self._endpoint.port if self._endpoint else None
 
     async def start(self) -> None:
         """Start it and wait until it answers."""
@@ -172,14 +146,16 @@ class LlamaServer:
             self._refuse_if_stopped()
             slot_flags = await self._slot_flags()
             self._refuse_if_stopped()
-            self.port = self._ports.acquire(self)
+            self._endpoint = await self._endpoints.acquire(self, self._engine, self._env)
+            self._refuse_if_stopped()
             self._child = await Child.spawn(
-                self._engine.argv((*self._flags(self.port), *slot_flags)),
+                self._engine.argv((*self._flags, *slot_flags, *self._endpoint.flags)),
                 env=self._env,
-                port=self.port,
+                port=self._endpoint.port,
                 pid_file=self._pid_file,
                 log=self._log,
             )
+            self._url = self._endpoint.url(self._child.pid)
             self._refuse_if_stopped()
             try:
                 async with asyncio.timeout(self._load_s):
@@ -208,9 +184,7 @@ class LlamaServer:
     async def _wait_until_healthy(self, child: Child) -> None:
         delay = FIRST_PROBE_S
         while True:
-            healthy = await _answers(f"{self.url}/health")
-            # Another program that took the port in the meantime may look healthy, but does not know the key.
-            if healthy and await _answers(f"{self.url}/props", self.headers):
+            if await _answers(f"{self.url}/health"):  # which needs no key
                 return
             if child.exit_code is not None:
                 raise LlmstackError(await self._describe_end(child), hint=f"see {self._log}")
@@ -229,13 +203,13 @@ class LlamaServer:
         self._stopped = True
         if self._child is not None:
             await self._child.stop()
-        self._ports.release(self)
+        self._endpoints.release(self, self._endpoint)
 
     async def wait(self) -> None:
         """Wait until its process has ended."""
         if self._child is not None:
             await self._child.wait()
-        self._ports.release(self)
+        self._endpoints.release(self, self._endpoint)
 
     async def failure(self) -> str | None:
         """Return why it ended, or None if it runs."""
@@ -260,10 +234,10 @@ def _last_log_lines(child: Child) -> str:
     return "".join(f"\n  {line}" for line in reason + lines[-SHOWN_LOG_LINES:])
 
 
-async def _answers(url: str, headers: Mapping[str, str] | None = None) -> bool:
+async def _answers(url: str) -> bool:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
-            status, _ = await ask("GET", url, headers)
+            status, _ = await ask("GET", url)
     except (UpstreamError, TimeoutError):
         return False
     return status == HTTPStatus.OK  # 503 while the model is loading

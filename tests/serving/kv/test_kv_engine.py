@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import pytest
 from support import shapes
-from support.kv import Talk, swapping
+from support.kv import Talk, post, swapping
 
 from llmstack.llama_cpp.tiny import write_random
+from llmstack.upstream.client import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,11 +82,8 @@ async def test_sliding_windows_and_recurrent_states_survive_swaps(
         for turn in range(2):
             async with await swapper.acquire("a", "x") as lease:
                 body = {"prompt": prompt, "n_predict": 6, "id_slot": lease.slot}
-                async with (
-                    aiohttp.ClientSession() as client,
-                    client.post(f"{lease.url}/completion", json=body, headers=lease.headers) as reply,
-                ):
-                    read = (await reply.json())["timings"]["prompt_n"]
+                answer = await post(f"{lease.url}/completion", body, lease.headers)
+                read = answer["timings"]["prompt_n"]
             prompt += [9, 8, 9] * 10  # not the tokens that it answered
             await evict(swapper)
             assert (read <= MAX_READ_WHEN_CACHED) == (turn > 0)
@@ -190,13 +188,11 @@ async def test_closing_does_not_wait_for_a_busy_slot(models: Path, tmp_path: Pat
         await talk("idle").turn(swapper, "one?")
         lease = await swapper.acquire("a", "busy")
         body = {"messages": RULES, "max_tokens": 100_000, "stream": True, "id_slot": lease.slot}
-        async with (
-            aiohttp.ClientSession() as client,
-            client.post(
-                f"{lease.url}/v1/chat/completions", json=body | {"ignore_eos": True}, headers=lease.headers
-            ) as reply,
-        ):
-            await reply.content.readany()
+        content = json.dumps(body | {"ignore_eos": True}).encode()
+        url = f"{lease.url}/v1/chat/completions"
+        async with Upstream() as upstream:
+            response = await upstream.send("POST", url, lease.headers, content)
+            await anext(response.chunks())
             async with asyncio.timeout(5):
                 await swapper.close()
     assert len(list((tmp_path / "kv").glob("*/*.kv"))) == 1
@@ -209,13 +205,8 @@ async def test_a_restored_cache_is_used_if_the_engine_chooses_the_slot(models: P
         async with await swapper.acquire("a", session, pinned=False) as lease:
             assert lease.slot is None
             body = {"system": RULES[0]["content"], "messages": [{"role": "user", "content": text}]}
-            async with (
-                aiohttp.ClientSession() as client,
-                client.post(
-                    f"{lease.url}/v1/messages", json={**body, "max_tokens": 4}, headers=lease.headers
-                ) as reply,
-            ):
-                return lease.kv, (await reply.json())["usage"]["input_tokens"]
+            answer = await post(f"{lease.url}/v1/messages", {**body, "max_tokens": 4}, lease.headers)
+            return lease.kv, answer["usage"]["input_tokens"]
 
     text = "A long question, with much to read in it. " * 10
     async with swapping(tmp_path, models, parallel=2) as swapper:

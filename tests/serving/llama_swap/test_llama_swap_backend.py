@@ -64,7 +64,7 @@ def process(tmp_path: Path, port: int | None = None, *, older: bool = False, **m
         install(tmp_path / "bin", older=older),
         write_config(tmp_path, **more),
         port=port or free_port(),
-        env=server_env(os.environ, api_key=None),
+        env=server_env(os.environ),
         instance=instance_id(tmp_path),
         pid_file=tmp_path / "llama-swap.pid",
         log=tmp_path / "logs" / "llama-swap.log",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -8,7 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import aiohttp
 import psutil
 import pytest
 from support.native import native_server
@@ -21,16 +21,16 @@ from llmstack.llama_cpp.command import server_env, server_flags
 from llmstack.llama_cpp.tiny import write_echo, write_random
 from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.memory.eviction import MemoryPlan
-from llmstack.serving.pool.model_server import LlamaServer, Ports
+from llmstack.serving.pool.endpoint import Endpoints
+from llmstack.serving.pool.model_server import LlamaServer
 from llmstack.serving.pool.pool import Pool
 from llmstack.serving.pool.pool_config import PoolConfig
-from llmstack.upstream.client import Upstream
+from llmstack.upstream.client import Upstream, ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 pytestmark = pytest.mark.engine
-KEY = "the-key-of-this-start"
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +53,18 @@ def build(
     budget: int = 2,
 ) -> Pool:
     engine = EngineBinary(kind, binary or Path(sys.executable))
-    ports = Ports(first_port, frozenset())
-    env = server_env(os.environ, api_key=KEY)
+    endpoints = Endpoints(first_port, frozenset())
+    env = server_env(os.environ)
 
     def server(name: str) -> LlamaServer:
         settings = EngineSettings(threads=1, cache_ram_gb=0, parallel=1, extra_args=extra)
         tier = Tier(name, BackendKind.GGUF, GgufModel(), 2048, engine=settings)
         return LlamaServer(
             name,
-            lambda port: server_flags(tier, models / f"{name}.gguf", host="127.0.0.1", port=port),
+            server_flags(tier, models / f"{name}.gguf"),
             engine,
             env=env,
-            ports=ports,
+            endpoints=endpoints,
             pid_file=state / f"model-{name}.pid",
             log=state / "logs" / f"{name}.log",
         )
@@ -92,14 +92,8 @@ async def pool_of(models: Path, tmp_path: Path, **options: object) -> AsyncItera
 
 async def chat(url: str, headers: dict[str, str], text: str) -> tuple[int, str]:
     body = {"messages": [{"role": "user", "content": text}]}
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(f"{url}/v1/chat/completions", json=body, headers=headers) as response,
-    ):
-        content = (
-            (await response.json())["choices"][0]["message"]["content"] if response.status == 200 else ""
-        )
-        return response.status, content
+    status, data = await ask("POST", f"{url}/v1/chat/completions", headers, json.dumps(body).encode())
+    return status, json.loads(data)["choices"][0]["message"]["content"] if status == 200 else ""
 
 
 async def test_a_model_is_started_used_and_evicted(models: Path, tmp_path: Path) -> None:
@@ -109,8 +103,10 @@ async def test_a_model_is_started_used_and_evicted(models: Path, tmp_path: Path)
                 assert await chat(lease.url, dict(lease.headers), "hi") == (200, f"[{name}] You said: hi")
                 assert (await chat(lease.url, {}, "hi"))[0] == 401
                 assert pid_files(tmp_path) == [f"model-{name}.pid"]
+                key = lease.headers["authorization"].removeprefix("Bearer ")
+                assert len(key) > 30
                 for child in psutil.Process().children(recursive=True):
-                    assert KEY not in " ".join(child.cmdline())
+                    assert key not in " ".join(child.cmdline())
 
 
 async def test_a_killed_server_reports_why_it_ended_and_is_restarted(models: Path, tmp_path: Path) -> None:
@@ -143,15 +139,22 @@ async def test_a_model_that_cannot_start_reports_its_last_log_lines(
 
 
 async def test_a_taken_port_is_skipped(models: Path, tmp_path: Path) -> None:
+    options = {"kind": "native", "binary": native_server(tmp_path, old=True)}
     with listener() as other_server:
         port = other_server.getsockname()[1]
-        async with pool_of(models, tmp_path, first_port=port) as pool, await pool.acquire("a") as lease:
-            assert lease.url != f"http://127.0.0.1:{port}"
-            assert await chat(lease.url, dict(lease.headers), "hi") == (200, "[a] You said: hi")
+        async with (
+            pool_of(models, tmp_path, first_port=port, **options) as pool,
+            await pool.acquire("a") as lease,
+        ):
+            assert (pool.states()["a"].port or 0) > port
+            assert (await ask("GET", f"{lease.url}/props", lease.headers))[0] == 200
 
 
-async def test_a_native_server_ends_with_its_launcher_and_is_restarted(models: Path, tmp_path: Path) -> None:
-    options = {"kind": "native", "binary": native_server(tmp_path)}
+@pytest.mark.parametrize("old", [False, True], ids=["Unix socket", "port"])
+async def test_a_native_server_ends_with_its_launcher_and_is_restarted(
+    models: Path, tmp_path: Path, *, old: bool
+) -> None:
+    options = {"kind": "native", "binary": native_server(tmp_path, old=old)}
     async with pool_of(models, tmp_path, **options) as pool:
         async with await pool.acquire("a") as lease:
             launcher = psutil.Process(pool.states()["a"].pid)
@@ -160,8 +163,10 @@ async def test_a_native_server_ends_with_its_launcher_and_is_restarted(models: P
             assert "killed by signal 9" in (await lease.failure() or "")
             # The kernel ends it together with its launcher, but not at the same moment.
             await wait_until_async(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
-        async with await pool.acquire("a"):
-            pass
+        async with await pool.acquire("a") as lease:
+            assert (await ask("GET", f"{lease.url}/props", lease.headers))[0] == 200
+            assert (await ask("GET", f"{lease.url}/props"))[0] == 401
+            assert (pool.states()["a"].port is None) == (not old)
     async with pool_of(models, tmp_path, **options, extra=("--fails",)) as pool:
         with pytest.raises(TierUnavailableError, match="the weights are cursed"):
             await pool.acquire("a")
