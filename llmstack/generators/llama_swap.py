@@ -2,7 +2,7 @@
 
 The file holds two secrets, so it is written with mode 0600. `apiKeys` is the key that llama-swap requires. It
 removes the header before it forwards a request, so its model servers cannot require a key. Instead they serve
-below a secret path, which `proxy` adds, and answer 404 to all other requests.
+below a secret path each, which `proxy` adds, and answer 404 to all other requests.
 
 llama-swap preloads nothing; the router requests the tier to load. llama-swap's own `preload` requests `/`,
 which these model servers do not have, and would log a failure at every start.
@@ -10,6 +10,7 @@ which these model servers do not have, and would log a failure at every start.
 
 from __future__ import annotations
 
+import hmac
 import io
 import math
 import re
@@ -50,11 +51,18 @@ class SwapSecrets:
 
     Attributes:
         key: the API key that llama-swap requires.
-        path: the path prefix of its model servers, without slashes.
+        seed: what the path prefixes of its model servers are derived from.
     """
 
     key: str
-    path: str
+    seed: str
+
+    def path(self, tier: str) -> str:
+        """Return the path prefix of a tier's model server, without slashes; each tier has another one.
+
+        Whoever takes the port of one model server is sent the path of that one only.
+        """
+        return hmac.new(self.seed.encode(), tier.encode(), "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +168,12 @@ def _model(
     argv = engine.argv((*server_flags(tier, weights), "--host", HOST, "--port", PORT))
     model: dict[str, Any] = {
         "cmd": command_line(argv, tier.name, windows=windows),
-        "proxy": f"http://{HOST}:{PORT}/{secrets.path}",
+        "proxy": f"http://{HOST}:{PORT}/{secrets.path(tier.name)}",
         "checkEndpoint": "/health",
         # The secret path is in the environment, as other users can read command lines.
         "env": [
             f"{WATCH_MODE_VARIABLE}={PARENT_PID}",
-            f"LLAMA_ARG_API_PREFIX=/{secrets.path}",
+            f"LLAMA_ARG_API_PREFIX=/{secrets.path(tier.name)}",
             "PYTHONUNBUFFERED=1",
         ],
         "ttl": math.ceil(tier.ttl),  # 0 means never

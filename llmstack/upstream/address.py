@@ -29,7 +29,7 @@ class Origin:
         host: name or address; `port` is its TCP port.
         authority: for the Host header.
         socket_path: of a Unix socket, in place of host and port; empty if there is none.
-        child: process id of the child that must listen on the port, itself or by a descendant; 0 for anybody.
+        child: pid of the child that must listen on the port, itself or by a descendant; None for anybody.
     """
 
     secure: bool
@@ -37,7 +37,7 @@ class Origin:
     port: int
     authority: str
     socket_path: str = ""
-    child: int = 0
+    child: int | None = None
 
 
 def unix_socket_url(path: Path) -> str:

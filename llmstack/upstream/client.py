@@ -177,7 +177,7 @@ class Upstream:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
-                if origin.child:
+                if origin.child is not None:
                     connection = await self._connect_to_child(origin)
                 else:
                     connection = await self._open_connection(origin)
@@ -210,7 +210,7 @@ class Upstream:
 
         If the same socket of the child listens before and after, nobody else can have listened in between.
         """
-        where = (origin.child, origin.host, origin.port)
+        where = (origin.child or 0, origin.host, origin.port)  # 0 is nobody's child
         before = await asyncio.to_thread(listener_of_child, *where)
         if before is None:
             raise UpstreamError(f"port {origin.port} is not served by the process that was started for it")

@@ -49,7 +49,7 @@ from llmstack.serving.memory.survey import Survey, TierSurvey
 from llmstack.units import GB
 
 GOLDEN = Path(__file__).parent / "golden"
-SECRETS = SwapSecrets(key="the-key", path="the-path")
+SECRETS = SwapSecrets(key="the-key", seed="the-seed")
 NATIVE = EngineBinary("native", Path("/opt/llama.cpp/llama-server"))
 BUNDLED = EngineBinary("bundled", Path(sys.executable))
 ENGINE = EngineSettings(n_gpu_layers=999)
@@ -145,7 +145,14 @@ def test_commands_have_the_same_flags_as_in_the_built_in_pool(tmp_path: Path) ->
             tier, weights = REFERENCE.tiers[name], Path(f"/models/{name}.gguf")
             flags = (*server_flags(tier, weights), "--host", "127.0.0.1", "--port", str(port))
             assert tuple(split_command(model["cmd"])) == engine.argv(flags)
-            assert model["proxy"] == f"http://127.0.0.1:{port}/the-path"
+            assert model["proxy"] == f"http://127.0.0.1:{port}/{SECRETS.path(name)}"
+            assert f"LLAMA_ARG_API_PREFIX=/{SECRETS.path(name)}" in model["env"]
+
+
+def test_the_secret_path_of_one_model_server_does_not_tell_another_one() -> None:
+    paths = {SECRETS.path("a"), SECRETS.path("b"), SwapSecrets(key="the-key", seed="other").path("a")}
+    assert len(paths) == 3
+    assert all(len(path) == 64 for path in paths)
 
 
 @pytest.mark.parametrize("budget", [1.0, 20.0, 36.0, 48.0, 60.0, 500.0])

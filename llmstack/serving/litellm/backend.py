@@ -167,8 +167,8 @@ class LitellmBackend(RemoteBackend):
             "state": self._phase,
             "pid": self._process.pid,
             "port": self._port,
-            "ui": f"{self._process.url}/ui",
-            "mcp": f"{self._process.url}/mcp/",
+            "ui": f"{self._process.public_url}/ui",
+            "mcp": f"{self._process.public_url}/mcp/",
             "key_file": str(self._private.litellm_key),
             "detail": self._problem.message if self._phase == "failed" else "",
         }

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import logging
-import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -15,6 +13,8 @@ from llmstack.process.child import Child, format_log_lines
 from llmstack.process.leftovers import INSTANCE_VARIABLE, stop_instance
 from llmstack.process.ports import require_free_port
 from llmstack.serving.litellm.program import HOST, argv
+from llmstack.upstream.address import child_url
+from llmstack.upstream.client import UpstreamError, ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,12 @@ class LitellmProcess:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Its address, at which it is sent its key only if it listens there itself."""
+        return child_url(self._child.pid if self._child is not None else 0, HOST, self._port)
+
+    @property
+    def public_url(self) -> str:
+        """Its address for people and other programs."""
         return f"http://{HOST}:{self._port}"
 
     @property
@@ -96,24 +101,21 @@ class LitellmProcess:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_S):
                 while child.exit_code is None:
-                    # With the key: another program that took the port in the meantime would not know it.
-                    if await asyncio.to_thread(self._get_status, "/v1/models") == HTTPStatus.OK:
+                    if await self._get_status("/v1/models") == HTTPStatus.OK:
                         return
                     await asyncio.sleep(PAUSE_S)
         code = child.exit_code
         how = f"was not ready within {READY_S:g} s" if code is None else f"ended (exit code {code})"
         raise LlmstackError(f"LiteLLM {how}{format_log_lines(self.last_log_lines())}", hint=f"see {self.log}")
 
-    def _get_status(self, path: str) -> int:
-        """Send a GET request and return the status of the response, or 0 if there is none. Blocks."""
-        connection = http.client.HTTPConnection(HOST, self._port, timeout=math.ceil(PROBE_S))
+    async def _get_status(self, path: str) -> int:
+        """Send a GET request and return the status of the response, or 0 if there is none."""
         try:
-            connection.request("GET", path, headers=self.headers)
-            return connection.getresponse().status
-        except (OSError, http.client.HTTPException):
+            async with asyncio.timeout(PROBE_S):
+                status, _ = await ask("GET", f"{self.url}{path}", self.headers)
+        except (UpstreamError, TimeoutError):
             return 0
-        finally:
-            connection.close()
+        return status
 
     def last_log_lines(self) -> list[str]:
         """Return the last lines of its output that are not blank."""

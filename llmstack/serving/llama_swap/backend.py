@@ -84,6 +84,13 @@ class LlamaSwapServer:
                 f"the model server of {self._tier} did not start{reason}", hint=f"see {self._swap.log}"
             )
         self.pid, self.port = await self._swap.find_server(self._tier)
+        if self.port is None or not await self._swap.holds_port(self.port):
+            await self.stop()
+            port = f" {self.port}" if self.port else ""
+            raise LlmstackError(
+                f"the port{port} of {self._tier} was taken by another process",
+                hint="stop that process, or set another `start_port` in models.ini, and restart",
+            )
 
     async def stop(self) -> None:
         """Make llama-swap unload it, and wait until it has ended."""

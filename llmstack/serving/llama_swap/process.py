@@ -20,7 +20,9 @@ from llmstack.process.child import Child, format_log_lines
 from llmstack.process.leftovers import INSTANCE_VARIABLE, stop_instance
 from llmstack.process.ports import require_free_port
 from llmstack.serving.llama_swap.program import HOST
+from llmstack.upstream.address import child_url
 from llmstack.upstream.client import Upstream, UpstreamError, ask
+from llmstack.upstream.listener import listener_of_child
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -84,8 +86,8 @@ class LlamaSwapProcess:
 
     @property
     def url(self) -> str:
-        """Its address."""
-        return f"http://{HOST}:{self._port}"
+        """Its address, at which it is sent its key only if it listens there itself."""
+        return child_url(self._child.pid if self._child is not None else 0, HOST, self._port)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -147,7 +149,6 @@ class LlamaSwapProcess:
             async with asyncio.timeout(READY_S):
                 while child.exit_code is None and not self.is_closing:
                     status, _ = await self.request("GET", "/health")
-                    # Another program that took the port in the meantime would not know the key.
                     if status == HTTPStatus.OK and await self.model_states() is not None:
                         return
                     await asyncio.sleep(pause)
@@ -227,6 +228,12 @@ class LlamaSwapProcess:
         if self._child is None:
             return None, None
         return await asyncio.to_thread(_find_server, self._child.pid, tier)
+
+    async def holds_port(self, port: int) -> bool:
+        """Return whether llama-swap or one of its model servers listens on a port."""
+        if self._child is None:
+            return False
+        return await asyncio.to_thread(listener_of_child, self._child.pid, HOST, port) is not None
 
     async def close(self) -> None:
         """Stop it with all its model servers."""

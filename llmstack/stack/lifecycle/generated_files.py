@@ -124,7 +124,7 @@ def _render_llama_swap(private: PrivateFiles, config: StackConfig, survey: Surve
     return llama_swap.render(
         config,
         survey,
-        llama_swap.SwapSecrets(key=secrets.token_urlsafe(32), path=secrets.token_urlsafe(32)),
+        llama_swap.SwapSecrets(key=secrets.token_urlsafe(32), seed=secrets.token_urlsafe(32)),
         start_port=find_free_ports(llama_swap.HOST, settings.start_port, count, reserved),
         windows=os.name == "nt",
         litellm=_litellm_peer(private, config, survey),

@@ -8,7 +8,6 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import psutil
 import pytest
 from support.fake_llama_swap import install
@@ -28,7 +27,7 @@ from llmstack.serving.llama_swap.backend import LlamaSwapBackend
 from llmstack.serving.llama_swap.process import LlamaSwapProcess, model_server_lines
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.memory.survey import Survey, TierSurvey
-from llmstack.upstream.client import Upstream
+from llmstack.upstream.client import Upstream, ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -95,8 +94,7 @@ async def swapper(
 
 
 async def get(url: str, headers: dict[str, str]) -> int:
-    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as response:
-        return response.status
+    return (await ask("GET", url, headers))[0]
 
 
 async def test_models_are_preloaded_swapped_and_unloaded(tmp_path: Path) -> None:
