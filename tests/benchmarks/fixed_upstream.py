@@ -81,9 +81,14 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1", help="an address, or a path that ends with .sock")
+    parser.add_argument("--port", type=int)
     options, _ = parser.parse_known_args()
-    server = await asyncio.start_server(serve, "127.0.0.1", options.port, limit=4 * 2**20, backlog=2048)
+    limits = {"limit": 4 * 2**20, "backlog": 2048}
+    if options.host.endswith(".sock"):
+        server = await asyncio.start_unix_server(serve, options.host, **limits)
+    else:
+        server = await asyncio.start_server(serve, options.host, options.port, **limits)
     await server.serve_forever()
 
 

@@ -6,11 +6,15 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from support.stranger import needs_root, try_to_open
 
 from llmstack.process.socket_directory import SocketDirectory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no Unix sockets for Python")
 _HOLDER = """
@@ -25,13 +29,13 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def parent() -> Iterator[Path]:
     """A short path that everybody can enter, as the system's directory for temporary files is."""
     path = Path(f"/tmp/t{os.getpid()}")  # noqa: S108 - a socket's path must be short
     path.mkdir()
     path.chmod(0o1777)
     try:
-        yield path  # type: ignore[misc]
+        yield path
     finally:
         shutil.rmtree(path)
 
@@ -121,7 +125,7 @@ def test_a_parent_is_skipped_if_paths_get_too_long_or_others_could_replace_the_d
     parents = [long, shared, comma, parent / "missing"]
     assert SocketDirectory(parents).new_path() is None
     directory = SocketDirectory([*parents, safe])
-    path = directory.new_path()
-    assert path is not None
-    assert path.parents[1] == safe
+    found = directory.new_path()
+    assert found is not None
+    assert found.parents[1] == safe
     directory.close()

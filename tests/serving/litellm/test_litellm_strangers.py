@@ -61,8 +61,12 @@ async def test_whoever_takes_the_port_first_does_not_get_the_key(
     port = free_port()
     with stranger_on(port, tmp_path) as stranger:
         await wait_until_async(lambda: stranger.is_listening)
-        with pytest.raises(LlmstackError, match="LiteLLM ended"):
-            await litellm(tmp_path, port).start()
+        process = litellm(tmp_path, port)
+        try:
+            with pytest.raises(LlmstackError, match="LiteLLM ended"):
+                await process.start()
+        finally:
+            await process.stop()
         assert stranger.received == b""
 
 

@@ -28,9 +28,11 @@ async def test_whoever_takes_llama_swaps_port_first_does_not_get_its_key(
     with stranger_on(port, tmp_path) as stranger:
         await wait_until_async(lambda: stranger.is_listening)
         swap = process(tmp_path, port)
-        with pytest.raises(LlmstackError, match="llama-swap ended"):
-            await swap.ensure_running()
-        await swap.close()
+        try:
+            with pytest.raises(LlmstackError, match="llama-swap ended"):
+                await swap.ensure_running()
+        finally:
+            await swap.close()
         assert stranger.received == b""
 
 
