@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from llmstack.units import MB
+from llmstack.upstream.client import UpstreamError
+from llmstack.upstream.limits import MAX_EVENT_BYTES
+
 if TYPE_CHECKING:
     from llmstack.upstream.client import Chunks
     from llmstack.upstream.connection import Relay, Sink
@@ -24,6 +28,7 @@ class EventSplitter:
         self._chunks = chunks
         self.partial: list[bytes] = []
         self._tail = b""  # the last bytes of the partial event
+        self._partial_bytes = 0
 
     @property
     def rest(self) -> bytes:
@@ -52,7 +57,11 @@ class EventSplitter:
         )
 
     def feed(self, chunk: bytes) -> bytes:
-        """Return the events that are whole with these bytes."""
+        """Return the events that are whole with these bytes.
+
+        Raises:
+            UpstreamError: an event is too large.
+        """
         if not self.partial and chunk.endswith(_USUAL_END):
             return chunk
         recent = self._tail + chunk
@@ -60,10 +69,14 @@ class EventSplitter:
         if end <= 0:
             self.partial.append(chunk)
             self._tail = recent[-_OVERLAP:]
+            self._partial_bytes += len(chunk)
+            if self._partial_bytes > MAX_EVENT_BYTES:
+                raise UpstreamError(f"an event of its answer is larger than {MAX_EVENT_BYTES // MB} MB")
             return b""
         events = b"".join((*self.partial, chunk[:end]))
         remaining = chunk[end:]
         self.partial, self._tail = [remaining] if remaining else [], remaining[-_OVERLAP:]
+        self._partial_bytes = len(remaining)
         return events
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from llmstack.http_headers import read_retry_after
 from llmstack.serving.errors import RequestFailedError
+from llmstack.units import KB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,7 +55,9 @@ _ERROR_EVENT_STARTS = (
 )
 
 # The start of a stream: what servers send while they read the prompt, or wait for another server.
-_LEADING_COMMENTS = re.compile(rb"\A(?:(?::[^\r\n]*)?[\r\n])*")
+# Possessive, so that nothing is kept for going back: it would take 150 times the memory of the text.
+_LEADING_COMMENTS = re.compile(rb"\A(?:(?::[^\r\n]*+)?+[\r\n])*+")
+_MAX_LEADING_BYTES = 512 * KB  # more comments count as content
 
 _CREDENTIALS_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
@@ -109,7 +112,8 @@ def requested_pause(headers: Iterable[tuple[str, str]]) -> float | None:
 
 def strip_leading_comments(events: bytes) -> bytes:
     """Return the events at the start of a stream without the comments before them."""
-    return _LEADING_COMMENTS.sub(b"", events)
+    comments = _LEADING_COMMENTS.match(events, 0, _MAX_LEADING_BYTES)
+    return events[comments.end() :] if comments is not None else events
 
 
 def is_error_event(events: bytes) -> bool:

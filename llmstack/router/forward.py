@@ -18,15 +18,16 @@ from llmstack.router.failover import (
     strip_leading_comments,
 )
 from llmstack.router.keepalive import KeepAlive
+from llmstack.router.passing import pass_events, pass_long_body, without_secrets
 from llmstack.serving.base import ModelRequest
 from llmstack.serving.errors import FailureReport, RequestFailedError, TierUnavailableError
 from llmstack.serving.response import FIRST_ERROR_STATUS, JSON
 from llmstack.upstream.client import UpstreamError
+from llmstack.upstream.limits import MAX_ERROR_BYTES, MAX_HELD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmstack.router.dialects.base import StreamWatch
     from llmstack.router.failover import FailureKind
     from llmstack.router.http.exchange import Exchange
     from llmstack.router.keepalive import WaitTimeouts
@@ -133,8 +134,10 @@ class _Forwarding:
                 request.cost_usd = dollars(dict(response.headers).get("x-litellm-response-cost"))
                 if response.is_event_stream and response.status < FIRST_ERROR_STATUS:
                     await self._pass_stream(response, lease)
-                else:
+                elif response.status < FIRST_ERROR_STATUS:
                     await self._pass_whole(response, lease)
+                else:
+                    await self._pass_error(response, lease)
         except UpstreamError as error:
             report = await _connection_failure(lease, error)
             if request.first_byte_s is not None:
@@ -145,30 +148,38 @@ class _Forwarding:
     async def _pass_whole(self, response: ServerResponse, lease: Lease) -> None:
         """Pass on a response that is no stream; it is read first, so that a cut one becomes an error."""
         exchange, request = self._exchange, self._request
-        body = await response.read()
-        failed = response.status >= FIRST_ERROR_STATUS
-        if failed:
-            await self._handle_error(response, body, lease)
-            request.mark_failed(f"upstream_{response.status}", lease.origin)
-        elif request.wants_stream:
+        body = await response.read(MAX_HELD_BYTES)
+        if request.wants_stream:
             # A client that asked for events finds none in it, and takes that for an empty answer.
             text = f"the model server of {request.tier} answered a streaming request without streaming"
             report = FailureReport(HTTPStatus.BAD_GATEWAY, "not_a_stream", text, lease.origin)
             raise RequestFailedError(report)
+        self._service.cooldowns.note_success(request.tier)
+        await self._keepalive.stop()
+        request.note_first_byte()
+        headers = [*without_secrets(response.headers, lease.secrets), *request.headers]
+        if len(body) > MAX_HELD_BYTES:
+            await pass_long_body(exchange, body, response, headers, lease.secrets)
         else:
-            self._service.cooldowns.note_success(request.tier)
             request.set_usage(request.dialect.usage(body))
+            exchange.respond(response.status, redact_bytes(body, lease.secrets), headers)
+
+    async def _pass_error(self, response: ServerResponse, lease: Lease) -> None:
+        """Pass on a server's error, unless another tier can take over."""
+        exchange, request = self._exchange, self._request
+        body = (await response.read(MAX_ERROR_BYTES))[:MAX_ERROR_BYTES]
+        body = redact_bytes(body, lease.secrets)
+        await self._handle_error(response, body, lease)
+        request.mark_failed(f"upstream_{response.status}", lease.origin)
         await self._keepalive.stop()
         request.note_first_byte()
         if exchange.started:
             raise RequestFailedError(_error_report(response, body, lease))
-        headers = response.headers
-        if failed:
-            translated = request.dialect.server_error(response.status, body, lease.origin)
-            if translated is not body:
-                body = translated
-                headers = [*((n, v) for n, v in headers if n != "content-type"), ("content-type", JSON)]
-        exchange.respond(response.status, body, [*headers, *request.headers])
+        headers = without_secrets(response.headers, lease.secrets)
+        translated = request.dialect.server_error(response.status, body, lease.origin)
+        if translated is not body:
+            headers = [*((n, v) for n, v in headers if n != "content-type"), ("content-type", JSON)]
+        exchange.respond(response.status, translated, [*headers, *request.headers])
 
     async def _handle_error(self, response: ServerResponse, body: bytes, lease: Lease) -> None:
         """Decide about a server's error; return if it is to be passed on to the client as it is.
@@ -202,10 +213,11 @@ class _Forwarding:
         request.note_first_byte()
         self._service.cooldowns.note_success(request.tier)
         if not exchange.started:
-            exchange.start(response.status, [*response.headers, *request.headers])
+            headers = without_secrets(response.headers, lease.secrets)
+            exchange.start(response.status, [*headers, *request.headers])
         watch = request.dialect.watch()
         try:
-            await _pass_events(exchange, watch, first, events, lease.secrets)
+            await pass_events(exchange, watch, first, events, lease.secrets)
         finally:
             request.set_usage(watch.usage)
             request.stream_complete = watch.complete
@@ -237,35 +249,6 @@ class _Forwarding:
         )
         kind = classify_error(report.status, start) or "broken"
         raise TierFailedError(report, kind, "failed before its first token")
-
-
-async def _pass_events(
-    exchange: Exchange, watch: StreamWatch, first: bytes, events: EventSplitter, secrets: tuple[str, ...]
-) -> None:
-    """Pass events on as they come.
-
-    A chunk that the watch need not see (nearly every token) is relayed as it is, with its HTTP framing.
-    """
-
-    def pass_one(whole_events: bytes) -> bool:
-        passed = redact_bytes(watch.feed(whole_events), secrets)
-        return not passed or exchange.write_now(passed)
-
-    relay_chunk = exchange.relay
-
-    def relay(chunk: bytes) -> bool:
-        if events.partial or relay_chunk is None or watch.must_see(chunk):
-            return False
-        return relay_chunk(chunk)
-
-    all_passed = False
-    if not pass_one(first):
-        await exchange.drained()
-    while not all_passed:
-        all_passed = await events.pass_on(pass_one, relay)
-        await exchange.drained()
-    if watch.complete and events.rest:  # some servers leave out the blank line after the last event
-        await exchange.write(redact_bytes(events.rest, secrets))
 
 
 def _model_request(exchange: Exchange, request: RoutedRequest) -> ModelRequest:

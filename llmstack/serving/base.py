@@ -100,11 +100,13 @@ class ServerResponse(Protocol):
     def chunks(self) -> Chunks:
         """Return an iterator over the body as it arrives, which raises UpstreamError if it breaks off."""
 
-    async def read(self) -> bytes:
-        """Return the whole body.
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body; if it is longer than `limit` bytes, its start, which is longer, too.
+
+        What follows the start comes from `chunks`.
 
         Raises:
-            UpstreamError: the connection broke before its end.
+            UpstreamError: the connection broke before its end, or the body cannot be translated.
         """
 
     def __enter__(self) -> Self:
@@ -132,7 +134,7 @@ class Lease(Protocol):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Credentials that the server may repeat in an error, and that no client may see."""
+        """Credentials that the server may repeat, and that no client may see."""
 
     @property
     def origin(self) -> Literal["engine", "provider"]:

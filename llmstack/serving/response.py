@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import TYPE_CHECKING, Self
 
 from llmstack.providers.errors import MalformedResponseError
-from llmstack.providers.translation.failures import parse_failure, redact_bytes
+from llmstack.providers.translation.failures import parse_failure
 from llmstack.serving.errors import FailureReport
+from llmstack.units import MB
 from llmstack.upstream.client import UpstreamError
+from llmstack.upstream.limits import MAX_TRANSLATED_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from llmstack.upstream.connection import Relay, Sink
 
 FIRST_ERROR_STATUS = 400
+_LARGE_BYTES = MB // 4  # translating more takes milliseconds
 EVENT_STREAM, JSON = "text/event-stream", "application/json"
 
 
@@ -71,7 +75,7 @@ class StaticResponse:
 
         return BodyStream(parts())
 
-    async def read(self) -> bytes:
+    async def read(self, limit: int) -> bytes:  # noqa: ARG002 - it is in memory already
         """Return the body."""
         return self._body
 
@@ -86,7 +90,7 @@ class StaticResponse:
 
 
 class TranslatedResponse:
-    """A provider's response in the client's API, without credentials.
+    """A provider's response in the client's API.
 
     Args:
         response: as it comes from the provider.
@@ -135,15 +139,26 @@ class TranslatedResponse:
         except MalformedResponseError as error:
             raise UpstreamError(error.message) from error
 
-    async def read(self) -> bytes:
-        """Return the whole body."""
-        body = await self._response.read()
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body; if it is longer than `limit` bytes, its start, which is longer, too.
+
+        Raises:
+            UpstreamError: the connection broke before its end, or the body cannot be translated.
+        """
         if self.status >= FIRST_ERROR_STATUS:
-            return self._error(body)
+            return self._error(await self._response.read(limit))
         if self._translated is None:
-            return body
+            return await self._response.read(limit)
+        body = await self._response.read(MAX_TRANSLATED_BYTES)
+        if len(body) > MAX_TRANSLATED_BYTES:
+            raise UpstreamError(
+                f"its answer is larger than {MAX_TRANSLATED_BYTES // MB} MB,"
+                " and is in another API than the client's"
+            )
         try:
-            return self._translated.translate_response(body)
+            if len(body) < _LARGE_BYTES:
+                return self._translated.translate_response(body)
+            return await asyncio.to_thread(self._translated.translate_response, body)
         except MalformedResponseError as error:
             raise UpstreamError(error.message) from error
 
@@ -152,7 +167,7 @@ class TranslatedResponse:
         if reported.retry_after is not None and "retry-after" not in dict(self.headers):
             self.headers = [*self.headers, ("retry-after", str(math.ceil(reported.retry_after)))]
         if self._translated is None:
-            return redact_bytes(body, self._secrets)
+            return body
         code = reported.code or f"upstream_{self.status}"
         return self._format_error(FailureReport(self.status, code, reported.message, "provider"))
 

@@ -7,8 +7,10 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Protocol, Self
 
+from llmstack.units import MB
 from llmstack.upstream.address import split_url
 from llmstack.upstream.connection import ServerConnection
+from llmstack.upstream.limits import MAX_HELD_BYTES
 from llmstack.upstream.listener import listener_of_child
 from llmstack.upstream.response_reader import ConnectionBrokenError
 
@@ -56,14 +58,14 @@ class Response:
         """
         return _Chunks(self._connection)
 
-    async def read(self) -> bytes:
-        """Return the whole body.
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body; if it is longer than `limit` bytes, its start, which is longer, too.
 
         Raises:
             UpstreamError: the connection broke before its end.
         """
         try:
-            return await self._connection.whole()
+            return await self._connection.whole(limit)
         except ConnectionBrokenError as error:
             raise UpstreamError(str(error)) from error
 
@@ -270,11 +272,14 @@ async def ask(
     """Send one request on a connection of its own; return status and body.
 
     Raises:
-        UpstreamError: the server cannot be reached, or the connection broke.
+        UpstreamError: the server cannot be reached, the connection broke, or the response is too long.
     """
     async with Upstream() as upstream:
         with await upstream.send(method, url, headers or {}, body) as answer:
-            return answer.status, await answer.read()
+            content = await answer.read(MAX_HELD_BYTES)
+            if len(content) > MAX_HELD_BYTES:
+                raise UpstreamError(f"its answer is larger than {MAX_HELD_BYTES // MB} MB")
+            return answer.status, content
 
 
 def _take_idle(idle: list[ServerConnection]) -> ServerConnection | None:

@@ -156,17 +156,18 @@ class ServerConnection(asyncio.Protocol):
             await self._wait()
         return self._take()
 
-    async def whole(self) -> bytes:
-        """Return the rest of the body.
+    async def whole(self, limit: int) -> bytes:
+        """Return the rest of the body; if it is longer than `limit` bytes, a part of it that is, too.
 
         Raises:
             ConnectionBrokenError: it broke before its end.
         """
         if self._reader.complete:
             return self._take()
-        parts = []
-        while part := await self.part():
+        parts, size = [], 0
+        while size <= limit and (part := await self.part()):
             parts.append(part)
+            size += len(part)
         return b"".join(parts)
 
     async def pass_on(self, sink: Sink, relay: Relay | None = None, ending: bytes = b"") -> bool:

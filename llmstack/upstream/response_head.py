@@ -8,10 +8,17 @@ import msgspec
 _NOT_PASSED_ON = frozenset(
     (
         *("connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer", "upgrade"),
-        *("proxy-authenticate", "server", "date", "content-length"),
+        *("proxy-authenticate", "proxy-authentication-info", "server", "date", "content-length"),
+        *("x-request-id", "alt-svc"),
+        # What makes a browser store or delete something for the router's address.
+        *("set-cookie", "set-cookie2", "clear-site-data", "strict-transport-security", "expect-ct"),
+        *("public-key-pins", "public-key-pins-report-only", "report-to", "reporting-endpoints", "nel"),
+        *("accept-ch", "service-worker-allowed", "use-as-dictionary", "set-login", "refresh"),
+        *("activate-storage-access", "sec-session-registration", "secure-session-registration"),
+        "x-sendfile",  # a web server in front of the router would send a file of its own
     )
 )
-_PREFIXES_NOT_PASSED_ON = ("access-control-", "x-llmstack-")
+_PREFIXES_NOT_PASSED_ON = ("access-control-", "x-llmstack-", "x-accel-", "attribution-reporting-")
 
 
 class ResponseHead(msgspec.Struct, frozen=True, eq=False):

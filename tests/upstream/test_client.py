@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from router.harness import IncomingRequest, ScriptedServer, scripted_server, wait_until
 
+from llmstack.units import MB
 from llmstack.upstream.client import Upstream, UpstreamError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ async def fetch(upstream: Upstream, server: ScriptedServer, method: str = "POST"
     body = b"{}" if method == "POST" else b""
     async with asyncio.timeout(10):
         with await upstream.send(method, f"{server.url}/x?y", {}, body) as response:
-            return response.status, await response.read()
+            return response.status, await response.read(MB)
 
 
 @pytest.mark.parametrize("then", ["close", "reset", "stay"])

@@ -178,7 +178,7 @@ async def exchange(connection: ServerConnection, pipe: Pipe, pieces: list[bytes]
         connection.eof_received()
     try:
         head = await response_task
-        fields = (head.status, head.headers, head.content_type, await connection.whole())
+        fields = (head.status, head.headers, head.content_type, await connection.whole(2**20))
     except ConnectionBrokenError as error:
         return (str(error), connection.release())
     return (*fields, connection.release())

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmstack.units import MB
+from llmstack.upstream.limits import MAX_TRANSLATED_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmstack.providers.translation.base import Json
+
+_ITEM_BYTES = 1024  # about what an object takes
 
 
 def read_text(message: Json) -> str:
@@ -69,6 +74,27 @@ class ToolCall:
         return {"type": "tool_use", "id": self.id, "name": self.name, "input": {}}
 
 
+class KeptSize:
+    """Limits what a translator keeps of a stream until its end."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def add(self, size: int) -> None:
+        """Note so many more bytes.
+
+        Raises:
+            ValueError: they are too many.
+        """
+        self._bytes += size
+        if self._bytes > MAX_TRANSLATED_BYTES:
+            raise ValueError(f"its text or its tool calls are longer than {MAX_TRANSLATED_BYTES // MB} MB")
+
+    def add_item(self) -> None:
+        """Note one more object; see `add`."""
+        self.add(_ITEM_BYTES)
+
+
 class ToolCalls:
     """The tool calls of one response, assembled from their deltas."""
 
@@ -76,6 +102,7 @@ class ToolCalls:
         self._calls: dict[int, ToolCall] = {}
         # The call that an index refers to now, if a server used the same index for several calls.
         self._reassigned: dict[int, int] = {}
+        self._size = KeptSize()
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -85,9 +112,12 @@ class ToolCalls:
         for piece in delta.get("tool_calls") or ():
             number = self._number(piece)
             function = piece.get("function") or {}
+            if number not in self._calls:
+                self._size.add_item()
             call = self._calls.setdefault(number, ToolCall(piece.get("id") or f"call_{number}"))
             call.name = call.name or function.get("name") or ""
             text = function.get("arguments") or ""
+            self._size.add(len(text))
             call.arguments += text
             yield number, call, text
 

@@ -78,6 +78,33 @@ def redact_bytes(body: bytes, secrets: Sequence[str]) -> bytes:
     return body
 
 
+class StreamRedactor:
+    """Redacts credentials in bytes that come part by part, also one that two parts share.
+
+    Args:
+        secrets: the credentials.
+    """
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._secrets = secrets
+        longest = max((len(secret.encode(errors="surrogateescape")) for secret in secrets), default=1)
+        self._held_bytes = longest - 1  # at the end of a part, which may be the start of a credential
+        self._held = b""
+
+    def feed(self, part: bytes) -> bytes:
+        """Return what can be passed on with this part."""
+        if not self._held_bytes:
+            return part
+        text = redact_bytes(self._held + part, self._secrets)
+        end = max(0, len(text) - self._held_bytes)
+        self._held = text[end:]
+        return text[:end]
+
+    def close(self) -> bytes:
+        """Return the rest."""
+        return self._held
+
+
 def _find_error(body: Any) -> Any:
     """Return the error in a body: its member `error`, or the body itself."""
     if isinstance(body, list) and body:  # Google's

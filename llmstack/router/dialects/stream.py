@@ -9,13 +9,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from llmstack.router.dialects.base import Usage
+from llmstack.units import KB
 
 # `usage` holds numbers and objects of numbers, Anthropic's `iterations` objects of such objects.
-# Inside a JSON string the quotes would be escaped.
-_OBJECT = rb"\s*:\s*(\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})"
+# Inside a JSON string the quotes would be escaped. Possessive, so that nothing is kept for going back: on
+# hostile text that takes 150 times the memory of the text, and a second for each megabyte.
+_OBJECT = rb"\s*+:\s*+(\{(?:[^{}]++|\{(?:[^{}]++|\{[^{}]*+\})*+\})*+\})"
 _MEMBERS = {
     name: (f'"{name}"'.encode(), re.compile(f'"{name}"'.encode() + _OBJECT)) for name in ("usage", "timings")
 }
+
+_MAX_SCANNED_BYTES = 512 * KB  # of an event or a whole answer, which takes some 10 ms; of a larger one
+_SAMPLE_BYTES = 16 * KB  # only so much at its start and at its end is searched for marks and tokens
+_EVENT_ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -54,10 +60,15 @@ class _Answer(msgspec.Struct):
 
 _USAGE_FIELDS = msgspec.json.Decoder(_UsageFields)
 _ANSWER = msgspec.json.Decoder(_Answer)
+_NOTHING = re.compile(rb"(?!)")
 
 
 def usage_in(answer: bytes) -> Usage | None:
     """Return the tokens that a whole answer reports; None if it reports none."""
+    if len(answer) > _MAX_SCANNED_BYTES:
+        watch = EndWatch(_NOTHING, ())
+        watch.feed(_sample(answer))
+        return watch.usage
     try:
         decoded = _ANSWER.decode(answer)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -111,6 +122,11 @@ def dollars(value: Any) -> float:
     return cost if cost > 0 and math.isfinite(cost) else 0.0
 
 
+def _sample(text: bytes) -> bytes:
+    """Return start and end of a long text."""
+    return text[:_SAMPLE_BYTES] + text[-_SAMPLE_BYTES:]
+
+
 class EndWatch:
     """Waits for the event that ends an answer, and holds back a closing mark that comes without one.
 
@@ -149,6 +165,11 @@ class EndWatch:
         """Return what may be passed on: all events, or those before an early closing mark."""
         if self._closed_early:
             return b""
+        if len(events) > _MAX_SCANNED_BYTES:
+            return self._feed_large(events)
+        return self._scan(events)
+
+    def _scan(self, events: bytes) -> bytes:
         if not self.must_see(events):
             return events
         self._note_usage(events)
@@ -162,6 +183,17 @@ class EndWatch:
             return events[: match.start()]
         self.complete = True
         return events
+
+    def _feed_large(self, events: bytes) -> bytes:
+        """Feed events of which the first may be large: only its start and its end are searched."""
+        ends = [at + len(mark) for mark in _EVENT_ENDS if (at := events.find(mark)) >= 0]
+        end = min(ends, default=len(events))
+        if end <= _MAX_SCANNED_BYTES:
+            return self._scan(events)
+        sample = _sample(events[:end])
+        if len(self._scan(sample)) < len(sample):
+            return b""
+        return events if end == len(events) else events[:end] + self._scan(events[end:])
 
     def _note_usage(self, events: bytes) -> None:
         for match in self._object.finditer(events):

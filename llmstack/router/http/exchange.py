@@ -197,6 +197,11 @@ class Exchange:
                 self._connection.send(b"0\r\n\r\n")
         self._connection.on_response_end(self)
 
+    def cut(self) -> None:
+        """Break the response off, so that it does not look complete."""
+        self.ended = True
+        self._connection.cut(self)
+
     def respond(self, status: int, body: bytes, headers: Iterable[tuple[str, str]]) -> None:
         """Send a whole response."""
         head = self._head(status, headers, len(body))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmstack.providers.translation.completions import (
+    KeptSize,
     ToolCalls,
     read_finish_reason,
     read_reasoning,
@@ -41,6 +42,7 @@ class ChatStreamToMessages:
         self._open_block: str | None = None  # `thinking`, `text`, or `tool 3` for one of several calls
         self._index = -1
         self._calls = ToolCalls()
+        self._size = KeptSize()
         self._late: Json = {"content": ""}  # text that arrived while a tool call was open
         self._finish_reason: str | None = None
 
@@ -81,6 +83,7 @@ class ChatStreamToMessages:
             events += self._open("thinking", {"type": "thinking", "thinking": "", "signature": ""})
             events.append(self._block_delta({"type": "thinking_delta", "thinking": text}))
         if (text := read_text(delta)) and (self._open_block or "").startswith("tool"):
+            self._size.add(len(text))
             self._late["content"] += text
         elif text:
             events += self._open("text", {"type": "text", "text": ""})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmstack.providers.translation.completions import (
+    KeptSize,
     ToolCalls,
     read_finish_reason,
     read_reasoning,
@@ -47,6 +48,7 @@ class ChatStreamToResponses:
         self._text = ""  # of the open item
         self._open_item: str | None = None  # `reasoning` or `message`
         self._calls = ToolCalls()
+        self._size = KeptSize()
         self._call_indexes: dict[int, int] = {}  # output index of a call's item, by the call's number
         self._finish_reason: str | None = None
         self._sequence_number = -1
@@ -144,10 +146,12 @@ class ChatStreamToResponses:
         return [done, self._event("response.output_item.done", output_index=index, item=item)]
 
     def _add_item(self, item: Json) -> Json:
+        self._size.add_item()
         self._output.append(item)
         return self._event("response.output_item.added", output_index=len(self._output) - 1, item=item)
 
     def _text_delta(self, kind: str, text: str) -> Json:
+        self._size.add(len(text))
         self._text += text
         logprobs: Json = {"logprobs": []} if self._open_item == "message" else {}
         return self._part_event(kind, delta=text, **logprobs)
