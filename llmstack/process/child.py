@@ -4,68 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
-from collections import deque
-from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, cast
 
 from llmstack.errors import LlmstackError
 from llmstack.process.identity import Daemon, Identity, write_pid_file
+from llmstack.process.output_log import OutputLog, rotating_log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from io import TextIOWrapper
     from pathlib import Path
 
-LOG_BYTES = 2_000_000
-LOG_BACKUPS = 2
-TAIL_LINES = 40
 SHOWN_LINES = 6  # of a log, in a message
-MAX_LINE_BYTES = 65_536  # longer lines are split
 POLL_S = 0.5
 GRACE_S = 5.0  # between the request to end and SIGKILL
 DRAIN_S = 1.0  # how long to read on after the child ended: another process may hold its output open
-
-
-class _RotatingLog(RotatingFileHandler):
-    """Writes each line with one system call; the base class formats it twice and stats the file each time."""
-
-    _size = 0
-
-    def _open(self) -> TextIOWrapper:
-        stream = super()._open()
-        self._size = stream.tell()
-        return stream
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, into a new file if this one is full."""
-        try:
-            line = f"{self.format(record)}\n".encode(errors="backslashreplace")
-            if self._size + len(line) > self.maxBytes and self._size:
-                self.doRollover()
-            if self.stream is None:
-                self.stream = self._open()
-            self._size += os.write(self.stream.fileno(), line)
-        except Exception:  # noqa: BLE001 - as in the base class: a log that cannot be written must not stop the caller
-            self.handleError(record)
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
-        """Drop a line that cannot be written: if the disk is full, no message could be written either."""
-
-
-def rotating_log(path: Path) -> RotatingFileHandler:
-    """Return a handler that appends to `path`, with two backups, each file at most 2 MB.
-
-    Raises:
-        LlmstackError: the file cannot be opened.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return _RotatingLog(path, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS, encoding="utf-8")
-    except OSError as error:
-        raise LlmstackError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def format_log_lines(lines: Sequence[str]) -> str:
@@ -94,10 +48,10 @@ class Child:
             LlmstackError: the program cannot be started, or its log or pid file cannot be written.
         """
         loop = asyncio.get_running_loop()
-        handler = rotating_log(log)
+        output_log = OutputLog(rotating_log(log))
         try:
             transport, output = await loop.subprocess_exec(
-                lambda: _Output(handler, pid_file, loop.create_future()),
+                lambda: _Output(output_log, pid_file, loop.create_future()),
                 *argv,
                 env=dict(env),
                 stdin=asyncio.subprocess.PIPE,
@@ -106,10 +60,10 @@ class Child:
                 start_new_session=os.name != "nt",
             )
         except OSError as error:
-            handler.close()
+            output_log.close()
             raise LlmstackError(f"cannot start {argv[0]}: {error.strerror or error}") from error
         except BaseException:
-            handler.close()
+            output_log.close()
             raise
         child = cls(transport, output)
         identity = Identity.from_pid(child.pid)
@@ -134,7 +88,7 @@ class Child:
     @property
     def tail(self) -> list[str]:
         """The last lines of its output."""
-        return list(self._output.tail)
+        return list(self._output.log.tail)
 
     async def wait(self) -> int:
         """Wait until the child has ended and all its output is in the log; return its exit code."""
@@ -161,12 +115,10 @@ class Child:
 class _Output(asyncio.SubprocessProtocol):
     """Copies a child's output into its log; when it has ended, kills its group and removes its pid file."""
 
-    def __init__(self, log: RotatingFileHandler, pid_file: Path, ended: asyncio.Future[None]) -> None:
-        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+    def __init__(self, log: OutputLog, pid_file: Path, ended: asyncio.Future[None]) -> None:
+        self.log = log
         self.ended = ended
-        self._log = log
         self._pid_file = pid_file
-        self._partial = b""
         self._transport: asyncio.SubprocessTransport | None = None
         self._exited = False
 
@@ -183,12 +135,7 @@ class _Output(asyncio.SubprocessProtocol):
             asyncio.get_running_loop().call_later(POLL_S, self._poll, transport)
 
     def pipe_data_received(self, _fd: int, data: bytes) -> None:
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        for line in lines:
-            self._log_line(line)
-        while len(self._partial) > MAX_LINE_BYTES:
-            self._log_line(self._partial[:MAX_LINE_BYTES])
-            self._partial = self._partial[MAX_LINE_BYTES:]
+        self.log.feed(data)
 
     def process_exited(self) -> None:
         if self._transport is not None and not self._exited:
@@ -198,21 +145,13 @@ class _Output(asyncio.SubprocessProtocol):
             asyncio.get_running_loop().call_later(DRAIN_S, self._transport.close)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        if self._partial:
-            self._log_line(self._partial)
-        with contextlib.suppress(OSError):  # the disk may be full
-            self._log.close()
+        self.log.close()
         with contextlib.suppress(OSError):
             self._pid_file.unlink(missing_ok=True)
         if self._transport is not None:
             self._transport.close()
         if not self.ended.done():
             self.ended.set_result(None)
-
-    def _log_line(self, line: bytes) -> None:
-        text = line.decode(errors="replace").rstrip("\r")
-        self.tail.append(text)
-        self._log.emit(logging.makeLogRecord({"msg": text}))
 
 
 def _kill_group(leader: int) -> None:

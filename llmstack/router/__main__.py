@@ -23,7 +23,7 @@ from llmstack.errors import LlmstackError
 from llmstack.files import write_atomic
 from llmstack.llama_cpp.parent_watch import watch_stdin
 from llmstack.paths import Project, UserDirs
-from llmstack.process.child import rotating_log
+from llmstack.process.output_log import rotating_log
 from llmstack.router.app import RouterApp
 from llmstack.router.auth import RequestAuth
 from llmstack.router.composition import build_service

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -13,7 +14,8 @@ import uvloop
 from support.waiting import wait_until, wait_until_async
 
 from llmstack.errors import LlmstackError
-from llmstack.process.child import LOG_BACKUPS, LOG_BYTES, Child
+from llmstack.process.child import Child
+from llmstack.process.output_log import LOG_BACKUPS, LOG_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -99,6 +101,27 @@ def test_the_log_has_a_bounded_size(tmp_path: Path) -> None:
     sizes = [path.stat().st_size for path in (tmp_path / "logs").iterdir()]
     assert len(sizes) == LOG_BACKUPS + 1
     assert max(sizes) <= LOG_BYTES
+
+
+def test_a_child_that_prints_too_much_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Of 39 million lines most are left out, but not the end, which says why it ended."""
+
+    async def check() -> None:
+        child = await spawn(
+            tmp_path,
+            "import os\nfor _ in range(1200): os.write(1, b'y\\n' * 32768)\nprint('the reason', end='')",
+        )
+        ended, longest_s, before = asyncio.create_task(child.wait()), 0.0, time.process_time()
+        while not ended.done():
+            await asyncio.sleep(0.001)
+            longest_s, before = max(longest_s, time.process_time() - before), time.process_time()
+        assert longest_s < 0.1, "of CPU time between two turns of the event loop"
+        assert child.tail[-1] == "the reason"
+
+    asyncio.run(check())
+    log = "".join(path.read_text() for path in (tmp_path / "logs").iterdir())
+    assert len(log) <= (LOG_BACKUPS + 1) * LOG_BYTES
+    assert "bytes are left out here" in log
 
 
 def test_a_child_that_ignores_sigterm_is_killed(

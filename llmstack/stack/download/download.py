@@ -15,8 +15,8 @@ from llmstack.errors import LlmstackError
 from llmstack.files import LockedError, exclusive_lock
 from llmstack.hub.files import Hub
 from llmstack.llama_cpp.weights import hub_cache, shards
-from llmstack.process.child import rotating_log
 from llmstack.process.daemon import spawn_daemon
+from llmstack.process.output_log import rotating_log
 from llmstack.stack.download.state import DownloadRun, read_last_run
 
 if TYPE_CHECKING:
