@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import shlex
-import tempfile
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from llmstack.providers.errors import (
     MalformedResponseError,
@@ -17,12 +15,15 @@ from llmstack.providers.errors import (
     TimedOutError,
 )
 from llmstack.providers.translation.failures import redact
+from llmstack.units import MB
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-START_TIMEOUT_S = 30.0  # an interpreter may have to load a large library on a busy machine
+START_TIMEOUT_S = 30.0  # until the tools are known: an interpreter may have to load a large library
 ALIVE_TIMEOUT_S = 2.0  # a server that takes longer to respond is assumed to be busy
+MAX_PAGES = 100  # of the list of tools
+MAX_NAMED_TOOLS = 20  # in an error
 MAX_QUOTED_BYTES, MAX_QUOTED_LINES = 4096, 3  # of the end of the log, in errors
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
 _MIN_SECRET_CHARS = 6  # shorter values are no secrets, and redacting them would mutilate ordinary words
@@ -38,7 +39,7 @@ class ServerProcess:
         tool: name of the tool to call.
         env: the whole environment of the program.
         provider: for errors.
-        log: file for the program's standard error; a temporary file if None.
+        log: gets what the program prints besides messages; None for nobody.
 
     Attributes:
         tool_schema: the tool's input schema; empty before `start`.
@@ -46,21 +47,27 @@ class ServerProcess:
     """
 
     def __init__(
-        self, command: Sequence[str], tool: str, env: Mapping[str, str], provider: str, log: TextIO | None
+        self,
+        command: Sequence[str],
+        tool: str,
+        env: Mapping[str, str],
+        provider: str,
+        log: Callable[[bytes], None] | None,
     ) -> None:
         self._command = command
         self._tool = tool
         self._env = dict(env)
         self._provider = provider
-        self._owns_log = log is None
-        self._log = log or tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        self._log_start = self._log.seek(0, 2)  # earlier runs wrote what is before this offset
+        self._log = log
+        self._output = b""  # the end of it, for errors
         self._stop_requested = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._client: Any = None
         self._active_calls = 0
         self.tool_schema: Mapping[str, Any] = {}
         self.is_running = False
+        self._is_starting = True
+        self._problem = ""
 
     async def start(self) -> None:
         """Run the program, open the session and read the tool's schema.
@@ -71,14 +78,7 @@ class ServerProcess:
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._hold_session(ready))
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                await asyncio.shield(ready)
-        except TimeoutError as error:
-            await self.stop()
-            raise TimedOutError(
-                f"{self._label} did not start in {START_TIMEOUT_S:g} s{self._quote_log()}",
-                provider=self._provider,
-            ) from error
+            await asyncio.shield(ready)
         except BaseException:
             await self.stop()
             raise
@@ -114,23 +114,17 @@ class ServerProcess:
             if self.is_running:
                 message = redact(error.message, self._secrets)
                 raise RejectedError(f"the MCP server refuses: {message}", provider=self._provider) from error
-            raise MalformedResponseError(
-                f"{self._label} ended{self._quote_log()}", provider=self._provider
-            ) from error
+            raise MalformedResponseError(await self._explain_end(), provider=self._provider) from error
         finally:
             self._active_calls -= 1
 
     async def stop(self) -> None:
-        """End the program. The SDK waits for it to exit, then kills it."""
+        """End the program: it has a moment to exit, then it is killed."""
         self._stop_requested.set()
-        self.is_running = False
         if self._task is not None:
-            if self._client is None:
+            if self._is_starting:
                 self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([self._task])
-        if self._owns_log:
-            self._log.close()
+            await asyncio.wait([self._task])
 
     @property
     def _label(self) -> str:
@@ -141,37 +135,47 @@ class ServerProcess:
 
         if error.code == CONNECTION_CLOSED:
             self.is_running = False
+            self._stop_requested.set()
+
+    async def _explain_end(self) -> str:
+        """Return why the server ended, which the task of the session knows once it has ended."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        return f"{self._label} {self._problem or 'ended'}{self._quote_output()}"
 
     async def _hold_session(self, ready: asyncio.Future[None]) -> None:
         """Open the session and keep it open until `stop` is called."""
         try:
-            from mcp import Client, StdioServerParameters, stdio_client  # noqa: PLC0415 - as above
-        except ImportError:
-            ready.set_exception(
-                ProviderUnreachableError(
-                    "the extra `mcp` is not installed",
-                    provider=self._provider,
-                    hint="pip install 'llmstack-local[mcp]'",
-                )
-            )
-            return
-        program, *args = self._command
-        parameters = StdioServerParameters(command=program, args=args, env=self._env)
+            await self._run_session(ready)
+        except Exception as error:  # noqa: BLE001 - whatever another program causes is reported to the caller
+            failure = self._explain_failure(error)
+            if not ready.done():
+                ready.set_exception(failure)
+        finally:
+            self.is_running = self._is_starting = False
+            ready.cancel()
+
+    async def _run_session(self, ready: asyncio.Future[None]) -> None:
         try:
+            from mcp import Client  # noqa: PLC0415 - as above
+
+            from llmstack.providers.mcp.stdio import run_server  # noqa: PLC0415 - it needs the SDK, too
+        except ImportError as error:
+            raise ProviderUnreachableError(
+                "the extra `mcp` is not installed",
+                provider=self._provider,
+                hint="pip install 'llmstack-local[mcp]'",
+            ) from error
+        server = run_server(self._command, self._env, self._on_output)
+        async with asyncio.timeout(START_TIMEOUT_S) as deadline:
             # `legacy`: all servers support this handshake, and old ones exit if they receive anything else.
-            async with Client(stdio_client(parameters, self._log), mode="legacy") as client:
+            async with Client(server, mode="legacy") as client:
                 self._client = client
                 self.tool_schema = await self._fetch_tool_schema(client)
-                self.is_running = True
+                deadline.reschedule(None)
+                self.is_running, self._is_starting = True, False
                 ready.set_result(None)
                 await self._stop_requested.wait()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever another program causes is reported to the caller
-            if not ready.done():
-                ready.set_exception(self._explain_start_failure(error))
-        finally:
-            self.is_running = False
 
     async def _fetch_tool_schema(self, client: Any) -> Mapping[str, Any]:
         """Return the tool's input schema.
@@ -179,47 +183,60 @@ class ServerProcess:
         Raises:
             RejectedError: the server has no such tool.
         """
-        names, cursor = [], None
-        while True:
+        names: list[str] = []
+        cursor = None
+        for _ in range(MAX_PAGES):
             page = await client.list_tools(cursor=cursor)
             for tool in page.tools:
                 if tool.name == self._tool:
                     schema: Mapping[str, Any] = tool.input_schema
                     return schema
-                names.append(tool.name)
+            names += [tool.name for tool in page.tools[:MAX_NAMED_TOOLS]]
             cursor = page.next_cursor
             if not cursor:
                 break
+        more = ", …" if len(names) > MAX_NAMED_TOOLS else ""
+        shown = ", ".join(names[:MAX_NAMED_TOOLS]) or "none"
         raise RejectedError(
-            f"the MCP server has no tool `{self._tool}`; it has {', '.join(names) or 'none'}",
+            f"the MCP server has no tool `{self._tool}`; it has {shown}{more}",
             provider=self._provider,
         )
 
-    def _explain_start_failure(self, error: BaseException) -> ProviderError:
+    def _explain_failure(self, error: BaseException) -> ProviderError:
+        from llmstack.providers.mcp.stdio import (  # noqa: PLC0415 - as above
+            MAX_MESSAGE_BYTES,
+            MessageTooLargeError,
+        )
+
         while isinstance(error, BaseExceptionGroup):  # raised by the SDK's task groups
             error = error.exceptions[0]
         if isinstance(error, ProviderError):
             return error
+        if isinstance(error, TimeoutError):
+            text = f"{self._label} did not start in {START_TIMEOUT_S:g} s{self._quote_output()}"
+            return TimedOutError(text, provider=self._provider)
         if isinstance(error, OSError):
             return ProviderUnreachableError(
                 f"cannot run {self._label}: {error.strerror or error}", provider=self._provider
             )
+        self._problem = "did not start" if self._is_starting else "ended"
+        if isinstance(error, MessageTooLargeError):
+            self._problem = f"sent a message of more than {MAX_MESSAGE_BYTES // MB} MB"
         return MalformedResponseError(
-            f"{self._label} did not start{self._quote_log()}", provider=self._provider
+            f"{self._label} {self._problem}{self._quote_output()}", provider=self._provider
         )
+
+    def _on_output(self, data: bytes) -> None:
+        self._output = (self._output + data)[-MAX_QUOTED_BYTES:]
+        if self._log is not None:
+            self._log(data)
 
     @property
     def _secrets(self) -> tuple[str, ...]:
         values = (value for name, value in self._env.items() if _SECRET_NAME.search(name))
         return tuple(value for value in values if len(value) >= _MIN_SECRET_CHARS)
 
-    def _quote_log(self) -> str:
-        """Return the last lines of this run's log, without credentials; empty if there are none."""
-        try:
-            self._log.flush()
-            end = self._log.seek(0, 2)
-            self._log.seek(max(self._log_start, end - MAX_QUOTED_BYTES))
-            lines = [line for line in self._log.read().splitlines() if line.strip()]
-        except (OSError, ValueError):  # the log cannot be read back
-            return ""
+    def _quote_output(self) -> str:
+        """Return the last lines that the program printed, without credentials; empty if there are none."""
+        lines = [line for line in self._output.decode(errors="replace").splitlines() if line.strip()]
         return ":\n" + redact("\n".join(lines[-MAX_QUOTED_LINES:]), self._secrets) if lines else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from llmstack.providers.base import TIMEOUT_S, Result
 from llmstack.providers.errors import TimedOutError
@@ -12,7 +12,7 @@ from llmstack.providers.mcp.arguments import build_arguments, parse_result
 from llmstack.providers.mcp.server_process import ServerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from llmstack.providers.base import PromptRequest
 
@@ -27,7 +27,7 @@ class McpSource:
         provider: for results and errors.
         model: name of the model, for a tool that lets the caller choose; empty for none.
         timeout_s: seconds for a call, the start of the server included.
-        log: file for the server's standard error, whose end is quoted in errors; a temporary file by default.
+        log: gets what the server prints besides messages, whose end is quoted in errors; nobody by default.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class McpSource:
         provider: str = "mcp",
         model: str = "",
         timeout_s: float = TIMEOUT_S,
-        log: TextIO | None = None,
+        log: Callable[[bytes], None] | None = None,
     ) -> None:
         self._command = tuple(command)
         self._tool = tool

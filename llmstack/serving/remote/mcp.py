@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from llmstack.config.model import BackendKind, McpModel
+from llmstack.process.output_log import OutputLog, rotating_log
 from llmstack.providers.errors import ProviderError, RateLimitedError, RejectedError
 from llmstack.providers.limits import ModelLimits
 from llmstack.providers.mcp import chat as mcp_chat
@@ -22,8 +23,6 @@ from llmstack.serving.response import EVENT_STREAM, JSON, StaticResponse, Transl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
-    from typing import TextIO
 
     from llmstack.config.model import StackConfig
     from llmstack.paths import Project
@@ -72,7 +71,7 @@ class McpLease(RemoteLease):
 class _Served:
     model: McpModel
     source: McpSource
-    log: TextIO
+    log: OutputLog
 
     async def close(self) -> None:
         await self.source.close()
@@ -138,8 +137,8 @@ class McpBackend(RemoteBackend):
 
     def _add(self, models: Mapping[str, McpModel]) -> None:
         for name, model in models.items():
-            log = _open_log(self._project.log(name))
-            source = McpSource(model.command, model.tool, env=self._env, provider=name, log=log)
+            log = OutputLog(rotating_log(self._project.log(name)))
+            source = McpSource(model.command, model.tool, env=self._env, provider=name, log=log.feed)
             self._served[name] = _Served(model, source, log)
 
 
@@ -149,13 +148,6 @@ def _mcp_models(config: StackConfig, unavailable: Mapping[str, str]) -> dict[str
         for name, tier in config.tiers.items()
         if tier.backend is BackendKind.MCP and name not in unavailable and isinstance(tier.model, McpModel)
     }
-
-
-def _open_log(path: Path) -> TextIO:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open(
-        "a+", encoding="utf-8", errors="replace"
-    )  # its last lines are quoted when the server ends
 
 
 def _failure_report(error: ProviderError) -> FailureReport:
