@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hmac
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from llmstack.config.network import is_loopback
 from llmstack.serving.errors import FailureReport
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+# `host` or `host:port`, an IPv6 address in brackets; nothing else, such as `[::1].evil.example`.
+_AUTHORITY = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([a-zA-Z0-9._-]+))(?::\d*)?")
+
+
 @lru_cache(maxsize=64)
 def _host_in(authority: str) -> str:
     """Return the host of `host:port`; empty if it is malformed."""
-    try:
-        return urlsplit(f"//{authority}").hostname or ""
-    except ValueError:
-        return ""
+    match = _AUTHORITY.fullmatch(authority)
+    return (match[1] or match[2]) if match is not None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +95,7 @@ class RequestAuth:
 
 def _origin_host(origin: str) -> str:
     """Return the host of an Origin; empty for `null` and for malformed ones."""
-    try:
-        return urlsplit(origin).hostname or ""
-    except ValueError:
-        return ""
+    return _host_in(origin.partition("://")[2])
 
 
 def _forbidden(header: str, value: str) -> FailureReport:

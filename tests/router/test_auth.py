@@ -51,6 +51,9 @@ NO_KEY = RequestAuth(
         ("x.host.docker.internal", False),
         ("\xe9vil", False),
         ("[zz]", False),
+        ("[::1].evil.example", False),
+        ("[::1]evil:80", False),
+        ("evil.example@localhost", False),
     ],
 )
 def test_on_loopback_only_known_hosts_are_accepted(host: str | None, *, is_accepted: bool) -> None:
@@ -76,6 +79,7 @@ def test_on_loopback_only_known_hosts_are_accepted(host: str | None, *, is_accep
         ("http://localhost@evil.example", False),
         ("chrome-extension://abcdef", False),
         ("http://[::1", False),
+        ("http://[::1].evil.example", False),
         ("localhost", False),
     ],
 )
