@@ -46,6 +46,8 @@ from llmstack.router.http.limits import HttpLimits
         (b"GET\r\n\r\n", 400),
         (b"NONSENSE / HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/3.7\r\n\r\n", 400),
+        (b"GET /health\r\nhost: localhost\r\n\r\n", 400),
+        (b"GET /health HTTP/2.0\r\nhost: localhost\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # TLS
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (b"CONNECT example.org:443 HTTP/1.1\r\nhost: localhost\r\n\r\n", 400),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FRAMING_BYTES = 16  # of chunk framing allowed for each byte of body: one-byte chunks take five
 _BAD_TARGET_CHAR = re.compile(r"[^!-~]")
+_VERSIONS = frozenset(("1.0", "1.1"))
 _CONTENT_LENGTH = re.compile(r"\d{1,19}")
 
 
@@ -205,7 +206,9 @@ class RequestReader:
         self._connection.on_request_end(exchange)
 
     def _exchange(self, parser: httptools.HttpRequestParser) -> Exchange:
-        method, headers = parser.get_method().decode(), self._headers
+        method, headers, version = parser.get_method().decode(), self._headers, parser.get_http_version()
+        if version not in _VERSIONS:  # the parser also accepts 0.9 and 2.0
+            raise _invalid(f"this is not HTTP/1.1: its version is {version}")
         target = _origin_form(self._target.decode("latin-1"))
         if method == "CONNECT" or target is None:
             raise _invalid("the target of a request is a path in printable ASCII, such as /v1/models")
@@ -221,7 +224,7 @@ class RequestReader:
             target,
             unquote(path) if "%" in path else path,
             headers,
-            parser.get_http_version(),
+            version,
             parser.should_keep_alive(),
         )
         return Exchange(self._connection, head, RequestBody(length, self._limits.body))
