@@ -11,6 +11,7 @@ import pytest
 KINDS = {
     "test_hosts_and_origins": "Host and Origin",
     "test_smuggling": "request smuggling",
+    "test_server_answers": "answers of a model server",
 }
 CASE_TEST = "test_holds["  # each module has one test that runs for every case
 
