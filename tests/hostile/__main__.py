@@ -12,6 +12,7 @@ KINDS = {
     "test_hosts_and_origins": "Host and Origin",
     "test_smuggling": "request smuggling",
     "test_server_answers": "answers of a model server",
+    "test_hostile_routers": "routers, for the command line",
 }
 CASE_TEST = "test_holds["  # each module has one test that runs for every case
 
