@@ -13,6 +13,7 @@ KINDS = {
     "test_smuggling": "request smuggling",
     "test_server_answers": "answers of a model server",
     "test_hostile_routers": "routers, for the command line",
+    "test_outside_names": "names that become paths",
 }
 CASE_TEST = "test_holds["  # each module has one test that runs for every case
 

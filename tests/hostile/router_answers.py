@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 MODELS_INI = "[m]\nrole = fast\nmodel = ollama/x\nctx_size = 8k\n"
 _TIER = {
     "name": "m", "role": "fast", "backend": "server", "model": "ollama/x", "ctx_size": 8192,
-    "state": "remote", "channel": "current", "pid": None, "leases": 0, "waiting": 0, "detail": "", "can_start": True,
+    "state": "remote", "channel": "current", "pid": None, "leases": 0, "waiting": 0, "detail": "",
+    "can_start": True,
 }  # fmt: skip
 GOOD_STATUS: dict[str, Any] = {
     "work_dir": "/theirs", "channel": "current", "started": 1.0, "swapper": {"kind": "builtin"},

@@ -49,6 +49,8 @@ class FakeHub:
         faults: each request for bytes takes one; without any left it succeeds.
         busy_responses: how many requests to `hub` are answered with 429.
         gated: whether `hub` requires `token`.
+        etag: of `cdn`.
+        linked_etag: of `hub`; the SHA-256 if it is None. `commit` is its revision.
         bytes_per_s: speed of each connection.
         sent_bytes: bytes of content that `cdn` sent.
         request_log: server, method, path and headers of every request.
@@ -62,6 +64,8 @@ class FakeHub:
     supports_ranges: bool = True
     corrupts_content: bool = False
     etag: str | None = None
+    commit: str = COMMIT
+    linked_etag: str | None = None
     bytes_per_s: float | None = None
     sends_length: bool = True
     sent_bytes: int = 0
@@ -116,11 +120,11 @@ class _HubHandler(_Handler):
             self.hub.busy_responses -= 1
             self._respond(429, {"Retry-After": "0"})
             return
-        match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", unquote(self.path))
+        match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
         if self.hub.gated and self.headers.get("authorization") != f"Bearer {self.hub.token}":
             self._respond(403 if self.hub.token else 401, {"X-Error-Code": "GatedRepo"})
             return
-        name = f"{match[1]}/{match[3]}" if match else ""
+        name = f"{match[1]}/{unquote(match[3])}" if match else ""
         if name not in self.hub.files:
             self._respond(404, {"X-Error-Code": "EntryNotFound"})
             return
@@ -129,8 +133,8 @@ class _HubHandler(_Handler):
             302,
             {
                 "Location": self.hub.cdn_url(name),
-                "X-Repo-Commit": COMMIT,
-                "X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"',
+                "X-Repo-Commit": self.hub.commit,
+                "X-Linked-Etag": f'"{self.hub.linked_etag or hashlib.sha256(content).hexdigest()}"',
                 "X-Linked-Size": str(len(content)),
             },
         )
