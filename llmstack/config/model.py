@@ -233,6 +233,19 @@ class StackConfig:
         # A role belongs to one tier in a valid file; otherwise the first tier counts.
         return {tier.role: tier for tier in reversed(self.tiers.values()) if tier.role is not None}
 
+    @cached_property
+    def _chat_tiers(self) -> dict[tuple[Role, ...], tuple[Tier, ...]]:
+        return {}  # filled by `chat_tiers`
+
+    def chat_tiers(self, roles: tuple[Role, ...]) -> tuple[Tier, ...]:
+        """Return the chat tiers with these roles, in the order of the roles."""
+        tiers = self._chat_tiers.get(roles)
+        if tiers is None:  # every request asks for the same few
+            with_role = map(self.by_role, roles)
+            tiers = tuple(tier for tier in with_role if tier is not None and tier.serves == "chat")
+            self._chat_tiers[roles] = tiers
+        return tiers
+
     def by_role(self, role: Role) -> Tier | None:
         """Return the tier with this role, or None."""
         return self._tiers_by_role.get(role)

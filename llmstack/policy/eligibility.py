@@ -79,6 +79,8 @@ def find_substitutes(
     others = [
         tier.name for tier in eligible if tier.name != chosen.name and (chosen.hosted or not tier.hosted)
     ]
+    if not chosen.fallback:
+        return tuple(others)
     fallback = [name for name in _usable_fallback(chosen, facts, config, state) if name != chosen.name]
     return tuple(dict.fromkeys([*fallback, *others]))
 

@@ -132,13 +132,8 @@ def _candidates(
 
 def _available_tiers(roles: tuple[Role, ...], config: StackConfig, state: StackState) -> list[Tier]:
     """Return the chat tiers of these roles that can start, in the order of the roles."""
-    return [
-        tier
-        for role in roles
-        if (tier := config.by_role(role)) is not None
-        and tier.serves == "chat"
-        and tier.name not in state.unavailable
-    ]
+    tiers, unavailable = config.chat_tiers(roles), state.unavailable
+    return [tier for tier in tiers if tier.name not in unavailable] if unavailable else list(tiers)
 
 
 def _matching_row(facts: RequestFacts, routing: Routing, trigger: str | None) -> LadderRow:
@@ -220,12 +215,13 @@ def _missing_roles(roles: tuple[Role, ...], config: StackConfig, state: StackSta
     """Return why each role above the chosen tier's cannot serve: no such tier, or unavailable."""
     notes = []
     for role in roles:
-        if _available_tiers((role,), config, state):
-            break
         tier = config.by_role(role)
-        notes.append(
-            f"no {role} tier" if tier is None or tier.serves != "chat" else f"{tier.name} unavailable"
-        )
+        if tier is None or tier.serves != "chat":
+            notes.append(f"no {role} tier")
+        elif tier.name in state.unavailable:
+            notes.append(f"{tier.name} unavailable")
+        else:
+            break
     return notes
 
 
