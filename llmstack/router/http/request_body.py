@@ -22,6 +22,7 @@ class RequestBody:
     Args:
         length: in bytes, as the client declared it; None if it comes in chunks.
         limit: in bytes; a longer body is thrown away as it comes.
+        whole: the body, if all of it is here already and it is within the limit.
     """
 
     __slots__ = (
@@ -36,15 +37,16 @@ class RequestBody:
         "received",
     )
 
-    def __init__(self, length: int | None, limit: int) -> None:
+    def __init__(self, length: int | None, limit: int, whole: bytes | None = None) -> None:
         self._length = length
         self._limit = limit
-        self._parts: list[bytes] = []
+        self._parts: list[bytes] = [] if whole is None else [whole]
         self._whole: io.BytesIO | None = None  # returns what was read into it without a copy
         self._buffer: memoryview | None = None  # the last one that was returned
         self._waiter: asyncio.Future[None] | None = None
-        self.received = 0
-        self.complete = self.broken = False
+        self.received = 0 if whole is None else len(whole)
+        self.complete = whole is not None
+        self.broken = False
 
     @property
     def too_large(self) -> bool:

@@ -85,8 +85,15 @@ class RequestReader:
 
     def _start_known(self, head: RequestHead, length: int, body_start: int, data: memoryview) -> memoryview:
         """Start a request whose head was recognized; return what follows it."""
+        end, limit = body_start + length, self._limits.body
+        # Most requests arrive whole. Without the steps of one in pieces, a chat of 2 KB takes 2 % fewer
+        # instructions (tests/benchmarks/instructions.py).
+        if end <= len(data) and length <= limit:
+            body = RequestBody(length, limit, bytes(data[body_start:end]))
+            self._connection.on_headers(Exchange(self._connection, head, body))
+            return data[end:]
         self._skips_parser = True
-        self.receiving = Exchange(self._connection, head, RequestBody(length, self._limits.body))
+        self.receiving = Exchange(self._connection, head, RequestBody(length, limit))
         self._connection.on_headers(self.receiving)
         return self._feed_body(data[body_start:])
 
