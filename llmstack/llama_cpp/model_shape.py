@@ -5,6 +5,7 @@ The rules are those of llama.cpp: src/llama-hparams.cpp and the `load_arch_hpara
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MAX_LAYERS = 65_536
+_MAX_NUMBER = 2**32 - 1  # llama.cpp keeps these numbers in a uint32_t (llama_hparams)
+_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 # The period N of architectures in which all layers but every Nth have a sliding window, if the file does not
 # say which layers do.
@@ -101,7 +104,7 @@ class _ArchitectureMetadata:
         """Return a number, the largest if there is one per layer.
 
         Raises:
-            ValueError: it is missing and there is no default, or it is negative.
+            ValueError: it is missing and there is no default, or it is out of range.
         """
         value = self.get(name)
         if value is None:
@@ -110,22 +113,27 @@ class _ArchitectureMetadata:
             raise ValueError(f"its header lacks {self._architecture}.{name}")
         if isinstance(value, tuple):
             value = max(value, default=0)
-        if int(value) < 0:
-            raise ValueError(f"its {self._architecture}.{name} is negative")
-        return int(value)
+        return self._in_range(name, value)
 
     def get_per_layer(self, name: str, default: tuple[int, ...], layers: int) -> tuple[int, ...]:
         """Return one number per layer; a single number in the file is that of every layer.
 
         Raises:
-            ValueError: one is negative.
+            ValueError: one is out of range.
         """
         value = self.get(name)
         value = default if value is None else value
-        values = tuple(map(int, value)) if isinstance(value, tuple) else (int(value),) * layers
-        if any(entry < 0 for entry in values):
+        if isinstance(value, tuple):
+            return tuple(self._in_range(name, entry) for entry in value)
+        return (self._in_range(name, value),) * layers
+
+    def _in_range(self, name: str, value: Any) -> int:
+        number = int(value)
+        if number < 0:
             raise ValueError(f"its {self._architecture}.{name} is negative")
-        return values
+        if number > _MAX_NUMBER:
+            raise ValueError(f"its {self._architecture}.{name} is larger than {_MAX_NUMBER}")
+        return number
 
 
 def header_from_metadata(metadata: Mapping[str, Any], size: int) -> GgufHeader:
@@ -141,6 +149,8 @@ def header_from_metadata(metadata: Mapping[str, Any], size: int) -> GgufHeader:
     architecture = metadata.get("general.architecture")
     if not isinstance(architecture, str):
         raise ValueError("its header lacks general.architecture")  # noqa: TRY004 - the file's value, not an argument
+    if not _NAME.fullmatch(architecture):
+        raise ValueError("its general.architecture is not a name")
     shape = _ArchitectureMetadata(metadata, architecture)
     layers, embedding = shape.get_int("block_count"), shape.get_int("embedding_length")
     if layers > _MAX_LAYERS:
@@ -163,7 +173,7 @@ def header_from_metadata(metadata: Mapping[str, Any], size: int) -> GgufHeader:
         key_length=key_length,
         value_length=value_length,
         context=shape.get_int("context_length", 0),
-        vocabulary=int(metadata.get("tokenizer.ggml.tokens", 0)),
+        vocabulary=min(int(metadata.get("tokenizer.ggml.tokens", 0)), _MAX_NUMBER),
         embedding=embedding,
         heads=widest,
         hidden=_widest_step(shape, embedding, widest * key_length),

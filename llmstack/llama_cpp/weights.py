@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from llmstack.config.model import GgufModel
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
+_MAX_SHARDS = 1000  # of a model; in parts of 2 GB, which are small ones, they would hold 2 TB
 
 
 def hub_cache(env: Mapping[str, str]) -> Path:
@@ -51,9 +52,12 @@ def _snapshots(repository: Path) -> list[Path]:
 
 
 def shards(path: Path) -> list[Path]:
-    """Return every file of the model that `path` belongs to: itself, or all its `-00001-of-0000N` parts."""
+    """Return every file of the model that `path` belongs to: itself, or all its `-00001-of-0000N` parts.
+
+    A name with more parts than any model has is taken as that of a single file.
+    """
     match = _SHARD.search(path.name)
-    if match is None or int(match.group(2)) == 0:
+    if match is None or not 0 < int(match.group(2)) <= _MAX_SHARDS:
         return [path]
     stem, total = path.name[: match.start()], match.group(2)
     return [path.with_name(f"{stem}-{number:05d}-of-{total}.gguf") for number in range(1, int(total) + 1)]
