@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from llmstack.download.bounded import follow_redirects
 from llmstack.download.partial_file import PartialFile
 from llmstack.download.range_response import (
     FileChangedError,
@@ -58,7 +59,7 @@ async def fetch(
         if request.target.is_file() and request.size in {None, request.target.stat().st_size}:
             return
         timeout = httpx.Timeout(limits.connect_s, read=limits.stall_s)
-        async with httpx.AsyncClient(follow_redirects=True, timeout=timeout) as client:
+        async with httpx.AsyncClient(timeout=timeout) as client:
             await _Fetch(request, limits, listener, client).run()
 
 
@@ -163,12 +164,22 @@ class _Fetch:
                 f"{self._request.name}: expected {self._request.size} bytes, the server has {size}",
                 hint="the file may have been replaced; try again later",
             )
+        self._refuse_excess(size)
         partial = self._partial
         if partial.ranges.ranges and (partial.size != size or partial.etag != etag):
             self._listener.notify("the file has changed on the server: starting again")
             partial.reset()
         self._check_disk_space(size - partial.ranges.total_bytes)
         partial.set_version(size=size, etag=etag)
+
+    def _refuse_excess(self, size: int) -> None:
+        """Raise LlmstackError if a file is larger than expected: the server may send without end."""
+        expected = self._request.size if self._request.size is not None else self._request.max_bytes
+        if expected is not None and size > expected:
+            raise LlmstackError(
+                f"{self._request.name}: expected at most {expected} bytes, the server sends more",
+                hint="the file may have been replaced; try again later",
+            )
 
     def _check_disk_space(self, required: int) -> None:
         directory = self._request.target.parent
@@ -203,6 +214,8 @@ class _Fetch:
                 self._partial.write(chunk.start, data)
                 chunk.start += len(data)
                 self._report_progress()
+                if len(data) < len(piece):
+                    break  # more than was requested; it might never end
         if chunk.start < chunk.end:
             raise TransientError(f"the connection was cut with {chunk.end - chunk.start} bytes missing")
 
@@ -214,6 +227,7 @@ class _Fetch:
             self._set_version(size=size, etag=None)
         position = 0
         async for piece in self._body(response):
+            self._refuse_excess(position + len(piece))
             self._partial.write(position, piece)
             position += len(piece)
             self._report_progress()
@@ -236,7 +250,7 @@ class _Fetch:
         if if_range is not None and is_strong_etag(if_range):
             headers["If-Range"] = if_range
         try:
-            async with self._client.stream("GET", self._request.url, headers=headers) as response:
+            async with follow_redirects(self._client, self._request.url, headers) as response:
                 raise_for_status(response, self._request.name)
                 yield response
         except httpx.TransportError as error:

@@ -18,6 +18,7 @@ class FetchRequest:
         url: its address.
         target: its path on disk.
         size: its size in bytes; None if not known in advance.
+        max_bytes: the largest size that is accepted, if `size` is None; None for any.
         sha256: its expected SHA-256; None if not known in advance.
         headers: request headers; httpx drops `Authorization` when a redirect leads to another host.
         lock: the lock file; None for one next to the target.
@@ -27,6 +28,7 @@ class FetchRequest:
     url: str
     target: Path
     size: int | None = None
+    max_bytes: int | None = None
     sha256: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     lock: Path | None = None

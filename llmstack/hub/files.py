@@ -120,12 +120,13 @@ class Hub:
             raise TransientError(f"{self.access.endpoint} cannot be reached: {error}") from error
         etag, commit = metadata.etag or "", metadata.commit_hash or ""
         # Both become file names in the cache, so anything but a plain name is refused.
-        if metadata.size is None or not _SAFE_NAME.fullmatch(etag) or not _SAFE_NAME.fullmatch(commit):
+        size = metadata.size if metadata.size is not None else -1
+        if size < 0 or not _SAFE_NAME.fullmatch(etag) or not _SAFE_NAME.fullmatch(commit):
             raise LlmstackError(
                 f"{self.access.endpoint} does not answer like a model hub for {repo}/{file}",
                 hint="check HF_ENDPOINT, and whether a proxy answers instead of the hub",
             )
-        return HubFile(repo, file, commit, etag, metadata.size)
+        return HubFile(repo, file, commit, etag, size)
 
     def _refusal(self, repo: str, file: str, status: int) -> LlmstackError:
         """Return the error for an HTTP status with which the hub refuses a file."""

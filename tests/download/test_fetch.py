@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.hostile_hub import running_hostile_hub
 from support.hub import Fault
 from support.waiting import wait_until
 
@@ -325,3 +326,32 @@ def test_touching_ranges_are_merged() -> None:
     assert ranges.ranges == [(0, 50)]
     assert ranges.missing(120, 30) == [(50, 80), (80, 110), (110, 120)]
     assert ByteRanges([(10, 20)]).missing(25, 100) == [(0, 10), (20, 25)]
+
+
+@pytest.mark.parametrize("sends_length", [True, False])
+@pytest.mark.parametrize("limit", ["size", "max_bytes"])
+def test_a_file_larger_than_expected_is_given_up(
+    hub_server: FakeHub, tmp_path: Path, limit: str, *, sends_length: bool
+) -> None:
+    hub_server.files["m"] = bytes(20_000_000)
+    hub_server.supports_ranges, hub_server.sends_length = False, sends_length
+    request = FetchRequest(hub_server.cdn_url("m"), tmp_path / "m", **{limit: 1_000_000})  # type: ignore[arg-type]
+    with pytest.raises(LlmstackError, match=r"m: expected (at most )?1000000 bytes, the server"):
+        asyncio.run(fetch(request, limits=QUICK))
+    assert hub_server.sent_bytes < 10_000_000  # with what the system has buffered
+    assert not (tmp_path / "m").exists()
+
+
+def test_bytes_after_the_end_of_a_range_are_not_read(hub_server: FakeHub, tmp_path: Path) -> None:
+    hub_server.excess = bytes(20_000_000)
+    download(hub_server, tmp_path, limits=FetchLimits(connections=1, tries=2))
+    assert is_complete(tmp_path)
+    assert hub_server.sent_bytes < 10_000_000
+
+
+def test_the_body_of_a_redirect_is_not_read(tmp_path: Path) -> None:
+    with running_hostile_hub("a redirect with an endless body") as hub:
+        request = FetchRequest(f"{hub.url}/m", tmp_path / "m")
+        with pytest.raises(LlmstackError, match="m: more than 10 redirects"):
+            asyncio.run(fetch(request, limits=QUICK))
+        assert hub.sent_bytes < 100_000_000  # what the system has buffered for 11 connections

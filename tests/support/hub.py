@@ -51,6 +51,7 @@ class FakeHub:
         gated: whether `hub` requires `token`.
         etag: of `cdn`.
         linked_etag: of `hub`; the SHA-256 if it is None. `commit` is its revision.
+        excess: bytes that `cdn` sends after the end of a range.
         bytes_per_s: speed of each connection.
         sent_bytes: bytes of content that `cdn` sent.
         request_log: server, method, path and headers of every request.
@@ -63,6 +64,7 @@ class FakeHub:
     token: str | None = None
     supports_ranges: bool = True
     corrupts_content: bool = False
+    excess: bytes = b""
     etag: str | None = None
     commit: str = COMMIT
     linked_etag: str | None = None
@@ -173,12 +175,13 @@ class _CdnHandler(_Handler):
         self.send_header("ETag", etag)
         if requested:
             self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+        body = content[first : last + 1] + (b"" if is_probe else self.hub.excess)
         if self.hub.sends_length:
-            self.send_header("Content-Length", str(last - first + 1))
+            self.send_header("Content-Length", str(len(body)))
         else:
             self.close_connection = True
         self.end_headers()
-        self._send(content[first : last + 1], fault)
+        self._send(body, fault)
 
     def _send(self, body: bytes, fault: Fault) -> None:
         if self.hub.corrupts_content and body:

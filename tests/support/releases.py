@@ -43,12 +43,14 @@ class ReleasePage:
         archives: by version.
         latest: the version that `latest` redirects to.
         checksum: published instead of the right one, unless None.
+        padding: follows the checksums.
         requests: the path of every request.
     """
 
     archives: dict[str, bytes] = field(default_factory=dict)
     latest: str = "251"
     checksum: str | None = None
+    padding: bytes = b""
     requests: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -70,7 +72,7 @@ class ReleasePage:
         if name.endswith("_checksums.txt"):
             digest = self.checksum or hashlib.sha256(archive).hexdigest()
             lines = [f"{digest}  llama-swap_{version}_{asset}.tar.gz\n" for asset in ASSETS]
-            return 200, {}, "".join(lines).encode()
+            return 200, {}, "".join(lines).encode() + self.padding
         return 200, {}, archive
 
 

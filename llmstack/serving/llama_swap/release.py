@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import platform
 import re
 import sys
 import tarfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
 
+from llmstack.download.bounded import BodyTooLargeError, fetch_bounded
 from llmstack.download.fetch import fetch
 from llmstack.download.range_response import DownloadRefusedError
 from llmstack.download.request import FetchRequest
 from llmstack.errors import LlmstackError
 from llmstack.files import exclusive_lock, write_atomic
+from llmstack.units import MB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from llmstack.download.retry import FetchLimits
 
 RELEASES = "https://github.com/mostlygeek/llama-swap"
-MAX_BINARY_BYTES = 500_000_000  # about 16 times the size of the program
-REQUEST_TIMEOUT_S = 20.0
+MAX_ARCHIVE_BYTES = 128 * MB  # compressed and unpacked: about four times the size of the program
+MAX_CHECKSUMS_BYTES = MB
+REQUEST_TIMEOUT_S = 20.0  # until something arrives
+LOOK_UP_S = 60.0  # for the version or the checksums
 FALLBACK_HINT = "the built-in pool serves without it (`swapper = auto` or `builtin` in models.ini)"
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 ASSETS = {
@@ -153,7 +159,8 @@ class ReleaseInstaller:
         notify(f"downloading llama-swap v{version}")
         archive, program = directory / name, binary_path(directory)
         try:
-            await fetch(FetchRequest(f"{base}/{name}", archive, sha256=sha256), limits=self._limits)
+            request = FetchRequest(f"{base}/{name}", archive, sha256=sha256, max_bytes=MAX_ARCHIVE_BYTES)
+            await fetch(request, limits=self._limits)
             write_atomic(program, _extract_binary(archive, program.name), mode=0o755)
         except DownloadRefusedError as error:
             raise LlmstackError(error.message, hint=f"see {self._url}/releases; {FALLBACK_HINT}") from error
@@ -166,7 +173,8 @@ class ReleaseInstaller:
 
     async def _latest_version(self, client: httpx.AsyncClient) -> str:
         """Return the version that `latest` redirects to; GitHub's API allows only 60 calls an hour."""
-        response = await self._get(client, f"{self._url}/releases/latest", follow_redirects=False)
+        async with self._reaching(), client.stream("GET", f"{self._url}/releases/latest") as response:
+            pass  # its headers are enough
         match = _TAG.search(response.headers.get("location", ""))
         if match is None:
             raise LlmstackError(
@@ -177,7 +185,8 @@ class ReleaseInstaller:
 
     async def _checksum(self, client: httpx.AsyncClient, url: str, name: str) -> str:
         """Return an asset's SHA-256 from the release's list of checksums."""
-        response = await self._get(client, url, follow_redirects=True)
+        async with self._reaching():
+            response = await fetch_bounded(client, url, max_bytes=MAX_CHECKSUMS_BYTES)
         for line in response.text.splitlines() if response.is_success else ():
             match line.split():
                 case [digest, file] if file.lstrip("*") == name and _SHA256.fullmatch(digest):
@@ -187,12 +196,17 @@ class ReleaseInstaller:
             hint=f"see {self._url}/releases, and set LLAMA_SWAP_VERSION to another release; {FALLBACK_HINT}",
         )
 
-    async def _get(self, client: httpx.AsyncClient, url: str, *, follow_redirects: bool) -> httpx.Response:
+    @contextlib.asynccontextmanager
+    async def _reaching(self) -> AsyncIterator[None]:
+        """Run a request within `LOOK_UP_S`; raise LlmstackError if it fails."""
         try:
-            return await client.get(url, follow_redirects=follow_redirects)
-        except httpx.HTTPError as error:
+            async with asyncio.timeout(LOOK_UP_S):
+                yield
+        except BodyTooLargeError as error:
+            raise LlmstackError(str(error), hint=f"see {self._url}/releases; {FALLBACK_HINT}") from error
+        except (httpx.HTTPError, TimeoutError) as error:
             raise LlmstackError(
-                f"{self._url} cannot be reached: {error or type(error).__name__}",
+                f"{self._url} cannot be reached: {str(error) or type(error).__name__}",
                 hint=f"try again later; {FALLBACK_HINT}",
             ) from error
 
@@ -209,7 +223,14 @@ def _extract_binary(archive: Path, name: str) -> bytes:
     """
     try:
         content = _read_zip(archive, name) if archive.suffix == ".zip" else _read_tar(archive, name)
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        NotImplementedError,
+    ) as error:
         raise LlmstackError(f"{archive.name} cannot be read: {error}", hint=FALLBACK_HINT) from error
     if content is None:
         raise LlmstackError(
@@ -218,10 +239,29 @@ def _extract_binary(archive: Path, name: str) -> bytes:
     return content
 
 
+class _LimitedGzip(gzip.GzipFile):
+    """Unpacks at most `MAX_ARCHIVE_BYTES`: a small file may contain terabytes."""
+
+    _remaining = MAX_ARCHIVE_BYTES
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return up to `size` bytes.
+
+        Raises:
+            ReadError: there are too many.
+        """
+        data = super().read(size)
+        self._remaining -= len(data)
+        if self._remaining < 0:
+            raise tarfile.ReadError(f"it unpacks to more than {MAX_ARCHIVE_BYTES // MB} MB")
+        return data
+
+
 def _read_tar(archive: Path, name: str) -> bytes | None:
-    with tarfile.open(archive, "r:gz") as tar:
+    # As a stream, which is read in blocks of 10 KB.
+    with _LimitedGzip(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
-            if member.name.removeprefix("./") == name and member.isreg() and member.size <= MAX_BINARY_BYTES:
+            if member.name.removeprefix("./") == name and member.isreg():
                 file = tar.extractfile(member)
                 return file.read() if file is not None else None
     return None
@@ -230,6 +270,6 @@ def _read_tar(archive: Path, name: str) -> bytes | None:
 def _read_zip(archive: Path, name: str) -> bytes | None:
     with zipfile.ZipFile(archive) as zip_file:
         for member in zip_file.infolist():
-            if member.filename == name and member.file_size <= MAX_BINARY_BYTES:
+            if member.filename == name and member.file_size <= MAX_ARCHIVE_BYTES:
                 return zip_file.read(member)
     return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import tarfile
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from support.releases import PROGRAM, running_release_page, tar_gz
 
 from llmstack.download.retry import FetchLimits
 from llmstack.errors import LlmstackError
+from llmstack.serving.llama_swap import release
 from llmstack.serving.llama_swap.release import ReleaseInstaller, asset_name, find_installed
 
 if TYPE_CHECKING:
@@ -79,12 +82,34 @@ def test_a_missing_checksum_installs_nothing(page: ReleasePage, bin_dir: Path) -
     assert files_in(bin_dir) == set()
 
 
+@pytest.mark.parametrize("path", ["_checksums.txt", ".tar.gz"])
+def test_an_answer_that_is_too_large_installs_nothing(
+    page: ReleasePage, bin_dir: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(release, "MAX_ARCHIVE_BYTES", 2_000_000)
+    page.archives["251"] = bytes(3_000_000)
+    page.padding = bytes(3_000_000) if path == "_checksums.txt" else b""
+    with pytest.raises(LlmstackError, match=f"{path}( sends more than|: expected at most)"):
+        install(page, bin_dir)
+    assert files_in(bin_dir) == set()
+
+
+def bomb(kind: bytes) -> bytes:
+    """Return an archive of 300 KB whose first member has 320 MB; the program follows."""
+    member = tarfile.TarInfo("filler")
+    member.type, member.size = kind, 20 * 16 * 1024 * 1024
+    zeros = gzip.compress(bytes(16 * 1024 * 1024))
+    return gzip.compress(member.tobuf()) + zeros * 20 + tar_gz(("llama-swap", PROGRAM))
+
+
 EVIL = {
     "a way out": tar_gz(("../../llama-swap", b"evil"), ("../llama-swap", b"evil")),
     "an absolute name": tar_gz(("/tmp/llama-swap", b"evil")),  # noqa: S108
     "a link": tar_gz(("llama-swap", "/bin/sh")),
     "something else": tar_gz(("README.md", b"hello")),
     "no archive": b"<html>please log in</html>",
+    "a large file": bomb(tarfile.REGTYPE),
+    "a large header": bomb(tarfile.XHDTYPE),
     "a cut archive": tar_gz(("llama-swap", PROGRAM * 999))[:80],
 }
 
