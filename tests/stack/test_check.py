@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.gguf import gguf, llama, tokens
+from support.gguf import gguf, llama, text, tokens
 from support.hub_api import DATE, FakeHubApi, running_hub_api
 from support.net import free_port
 from support.project import CliProject
@@ -34,9 +34,9 @@ def here(tmp_path: Path, hub: FakeHubApi) -> CliProject:
     return project
 
 
-def write_tiers(project: CliProject, text: str, defaults: str = "memory_gb = 8") -> None:
+def write_tiers(project: CliProject, tiers: str, defaults: str = "memory_gb = 8") -> None:
     (project.state / "models.ini").write_text(
-        f"[DEFAULT]\n{defaults}\nrouter_port = {project.port}\ncache_ram_gb = 0.5\n{text}"
+        f"[DEFAULT]\n{defaults}\nrouter_port = {project.port}\ncache_ram_gb = 0.5\n{tiers}"
     )
     project.trust()
 
@@ -80,6 +80,18 @@ def test_the_memory_of_a_file_not_on_disk_comes_from_its_header_at_the_hub(
     shown = here.run_process("check").out
     assert "budget   8.0 GB: `memory_gb`" in shown
     assert "at the hub: 3.0 GB, changed 2026-03-04" in shown
+
+
+@pytest.mark.parametrize(("kilobytes", "is_read"), [(300, True), (600, False)])
+def test_of_a_long_header_at_the_hub_no_more_than_512_kb_are_fetched(
+    here: CliProject, hub: FakeHubApi, kilobytes: int, *, is_read: bool
+) -> None:
+    long = {"general.description": text("x" * kilobytes * 1024)}
+    hub.add(REPO, "m.gguf", gguf(long | llama()), size=3 * GB)
+    write_tiers(here, f"[a]\nhf_repo = {REPO}\nhf_file = m.gguf\nctx_size = 4k\n")
+    assert run_check(here)["tiers"][0]["kv_known"] is is_read
+    ranges = [asked for _, path, asked in hub.request_log if path.startswith("/storage/")]
+    assert ranges == ["bytes=0-262143", "bytes=262144-524287"]
 
 
 def test_wrong_repository_and_file_names_are_reported_with_a_hint(here: CliProject, hub: FakeHubApi) -> None:
