@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(llmstack.__file__).parent
 LAYERS = [
-    {"errors", "kv_types", "progress", "units", "http_headers", "http_heads", "router_proof"},
+    {
+        *("detached", "errors", "http_headers", "http_heads", "kv_types"),
+        *("progress", "router_proof", "units"),
+    },
     {"paths", "files", "console_progress", "upstream"},
     {"console", "trust"},
     {"channel"},

@@ -25,6 +25,7 @@ def check(
 
     Example: llmstack check --json
     """
+    from llmstack.detached import call_interruptibly
     from llmstack.report import check as report
     from llmstack.stack.check import check as check_stack
     from llmstack.stack.remote.thin_client import check_thin_client
@@ -34,7 +35,8 @@ def check(
     if trusted is not None and trusted.remote_url is not None:
         result = check_thin_client(trusted.project, cli.env, trusted.remote_url)
     else:
-        result = check_stack(trusted, cli.user, cli.env, offline=offline)
+        # It reads files and asks a hub that may not answer.
+        result = call_interruptibly(lambda: check_stack(trusted, cli.user, cli.env, offline=offline))
     if as_json:
         cli.console.json(result)
     else:

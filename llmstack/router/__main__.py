@@ -137,7 +137,7 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
     auth = RequestAuth(host, config.settings.allowed_hosts, key, config.settings.api_key_env, identity.token)
 
     async def make_service() -> Service:
-        return build_service(
+        return await build_service(
             project=project,
             channel=channel,
             config=config,

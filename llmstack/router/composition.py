@@ -13,7 +13,7 @@ from llmstack.serving.litellm.backend import LitellmBackend
 from llmstack.serving.llama_swap.backend import LlamaSwapBackend
 from llmstack.serving.llama_swap.process import LlamaSwapProcess
 from llmstack.serving.llama_swap.program import llama_swap_binary
-from llmstack.serving.memory.survey import survey as survey_machine
+from llmstack.serving.memory.survey import survey_in_thread
 from llmstack.serving.pool.backend import PoolBackend
 from llmstack.serving.remote.mcp import McpBackend
 from llmstack.serving.remote.server import ServerBackend
@@ -60,7 +60,7 @@ def build_swapper(
     return LlamaSwapBackend(process, config, survey, upstream)
 
 
-def build_service(
+async def build_service(
     *,
     project: Project,
     channel: Channel,
@@ -71,8 +71,8 @@ def build_service(
     env: Mapping[str, str],
     dirs: UserDirs,
 ) -> Service:
-    """Survey the machine and put the router's state together. Call it inside the event loop."""
-    survey = survey_machine(config, env)
+    """Survey the machine and put the router's state together."""
+    survey = await survey_in_thread(config, env)
     unavailable = survey.unavailable
     aliases = load_aliases(dirs.config)
     port = identity.port

@@ -19,7 +19,7 @@ from llmstack.router.sessions import Sessions, prompt_tokens_in
 from llmstack.serving.base import ModelState
 from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.litellm.program import copy_litellm_files
-from llmstack.serving.memory.survey import survey as survey_machine
+from llmstack.serving.memory.survey import survey_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -81,6 +81,7 @@ class Service:
     sessions: Sessions = field(default_factory=Sessions)
     metrics: Metrics = field(init=False)
     _loading: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
     # Which tiers would evict others, with the plan and the loaded tiers that this was computed from.
     _evicting: tuple[MemoryPlan, frozenset[str], frozenset[str]] | None = None
 
@@ -210,21 +211,27 @@ class Service:
     async def reload(self) -> dict[str, Any]:
         """Apply an edited models.ini; return the tiers that changed and which requests had to be cut.
 
+        One reload after the other: each reads the file when its turn comes.
+
         Raises:
             LlmstackError: the file is wrong or not trusted, or changes what needs a restart; nothing has
                 changed then.
         """
+        async with self._reloading:
+            return await self._reload()
+
+    async def _reload(self) -> dict[str, Any]:
         before = self.config.tiers
-        trusted = open_trusted(self.project, self.user)
+        trusted = await asyncio.to_thread(open_trusted, self.project, self.user)
         if trusted.declared is None:
             raise LlmstackError(f"{self.project.models_ini}: no such file", hint="write it again")
         config = trusted.declared.for_channel(self.channel.local_channel)
         _refuse_changed_start_settings(self.config, config)
-        survey = survey_machine(config, self.env)
+        survey = await survey_in_thread(config, self.env)
         if len(survey.unavailable) == len(config.tiers):
             reasons = "; ".join(f"{name}: {why}" for name, why in survey.unavailable.items())
             raise LlmstackError(f"no tier could start: {reasons}")
-        copy_litellm_files(trusted)
+        await asyncio.to_thread(copy_litellm_files, trusted)
         self.config, self.survey = config, survey
         cut: list[str] = []
         for backend in self.backends.values():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from llmstack.config.model import BackendKind, Role
+from llmstack.detached import start_detached
 from llmstack.errors import LlmstackError
 from llmstack.llama_cpp.gguf_header import read_header
 from llmstack.llama_cpp.weights import shards
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from llmstack.llama_cpp.binary import EngineBinary
     from llmstack.llama_cpp.gguf_header import GgufHeader
     from llmstack.serving.memory.eviction import MemoryPlan
+
+FILE_S = 12.0  # for one tier, in seconds: more than `READ_S` of a header (llama_cpp/gguf_header.py)
+ALL_FILES_S = 24.0  # for all tiers: less than `start` waits for the router (stack/lifecycle/health.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,8 @@ def survey(
 ) -> Survey:
     """Survey this machine: the engine, the files and their headers, the memory.
 
+    It may be called in any thread, and takes `ALL_FILES_S` for the files, even if their disk does not answer.
+
     Args:
         config: the tiers.
         env: environment variables that say where things are.
@@ -94,8 +102,9 @@ def survey(
     """
     engine, no_engine = find_engine_or_obstacle(env)
     remote_files = remote_files or {}
+    deadline = time.monotonic() + ALL_FILES_S
     tiers = {
-        name: _measure(tier, *find_weights_or_obstacle(tier, env, no_engine), remote_files.get(name))
+        name: _survey_tier(tier, env, no_engine, remote_files.get(name), deadline)
         for name, tier in config.tiers.items()
     }
     fast = config.by_role(Role.FAST)
@@ -105,6 +114,11 @@ def survey(
     plan = memory_plan(needs, budget=budget.bytes, preloaded=preloaded, on_gpu=budget.on_gpu)
     advice = {name: budget.raise_for(need) for name, need in plan.needs.items() if plan.exceeds(name)}
     return Survey(engine, tiers, replace(plan, advice=advice), budget)
+
+
+async def survey_in_thread(config: StackConfig, env: Mapping[str, str]) -> Survey:
+    """Survey this machine without stopping the event loop: files and vendors' tools may take seconds."""
+    return await asyncio.wrap_future(start_detached(lambda: survey(config, env)))
 
 
 def memory_budget(
@@ -121,11 +135,34 @@ def may_use_gpu(engine: EngineBinary | None) -> bool:
     return engine is None or engine.kind == "native" or platform.system() == "Darwin"
 
 
+def _survey_tier(
+    tier: Tier,
+    env: Mapping[str, str],
+    no_engine: Obstacle | None,
+    remote_file: RemoteFile | None,
+    deadline: float,
+) -> TierSurvey:
+    """Survey a tier; one whose file cannot be read before the deadline, or within `FILE_S`, cannot start."""
+    if tier.backend is not BackendKind.GGUF:
+        return TierSurvey(obstacle=find_weights_or_obstacle(tier, env, no_engine)[1])
+    reason = "the files of the tiers take too long to read"
+    if (wait_s := min(FILE_S, deadline - time.monotonic())) > 0:
+        measured = start_detached(
+            lambda: _measure(tier, *find_weights_or_obstacle(tier, env, no_engine), remote_file)
+        )
+        try:
+            return measured.result(wait_s)
+        except OSError as error:  # a timeout as well
+            reason = error.strerror or f"it takes longer than {FILE_S:g} s"
+    unread = Obstacle(
+        f"cannot read {tier.model.label}: {reason}", "check whether its disk or network answers"
+    )
+    return TierSurvey(need=footprint(tier, file_bytes=0, header=None), obstacle=unread)
+
+
 def _measure(
     tier: Tier, weights: Path | None, obstacle: Obstacle | None, remote_file: RemoteFile | None
 ) -> TierSurvey:
-    if tier.backend is not BackendKind.GGUF:
-        return TierSurvey(obstacle=obstacle)
     if weights is None:
         size, header = (remote_file.size_bytes, remote_file.header) if remote_file else (0, None)
         need = footprint(tier, file_bytes=size, header=header)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.gguf import gguf, llama
+from support.hostile_gguf import no_shape
 from support.native import native_server
 
 from llmstack.config.model import (
@@ -17,6 +18,7 @@ from llmstack.config.model import (
     StackConfig,
     Tier,
 )
+from llmstack.serving.memory import survey as survey_module
 from llmstack.serving.memory.survey import survey
 from llmstack.units import GB
 
@@ -83,3 +85,18 @@ def test_without_an_engine_no_tier_can_start(tmp_path: Path, env: dict[str, str]
     assert result.unavailable["a"].startswith(
         "LLAMA_SERVER_BIN: expected a program that can be run, got `/no/such`"
     )
+
+
+@pytest.mark.parametrize("limit", ["FILE_S", "ALL_FILES_S"])
+def test_a_file_that_cannot_be_read_in_time_costs_only_its_own_tier(
+    tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    slow = tmp_path / "slow.gguf"
+    no_shape(slow)
+    monkeypatch.setattr(survey_module, limit, 0.001)
+    hosted = Tier("hosted", BackendKind.LITELLM, HostedModel("ollama", "m"), 1024)
+    result = survey(config(tier("slow", slow), tier("also-slow", slow), hosted), env)
+    reason = "it takes longer than 0.001 s" if limit == "FILE_S" else "the files of the tiers take too long"
+    assert set(result.unavailable) == {"slow", "also-slow"}
+    assert f"cannot read {slow.name}: {reason}" in result.unavailable["also-slow"]
+    assert "check whether its disk or network answers" in result.unavailable["also-slow"]
