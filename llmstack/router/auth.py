@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # `host` or `host:port`, an IPv6 address in brackets; nothing else, such as `[::1].evil.example`.
 _AUTHORITY = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([a-zA-Z0-9._-]+))(?::\d*)?")
+# Sec-Fetch-Site of requests that no other page caused: a typed address, or a page below /upstream/.
+_OWN_SITES = frozenset(("none", "same-origin"))
 
 
 @lru_cache(maxsize=64)
@@ -53,6 +55,9 @@ class RequestAuth:
             origin = headers.get("origin")
             if origin is not None and not self._is_allowed(_origin_host(origin)):
                 return _forbidden("Origin", origin)
+            site = headers.get("sec-fetch-site")
+            if site is not None and origin is None and site not in _OWN_SITES:
+                return _FOREIGN_PAGE
         if self.api_key and not self.is_authorized(headers):
             return FailureReport(
                 401,
@@ -96,6 +101,14 @@ class RequestAuth:
 def _origin_host(origin: str) -> str:
     """Return the host of an Origin; empty for `null` and for malformed ones."""
     return _host_in(origin.partition("://")[2])
+
+
+_FOREIGN_PAGE = FailureReport(
+    403,
+    "forbidden",
+    "a web page of another origin sent this request without naming itself, as images and links do "
+    "(Sec-Fetch-Site); a page whose host is local or in `allowed_hosts` may use `fetch`, which names it",
+)
 
 
 def _forbidden(header: str, value: str) -> FailureReport:

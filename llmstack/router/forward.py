@@ -89,13 +89,21 @@ class _Forwarding:
                 await self._serve(lease)
         except TierFailedError as failed:
             if failed.kind != "context":
-                service.cooldowns.note_failure(request.tier, failed.brief, failed.pause_s)
+                self._note_failure(failed.brief, failed.pause_s)
             other = service.alternative(request, failed.kind)
             if other is None:
                 raise
             request.reroute(other, failed.brief)
             return False
         return True
+
+    def _note_failure(self, brief: str, pause_s: float | None) -> None:
+        if not self._request.reads_only:
+            self._service.cooldowns.note_failure(self._request.tier, brief, pause_s)
+
+    def _note_success(self) -> None:
+        if not self._request.reads_only:
+            self._service.cooldowns.note_success(self._request.tier)
 
     async def _acquire(self) -> Lease:
         """Wait for the right to use the tier; not for ever if another tier could serve at once."""
@@ -154,7 +162,7 @@ class _Forwarding:
             text = f"the model server of {request.tier} answered a streaming request without streaming"
             report = FailureReport(HTTPStatus.BAD_GATEWAY, "not_a_stream", text, lease.origin)
             raise RequestFailedError(report)
-        self._service.cooldowns.note_success(request.tier)
+        self._note_success()
         await self._keepalive.stop()
         request.note_first_byte()
         headers = [*without_secrets(response.headers, lease.secrets), *request.headers]
@@ -202,7 +210,7 @@ class _Forwarding:
         if service.alternative(request, kind) is not None:
             raise TierFailedError(_error_report(response, body, lease), kind, brief, pause_s=pause_s)
         if kind != "context":
-            service.cooldowns.note_failure(request.tier, brief, pause_s)
+            self._note_failure(brief, pause_s)
 
     async def _pass_stream(self, response: ServerResponse, lease: Lease) -> None:
         """Pass events on as they come; a stream that does not end properly gets an error event."""
@@ -211,7 +219,7 @@ class _Forwarding:
         first = await self._first_events(events, lease)
         await self._keepalive.stop()
         request.note_first_byte()
-        self._service.cooldowns.note_success(request.tier)
+        self._note_success()
         if not exchange.started:
             headers = without_secrets(response.headers, lease.secrets)
             exchange.start(response.status, [*headers, *request.headers])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import asdict
+from posixpath import normpath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from llmstack.router.http.exchange import Exchange
     from llmstack.router.service import Service
 
+# All other methods only read, even those that are not registered (RFC 9110, section 9.2.1).
+CHANGING_METHODS = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 UPSTREAM_PREFIX = "/upstream/"  # as llama-swap has it: /upstream/<tier>/<path of the engine>
 
 
@@ -66,14 +69,26 @@ def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Serv
 def _plan_other(exchange: Exchange, body: bytes, service: Service) -> RoutedRequest:
     """Route any other path to the tier that it names: in its path, its body, or its query."""
     dialect, target = Untranslated(), exchange.target
+    reads_only = exchange.method not in CHANGING_METHODS
     tier, rest = _upstream_path(target)
+    if not reads_only and _changes_slots(rest):
+        text = f"{exchange.path[:200]}: the router alone saves, restores and erases the slots of its models"
+        raise RequestFailedError(FailureReport(403, "forbidden", text))
     if tier and tier != AUTO:
         parsed = ParsedRequest(None, stream=False, facts=RequestFacts())
         with contextlib.suppress(RequestFailedError):  # the engine checks what it is sent there
             parsed = _parse(dialect, body)
         decision = decide_for(tier, RequestFacts(), service)
         return RoutedRequest(
-            dialect, tier, decision.tier, decision.reason, rest, body, parsed, rewrites_body=False
+            dialect,
+            tier,
+            decision.tier,
+            decision.reason,
+            rest,
+            body,
+            parsed,
+            rewrites_body=False,
+            reads_only=reads_only,
         )
     parsed = _parse(dialect, body)
     model = parsed.model or _query_model(target)
@@ -82,9 +97,16 @@ def _plan_other(exchange: Exchange, body: bytes, service: Service) -> RoutedRequ
         text = f"{exchange.method} {exchange.path[:200]}: expected a path of this router, or {expected}"
         raise RequestFailedError(FailureReport(404, "not_found", text))
     decision = decide_for(model, RequestFacts(), service)
-    rewrites_body = bool(parsed.model)
     return RoutedRequest(
-        dialect, model, decision.tier, decision.reason, target, body, parsed, rewrites_body=rewrites_body
+        dialect,
+        model,
+        decision.tier,
+        decision.reason,
+        target,
+        body,
+        parsed,
+        rewrites_body=bool(parsed.model),
+        reads_only=reads_only,
     )
 
 
@@ -169,6 +191,17 @@ def _upstream_path(target: str) -> tuple[str, str]:
     path, mark, query = target.removeprefix(UPSTREAM_PREFIX).partition("?")
     tier, _, rest = path.partition("/")
     return unquote(tier), f"/{rest}{mark}{query}"
+
+
+def _changes_slots(target: str) -> bool:
+    """Return whether llama.cpp would save, restore or erase a slot, however a proxy reads the path.
+
+    It writes to any name that the request gives, among the saved prompt caches of all projects.
+    """
+    path, decoded = "", target.partition("?")[0]
+    while path != decoded:
+        path, decoded = decoded, unquote(decoded)
+    return normpath(f"/{path.lstrip('/')}").startswith("/slots/")
 
 
 def _query_model(target: str) -> str | None:

@@ -140,6 +140,8 @@ class Service:
         backend = self.backend_of(request.tier)
         if backend is None:
             raise TierUnavailableError(f"{request.tier} is not served any more", retry_after=1)
+        if request.reads_only and backend is self.swapper:
+            return self.swapper.acquire_loaded(request.tier)
         pinned = request.rewrites_body and request.dialect.accepts_slot
         return backend.acquire(request.tier, request.session_key, pinned=pinned)
 

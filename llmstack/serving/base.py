@@ -225,3 +225,10 @@ class Swapper(Backend, Protocol):
 
     def loaded_tiers(self) -> frozenset[str]:
         """Return the tiers whose models are loaded, or are being loaded."""
+
+    async def acquire_loaded(self, tier: str) -> Lease:
+        """Return the right to read from a loaded model: nothing is loaded, awaited, or evicted for it.
+
+        Raises:
+            RequestFailedError: the model is not loaded, or is being unloaded.
+        """

@@ -24,6 +24,7 @@ from llmstack.router.keepalive import WaitTimeouts
 from llmstack.router.service import Service
 from llmstack.router_proof import RouterIdentity
 from llmstack.serving.base import NO_SAMPLING_DEFAULTS, ModelState
+from llmstack.serving.errors import FailureReport, RequestFailedError
 from llmstack.serving.http_request import send_to
 from llmstack.serving.memory.eviction import memory_plan
 from llmstack.serving.memory.preflight import Obstacle
@@ -256,6 +257,13 @@ class FakeSwapper:
             self.waiting -= 1
         if self.acquire_error is not None:
             raise self.acquire_error
+        self.granted += 1
+        self.leases += 1
+        return FakeLease(self, tier)
+
+    async def acquire_loaded(self, tier: str) -> FakeLease:
+        if tier not in self.loaded:
+            raise RequestFailedError(FailureReport(409, "not_loaded", f"{tier} is not loaded", "swapper"))
         self.granted += 1
         self.leases += 1
         return FakeLease(self, tier)

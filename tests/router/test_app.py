@@ -198,9 +198,9 @@ async def test_an_unknown_path_is_a_404(method: str, path: str, body: Any) -> No
         ("/a%2Fb/../c", {"model": "plan"}, "/a%2Fb/../c", {"model": "plan"}, "named"),
         ("/props?model=agent", None, "/props?model=agent", None, "named: alias agent"),
         (
-            "/upstream/agent/slots/0?action=save",
+            "/upstream/agent/lora-adapters?x=save",
             {"model": "mine"},
-            "/slots/0?action=save",
+            "/lora-adapters?x=save",
             {"model": "mine"},
             None,
         ),

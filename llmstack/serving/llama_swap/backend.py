@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from llmstack.serving.kv.identity import KvDirectory
     from llmstack.serving.llama_swap.process import LlamaSwapProcess
     from llmstack.serving.memory.survey import Survey
-    from llmstack.serving.pool.lease import PoolLease
+    from llmstack.serving.pool.lease import PoolLease, ReadLease
     from llmstack.upstream.client import Upstream
 
 LOAD_S = 930.0  # longer than llama-swap's own healthCheckTimeout, whose error says more
@@ -195,6 +195,10 @@ class LlamaSwapBackend:
         """Wait until a tier is loaded and has a free slot, and return the right to use it."""
         self._resume_restarts()
         return await self._pool.acquire(tier, session, pinned=pinned)
+
+    async def acquire_loaded(self, tier: str) -> ReadLease:
+        """Return the right to read from a model that is loaded."""
+        return await self._pool.acquire_loaded(tier)
 
     def _resume_restarts(self) -> None:
         """Keep llama-swap running again, after `_keep_running` gave up because it could not be started."""

@@ -17,7 +17,76 @@ if TYPE_CHECKING:
     from llmstack.upstream.client import Upstream
 
 
-class PoolLease:
+class _ModelLease:
+    """What every lease of a model server has in common."""
+
+    origin: Literal["engine"] = "engine"
+    secrets: tuple[str, ...] = ()  # the engine never repeats its key
+    defaults = NO_SAMPLING_DEFAULTS  # llama.cpp has them as flags
+    kv = ""
+    tier: str
+    model: str
+    _model: LoadedModel
+    _upstream: Upstream
+
+    @property
+    def slot(self) -> int | None:
+        """The conversation's slot; None if the engine chooses."""
+        return None
+
+    @property
+    def url(self) -> str:
+        """Address of the model server."""
+        return self._model.server.url
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The header with the model server's key."""
+        return self._model.server.headers
+
+    def send(self, request: ModelRequest) -> Coroutine[Any, Any, ServerResponse]:
+        """Send a request to the model server, which speaks every client's API."""
+        return send_to(self._upstream, self, request)
+
+    async def failure(self) -> str | None:
+        """Return why the model server ended, or None if it runs."""
+        return await self._model.server.failure()
+
+    async def explain(self, status: int, body: bytes) -> str | None:
+        """Return why a proxy answered in the model server's place; None if the server answered."""
+        return await self._model.server.explain(status, body)
+
+    async def __aenter__(self) -> Self:
+        """Return self."""
+        return self
+
+
+class ReadLease(_ModelLease):
+    """The right to read from a model server: it is not stopped meanwhile, and no slot is used.
+
+    Args:
+        release: called when the lease is given back.
+        upstream: the HTTP client.
+        tier: its name.
+        model: its loaded model.
+    """
+
+    def __init__(
+        self, release: Callable[[LoadedModel], None], upstream: Upstream, tier: str, model: LoadedModel
+    ) -> None:
+        self._release = release
+        self._upstream = upstream
+        self._model = model
+        self.tier = self.model = tier
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the lease back."""
+        self._release(self._model)
+
+
+class PoolLease(_ModelLease):
     """A lease of the pool.
 
     Args:
@@ -32,10 +101,6 @@ class PoolLease:
         kv: what was done about the prompt cache, in words; empty if nothing was.
     """
 
-    origin: Literal["engine"] = "engine"
-    secrets: tuple[str, ...] = ()  # the engine never repeats its key
-    defaults = NO_SAMPLING_DEFAULTS  # llama.cpp has them as flags
-    kv = ""
     _tasks_before: Mapping[int, int] = MappingProxyType({})
     _is_released = False
 
@@ -57,19 +122,9 @@ class PoolLease:
         self.tier = self.model = tier
 
     @property
-    def url(self) -> str:
-        """Address of the model server."""
-        return self._model.server.url
-
-    @property
     def slot(self) -> int | None:
         """The conversation's slot; None if the engine chooses."""
         return self._slot.index if self._pinned else None
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The header with the model server's key."""
-        return self._model.server.headers
 
     async def prepare(self) -> None:
         """Restore the conversation's prompt cache into its slot if it was saved; if cancelled, it ends."""
@@ -87,22 +142,6 @@ class PoolLease:
         except BaseException:
             self._end()
             raise
-
-    def send(self, request: ModelRequest) -> Coroutine[Any, Any, ServerResponse]:
-        """Send a request to the model server, which speaks every client's API."""
-        return send_to(self._upstream, self, request)
-
-    async def failure(self) -> str | None:
-        """Return why the model server ended, or None if it runs."""
-        return await self._model.server.failure()
-
-    async def explain(self, status: int, body: bytes) -> str | None:
-        """Return why a proxy answered in the model server's place; None if the server answered."""
-        return await self._model.server.explain(status, body)
-
-    async def __aenter__(self) -> Self:
-        """Return self."""
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -25,7 +25,7 @@ class LoadedModel:
     Attributes:
         since: when its state began; `last_used` is when its last lease was given back.
         ended: set when its process has ended.
-        leases: requests in flight.
+        leases: requests in flight; `reads` are those that only read, and need no slot.
         load_s: seconds that its start took.
         unload_requested: it is to be stopped once its requests have ended.
         kv: saves its prompt caches once it is ready; None if they are not saved.
@@ -37,6 +37,7 @@ class LoadedModel:
     state: Literal["starting", "ready", "stopping"] = "starting"
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     leases: int = 0
+    reads: int = 0
     load_s: float = 0.0
     last_used: float = 0.0
     unload_requested: bool = False
@@ -60,8 +61,9 @@ class LoadedModel:
         """Return its state as the scheduler sees it."""
         return Running(
             state=self.state,
-            leases=self.leases,
-            slots=len(self.slots.all),
+            # Reads keep it from being stopped, and take nothing from its slots.
+            leases=self.leases + self.reads,
+            slots=len(self.slots.all) + self.reads,
             ready_since=self.since,
             load_s=self.load_s,
             last_used=self.last_used,
@@ -76,7 +78,7 @@ class LoadedModel:
             pid=self.server.pid,
             port=self.server.port,
             since=now - self.since,
-            leases=self.leases,
+            leases=self.leases + self.reads,
             waiting=waiting,
             loads=loads,
         )

@@ -10,14 +10,15 @@ import logging
 import math
 import time
 from collections import Counter
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
 from llmstack.errors import LlmstackError
 from llmstack.serving.base import ModelState
-from llmstack.serving.errors import TierUnavailableError
+from llmstack.serving.errors import FailureReport, RequestFailedError, TierUnavailableError
 from llmstack.serving.kv.cache import ModelKv
 from llmstack.serving.kv.llama_cpp_slots import LlamaCppSlots
-from llmstack.serving.pool.lease import PoolLease
+from llmstack.serving.pool.lease import PoolLease, ReadLease
 from llmstack.serving.pool.loaded_model import LoadedModel
 from llmstack.serving.pool.pool_config import PoolConfig, PoolLimits
 from llmstack.serving.pool.queue import Queue, WaitingRequest
@@ -90,6 +91,23 @@ class Pool:
         lease = PoolLease(self._release, self._upstream, tier, session, grant, pinned=pinned)
         await lease.prepare()
         return lease
+
+    async def acquire_loaded(self, tier: str) -> ReadLease:
+        """Return the right to read from a loaded model: nothing is loaded, awaited, or evicted for it."""
+        model = self._models.get(tier)
+        if self._closing or model is None or model.state != "ready" or model.unload_requested:
+            text = (
+                f"{tier} is not loaded, and a request that only reads loads nothing: "
+                f"run `llmstack load {tier}` or POST /llmstack/load/{tier}, then repeat it"
+            )
+            raise RequestFailedError(FailureReport(HTTPStatus.CONFLICT, "not_loaded", text, "swapper"))
+        model.reads += 1
+        return ReadLease(self._end_read, self._upstream, tier, model)
+
+    def _end_read(self, model: LoadedModel) -> None:
+        """End a read, and do what it held up."""
+        model.reads -= 1
+        self._run_schedule()
 
     def has_free_slot(self, tier: str) -> bool:
         """Return whether a request would be granted at once, without scheduling."""

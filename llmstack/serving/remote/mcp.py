@@ -39,8 +39,9 @@ class McpLease(RemoteLease):
     async def send(self, request: ModelRequest) -> ServerResponse:
         """Call the tool with a request, translated if it is not a chat completion."""
         client_api = API_OF_PATH.get(request.target.partition("?")[0])
-        if client_api is None:
-            text = f"{self.tier} is a tool of an MCP server, which serves no {request.target[:200]}"
+        if client_api is None or request.method != "POST":
+            what = f"{request.method} {request.target[:200]}"
+            text = f"{self.tier} is a tool of an MCP server, which serves no {what}"
             raise RequestFailedError(FailureReport(HTTPStatus.NOT_FOUND, "not_found", text))
         try:
             translated = None

@@ -11,7 +11,7 @@ from support.models import FakeServer, FakeServers
 from support.waiting import wait_until_async
 
 from llmstack.errors import LlmstackError
-from llmstack.serving.errors import TierUnavailableError
+from llmstack.serving.errors import RequestFailedError, TierUnavailableError
 from llmstack.serving.memory.eviction import MemoryPlan
 from llmstack.serving.pool.pool import Pool
 from llmstack.serving.pool.pool_config import PoolConfig, PoolLimits
@@ -383,3 +383,47 @@ async def test_two_hundred_requests_for_four_tiers_are_served_with_memory_for_tw
         assert served == [TIERS[number * 7 % 4] for number in range(200)]
         assert pool.states()["a"].waiting == 0
     assert servers.max_running <= 2
+
+
+async def test_reading_starts_nothing_and_waits_for_nothing() -> None:
+    servers = FakeServers(b={"load_s": None})
+    async with pool_of(servers, budget=1, slots=1) as pool:
+        await pool.load("a")
+        with pytest.raises(RequestFailedError, match="run `llmstack load b`") as raised:
+            await pool.acquire_loaded("b")
+        assert (raised.value.report.status, raised.value.report.code) == (409, "not_loaded")
+        assert states(pool) == {"a": "resident"}
+        async with (
+            await pool.acquire("a", "session"),  # its only slot
+            await pool.acquire_loaded("a") as first,
+            await pool.acquire_loaded("a") as second,
+        ):
+            assert (first.url, second.slot, pool.states()["a"].leases) == ("http://a", None, 3)
+        assert pool.has_free_slot("a")
+    assert len(servers.created) == 1
+
+
+async def test_a_model_that_is_read_is_stopped_right_after_and_read_no_more() -> None:
+    servers = FakeServers()
+    async with pool_of(servers, budget=1, slots=1) as pool:
+        await pool.load("a")
+        async with await pool.acquire_loaded("a"):
+            unloading = asyncio.create_task(pool.unload("a"))
+            await asyncio.sleep(0)  # it has asked now, and waits
+            assert not servers.created[0].stopping
+            with pytest.raises(RequestFailedError, match="is not loaded"):
+                await pool.acquire_loaded("a")
+        assert await unloading
+        assert servers.created[0].stopping
+
+
+async def test_a_model_that_is_being_read_makes_room_afterwards() -> None:
+    servers = FakeServers()
+    async with pool_of(servers, budget=1, slots=1, ttl=0) as pool:
+        await pool.load("a")
+        async with await pool.acquire_loaded("a"):
+            loading = asyncio.create_task(pool.load("b"))
+            await wait_until_async(lambda: pool.states()["b"].waiting == 1)
+            assert states(pool) == {"a": "resident"}
+        await loading
+        assert states(pool) == {"b": "resident"}
