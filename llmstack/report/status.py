@@ -53,7 +53,7 @@ def show_status(console: Console, status: StackStatus) -> None:
         details = f"pid {router.pid}, up {format_duration(router.uptime_s or 0)}, {router.rss_mb or 0:.0f} MB"
         console.print(f"router   {router.url}  {details}")
         swapper = status.swapper
-        process = f" (pid {swapper['pid'] or '-'}, port {swapper['port']})" if "port" in swapper else ""
+        process = f" (pid {swapper.get('pid') or '-'}, port {swapper['port']})" if "port" in swapper else ""
         console.print(
             f"swapper  {swapper['kind']}{process}, {swapper['engine']} llama.cpp,"
             f" budget {swapper['budget_gb']:g} GB"

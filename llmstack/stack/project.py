@@ -9,7 +9,8 @@ from llmstack.channel import CURRENT
 from llmstack.config import parse, profile_text
 from llmstack.errors import LlmstackError
 from llmstack.process.identity import running_daemon
-from llmstack.stack.remote.router_client import OwnerToken, RouterClient
+from llmstack.stack.remote.router_client import RouterClient
+from llmstack.stack.remote.router_secrets import OwnerToken
 
 if TYPE_CHECKING:
     from llmstack.channel import Channel

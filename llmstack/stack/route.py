@@ -110,10 +110,17 @@ def _find_router(trusted: TrustedProject | None, env: Mapping[str, str]) -> Rout
 
 def _ask_router(body: bytes, client: RouterClient, session: str) -> Route:
     request = json.dumps({"body": json.loads(body), "session": session}).encode()
-    fields = client.post("/llmstack/route", timeout_s=ROUTE_TIMEOUT_S, body=request)
-    fields["considered"] = tuple(RuleResult(**rule) for rule in fields["considered"])
-    fields["others"] = tuple(fields["others"])
-    return Route(**fields, running=True)
+    answer = client.route(request, ROUTE_TIMEOUT_S)
+    return Route(
+        tier=answer.tier,
+        reason=answer.reason,
+        conversation_tokens=answer.conversation_tokens,
+        context_tokens=answer.context_tokens,
+        others=answer.others,
+        considered=tuple(RuleResult(rule.rule, rule.tier, rule.detail) for rule in answer.considered),
+        running=True,
+        session_known=answer.session_known,
+    )
 
 
 def _parse(body: bytes) -> ParsedRequest:

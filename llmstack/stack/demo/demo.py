@@ -26,7 +26,9 @@ from llmstack.stack.install.install import InstallOptions, install
 from llmstack.stack.lifecycle.start import start_stack
 from llmstack.stack.lifecycle.start_plan import StartOptions
 from llmstack.stack.lifecycle.stop import stop_stack
-from llmstack.stack.remote.router_client import OwnerToken, RouterClient
+from llmstack.stack.remote.router_client import RouterClient
+from llmstack.stack.remote.router_documents import as_dict
+from llmstack.stack.remote.router_secrets import OwnerToken
 from llmstack.trust import store as trust_store
 
 if TYPE_CHECKING:
@@ -185,11 +187,11 @@ def _send_all(
             loaded_before, loaded = loaded, _loaded_tiers(client)
             swaps += len(set(loaded_before) - set(loaded))
             answers.append(replace(answer, resident=loaded))
-    return answers, swaps, client.status()["swapper"]
+    return answers, swaps, as_dict(client.status().swapper)
 
 
 def _loaded_tiers(client: RouterClient) -> list[str]:
-    return [tier["name"] for tier in client.status()["tiers"] if tier["state"] == "resident"]
+    return [tier.name for tier in client.status().tiers if tier.state == "resident"]
 
 
 def _send(http: httpx.Client, request: DemoRequest) -> DemoAnswer:

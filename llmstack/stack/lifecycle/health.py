@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
 from llmstack.process.identity import read_pid_file
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmstack.paths import Project
     from llmstack.process.identity import Daemon
     from llmstack.stack.remote.router_client import RouterClient
+    from llmstack.stack.remote.router_documents import StatusDocument
 
 HEALTH_TIMEOUT_S = 30.0  # for imports and listening; models load afterwards
 HEALTH_POLL_S = 0.05
@@ -49,7 +50,7 @@ def wait_until_healthy(project: Project, daemon: Daemon, client: RouterClient) -
 
 def wait_until_loaded(
     project: Project, daemon: Daemon, client: RouterClient, notify: Callable[[str], None]
-) -> dict[str, Any]:
+) -> StatusDocument:
     """Wait until the preloaded tier is loaded or has failed to load; return the router's status."""
     while True:
         _raise_if_ended(project, daemon)
@@ -57,12 +58,12 @@ def wait_until_loaded(
             status = client.status()
             pending = [
                 tier
-                for tier in status["tiers"]
-                if tier["name"] == status["preload"] and tier["state"] in {"loading", "idle"}
+                for tier in status.tiers
+                if tier.name == status.preload and tier.state in {"loading", "idle"}
             ]
             if not pending:
                 return status
-            notify(f"loading {pending[0]['name']} ({pending[0]['model']})")
+            notify(f"loading {pending[0].name} ({pending[0].model})")
         time.sleep(LOAD_POLL_S)
 
 

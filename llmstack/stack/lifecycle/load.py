@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from llmstack.errors import LlmstackError
 from llmstack.stack.project import make_client, require_config, router_address, running_router
@@ -28,8 +27,7 @@ def load_tier(trusted: TrustedProject, name: str, *, notify: Callable[[str], Non
     client = _running_client(trusted, config)
     if config.find(name) is not None:  # otherwise the router's error lists the tiers
         notify(f"loading {name}")
-    response = client.post(f"/llmstack/load/{quote(name, safe='')}", timeout_s=TIMEOUT_S)
-    return str(response["tier"])
+    return client.load(name, TIMEOUT_S)
 
 
 def unload_tiers(trusted: TrustedProject, name: str | None) -> list[str]:
@@ -38,9 +36,7 @@ def unload_tiers(trusted: TrustedProject, name: str | None) -> list[str]:
     Raises:
         LlmstackError: the stack does not run, or there is no such tier.
     """
-    path = "/llmstack/unload" if name is None else f"/llmstack/unload/{quote(name, safe='')}"
-    client = _running_client(trusted, require_config(trusted))
-    return list(client.post(path, timeout_s=TIMEOUT_S)["unloaded"])
+    return _running_client(trusted, require_config(trusted)).unload(name, TIMEOUT_S)
 
 
 def _running_client(trusted: TrustedProject, config: StackConfig) -> RouterClient:

@@ -61,6 +61,6 @@ def reload_stack(trusted: TrustedProject, env: Mapping[str, str]) -> ReloadResul
         # The router compares it with the one that runs.
         trusted = trusted.write(render_litellm(trusted, config))
         with replaced_llama_swap_yaml(trusted, channel_config, env, router_port=daemon.port):
-            response = client.post("/llmstack/reload", timeout_s=TIMEOUT_S)
+            response = client.reload(TIMEOUT_S)
         trusted.write({project.opencode_json: render_opencode(project, config)})
-    return ReloadResult(list(response["changed"]), dict(response["unavailable"]), list(response["cut"]))
+    return ReloadResult(response.changed, response.unavailable, response.cut)

@@ -94,16 +94,16 @@ def start_stack(
         # Also after Ctrl-C, nothing is left half-started. A router that another command started stays.
         _stop_if_current(project, spawned)
         raise
-    preloaded = next((tier for tier in status["tiers"] if tier["name"] == status["preload"]), None)
+    preloaded = next((tier for tier in status.tiers if tier.name == status.preload), None)
     return StartResult(
         url=address.url,
         channel=plan.channel,
         pid=spawned.identity.pid,
         was_running=False,
         unavailable=plan.survey.unavailable,
-        preloaded=preloaded["name"] if preloaded else None,
-        state=preloaded["state"] if preloaded else "",
-        detail=preloaded["detail"] if preloaded else "",
+        preloaded=preloaded.name if preloaded else None,
+        state=preloaded.state if preloaded else "",
+        detail=preloaded.detail if preloaded else "",
         seconds=time.monotonic() - started_at,
     )
 
@@ -134,13 +134,13 @@ def refuse_taken_port(project: Project, config: StackConfig, options: StartOptio
         status = RouterClient(address.url).status()  # without a key: whatever listens there may be asked
     except LlmstackError:
         raise port_taken_error(address.port, setting="router_port") from None
-    if status["work_dir"] == str(project.work_dir):
+    if status.work_dir == str(project.work_dir):
         raise LlmstackError(
             f"a router of this project already runs at {address.url}, but its pid file is missing",
             hint=f"stop it yourself: {port_owner(address.port) or 'the process on that port'}",
         )
     raise LlmstackError(
-        f"the router at {address.url} belongs to {status['work_dir']}",
+        f"the router at {address.url} belongs to {status.work_dir}",
         hint="use it from here with `llmstack install --external`, stop it there,"
         " or set other ports in this project's models.ini",
     )

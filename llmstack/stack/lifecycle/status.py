@@ -24,12 +24,15 @@ from llmstack.units import MB
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import msgspec
+
     from llmstack.config import StackConfig
     from llmstack.config.trusted import TrustedProject
     from llmstack.paths import Project
     from llmstack.process.identity import Daemon
+    from llmstack.stack.remote.router_documents import StatusDocument, TierDocument
 
-# Fields of `TierStatus` that are copied from a tier in the router's `/llmstack/status`.
+# Fields of `TierStatus` that are copied from a tier in the router's `/llmstack/status` (`TierDocument`).
 TIER_FIELDS = (
     "name",
     "role",
@@ -133,24 +136,27 @@ def _own_status(trusted: TrustedProject, env: Mapping[str, str]) -> StackStatus:
         router = RouterStatus(client.url, pid=None, healthy=False, problem="not running")
         return StackStatus(str(project.work_dir), str(channel), router, {}, _stopped_tiers(config, env))
     try:
-        fields = client.status()
+        answer = client.status()
     except LlmstackError as error:
         router = _router_status(client.url, daemon, error.message)
         return StackStatus(str(project.work_dir), str(channel), router, {}, _stopped_tiers(config, env))
-    litellm = fields["backends"].get("litellm", {})
-    if litellm:
-        litellm = {**litellm, "rss_mb": _rss_mb(litellm["pid"], children=True)}
-    failed = [tier for tier in fields["tiers"] if tier["state"] == "down" and tier["can_start"]]
+    litellm = _litellm_status(answer)
+    failed = [tier for tier in answer.tiers if tier.state == "down" and tier.can_start]
     return StackStatus(
-        work_dir=fields["work_dir"],
-        channel=fields["channel"],
+        work_dir=answer.work_dir,
+        channel=answer.channel,
         router=_router_status(client.url, daemon, None),
-        swapper=fields["swapper"],
-        tiers=[_tier_status(tier, rss_mb=_rss_mb(tier["pid"], children=True)) for tier in fields["tiers"]],
+        swapper=_as_dict(answer.swapper),
+        tiers=[_tier_status(tier, rss_mb=_rss_mb(tier.pid, children=True)) for tier in answer.tiers],
         litellm=litellm,
-        recent=fields["recent"],
+        recent=[_as_dict(request) for request in answer.recent],
         healthy=not failed,
     )
+
+
+def _litellm_status(answer: StatusDocument) -> dict[str, Any]:
+    proxy = answer.backends.litellm
+    return {**_as_dict(proxy), "rss_mb": _rss_mb(proxy.pid, children=True)} if proxy is not None else {}
 
 
 def _remote_status(project: Project, env: Mapping[str, str], url: str) -> StackStatus:
@@ -158,21 +164,16 @@ def _remote_status(project: Project, env: Mapping[str, str], url: str) -> StackS
     router = RouterStatus(url, pid=None, healthy=False)
     unreachable = StackStatus(str(project.work_dir), f"external {url}", router, {}, [])
     try:
-        fields = fetch_status(url, env)
-        tiers = [_tier_status({**tier, "pid": None}, rss_mb=None) for tier in fields["tiers"]]
-        uptime_s = round(time.time() - fields["started"], 1)
-        return replace(
-            unreachable,
-            router=replace(router, healthy=True, uptime_s=uptime_s),
-            swapper=dict(fields["swapper"]),
-            tiers=tiers,
-            healthy=True,
-        )
+        answer = fetch_status(url, env)
     except LlmstackError as error:
-        problem = error.message
-    except (KeyError, TypeError, ValueError):
-        problem = f"{url} answers, but is no llmstack router"
-    return replace(unreachable, router=replace(router, problem=problem))
+        return replace(unreachable, router=replace(router, problem=error.message))
+    return replace(
+        unreachable,
+        router=replace(router, healthy=True, uptime_s=round(time.time() - answer.started, 1)),
+        swapper=_as_dict(answer.swapper),
+        tiers=[replace(_tier_status(tier, rss_mb=None), pid=None) for tier in answer.tiers],
+        healthy=True,
+    )
 
 
 def _router_status(url: str, daemon: Daemon, problem: str | None) -> RouterStatus:
@@ -188,8 +189,14 @@ def _router_status(url: str, daemon: Daemon, problem: str | None) -> RouterStatu
     )
 
 
-def _tier_status(fields: dict[str, Any], *, rss_mb: float | None) -> TierStatus:
-    return TierStatus(**{name: fields[name] for name in TIER_FIELDS}, rss_mb=rss_mb)
+def _tier_status(tier: TierDocument, *, rss_mb: float | None) -> TierStatus:
+    return TierStatus(**{name: getattr(tier, name) for name in TIER_FIELDS}, rss_mb=rss_mb)
+
+
+def _as_dict(document: msgspec.Struct) -> dict[str, Any]:
+    from llmstack.stack.remote.router_documents import as_dict  # noqa: PLC0415 - not needed if nothing runs
+
+    return as_dict(document)
 
 
 def _stopped_tiers(config: StackConfig, env: Mapping[str, str]) -> list[TierStatus]:

@@ -6,17 +6,19 @@ import os
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from llmstack.config import parse
 from llmstack.config.network import read_api_key
 from llmstack.errors import LlmstackError
-from llmstack.stack.remote.router_client import ClientKey, RouterClient, RouterUnreachableError
+from llmstack.stack.remote.router_client import RouterClient, RouterUnreachableError
+from llmstack.stack.remote.router_secrets import ClientKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llmstack.config import StackConfig
+    from llmstack.stack.remote.router_documents import StatusDocument
 
 T = TypeVar("T")
 
@@ -60,7 +62,7 @@ def fetch_router(url: str, env: Mapping[str, str]) -> RemoteRouter:
     return RemoteRouter(url, replace(config, settings=replace(config.settings, api_key_env=API_KEY_ENV)))
 
 
-def fetch_status(url: str, env: Mapping[str, str]) -> dict[str, Any]:
+def fetch_status(url: str, env: Mapping[str, str]) -> StatusDocument:
     """Return a router's `/llmstack/status`.
 
     Raises:
