@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOCK_WAIT_S = 10.0
+PRIVATE_MODE = 0o600
+TEMPORARY = ".tmp"
+LEFT_BEHIND_S = 3600.0  # a file is written in seconds; one that is older belongs to a process that was killed
 
 
 class LockedError(LlmstackError):
@@ -38,7 +43,7 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None
     try:
         path = path.resolve() if path.is_symlink() else path  # replace a link's target, not the link
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
@@ -55,6 +60,28 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None
         if temporary is not None:  # failed or interrupted
             with contextlib.suppress(OSError):
                 Path(temporary).unlink(missing_ok=True)
+
+
+def remove_left_behind(directory: Path, pattern: str = f".*{TEMPORARY}") -> None:
+    """Remove what writers that were killed left in a directory: by default, files of `write_atomic`."""
+    for path in directory.glob(pattern):
+        with contextlib.suppress(OSError):  # another process removes it too
+            if path.is_file() and time.time() - path.lstat().st_mtime > LEFT_BEHIND_S:
+                path.unlink()
+
+
+def open_private(path: str, flags: int) -> int:
+    """Open a file for its owner alone, as an `opener` of `open`; no one else can read an older one any more.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, flags, PRIVATE_MODE)
+    mode = os.fstat(descriptor).st_mode
+    if os.name != "nt" and stat.S_ISREG(mode) and mode & ~PRIVATE_MODE & 0o777:
+        with contextlib.suppress(OSError):  # it belongs to somebody else
+            os.fchmod(descriptor, PRIVATE_MODE)
+    return descriptor
 
 
 def remove(path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from support.waiting import wait_until
 
 from llmstack.errors import LlmstackError
-from llmstack.files import exclusive_lock, write_atomic
+from llmstack.files import exclusive_lock, open_private, remove_left_behind, write_atomic
 
 
 def test_a_file_is_written_with_its_mode(tmp_path: Path) -> None:
@@ -117,3 +117,45 @@ def test_the_lock_is_held_even_if_its_holder_cannot_be_recorded(tmp_path: Path) 
         exclusive_lock(lock, "start", wait_s=0),
     ):
         pass
+
+
+def test_only_old_temporary_files_are_removed(tmp_path: Path) -> None:
+    kept = [tmp_path / name for name in (".models.ini.abcdefgh.tmp", "models.ini", ".gitignore", "x.tmp")]
+    old = tmp_path / ".models.ini.ijklmnop.tmp"
+    for path in (*kept, old):
+        path.touch()
+    for path in (old, *kept[1:]):
+        os.utime(path, (1, 1))
+    (tmp_path / ".directory.tmp").mkdir()
+    remove_left_behind(tmp_path)
+    assert all(path.exists() for path in kept)
+    assert not old.exists()
+
+
+def test_a_killed_writer_leaves_a_file_that_is_removed_later(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, signal, sys; from llmstack import files\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "files.write_atomic(pathlib.Path(sys.argv[1]) / 'models.ini', 'text')"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    (left,) = tmp_path.iterdir()
+    remove_left_behind(tmp_path)
+    assert left.exists()
+    os.utime(left, (1, 1))
+    remove_left_behind(tmp_path)
+    assert not left.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such permissions there")
+def test_a_private_file_is_closed_to_others_however_it_was_before(tmp_path: Path) -> None:
+    old_mask = os.umask(0)
+    try:
+        (tmp_path / "old").touch(0o666)
+        for name in ("old", "new"):
+            with open(tmp_path / name, "ab", opener=open_private):
+                assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+        with open(os.devnull, "ab", opener=open_private):
+            assert os.stat(os.devnull).st_mode & 0o777 == 0o666  # noqa: PTH116 - as above
+    finally:
+        os.umask(old_mask)

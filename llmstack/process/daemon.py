@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
+from llmstack.files import open_private
 from llmstack.process.identity import Identity
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def spawn_daemon(
     )
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        output = log.open("ab")
+        output = open(log, "ab", opener=open_private)  # noqa: SIM115 - `Path.open` has no opener
     except OSError as error:
         raise LlmstackError(f"cannot write {log}: {error.strerror or error}") from error
     try:

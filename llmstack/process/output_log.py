@@ -11,6 +11,7 @@ from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
+from llmstack.files import open_private
 from llmstack.units import KB, MB
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ class _RotatingLog(RotatingFileHandler):
     _size = 0
 
     def _open(self) -> TextIOWrapper:
-        stream = super()._open()
+        # Logs of model servers quote parts of requests that they refuse.
+        stream = open(  # noqa: SIM115 - `Path.open` has no opener; the handler closes it
+            self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=open_private
+        )
         self._size = stream.tell()
         return stream
 
@@ -60,6 +64,9 @@ def rotating_log(path: Path) -> RotatingFileHandler:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for number in range(1, LOG_BACKUPS + 1):
+            with contextlib.suppress(FileNotFoundError):
+                os.close(open_private(f"{path}.{number}", os.O_RDONLY))
         return _RotatingLog(path, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS, encoding="utf-8")
     except OSError as error:
         raise LlmstackError(f"cannot write {path}: {error.strerror or error}") from error

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from llmstack.channel import Channel
 from llmstack.config.network import require_router_key
 from llmstack.config.trusted import open_trusted
 from llmstack.errors import LlmstackError
-from llmstack.files import write_atomic
+from llmstack.files import remove_left_behind, write_atomic
 from llmstack.llama_cpp.parent_watch import watch_stdin
 from llmstack.paths import Project, UserDirs
 from llmstack.process.output_log import rotating_log
@@ -28,6 +29,7 @@ from llmstack.router.app import RouterApp
 from llmstack.router.auth import RequestAuth
 from llmstack.router.composition import build_service
 from llmstack.router.http.event_loop import new_loop
+from llmstack.router.http.limits import HttpLimits
 from llmstack.router.http.server import Server
 from llmstack.router_proof import RouterIdentity, new_token, stretch_key
 from llmstack.serving.litellm.program import copy_litellm_files
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 
 OPEN_FILES = 16_384  # 4 096 connections of clients, as many to servers, and some to spare
+SPARE_FILES = 128  # for logs, pipes of model servers, and the event loop
 
 
 def main() -> None:
@@ -47,21 +50,27 @@ def main() -> None:
     options = _options()
     env = dict(os.environ)
     project = Project.at(options.work_dir, env)
-    _allow_open_files()
+    limits = _allow_open_files()
     if options.foreground:
         # stdin is a pipe: the router ends with the command that holds its other end.
         watch_stdin(lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         _log_to(project, env, foreground=options.foreground)
-        _serve(options, project, env)
+        remove_left_behind(project.state)
+        _serve(options, project, env, limits)
     except LlmstackError as error:
         sys.exit(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
 
 
-def _allow_open_files() -> None:
-    """Raise the soft limit of open files: each request takes two, and the usual 1 024 do not last."""
+def _allow_open_files() -> HttpLimits:
+    """Raise the soft limit of open files: each request takes two, and the usual 1 024 do not last.
+
+    Returns:
+        limits with as many connections as then can be open: one more gets a 503.
+    """
+    limits = HttpLimits()
     if sys.platform == "win32":
-        return  # it has no such limit
+        return limits  # it has no such limit
     import resource  # noqa: PLC0415 - not there on Windows
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -69,6 +78,10 @@ def _allow_open_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < target:
         with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit of its own
             resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return limits
+    return replace(limits, connections=max(1, min(limits.connections, (soft - SPARE_FILES) // 2)))
 
 
 def _options() -> argparse.Namespace:
@@ -122,7 +135,7 @@ def _format_second(seconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]) -> None:
+def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str], limits: HttpLimits) -> None:
     dirs = UserDirs.from_env(env)
     # The command that started this process has verified the files, too; they may have changed since.
     trusted = open_trusted(project, dirs)
@@ -157,7 +170,7 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
         private.create()
         write_atomic(private.router_token, f"{identity.token}\n", mode=0o600)
         copy_litellm_files(trusted)
-        runner.run(_run(Server(RouterApp(make_service)), listening))
+        runner.run(_run(Server(RouterApp(make_service), limits), listening))
 
 
 async def _run(server: Server, listening: socket.socket) -> None:

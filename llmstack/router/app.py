@@ -20,7 +20,7 @@ from llmstack.router.keepalive import WaitTimeouts
 from llmstack.router.routed_request import RequestIds, to_ascii
 from llmstack.router.routing import plan
 from llmstack.router_proof import CHALLENGE_PATH
-from llmstack.serving.errors import FailureReport, RequestFailedError
+from llmstack.serving.errors import OUT_OF_FILES, FailureReport, RequestFailedError, is_out_of_files
 from llmstack.units import MB
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from llmstack.router.service import Service
 
 MAX_BODY = 64 * MB
+LOG_INTERVAL_S = 60.0  # between two log lines about the same lack
 SHOWN_PATH_CHARS = 200  # of a path, in the log and the status
 
 _STOPPING = FailureReport(
@@ -64,6 +65,7 @@ class RouterApp:
         self._served: set[Exchange] = set()
         self._ids = RequestIds()
         self._draining = False
+        self._may_log_files_at = 0.0  # when the log may say again that no more files can be opened
 
     @property
     def service(self) -> Service:
@@ -146,9 +148,8 @@ class RouterApp:
             self.service.metrics.count_refusal(report.code)
             _log.info("%s refused: %d %s", _request_line(exchange), report.status, report.code)
             respond_error(exchange, dialect, report, [])
-        except Exception:  # noqa: BLE001 - as below
-            _log.exception("%s", _request_line(exchange))
-            respond_error(exchange, dialect, _BUG, [])
+        except Exception as error:  # noqa: BLE001 - as below
+            respond_error(exchange, dialect, self._unexpected(exchange, error), [])
         else:
             request.id = self._ids.id_for(exchange.headers)
             await self._forward(exchange, request)
@@ -165,13 +166,24 @@ class RouterApp:
                 raise
             request.mark_failed(_STOPPING.code, "router")
             send_failure(exchange, request, _STOPPING)
-        except Exception:  # noqa: BLE001 - a bug: this client gets an error, the log a traceback, others go on
-            request.mark_failed(_BUG.code, "router")
-            _log.exception("%s", _request_line(exchange))
-            send_failure(exchange, request, _BUG)
+        except Exception as error:  # noqa: BLE001 - a bug: this client gets an error, others go on
+            report = self._unexpected(exchange, error)
+            request.mark_failed(report.code, "router")
+            send_failure(exchange, request, report)
         finally:
             service.in_flight -= 1
             self._record(exchange, request)
+
+    def _unexpected(self, exchange: Exchange, error: Exception) -> FailureReport:
+        """Log an error that nothing else handles, and return what the client is told."""
+        if not is_out_of_files(error):
+            _log.error("%s", _request_line(exchange), exc_info=error)
+            return _BUG
+        now = time.monotonic()
+        if now >= self._may_log_files_at:
+            self._may_log_files_at = now + LOG_INTERVAL_S
+            _log.error("%s", OUT_OF_FILES.message)
+        return OUT_OF_FILES
 
     def _record(self, exchange: Exchange, request: RoutedRequest) -> None:
         """Record what became of a request."""

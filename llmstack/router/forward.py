@@ -20,7 +20,13 @@ from llmstack.router.failover import (
 from llmstack.router.keepalive import KeepAlive
 from llmstack.router.passing import pass_events, pass_long_body, without_secrets
 from llmstack.serving.base import ModelRequest
-from llmstack.serving.errors import FailureReport, RequestFailedError, TierUnavailableError
+from llmstack.serving.errors import (
+    OUT_OF_FILES,
+    FailureReport,
+    RequestFailedError,
+    TierUnavailableError,
+    is_out_of_files,
+)
 from llmstack.serving.response import FIRST_ERROR_STATUS, JSON
 from llmstack.upstream.client import UpstreamError
 from llmstack.upstream.limits import MAX_ERROR_BYTES, MAX_HELD_BYTES
@@ -147,6 +153,8 @@ class _Forwarding:
                 else:
                     await self._pass_error(response, lease)
         except UpstreamError as error:
+            if is_out_of_files(error):  # the tier is not to blame, and another one would fare no better
+                raise RequestFailedError(OUT_OF_FILES) from error
             report = await _connection_failure(lease, error)
             if request.first_byte_s is not None:
                 raise RequestFailedError(report) from error

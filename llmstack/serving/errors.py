@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Literal
 
 import msgspec
@@ -32,6 +33,23 @@ class FailureReport(msgspec.Struct, frozen=True, gc=False):
     allow: str | None = None
     needed: int | None = None
     window: int | None = None
+
+
+OUT_OF_FILES = FailureReport(
+    503,
+    "too_many_open_files",
+    "the router cannot open more files or connections; try again, or raise its limit (`ulimit -n`)",
+    retry_after=5,
+)
+
+
+def is_out_of_files(error: BaseException | None) -> bool:
+    """Return whether an error, or one that led to it, says that no more files or sockets can be opened."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class RequestFailedError(Exception):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from support.waiting import wait_until, wait_until_async
 
 from llmstack.errors import LlmstackError
 from llmstack.process.child import Child
-from llmstack.process.output_log import LOG_BACKUPS, LOG_BYTES
+from llmstack.process.output_log import LOG_BACKUPS, LOG_BYTES, rotating_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -255,3 +256,22 @@ async def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     parent.kill()
     await parent.wait()
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, timeout=2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such permissions there")
+def test_no_log_can_be_read_by_others_nor_can_older_ones(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    names = ("x.log", "x.log.1", "x.log.2")
+    for name in names:
+        (tmp_path / name).touch(0o644)
+    handler = rotating_log(log)
+    try:
+        assert {(tmp_path / name).stat().st_mode & 0o777 for name in names} == {0o600}
+        for name in names:
+            (tmp_path / name).unlink()
+        handler.doRollover()
+        handler.emit(logging.makeLogRecord({"msg": "a line"}))
+        handler.doRollover()
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    finally:
+        handler.close()

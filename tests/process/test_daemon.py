@@ -38,3 +38,12 @@ def test_a_daemon_that_cannot_be_started_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LlmstackError, match=r"cannot write .*x\.log"):
         spawn_daemon([sys.executable], env={}, cwd=tmp_path, log=tmp_path / "file" / "x.log")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such permissions there")
+def test_the_log_of_a_daemon_cannot_be_read_by_others(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.touch(0o644)
+    process, _ = spawn_daemon([sys.executable, "-c", "pass"], env=os.environ, cwd=tmp_path, log=log)
+    process.wait(10)
+    assert log.stat().st_mode & 0o777 == 0o600

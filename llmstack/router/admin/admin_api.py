@@ -16,7 +16,13 @@ from llmstack.router.dialects.openai import Untranslated
 from llmstack.router.error_responses import unavailable_report
 from llmstack.router.routing import explain
 from llmstack.router_proof import CHALLENGE_PATH, is_nonce
-from llmstack.serving.errors import FailureReport, RequestFailedError, TierUnavailableError
+from llmstack.serving.errors import (
+    OUT_OF_FILES,
+    FailureReport,
+    RequestFailedError,
+    TierUnavailableError,
+    is_out_of_files,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,7 +170,8 @@ def _servable(service: Service, name: str) -> Tier:
 
 
 async def _as_openai_error(_request: Request, error: Exception) -> Response:
-    report = error.report if isinstance(error, RequestFailedError) else _BUG
+    unexpected = OUT_OF_FILES if is_out_of_files(error) else _BUG
+    report = error.report if isinstance(error, RequestFailedError) else unexpected
     retry = {} if report.retry_after is None else {"retry-after": str(report.retry_after)}
     allow = {} if report.allow is None else {"allow": report.allow}
     body = Untranslated().error(report)

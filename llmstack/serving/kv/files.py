@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from llmstack.errors import LlmstackError
-from llmstack.files import write_atomic
+from llmstack.files import remove_left_behind, write_atomic
 from llmstack.process.identity import Identity
 from llmstack.units import GB
 
@@ -214,13 +214,18 @@ class PromptCacheFiles:
         return (path for path in self.root.glob("*/*") if path.is_file())
 
     def _remove_incomplete(self) -> None:
-        """Remove partial files that no process writes, and caches without metadata."""
+        """Remove what killed routers left: partial files, and half of a cache and its metadata."""
         for part in self.root.glob("*/*.part"):
             if not _has_writer(part):
                 part.unlink(missing_ok=True)
         for path in self.root.glob("*/*.kv"):
             if not _metadata_path(path).exists():
                 path.unlink(missing_ok=True)
+        for directory in self.root.glob("*/"):
+            remove_left_behind(directory)
+            for metadata in directory.glob("*.json"):
+                if not metadata.with_suffix(".kv").exists():
+                    remove_left_behind(directory, metadata.name)
 
 
 def budget_bytes(setting_gb: float | None, root: Path) -> int:

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Literal
 
 from llmstack.errors import LlmstackError
 from llmstack.serving.base import ModelState
-from llmstack.serving.errors import FailureReport, RequestFailedError, TierUnavailableError
+from llmstack.serving.errors import (
+    OUT_OF_FILES,
+    FailureReport,
+    RequestFailedError,
+    TierUnavailableError,
+    is_out_of_files,
+)
 from llmstack.serving.kv.cache import ModelKv
 from llmstack.serving.kv.llama_cpp_slots import LlamaCppSlots
 from llmstack.serving.pool.lease import PoolLease, ReadLease
@@ -291,9 +297,11 @@ class Pool:
                 _log.error("%s ended unexpectedly: %s", tier, await model.server.failure())
         except LlmstackError as failure:
             error = failure
-        except Exception:  # noqa: BLE001 - a bug must not leave requests waiting
-            _log.exception("running %s", tier)
-            error = LlmstackError(f"{tier} cannot start: internal error, see the router's log")
+        except Exception as failure:  # noqa: BLE001 - a bug must not leave requests waiting
+            error = LlmstackError(f"{tier} cannot start: {OUT_OF_FILES.message}")
+            if not is_out_of_files(failure):
+                _log.exception("running %s", tier)
+                error = LlmstackError(f"{tier} cannot start: internal error, see the router's log")
         if error is not None and model.state == "starting":
             self._refuse(tier, error)
         self._forget(tier, model)

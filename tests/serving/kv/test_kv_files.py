@@ -186,3 +186,16 @@ def test_a_cache_is_saved_only_if_reading_again_takes_longer(tmp_path: Path) -> 
     assert not costs.is_worth_saving(100_000)
     (tmp_path / "costs.json").write_text('{"save_s": "x"}')
     assert load_costs(tmp_path / "costs.json") == Costs()
+
+
+def test_what_writers_that_were_killed_left_is_removed_after_a_while(tmp_path: Path) -> None:
+    files = PromptCacheFiles(tmp_path, GB)
+    saved = save(files, "whole", 100)
+    kept = {saved.name, saved.with_suffix(".json").name, "young.json", ".young.json.abcdefgh.tmp"}
+    for name in ("old.json", ".old.json.abcdefgh.tmp", "young.json", ".young.json.abcdefgh.tmp"):
+        (saved.parent / name).write_text("{")
+    for path in saved.parent.iterdir():
+        if "young" not in path.name:
+            os.utime(path, (1, 1))
+    files.prepare_directory("another model")
+    assert {path.name for path in saved.parent.iterdir()} == kept
