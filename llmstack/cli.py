@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -38,6 +39,7 @@ from llmstack.commands import (
 )
 from llmstack.context import CliContext
 from llmstack.errors import LlmstackError
+from llmstack.terminal_text import GuardedStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -137,6 +139,16 @@ def _exit_on_signal(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
+def _prepare_output() -> None:
+    """Let no text fail because the output cannot show it, nor give commands to a terminal."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):  # None if the parent closed it
+            stream.reconfigure(errors="replace" if name == "stdout" else "backslashreplace")
+            if stream.isatty():
+                setattr(sys, name, GuardedStream(stream))
+
+
 def main() -> None:
     """Run the command line."""
     if hasattr(signal, "SIGPIPE"):
@@ -146,6 +158,7 @@ def main() -> None:
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores SIGHUP
             signal.signal(number, _exit_on_signal)
     env = dict(os.environ)
+    _prepare_output()
     try:
         code = run_command(sys.argv[1:], env)
         if sys.stdout is not None:  # None if the parent closed it

@@ -1,8 +1,13 @@
-"""Output of all commands: data on stdout, messages on stderr; styled on a terminal, plain when piped."""
+"""Output of all commands: data on stdout, messages on stderr; styled on a terminal, plain when piped.
+
+Every text passes `terminal_text` on its way out, so that nothing that a server, a model or a file says is
+taken for a command by the terminal.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -14,6 +19,7 @@ from rich.markup import escape as escape  # noqa: PLC0414 - reports import it fr
 from rich.table import Table
 
 from llmstack.errors import ConfigError, LlmstackError
+from llmstack.terminal_text import printable, printable_line, unguarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -51,11 +57,15 @@ class Console:
 
     def print(self, text: str) -> None:
         """Print plain text on stdout."""
-        self._out.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._out.print(printable_line(text), markup=False, highlight=False, soft_wrap=True, emoji=False)
 
     def write(self, text: str) -> None:
-        """Write text to stdout without a newline, and flush it, for an answer that arrives in pieces."""
-        self._out.file.write(text)
+        """Write text to stdout without a newline, and flush it, for an answer that arrives in pieces.
+
+        A pipe gets the text as it is.
+        """
+        to_terminal = self._out.is_terminal or self._out.file.isatty()
+        self._out.file.write(printable(text) if to_terminal else text)
         self._out.file.flush()
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
@@ -65,7 +75,7 @@ class Console:
         with `~` are wrapped, all others are cut; a name may end with `…` to say so.
         """
         if title:
-            self._out.print(title, style="bold", soft_wrap=True)
+            self._out.print(printable_line(title), style="bold", soft_wrap=True)
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(
@@ -75,7 +85,7 @@ class Console:
                 no_wrap=not column.endswith("~"),
             )
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(printable_line, row))
         with self._out.capture() as captured:
             self._out.print(table)
         for line in captured.get().splitlines():
@@ -83,7 +93,7 @@ class Console:
 
     def info(self, text: str) -> None:
         """Print a message on stderr; it may contain rich markup."""
-        self._err.print(text, highlight=False, soft_wrap=True)
+        self._err.print(printable_line(text), highlight=False, soft_wrap=True)
 
     def warn(self, text: str, hint: str = "") -> None:
         """Print a warning, and a hint how to fix it."""
@@ -104,7 +114,8 @@ class Console:
             self._labelled("hint", "cyan", error.hint)
 
     def _labelled(self, label: str, style: str, text: str) -> None:
-        self._err.print(f"[bold {style}]{label}:[/] {escape(text)}", highlight=False, soft_wrap=True)
+        shown = escape(printable_line(text))
+        self._err.print(f"[bold {style}]{label}:[/] {shown}", highlight=False, soft_wrap=True)
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str], None]]:
@@ -116,12 +127,12 @@ class Console:
                 nonlocal last
                 if text != last:
                     last = text
-                    self._err.print(text, markup=False, highlight=False, soft_wrap=True)
+                    self._err.print(printable_line(text), markup=False, highlight=False, soft_wrap=True)
 
             yield print_line
             return
         with self._err.status("") as spinner:
-            yield lambda text: spinner.update(escape(text))
+            yield lambda text: spinner.update(escape(printable_line(text)))
 
     @contextmanager
     def bars(self) -> Iterator[Callable[[Sequence[FileProgress]], None]]:
@@ -155,7 +166,7 @@ class Console:
         """Ask a yes-or-no question; return False by default and if the console is not interactive."""
         if not self.is_interactive:
             return False
-        self._err.print(f"{escape(question)} [dim]\\[y/N][/] ", end="", highlight=False)
+        self._err.print(f"{escape(printable_line(question))} [dim]\\[y/N][/] ", end="", highlight=False)
         try:
             return input().strip().lower() in {"y", "yes"}
         except EOFError:
@@ -163,8 +174,9 @@ class Console:
 
 
 def _rich_console(*, stderr: bool) -> RichConsole:
-    console = RichConsole(stderr=stderr)
-    return console if console.is_terminal else RichConsole(stderr=stderr, width=PIPED_WIDTH)
+    file = unguarded(sys.stderr if stderr else sys.stdout)
+    console = RichConsole(file=file, emoji=False)
+    return console if console.is_terminal else RichConsole(file=file, emoji=False, width=PIPED_WIDTH)
 
 
 def colorize(word: str) -> str:

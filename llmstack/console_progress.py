@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColum
 from rich.text import Text
 
 from llmstack.progress import STYLES, FileProgress, format_decimal_bytes
+from llmstack.terminal_text import printable_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ class _AmountColumn(ProgressColumn):
 
 class _SpeedColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
-        state = str(task.fields["state"])
+        state = printable_line(str(task.fields["state"]))
         if state != FETCHING or not task.speed:
             return Text("" if state == FETCHING else state, style=STYLES.get(state, "dim"))
         remaining = task.time_remaining
@@ -76,7 +77,9 @@ class TerminalBars:
         started = {bar.name for bar in bars if bar.done}
         for bar in [*bars, all_files] if len(bars) > 1 else bars:
             if bar.name not in self._tasks:
-                self._tasks[bar.name] = self.progress.add_task(escape(bar.name), total=None, state="")
+                self._tasks[bar.name] = self.progress.add_task(
+                    escape(printable_line(bar.name)), total=None, state=""
+                )
             task = self._tasks[bar.name]
             # Bytes from an earlier run arrive all at once and must not count as speed.
             if (bar.name in started or bar is all_files) and started - self._started:

@@ -17,7 +17,7 @@ PACKAGE = Path(llmstack.__file__).parent
 LAYERS = [
     {
         *("detached", "errors", "http_headers", "http_heads", "kv_types"),
-        *("progress", "router_proof", "units"),
+        *("progress", "router_proof", "terminal_text", "units"),
     },
     {"paths", "files", "console_progress", "upstream"},
     {"console", "trust"},

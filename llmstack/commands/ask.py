@@ -43,6 +43,8 @@ def ask(
 
     Example: llmstack ask -m ollama/qwen3 "why is the sky blue?"
     """
+    import contextlib
+
     from llmstack.stack.ask import open_model
 
     cli: CliContext = ctx.obj
@@ -52,9 +54,10 @@ def ask(
         text, system=system, max_tokens=max_tokens, temperature=temperature, reasoning_effort=effort
     )
     console = cli.console
-    for chunk in chunks:
-        if not as_json:
-            console.write(chunk)
+    with contextlib.closing(chunks):  # else an answer that cannot be written would go on in its thread
+        for chunk in chunks:
+            if not as_json:
+                console.write(chunk)
     result = chunks.result
     if as_json:
         console.json(result)

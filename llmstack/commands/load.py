@@ -20,9 +20,10 @@ def load(
 
     Example: llmstack load plan
     """
+    from llmstack.console import escape
     from llmstack.stack.lifecycle.load import load_tier
 
     cli: CliContext = ctx.obj
     with cli.console.progress() as notify:
         name = load_tier(cli.require_trusted(), tier, notify=notify)
-    cli.console.info(f"{name} is loaded")
+    cli.console.info(f"{escape(name)} is loaded")

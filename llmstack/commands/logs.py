@@ -29,6 +29,7 @@ def logs(
 
     Example: llmstack logs router -f
     """
+    from llmstack.console import escape
     from llmstack.stack.logs import follow_log, list_logs, read_last_lines
 
     cli: CliContext = ctx.obj
@@ -36,7 +37,10 @@ def logs(
     if name is None:
         console.table(
             ("log", ">KB", "file"),
-            [(log.stem, f"{log.stat().st_size / 1024:.0f}", str(log)) for log in list_logs(project)],
+            [
+                (escape(log.stem), f"{log.stat().st_size / 1024:.0f}", escape(str(log)))
+                for log in list_logs(project)
+            ],
         )
         return
     for line in read_last_lines(project, name, lines):

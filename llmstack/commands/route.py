@@ -69,7 +69,7 @@ def route(
 
         console.table(
             ("rule", "tier", "why~"),
-            [(rule.rule, rule.tier, escape(rule.detail)) for rule in result.considered],
+            [(escape(rule.rule), escape(rule.tier), escape(rule.detail)) for rule in result.considered],
         )
         console.print(f"alternatives: {', '.join(result.others) or 'none'}")
     if session and not result.session_known:

@@ -23,10 +23,11 @@ def unload(
 
     Example: llmstack unload plan
     """
+    from llmstack.console import escape
     from llmstack.stack.lifecycle.load import unload_tiers
 
     cli: CliContext = ctx.obj
     with cli.console.progress() as notify:
         notify("waiting for requests in flight")
         names = unload_tiers(cli.require_trusted(), tier)
-    cli.console.info(f"unloaded {', '.join(names)}" if names else "nothing was loaded")
+    cli.console.info(f"unloaded {escape(', '.join(names))}" if names else "nothing was loaded")

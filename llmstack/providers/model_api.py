@@ -11,7 +11,7 @@ from anyio.from_thread import start_blocking_portal
 from llmstack.providers.base import MAX_TOKENS, PromptRequest, Result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Generator, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Unpack
 
@@ -113,7 +113,7 @@ class Model:
             await pieces.aclose()
             await self._close_source()
 
-    def _stream_in_thread(self, request: PromptRequest) -> Iterator[str | Result]:
+    def _stream_in_thread(self, request: PromptRequest) -> Generator[str | Result]:
         """Yield the pieces of a stream that one task consumes in the event loop of another thread."""
         queue: SimpleQueue[str | Result | None] = SimpleQueue()
 
@@ -181,7 +181,7 @@ class TextStream:
         result: the whole result; None until the last piece was yielded.
     """
 
-    def __init__(self, pieces: Iterator[str | Result]) -> None:
+    def __init__(self, pieces: Generator[str | Result]) -> None:
         self._pieces = pieces
         self.result: Result | None = None
 
@@ -192,6 +192,10 @@ class TextStream:
                 self.result = piece
             else:
                 yield piece
+
+    def close(self) -> None:
+        """End the call, if it still runs; later pieces are lost."""
+        self._pieces.close()
 
 
 class AsyncTextStream:

@@ -21,7 +21,7 @@ def show_check(console: Console, result: CheckResult) -> None:
         columns = ("tier", "on disk", ">weights", ">KV", ">cache", ">all", "fits", "file or model~")
         console.table(columns, [_check_row(tier) for tier in result.tiers])
     else:  # another project's router: its files and memory are not known here
-        rows = [(escape(tier.name), tier.backend, escape(tier.file)) for tier in result.tiers]
+        rows = [(escape(tier.name), escape(tier.backend), escape(tier.file)) for tier in result.tiers]
         console.print("")
         console.table(("tier", "backend", "file or model~"), rows)
     changes = [(escape(tier.name), change) for tier in result.tiers for change in _changes(tier)]
@@ -69,6 +69,6 @@ def _changes(tier: TierCheck) -> list[str]:
         suffix = "" if tier.next_on_disk is not False else " (not on disk)"
         changes.append(f"queued: {escape(tier.next)}{suffix}")
     if tier.hub and tier.hub.size_bytes:
-        since = f", changed {tier.hub.date[:10]}" if tier.hub.date else ""
+        since = f", changed {escape(tier.hub.date[:10])}" if tier.hub.date else ""
         changes.append(f"at the hub: {format_size(tier.hub.size_bytes)}{since}")
     return changes

@@ -111,7 +111,7 @@ def show_downloads(console: Console, items: Sequence[DownloadItem]) -> None:
     rows = [
         (
             escape(item_name(item)),
-            f"[{STYLES[item.state]}]{item.state}[/]" if item.state in STYLES else item.state,
+            f"[{STYLES[item.state]}]{item.state}[/]" if item.state in STYLES else escape(item.state),
             f"{item.bytes / item.total:.0%}" if item.total else "-",
             format_decimal_bytes(item.total) if item.total is not None else "?",
             escape(item.error or item.file),

@@ -33,6 +33,7 @@ from llmstack.router.http.limits import HttpLimits
 from llmstack.router.http.server import Server
 from llmstack.router_proof import RouterIdentity, new_token, stretch_key
 from llmstack.serving.litellm.program import copy_litellm_files
+from llmstack.terminal_text import printable_line
 from llmstack.upstream.client import Upstream
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def _log_to(project: Project, env: Mapping[str, str], *, foreground: bool) -> No
         handlers.append(logging.StreamHandler())
     for handler in handlers:
         handler.setFormatter(_LogFormatter())
+    if foreground:
+        handlers[-1].setFormatter(_TerminalFormatter())
     logging.basicConfig(level=level, handlers=handlers)
     # Nothing shows these (Logging HOWTO, Optimization).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -128,6 +131,14 @@ class _LogFormatter(logging.Formatter):
         time_text = f"{_format_second(int(record.created))},{int(record.msecs):03d}"
         line = f"{time_text} {record.levelname} {record.getMessage()}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class _TerminalFormatter(_LogFormatter):
+    """Writes what a terminal may show: errors quote the output of model servers."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line without control characters."""
+        return printable_line(super().format(record))
 
 
 @lru_cache(maxsize=1)

@@ -85,7 +85,7 @@ def read_status(project: HookProject, trust_file: Path, env: Mapping[str, str]) 
 
 def prompt_label(work_dir: Path, channel: Channel) -> str:
     """Return the prefix of the prompt: the project's name, and its channel unless that is `current`."""
-    suffix = channel.url or ("" if channel == CURRENT else channel.kind)
+    suffix = escape_unprintable(channel.url or ("" if channel == CURRENT else channel.kind))
     name = escape_unprintable(work_dir.name or str(work_dir))
     return f"[llmstack:{name} {suffix}]" if suffix else f"[llmstack:{name}]"
 
