@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -482,3 +484,68 @@ def test_an_unchanged_prompt_starts_no_process(shell: str, tmp_path: Path) -> No
             before = faults()
             terminal.run(*["true"] * 5)
             assert faults() == before, directory
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "opencode.json",
+        "models.ini",
+        "litellm_config.yaml",
+        "callback.py",
+        "more.yaml",
+        "package/__init__.py",
+        "active-channel",
+    ],
+)
+def test_a_file_that_gets_its_old_time_back_is_noticed(shell: str, tmp_path: Path, name: str) -> None:
+    project = make_project(tmp_path / "project", trusted=False)
+    file = project.state / name
+    file.parent.mkdir(exist_ok=True)
+    old = {"active-channel": "current\n", "models.ini": "[a]\nextra_args = -x\n"}.get(name, "# ------ old\n")
+    new = {"active-channel": "external http://127.0.0.1:9\n", "models.ini": "[a]\nextra_args = -y\n"}.get(
+        name, "# ------ new\n"
+    )
+    file.write_text(old)
+    trust(project)
+    with Terminal(shell, project.work_dir) as terminal:
+        assert terminal.active() == str(project.work_dir)
+        before = file.stat()
+        file.write_text(new)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        changed = terminal.run("true", "true")
+        assert [message for message in messages(changed) if "changed since it was trusted" in message] == [
+            (
+                f"llmstack: {project.work_dir} is off, {name} changed since it was trusted;"
+                " see what it would run: `llmstack trust`"
+            )
+        ]
+        assert terminal.active() is None
+
+
+def test_a_file_added_with_an_old_time_is_noticed(shell: str, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    with Terminal(shell, project.work_dir) as terminal:
+        assert terminal.active() == str(project.work_dir)
+        (project.state / "callback.py").write_text("")
+        os.utime(project.state / "callback.py", (1, 1))
+        assert terminal.active() is None
+
+
+def test_large_files_do_not_delay_the_prompt(shell: str, tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project", trusted=False)
+    (project.state / "callback.py").write_text("#" * 3_000_000)
+    trust(project)
+    with Terminal(shell, project.work_dir) as terminal:
+        assert terminal.active() == str(project.work_dir)
+        spent = min(_seconds_of_a_prompt(terminal) for _ in range(5))
+        assert spent < 0.5
+        os.utime(project.state / "callback.py")
+        (project.state / "callback.py").write_text("#" * 3_000_001)
+        assert terminal.active() is None
+
+
+def _seconds_of_a_prompt(terminal: Terminal) -> float:
+    began = time.monotonic()
+    terminal.run("true")
+    return time.monotonic() - began

@@ -23,6 +23,20 @@ _llmstack_query() {
   _llmstack_apply "${fields[@]}"
 }
 
+_llmstack_add_version() { # FILE: its contents, since times can be set back; and whether it is new, if it is large
+  local content='' LC_ALL=C
+  if [[ -f $1 ]]; then
+    IFS= read -r -d '' -n 65536 content 2>/dev/null <"$1" || :
+    if [[ $1 -nt $_llmstack_trust_file ]]; then content+=new; fi
+    versions+=$1=$content$'\n'
+  fi
+}
+
+_llmstack_add_loadable() { # DIRECTORY: the files in it that LiteLLM can load
+  local file
+  for file in "$1"/*.py "$1"/*.y*ml "$1"/*/*.py; do _llmstack_add_version "$file"; done
+}
+
 _llmstack_move_variable() { # FROM TO: keeps whether the variable is set and exported
   local shown
   unset "$2"

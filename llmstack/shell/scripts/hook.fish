@@ -27,13 +27,29 @@ function __llmstack_check
             end
             set markers "$markers$line;"
         end
-        __llmstack_config_changed; and set markers "$markers"edited
+        __llmstack_read_versions
+        set markers "$markers$__llmstack_versions"
     end
     test "$__llmstack_project:$stamp:$markers" = "$__llmstack_state_key"; or __llmstack_update "$stamp"
 end
 
-function __llmstack_config_changed
-    test "$__llmstack_project/.llmstack/opencode.json" -nt "$__llmstack_trust_file"
+# Sets a global variable to what differs if a file that trust depends on has changed: to the contents, since
+# times can be set back. A command substitution would not do: it costs more than all the rest.
+function __llmstack_read_versions
+    set -l state "$__llmstack_project/.llmstack"
+    set -l names models.ini opencode.json litellm_config.yaml default-channel active-channel
+    set -l files $state/$names $LLMSTACK_MODELS_INI $state/*.{py,yaml,yml} $state/*/*.{py,yaml,yml}
+    set -g __llmstack_versions ''
+    for file in $files
+        if test -f "$file"
+            set -l content ''
+            contains -- "$file" $__llmstack_large; or read -z content <"$file"
+            # Reading 3 MB takes 0.2 s: of a large file, the time of the last change must do from now on.
+            string match -qr '(?s)^.{65535}' -- "$content"; and set -ga __llmstack_large "$file"
+            contains -- "$file" $__llmstack_large; and set content (path mtime -- "$file")
+            set -g __llmstack_versions "$__llmstack_versions$file=$content"
+        end
+    end
 end
 
 function __llmstack_find_project # the nearest directory upwards that contains .llmstack/
@@ -48,15 +64,15 @@ end
 
 function __llmstack_update --argument-names stamp
     set -l fields off
-    set -l edited ''
-    __llmstack_config_changed; and set edited edited
+    set -g __llmstack_versions ''
     if test -n "$__llmstack_project"; and test -x "$__llmstack_python"
+        __llmstack_read_versions
         set fields ($__llmstack_python -I -S $__llmstack_entry nul $__llmstack_trust_file $__llmstack_project </dev/null | string split0)
     end
     test -n "$fields[1]"; or return 0 # interrupted: try again at the next prompt
     set -g __llmstack_state_key "$__llmstack_project:$stamp:"
     if test "$fields[1]" = on
-        set -g __llmstack_state_key "$__llmstack_state_key$fields[5];$fields[6];$edited"
+        set -g __llmstack_state_key "$__llmstack_state_key$fields[5];$fields[6];$__llmstack_versions"
         __llmstack_activate $fields[7..]
     else if test -n "$LLMSTACK_ACTIVE"
         __llmstack_restore
@@ -110,5 +126,7 @@ function llmstack_deactivate
     set -eg LLMSTACK_HOOK
     set -eg __llmstack_search_key
     set -eg __llmstack_state_key
+    set -eg __llmstack_versions
+    set -eg __llmstack_large
     set -eg __llmstack_last_message
 end

@@ -29,14 +29,33 @@ function global:__LlmstackFindProject {
     return ''
 }
 
+# What differs if a file that trust depends on has changed: its contents too, since times can be set back.
+function global:__LlmstackReadVersions([string]$State) {
+    $files = @('models.ini', 'opencode.json', 'litellm_config.yaml', 'default-channel', 'active-channel') |
+        ForEach-Object { [System.IO.Path]::Combine($State, $_) }
+    if ($env:LLMSTACK_MODELS_INI) { $files += $env:LLMSTACK_MODELS_INI }
+    $versions = ''
+    try {
+        foreach ($pattern in '*.py', '*.yaml', '*.yml') {
+            $files += [System.IO.Directory]::GetFiles($State, $pattern, [System.IO.SearchOption]::AllDirectories)
+        }
+        foreach ($file in $files) {
+            $info = New-Object System.IO.FileInfo $file
+            if (-not $info.Exists) { continue }
+            $versions += "$file=$($info.Length):$($info.LastWriteTimeUtc.Ticks)"
+            if ($info.Length -le 65536) { $versions += [System.IO.File]::ReadAllText($file) }
+        }
+    } catch { $versions += 'unreadable' }
+    return $versions
+}
+
 # What can change while the terminal is active.
 function global:__LlmstackReadMarkers([string]$Project) {
     $state = [System.IO.Path]::Combine($Project, '.llmstack')
-    $config = [System.IO.Path]::Combine($state, 'opencode.json')
-    $edited = [System.IO.File]::GetLastWriteTimeUtc($config) -gt [System.IO.File]::GetLastWriteTimeUtc($global:__LlmstackTrustFile)
+    $versions = __LlmstackReadVersions $state
     $pinned = __LlmstackFirstLine ([System.IO.Path]::Combine($state, 'default-channel'))
     $active = __LlmstackFirstLine ([System.IO.Path]::Combine($state, 'active-channel'))
-    return "$pinned`n$active`n$edited"
+    return "$pinned`n$active`n$versions"
 }
 
 function global:__LlmstackCheck {

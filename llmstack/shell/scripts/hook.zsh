@@ -18,6 +18,23 @@ _llmstack_query() {
   _llmstack_apply "${(@)fields[1,-2]}" # the last field ends in NUL too
 }
 
+zmodload -F zsh/stat b:zstat 2>/dev/null
+_llmstack_add_version() { # FILE: what a change leaves different, even if the file gets its old time back
+  local -a stat
+  [[ -f $1 ]] || return 0
+  # Times have seconds only: a second change within one shows in the contents, if these are not large.
+  if zstat -A stat -- "$1" 2>/dev/null; then
+    versions+=$1=$stat[1]:$stat[2]:$stat[8]:$stat[10]:$stat[11]
+    if (( stat[8] > 65536 )); then return 0; fi
+  fi
+  versions+="$(<"$1")"$'\n' 2>/dev/null # reads without a process
+}
+
+_llmstack_add_loadable() { # DIRECTORY: the files in it that LiteLLM can load
+  local file
+  for file in "$1"/*.(py|yaml|yml)(N) "$1"/*/*.(py|yaml|yml)(N); do _llmstack_add_version "$file"; done
+}
+
 _llmstack_move_variable() { # FROM TO: keeps whether the variable is set and exported
   unset "$2"
   (( ${(P)+1} )) || return 0
