@@ -35,7 +35,7 @@ class _RotatingLog(RotatingFileHandler):
     def _open(self) -> TextIOWrapper:
         # Logs of model servers quote parts of requests that they refuse.
         stream = open(  # noqa: SIM115 - `Path.open` has no opener; the handler closes it
-            self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=open_private
+            self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=open_private
         )
         self._size = stream.tell()
         return stream
