@@ -20,12 +20,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.forwarding import free_port, wait_for
+from benchmarks.forwarding import free_port, router_env, trust_project, wait_for
 
 from llmstack.config import parse_bytes
 from llmstack.llama_cpp.binary import find_engine
 from llmstack.llama_cpp.command import server_env, server_flags
 from llmstack.llama_cpp.tiny import write_echo
+from llmstack.paths import Project, UserDirs
 
 PATH = "/v1/chat/completions"
 
@@ -67,17 +68,18 @@ def time_engine(argv: tuple[str, ...], env: dict[str, str], port: int) -> float:
             engine.terminate()
 
 
-def time_router(port: int) -> float:
+def time_router(port: int, token_file: Path) -> float:
     """Return the seconds from a request for the idle tier to its first token."""
     started = time.perf_counter()
     seconds = asyncio.run(first_token(port, "tier", "")) - started
-    asyncio.run(unload(port))
+    asyncio.run(unload(port, token_file.read_text().strip()))
     return seconds
 
 
-async def unload(port: int) -> None:
+async def unload(port: int, token: str) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"POST /llmstack/unload/tier HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+    head = "POST /llmstack/unload/tier HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+    writer.write(f"{head}authorization: Bearer {token}\r\n\r\n".encode())
     response = await reader.read()
     writer.close()
     if not response.startswith(b"HTTP/1.1 200"):
@@ -98,18 +100,24 @@ def main() -> None:
             f"litellm_port = {free_port()}\nswapper = builtin\n"
             f"[tier]\npath = {directory / 'tier.gguf'}\nctx_size = 4k\nrole = agent\n"
         )
+        trust_project(directory)
         engine, tier = find_engine(os.environ), parse_bytes(ini.read_bytes(), ini).tiers["tier"]
         env = server_env(os.environ) | {"LLAMA_API_KEY": "key"}
         argv = engine.argv(
             (*server_flags(tier, directory / "tier.gguf"), "--host", "127.0.0.1", "--port", str(engine_port))
         )
         router = subprocess.Popen(
-            [sys.executable, "-m", "llmstack.router", "--work-dir", name], stdin=subprocess.DEVNULL
+            [sys.executable, "-m", "llmstack.router", "--work-dir", name],
+            env=router_env(directory),
+            stdin=subprocess.DEVNULL,
         )
+        user = UserDirs(*[directory / "state" / "llmstack"] * 5)
+        token_file = user.private(Project.at(directory, {})).router_token
         try:
             wait_for(port)
             pairs = [
-                (time_engine(argv, env, engine_port), time_router(port)) for _ in range(options.rounds + 1)
+                (time_engine(argv, env, engine_port), time_router(port, token_file))
+                for _ in range(options.rounds + 1)
             ][1:]
         finally:
             router.terminate()

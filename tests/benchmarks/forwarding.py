@@ -31,7 +31,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support.trusting import trust
+
 from llmstack.llama_cpp.tiny import write_echo
+from llmstack.paths import Project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -150,7 +155,20 @@ def write_models_ini(directory: Path, tiers: int = 1, parallel: int = STREAMS) -
             for number in range(tiers)
         )
     )
+    trust_project(directory)
     return port
+
+
+def trust_project(directory: Path) -> None:
+    """Trust the project in a list of its own, which a router with `router_env` reads."""
+    trust_file = directory / "data" / "llmstack" / "trusted.toml"
+    trust(Project.at(directory, {}), trust_file)
+
+
+def router_env(directory: Path) -> dict[str, str]:
+    """Return the environment of a router that leaves the user's own directories alone."""
+    homes = {f"XDG_{kind}_HOME": str(directory / kind.lower()) for kind in ("DATA", "STATE", "CACHE")}
+    return {**os.environ, **homes}
 
 
 def start_router(
@@ -158,7 +176,7 @@ def start_router(
 ) -> tuple[subprocess.Popen[bytes], int]:
     """Start a router whose tiers are served by the fixed upstream in place of llama-server."""
     port = write_models_ini(directory, tiers, parallel)
-    env = {**os.environ, "LLAMA_SERVER_BIN": str(UPSTREAM)}
+    env = {**router_env(directory), "LLAMA_SERVER_BIN": str(UPSTREAM)}
     argv = [sys.executable, "-m", "llmstack.router", "--work-dir", str(directory)]
     return subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL), port
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from benchmarks.forwarding import (
     Target,
     client,
     request,
+    router_env,
     wait_for,
     write_models_ini,
 )
@@ -124,7 +124,7 @@ def run_router(tree: Path) -> Iterator[CountedRouter]:
         argv += [f"--log-file={directory / 'valgrind.log'}"]
         argv += [sys.executable, "-m", "llmstack.router", "--work-dir", str(directory)]
         env = {
-            **os.environ,
+            **router_env(directory),
             "PYTHONPATH": str(tree),
             "PYTHONHASHSEED": "0",  # with random hashes, the work per set and dict differs between runs
             "LLAMA_SERVER_BIN": str(UPSTREAM),
