@@ -4,12 +4,11 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 from support.examples import by_hand
 from support.home import isolated_env
 from support.hub import running_hub
-from support.waiting import wait_until
+from support.processes import require_no_process_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -56,24 +55,8 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 @pytest.fixture(autouse=True)
 def no_process_left() -> Iterator[None]:
     """A test ends what it starts."""
-    here = psutil.Process()
-    before = set(here.children(recursive=True))
-    yield
-
-    def left() -> list[str]:
-        found = []
-        for process in set(here.children(recursive=True)) - before:
-            try:
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(f"{process.pid} {process.cmdline()}")
-            except psutil.Error:
-                continue
-        return found
-
-    try:
-        wait_until(lambda: not left(), timeout=3)
-    except TimeoutError:
-        pytest.fail(f"processes left: {left()}")
+    with require_no_process_left():
+        yield
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
