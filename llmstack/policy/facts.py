@@ -10,6 +10,7 @@ import msgspec
 Task = Literal["chat", "embedding", "rerank", "infill"]
 
 CHARACTERS_PER_TOKEN = 4  # estimate; the ceilings in models.ini are meant for it
+LONGEST_WRITTEN = 256 * 1024  # characters; to search 1 MB of tags takes 100 ms
 IMAGE_TOKENS = 1000  # fixed estimate per image; providers and engines count 85 to 1 600
 
 # Tags around text that coding agents add to, or send instead of, what the user wrote.
@@ -72,8 +73,11 @@ def tokens(characters: int) -> int:
 def without_harness(text: str) -> str:
     """Return a user message without the blocks that coding agents add to it.
 
-    A block that is never closed stays, since the user may have written it. Takes linear time.
+    A block that is never closed stays, since the user may have written it. Takes linear time. Of a text that
+    is longer than anybody writes, only the start and the end are read.
     """
+    if len(text) > LONGEST_WRITTEN:
+        text = text[: LONGEST_WRITTEN // 2] + text[-LONGEST_WRITTEN // 2 :]
     if "<" not in text:
         return text.strip()
     if text.startswith("# AGENTS.md"):

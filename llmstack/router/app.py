@@ -8,6 +8,7 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from llmstack.process.worker import MAX_BYTES_HERE
 from llmstack.router.access_log import AccessRecord
 from llmstack.router.admin.admin_api import admin_api
 from llmstack.router.dialects.openai import Untranslated
@@ -18,7 +19,7 @@ from llmstack.router.http.asgi import answer_with
 from llmstack.router.http.request_body import BodyTooLargeError, ClientGoneError
 from llmstack.router.keepalive import WaitTimeouts
 from llmstack.router.routed_request import RequestIds, to_ascii
-from llmstack.router.routing import plan
+from llmstack.router.routing import parse_large, plan
 from llmstack.router_proof import CHALLENGE_PATH
 from llmstack.serving.errors import OUT_OF_FILES, FailureReport, RequestFailedError, is_out_of_files
 from llmstack.units import MB
@@ -104,6 +105,11 @@ class RouterApp:
             pass
         else:
             if exchange.path in self._admin.paths or exchange.path.startswith("/llmstack/"):
+                if len(body) > MAX_BYTES_HERE:
+                    text = f"the body is larger than {MAX_BYTES_HERE // MB} MB, the limit of {exchange.path}"
+                    report = FailureReport(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", text)
+                    respond_error(exchange, dialect, report, [])
+                    return
                 await answer_with(self._admin.app, exchange, body)
             else:
                 await self._serve(exchange, dialect, body)
@@ -141,8 +147,11 @@ class RouterApp:
         if self._draining:
             respond_error(exchange, dialect, _STOPPING, [])
             return
+        parsed = None
+        if len(body) > MAX_BYTES_HERE:
+            parsed = await parse_large(exchange.path, body, self.service.worker)
         try:
-            request = plan(exchange, self._dialects.get(exchange.path), body, self.service)
+            request = plan(exchange, self._dialects.get(exchange.path), body, self.service, parsed)
         except RequestFailedError as failed:
             report = failed.report
             self.service.metrics.count_refusal(report.code)

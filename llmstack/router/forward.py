@@ -34,6 +34,7 @@ from llmstack.upstream.limits import MAX_ERROR_BYTES, MAX_HELD_BYTES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llmstack.process.worker import Worker
     from llmstack.router.failover import FailureKind
     from llmstack.router.http.exchange import Exchange
     from llmstack.router.keepalive import WaitTimeouts
@@ -144,7 +145,7 @@ class _Forwarding:
         if lease.kv:
             request.notes = [("x-llmstack-kv", lease.kv)]
         try:
-            with await lease.send(_model_request(self._exchange, request)) as response:
+            with await lease.send(_model_request(self._exchange, request, self._service.worker)) as response:
                 request.cost_usd = dollars(dict(response.headers).get("x-litellm-response-cost"))
                 if response.is_event_stream and response.status < FIRST_ERROR_STATUS:
                     await self._pass_stream(response, lease)
@@ -267,9 +268,10 @@ class _Forwarding:
         raise TierFailedError(report, kind, "failed before its first token")
 
 
-def _model_request(exchange: Exchange, request: RoutedRequest) -> ModelRequest:
+def _model_request(exchange: Exchange, request: RoutedRequest, worker: Worker) -> ModelRequest:
     """Return what the lease sends to the server."""
     return ModelRequest(
+        worker=worker,
         method=exchange.method,
         target=request.target,
         headers=_forwarded_headers(exchange.headers, has_json_body=request.rewrites_body),

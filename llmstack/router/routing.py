@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import asdict
+from functools import partial
 from posixpath import normpath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
@@ -13,14 +14,17 @@ from llmstack.policy.decision import AUTO, ContextOverflowError, Decision, NoTie
 from llmstack.policy.facts import RequestFacts
 from llmstack.policy.named_model import decide_named
 from llmstack.policy.session_policy import decide
+from llmstack.process.worker import WorkerFailedError
 from llmstack.router.dialects.base import BadRequestError, ParsedRequest
 from llmstack.router.dialects.openai import Untranslated
-from llmstack.router.dialects.table import guess_dialect
+from llmstack.router.dialects.table import dialects, guess_dialect
 from llmstack.router.routed_request import RoutedRequest
 from llmstack.router.sessions import find_session_name
 from llmstack.serving.errors import FailureReport, RequestFailedError
+from llmstack.serving.http_request import TOO_COMPLEX
 
 if TYPE_CHECKING:
+    from llmstack.process.worker import Worker
     from llmstack.router.dialects.base import Dialect
     from llmstack.router.http.exchange import Exchange
     from llmstack.router.service import Service
@@ -30,7 +34,13 @@ CHANGING_METHODS = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 UPSTREAM_PREFIX = "/upstream/"  # as llama-swap has it: /upstream/<tier>/<path of the engine>
 
 
-def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Service) -> RoutedRequest:
+def plan(
+    exchange: Exchange,
+    dialect: Dialect | None,
+    body: bytes,
+    service: Service,
+    parsed: ParsedRequest | RequestFailedError | None = None,
+) -> RoutedRequest:
     """Decide where a request goes.
 
     Args:
@@ -38,16 +48,17 @@ def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Serv
         dialect: the API of its path; None if `auto` does not serve that path.
         body: of the request.
         service: tiers and their availability.
+        parsed: the result of `parse_large`; None if the body is not large.
 
     Raises:
         RequestFailedError: it cannot be served, and why.
     """
     if dialect is None:
-        return _plan_other(exchange, body, service)
+        return _plan_other(exchange, body, service, parsed)
     if exchange.method != "POST":
         text = f"{exchange.path} takes POST, not {exchange.method}"
         raise RequestFailedError(FailureReport(405, "method_not_allowed", text, allow="POST"))
-    parsed = _parse(dialect, body)
+    parsed = _parse(dialect, body, parsed)
     name = find_session_name(exchange.headers, parsed.session_name)
     session_key = service.sessions.find_key(name, parsed.opening, parsed.facts)
     decision = decide_for(parsed.model, parsed.facts, service, session_key)
@@ -66,7 +77,12 @@ def plan(exchange: Exchange, dialect: Dialect | None, body: bytes, service: Serv
     )
 
 
-def _plan_other(exchange: Exchange, body: bytes, service: Service) -> RoutedRequest:
+def _plan_other(
+    exchange: Exchange,
+    body: bytes,
+    service: Service,
+    parsed_before: ParsedRequest | RequestFailedError | None,
+) -> RoutedRequest:
     """Route any other path to the tier that it names: in its path, its body, or its query."""
     dialect, target = Untranslated(), exchange.target
     reads_only = exchange.method not in CHANGING_METHODS
@@ -77,7 +93,7 @@ def _plan_other(exchange: Exchange, body: bytes, service: Service) -> RoutedRequ
     if tier and tier != AUTO:
         parsed = ParsedRequest(None, stream=False, facts=RequestFacts())
         with contextlib.suppress(RequestFailedError):  # the engine checks what it is sent there
-            parsed = _parse(dialect, body)
+            parsed = _parse(dialect, body, parsed_before)
         decision = decide_for(tier, RequestFacts(), service)
         return RoutedRequest(
             dialect,
@@ -90,7 +106,7 @@ def _plan_other(exchange: Exchange, body: bytes, service: Service) -> RoutedRequ
             rewrites_body=False,
             reads_only=reads_only,
         )
-    parsed = _parse(dialect, body)
+    parsed = _parse(dialect, body, parsed_before)
     model = parsed.model or _query_model(target)
     if not model or model == AUTO or not target.startswith("/"):
         expected = f"a `model` that names a tier ({', '.join(service.config.tiers)}) to pass it on to"
@@ -110,7 +126,29 @@ def _plan_other(exchange: Exchange, body: bytes, service: Service) -> RoutedRequ
     )
 
 
-def _parse(dialect: Dialect, body: bytes) -> ParsedRequest:
+async def parse_large(path: str, body: bytes, worker: Worker) -> ParsedRequest | RequestFailedError:
+    """Return what a large body says, or why it cannot be served. It is read in another process."""
+    try:
+        return await worker.run(partial(_parse_as, path), body)
+    except BadRequestError as error:
+        return RequestFailedError(FailureReport(400, "invalid_request", f"the request: {error}"))
+    except WorkerFailedError:
+        return RequestFailedError(TOO_COMPLEX)
+
+
+def _parse_as(path: str, body: bytes) -> ParsedRequest:
+    """Return what a body says in the API of a path."""
+    dialect = dialects().get(path)
+    return dialect.parse(body) if dialect is not None else Untranslated().parse(body)
+
+
+def _parse(
+    dialect: Dialect, body: bytes, parsed: ParsedRequest | RequestFailedError | None = None
+) -> ParsedRequest:
+    if isinstance(parsed, RequestFailedError):
+        raise parsed
+    if parsed is not None:
+        return parsed
     try:
         return dialect.parse(body)
     except BadRequestError as error:

@@ -13,6 +13,7 @@ from llmstack.config.model import BackendKind, Role
 from llmstack.config.trusted import open_trusted
 from llmstack.errors import LlmstackError
 from llmstack.policy.decision import AUTO, StackState
+from llmstack.process.worker import Worker
 from llmstack.router.admin.metrics import Metrics
 from llmstack.router.failover import Cooldowns
 from llmstack.router.sessions import Sessions, prompt_tokens_in
@@ -61,6 +62,7 @@ class Service:
         upstream: the HTTP client of the backends.
         env: of the router, to survey the machine again.
         in_flight: requests being served.
+        worker: for work on large bodies.
     """
 
     project: Project
@@ -80,13 +82,15 @@ class Service:
     cooldowns: Cooldowns = field(default_factory=Cooldowns)
     sessions: Sessions = field(default_factory=Sessions)
     metrics: Metrics = field(init=False)
+    worker: Worker = field(init=False)
     _loading: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
     # Which tiers would evict others, with the plan and the loaded tiers that this was computed from.
     _evicting: tuple[MemoryPlan, frozenset[str], frozenset[str]] | None = None
 
     def __post_init__(self) -> None:
-        """Start to count."""
+        """Start to count, and prepare the worker, which starts with the first large request."""
+        self.worker = Worker(self.env)
         self.metrics = Metrics(self.swapper.states, lambda: self.in_flight)
 
     @property
@@ -248,6 +252,7 @@ class Service:
     async def close(self) -> None:
         """Stop everything that serves."""
         await asyncio.gather(*(backend.close() for backend in self.backends.values()))
+        await self.worker.close()
         await self.upstream.close()
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from llmstack.config.model import StackConfig
+    from llmstack.process.worker import Worker
     from llmstack.serving.errors import FailureReport
     from llmstack.serving.memory.survey import Survey
     from llmstack.upstream.client import Chunks
@@ -75,6 +76,7 @@ class ModelRequest(msgspec.Struct, frozen=True, gc=False):
             passed on unchanged.
         has_slot: the body has an `id_slot` of its own.
         format_error: returns a failure as the body of an HTTP error in the client's API.
+        worker: for work on a large body.
     """
 
     method: str
@@ -85,6 +87,7 @@ class ModelRequest(msgspec.Struct, frozen=True, gc=False):
     rewrites_body: bool
     has_slot: bool
     format_error: Callable[[FailureReport], bytes]
+    worker: Worker
 
 
 class ServerResponse(Protocol):

@@ -59,6 +59,10 @@ class RequestFailedError(Exception):
         super().__init__(report.message)
         self.report = report
 
+    def __reduce__(self) -> tuple[type[RequestFailedError], tuple[FailureReport]]:
+        """Return how to make a copy, for another process."""
+        return RequestFailedError, (self.report,)
+
 
 class TierUnavailableError(LlmstackError):
     """A tier cannot serve a request now.

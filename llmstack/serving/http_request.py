@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import msgspec
+
+from llmstack.process.worker import MAX_BYTES_HERE, WorkerFailedError
 from llmstack.serving.errors import FailureReport, RequestFailedError
-from llmstack.serving.json_edits import add_members, set_model, set_slot
+from llmstack.serving.json_edits import add_members, has_leading_model, set_model, set_slot
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from llmstack.serving.base import ModelRequest, SamplingDefaults
     from llmstack.serving.json_edits import Parts
     from llmstack.upstream.client import Response, Upstream
+
+T = TypeVar("T")
+
+TOO_COMPLEX = FailureReport(
+    400, "too_complex", "the request: reading it takes too long or too much memory; send fewer messages"
+)
 
 # The sampling members that each path accepts.
 _SAMPLING_BY_PATH = {
@@ -58,8 +69,66 @@ def send_to(upstream: Upstream, lease: HttpLease, request: ModelRequest) -> Coro
         UpstreamError: the server cannot be reached, or the connection broke.
         RequestFailedError: the body is nested too deeply to edit it.
     """
+    if len(request.body) > MAX_BYTES_HERE:
+        return _send_large(upstream, lease, request)
     headers = {**request.headers, **lease.headers}
     return upstream.send(request.method, f"{lease.url}{request.target}", headers, *body_parts(request, lease))
+
+
+async def _send_large(upstream: Upstream, lease: HttpLease, request: ModelRequest) -> Response:
+    if _keeps_most(request, lease):
+        parts = body_parts(request, lease)
+    else:
+        parts = (await edit_large(request, lease, edited_body),)
+    headers = {**request.headers, **lease.headers}
+    return await upstream.send(request.method, f"{lease.url}{request.target}", headers, *parts)
+
+
+def _keeps_most(request: ModelRequest, served: ServedModel) -> bool:
+    """Return whether `body_parts` neither decodes nor copies most of the body."""
+    if not request.rewrites_body:
+        return True
+    if served.defaults.values or (served.slot is not None and request.has_slot):
+        return False
+    if served.slot is None and request.model == served.model:
+        return True
+    return has_leading_model(request.body, request.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A `ServedModel` that can be sent to the worker."""
+
+    model: str
+    defaults: SamplingDefaults
+    slot: int | None
+
+
+async def edit_large(
+    request: ModelRequest, served: ServedModel, edit: Callable[[ModelRequest, ServedModel], T]
+) -> T:
+    """Return `edit(request, served)`, called in the worker.
+
+    Args:
+        request: its body is large.
+        served: the model.
+        edit: can be pickled, as can its result.
+
+    Raises:
+        RequestFailedError: it takes too long or too much memory.
+    """
+    without_body = msgspec.structs.replace(request, body=b"", headers={}, format_error=None, worker=None)
+    copy = Served(served.model, served.defaults, served.slot)
+    try:
+        return await request.worker.run(partial(_edit, edit, without_body, copy), request.body)
+    except WorkerFailedError as error:
+        raise RequestFailedError(TOO_COMPLEX) from error
+
+
+def _edit(
+    edit: Callable[[ModelRequest, ServedModel], T], request: ModelRequest, served: Served, body: bytes
+) -> T:
+    return edit(msgspec.structs.replace(request, body=body), served)
 
 
 def edited_body(request: ModelRequest, served: ServedModel) -> bytes:

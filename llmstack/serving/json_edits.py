@@ -47,8 +47,8 @@ def set_model(body: bytes, current: str | None, model: str, slot: int | None = N
         RecursionError: the body is nested too deeply.
     """
     value = _json_string(model)
-    match = _LEADING_MODEL.match(body, 0, LEADING_BYTES)
-    if match is not None and current is not None and match[1] == f'"{current}"'.encode():
+    match = _match_leading_model(body, current)
+    if match is not None:
         start, end = match.span(1)
         first = body.index(b"{") + 1
         added = b"" if slot is None else b'"id_slot":%d,' % slot
@@ -56,6 +56,18 @@ def set_model(body: bytes, current: str | None, model: str, slot: int | None = N
     if current != model:
         body = _set_member(body, "model", value)
     return (body if slot is None else _add_member(body, "id_slot", b"%d" % slot),)
+
+
+def has_leading_model(body: bytes, current: str | None) -> bool:
+    """Return whether `set_model` need not decode an object whose `model` is `current`."""
+    return _match_leading_model(body, current) is not None
+
+
+def _match_leading_model(body: bytes, current: str | None) -> re.Match[bytes] | None:
+    match = _LEADING_MODEL.match(body, 0, LEADING_BYTES)
+    if match is None or current is None or match[1] != f'"{current}"'.encode():
+        return None
+    return match
 
 
 @lru_cache(maxsize=64)

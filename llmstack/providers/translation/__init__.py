@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llmstack.providers.errors import MalformedResponseError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from llmstack.providers.catalog import Dialect
     from llmstack.providers.limits import ModelLimits
+    from llmstack.providers.translation.responses_on_chat.tools import ToolNames
 
 __all__ = ["CannotTranslateError", "StreamTranslation", "TranslatedRequest", "choose_dialect", "translate"]
 
@@ -40,7 +42,7 @@ def choose_dialect(client: Dialect, dialects: Sequence[Dialect]) -> Dialect | No
 
 @dataclass(frozen=True, slots=True)
 class TranslatedRequest:
-    """A request in the provider's API, and the translation of its response.
+    """A request in the provider's API, and the translation of its response. It can be pickled.
 
     Attributes:
         client: the client's API.
@@ -173,8 +175,8 @@ def _translate_request(
         include_usage = bool((request.get("stream_options") or {}).get("include_usage"))
         return (
             chat_on_messages.translate_request(request, max_tokens=max_tokens),
-            lambda body: chat_on_messages.translate_response(body, now=now),
-            lambda: chat_on_messages.MessagesStreamToChat(now=now, include_usage=include_usage),
+            partial(chat_on_messages.translate_response, now=now),
+            partial(chat_on_messages.MessagesStreamToChat, now=now, include_usage=include_usage),
         )
     if (client, server) == ("messages", "chat"):
         return (
@@ -187,8 +189,8 @@ def _translate_request(
         if server == "chat":
             return (
                 chat,
-                lambda body: responses_on_chat.translate_response(body, names),
-                lambda: responses_on_chat.ChatStreamToResponses(names),
+                partial(_translate_chat, names=names),
+                partial(responses_on_chat.ChatStreamToResponses, names),
             )
         if server == "messages":  # by way of a chat completion
             translated, to_chat, make_chat_translator = _translate_request(
@@ -196,10 +198,22 @@ def _translate_request(
             )
             return (
                 translated,
-                lambda body: responses_on_chat.translate_response(to_chat(body), names),
-                lambda: _Chain(make_chat_translator(), responses_on_chat.ChatStreamToResponses(names)),
+                partial(_translate_by_way_of_chat, to_chat=to_chat, names=names),
+                partial(_make_chain, make_chat_translator, names),
             )
     raise CannotTranslateError(f"requests of `{client}` cannot be translated to `{server}`")
+
+
+def _translate_chat(body: Json, *, names: ToolNames) -> Json:
+    return responses_on_chat.translate_response(body, names)
+
+
+def _translate_by_way_of_chat(body: Json, *, to_chat: Callable[[Json], Json], names: ToolNames) -> Json:
+    return responses_on_chat.translate_response(to_chat(body), names)
+
+
+def _make_chain(make_first: Callable[[], EventTranslator], names: ToolNames) -> EventTranslator:
+    return _Chain(make_first(), responses_on_chat.ChatStreamToResponses(names))
 
 
 class _Chain:

@@ -6,28 +6,38 @@ import asyncio
 import secrets
 import time
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from llmstack.config.model import BackendKind, McpModel
 from llmstack.process.output_log import OutputLog, rotating_log
+from llmstack.process.worker import MAX_BYTES_HERE
 from llmstack.providers.errors import ProviderError, RateLimitedError, RejectedError
 from llmstack.providers.limits import ModelLimits
 from llmstack.providers.mcp import chat as mcp_chat
 from llmstack.providers.mcp.source import McpSource
 from llmstack.providers.translation import CannotTranslateError, translate
-from llmstack.serving.base import ModelState
+from llmstack.serving.base import NO_SAMPLING_DEFAULTS, ModelState, SamplingDefaults
 from llmstack.serving.errors import FailureReport, RequestFailedError, TierUnavailableError
+from llmstack.serving.http_request import edit_large
 from llmstack.serving.remote.base import API_OF_PATH, RemoteBackend, RemoteLease
 from llmstack.serving.response import EVENT_STREAM, JSON, StaticResponse, TranslatedResponse
+from llmstack.units import MB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmstack.config.model import StackConfig
     from llmstack.paths import Project
+    from llmstack.providers.base import PromptRequest
+    from llmstack.providers.catalog import Dialect as Api
+    from llmstack.providers.translation import TranslatedRequest
     from llmstack.serving.base import ModelRequest, ServerResponse
+    from llmstack.serving.http_request import ServedModel
     from llmstack.serving.memory.survey import Survey
+
+MAX_MESSAGE_BYTES = 4 * MB  # of a request, which becomes one message to the server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +45,8 @@ class McpLease(RemoteLease):
     """The right to call one tool, which knows chat completions only."""
 
     source: McpSource
+    defaults: SamplingDefaults = NO_SAMPLING_DEFAULTS
+    slot: None = None
 
     async def send(self, request: ModelRequest) -> ServerResponse:
         """Call the tool with a request, translated if it is not a chat completion."""
@@ -43,16 +55,17 @@ class McpLease(RemoteLease):
             what = f"{request.method} {request.target[:200]}"
             text = f"{self.tier} is a tool of an MCP server, which serves no {what}"
             raise RequestFailedError(FailureReport(HTTPStatus.NOT_FOUND, "not_found", text))
+        if len(request.body) > MAX_MESSAGE_BYTES:
+            text = f"{self.tier} is a tool of an MCP server: a request must be at most "
+            text += f"{MAX_MESSAGE_BYTES // MB} MB"
+            raise RequestFailedError(FailureReport(413, "body_too_large", text))
         try:
-            translated = None
-            if client_api != "chat":
-                now = int(time.time())
-                translated = translate(
-                    request.body, client_api, "chat", model=self.model, limits=ModelLimits(), now=now
+            if len(request.body) <= MAX_BYTES_HERE:
+                translated, ask, streams = _parse(request, self, client_api=client_api)
+            else:
+                translated, ask, streams = await edit_large(
+                    request, self, partial(_parse, client_api=client_api)
                 )
-            ask, streams = mcp_chat.parse_chat_request(
-                translated.body if translated is not None else request.body
-            )
             result = await self.source.answer(ask)
         except CannotTranslateError as error:
             report = FailureReport(HTTPStatus.BAD_REQUEST, "cannot_translate", error.message)
@@ -66,6 +79,19 @@ class McpLease(RemoteLease):
         if translated is None:
             return response
         return TranslatedResponse(response, request.format_error, (), translated)
+
+
+def _parse(
+    request: ModelRequest, served: ServedModel, *, client_api: Api
+) -> tuple[TranslatedRequest | None, PromptRequest, bool]:
+    """Return the translated request if it is not a chat completion, what it asks, and whether it streams."""
+    translated, body = None, request.body
+    if client_api != "chat":
+        translated = translate(
+            body, client_api, "chat", model=served.model, limits=ModelLimits(), now=int(time.time())
+        )
+        body = translated.body
+    return (translated, *mcp_chat.parse_chat_request(body))
 
 
 @dataclass(slots=True)

@@ -5,32 +5,41 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from llmstack.config.model import BackendKind, HostedModel
+from llmstack.process.worker import MAX_BYTES_HERE
 from llmstack.providers.errors import ProviderError
 from llmstack.providers.resolve import ANTHROPIC_VERSION, resolve
 from llmstack.providers.translation import CannotTranslateError, choose_dialect, translate
 from llmstack.serving.base import NO_SAMPLING_DEFAULTS, ModelState, SamplingDefaults
 from llmstack.serving.errors import FailureReport, RequestFailedError, TierUnavailableError
-from llmstack.serving.http_request import edited_body
+from llmstack.serving.http_request import edit_large, edited_body
 from llmstack.serving.remote.base import API_OF_PATH, RemoteBackend, RemoteLease
 from llmstack.serving.response import TranslatedResponse
 from llmstack.serving.sampling import sampling_defaults
+from llmstack.units import MB
 from llmstack.upstream.client import UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from llmstack.config.model import StackConfig, Tier
     from llmstack.providers.catalog import Dialect as Api
+    from llmstack.providers.limits import ModelLimits
     from llmstack.providers.model_aliases import ModelAliases
     from llmstack.providers.resolve import Endpoint
     from llmstack.providers.translation import TranslatedRequest
     from llmstack.serving.base import ModelRequest, ServerResponse
+    from llmstack.serving.http_request import ServedModel
     from llmstack.serving.memory.survey import Survey
     from llmstack.upstream.client import Upstream
+
+T = TypeVar("T")
+
+MAX_REWRITTEN_BYTES = 32 * MB  # Anthropic's own limit; the router holds the body twice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +70,12 @@ class ServerLease(RemoteLease):
             url = endpoint.url(client_api) if client_api is not None else _url_of_path(endpoint.root, path)
             body = request.body
             if request.rewrites_body:
-                body = endpoint.limits.fit_bytes(edited_body(request, self._for_version(request)))
+                body = await self._edit(request, partial(_fit, limits=endpoint.limits))
             headers = {**endpoint.default_headers(client_api or "chat"), **headers}
             with _naming_server(endpoint):
                 response = await self.upstream.send(request.method, f"{url}{mark}{query}", headers, body)
             return TranslatedResponse(response, request.format_error, self.secrets, None)
-        translated = self._translate(request, client_api, server_api)
+        translated = await self._translate(request, client_api, server_api)
         headers = {name: value for name, value in headers.items() if not name.startswith("anthropic-")}
         headers = {**endpoint.default_headers(server_api), **headers}
         with _naming_server(endpoint):
@@ -83,17 +92,31 @@ class ServerLease(RemoteLease):
         newer = request.headers.get("anthropic-version", ANTHROPIC_VERSION) > ANTHROPIC_VERSION
         return replace(self, defaults=NO_SAMPLING_DEFAULTS) if newer and not self.endpoint.is_local else self
 
-    def _translate(self, request: ModelRequest, client_api: Api, server_api: Api) -> TranslatedRequest:
+    async def _edit(self, request: ModelRequest, edit: Callable[[ModelRequest, ServedModel], T]) -> T:
+        """Return `edit(request, self)`, called in the worker if the body is large.
+
+        Raises:
+            RequestFailedError: the body is too large, or takes too long.
+        """
+        served = self._for_version(request)
+        if len(request.body) <= MAX_BYTES_HERE:
+            return edit(request, served)
+        if len(request.body) > MAX_REWRITTEN_BYTES:
+            text = f"{self.tier} is {self.endpoint.label}: a request must be at most "
+            text += f"{MAX_REWRITTEN_BYTES // MB} MB"
+            raise RequestFailedError(FailureReport(413, "body_too_large", text))
+        return await edit_large(request, served, edit)
+
+    async def _translate(self, request: ModelRequest, client_api: Api, server_api: Api) -> TranslatedRequest:
+        edit = partial(
+            _translate_body,
+            client_api=client_api,
+            server_api=server_api,
+            limits=self.endpoint.limits,
+            max_tokens=self.max_tokens,
+        )
         try:
-            return translate(
-                edited_body(request, self._for_version(request)),
-                client_api,
-                server_api,
-                model=self.model,
-                limits=self.endpoint.limits,
-                now=int(time.time()),
-                max_tokens=self.max_tokens,
-            )
+            return await self._edit(request, edit)
         except CannotTranslateError as error:
             text = f"{self.tier} is {self.endpoint.label}, which speaks another API: {error.message}"
             raise RequestFailedError(FailureReport(400, "cannot_translate", text)) from error
@@ -191,6 +214,30 @@ class ServerBackend(RemoteBackend):
             secrets=endpoint.secrets,
             max_tokens=tier.max_output_tokens,
         )
+
+
+def _fit(request: ModelRequest, served: ServedModel, *, limits: ModelLimits) -> bytes:
+    return limits.fit_bytes(edited_body(request, served))
+
+
+def _translate_body(
+    request: ModelRequest,
+    served: ServedModel,
+    *,
+    client_api: Api,
+    server_api: Api,
+    limits: ModelLimits,
+    max_tokens: int | None,
+) -> TranslatedRequest:
+    return translate(
+        edited_body(request, served),
+        client_api,
+        server_api,
+        model=served.model,
+        limits=limits,
+        now=int(time.time()),
+        max_tokens=max_tokens,
+    )
 
 
 @contextmanager

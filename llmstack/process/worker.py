@@ -1,0 +1,139 @@
+"""A process for work on large bodies, which would hold up the event loop and take memory in this one.
+
+A thread would not do: decoding a body is one call, during which no other thread runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import struct
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from llmstack.units import GB, MB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+MAX_BYTES_HERE = MB  # larger bodies go to the worker; 1 MB takes 80 ms here if it holds 30 000 tiny messages
+TIMEOUT_S = 10.0  # 64 MB in one message take 0.2 s, in 2 million messages about 5 s
+MAX_MEMORY_BYTES = GB  # of the worker; 64 MB in one message take about 200 MB
+_SIZES = struct.Struct("!QQ")  # of the call and of the body; in a response, of the result
+
+
+class WorkerFailedError(Exception):
+    """The work took too long or too much memory, or the worker was killed."""
+
+
+class Worker:
+    """Calls functions in a process of its own, one at a time. The process is started with the first call.
+
+    Args:
+        env: environment of the process.
+    """
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+        self._process: asyncio.subprocess.Process | None = None
+        self._lock = asyncio.Lock()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it calls a function now."""
+        return self._lock.locked()
+
+    async def run(self, function: Callable[[bytes], T], body: bytes) -> T:
+        """Return `function(body)`, or raise what it raises.
+
+        Args:
+            function: can be pickled: a function of a module's top level, or a `partial` of one.
+            body: its argument.
+
+        Raises:
+            WorkerFailedError: it took too long or too much memory.
+        """
+        call = pickle.dumps(function)
+        async with self._lock:
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    has_result, result = pickle.loads(await self._exchange(call, body))  # noqa: S301 - our own
+            except BaseException as error:
+                await self._end()  # it may be in the middle of something
+                if isinstance(error, TimeoutError | OSError | EOFError):
+                    raise WorkerFailedError from error
+                raise
+        if isinstance(result, MemoryError):
+            raise WorkerFailedError from result
+        if not has_result:
+            raise result
+        value: T = result
+        return value
+
+    async def _exchange(self, call: bytes, body: bytes) -> bytes:
+        if self._process is None or self._process.returncode is not None:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "llmstack.process.worker"),
+                env=dict(self._env),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=os.name != "nt",
+            )
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise EOFError
+        stdin.write(_SIZES.pack(len(call), len(body)))
+        stdin.write(call)
+        stdin.write(body)
+        size, _ = _SIZES.unpack(await stdout.readexactly(_SIZES.size))
+        return await stdout.readexactly(size)
+
+    async def close(self) -> None:
+        """End the process."""
+        async with self._lock:
+            await self._end()
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def main() -> None:
+    """Serve calls until standard input is closed, as it is when the parent ends."""
+    _limit_memory()
+    calls, results = sys.stdin.buffer, sys.stdout.buffer
+    while len(sizes := calls.read(_SIZES.size)) == _SIZES.size:
+        result = pickle.dumps(_call(calls, *_SIZES.unpack(sizes)))
+        results.write(_SIZES.pack(len(result), 0))
+        results.write(result)
+        results.flush()
+
+
+def _call(calls: BinaryIO, call_size: int, body_size: int) -> tuple[bool, Any]:
+    """Return True and the result of the next call, or False and the exception that it raised."""
+    function = pickle.loads(calls.read(call_size))  # noqa: S301 - from the parent
+    body = calls.read(body_size)
+    try:
+        return True, function(body)
+    except Exception as error:  # noqa: BLE001 - the caller gets it
+        return False, error
+
+
+def _limit_memory() -> None:
+    if sys.platform == "win32":
+        return  # it has no such limit
+    import resource  # noqa: PLC0415 - not there on Windows
+
+    resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+
+
+if __name__ == "__main__":
+    main()
