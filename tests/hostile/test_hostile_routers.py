@@ -22,7 +22,7 @@ OTHER_SECRET = "aws-secret-5d41"
 DEADLINE_S = 8.0  # of a command: 3 s for an answer, and this machine may be busy
 # They fetch a router's models.ini in the same way: one of them for each case is enough.
 FETCHING = (("install",), ("start",), ("check",), ("reload",))
-OTHERS = (("status",), ("ask", "hello"))
+OTHERS = (("status",), ("ask", "hello"), ("route", "hello"))
 
 
 @pytest.fixture(scope="module")
