@@ -51,7 +51,7 @@ def main() -> None:
     options = _options()
     env = dict(os.environ)
     project = Project.at(options.work_dir, env)
-    limits = _allow_open_files()
+    limits = allow_open_files()
     if options.foreground:
         # stdin is a pipe: the router ends with the command that holds its other end.
         watch_stdin(lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -63,7 +63,7 @@ def main() -> None:
         sys.exit(f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""))
 
 
-def _allow_open_files() -> HttpLimits:
+def allow_open_files() -> HttpLimits:
     """Raise the soft limit of open files: each request takes two, and the usual 1 024 do not last.
 
     Returns:

@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,3 +80,13 @@ def test_only_a_lack_of_files_counts() -> None:
     assert is_out_of_files(OSError(errno.ENFILE, ""))
     assert not is_out_of_files(OSError(errno.ENOENT, ""))
     assert not is_out_of_files(None)
+
+
+@pytest.mark.parametrize(("files", "connections"), [(300, 86), (1024, 448), (16_384, 4096)])
+def test_no_more_connections_are_accepted_than_files_can_be_opened(files: int, connections: int) -> None:
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)\n"
+        "from llmstack.router.__main__ import allow_open_files; print(allow_open_files().connections)"
+    )
+    argv = [sys.executable, "-c", code, str(files)]
+    assert int(subprocess.run(argv, check=True, capture_output=True).stdout) == connections
