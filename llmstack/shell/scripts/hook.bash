@@ -34,7 +34,7 @@ _llmstack_add_version() { # FILE: its contents, since times can be set back; and
 
 _llmstack_add_loadable() { # DIRECTORY: the files in it that LiteLLM can load
   local file
-  for file in "$1"/*.py "$1"/*.y*ml "$1"/*/*.py; do _llmstack_add_version "$file"; done
+  for file in "$1"/*.py "$1"/*.y*ml "$1"/*/*.py "$1"/*/*.y*ml; do _llmstack_add_version "$file"; done
 }
 
 _llmstack_move_variable() { # FROM TO: keeps whether the variable is set and exported
