@@ -193,7 +193,7 @@ def test_a_directory_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 
 def test_a_directory_name_that_looks_like_markup_is_printed_as_is(tmp_path: Path) -> None:
     odd = CliProject(tmp_path / "[bold] x[" / "b]")
-    odd.write()
+    odd.write(trusted=False)
     refused = odd.run("install")
     assert (refused.code, f"{odd.state} has files" in refused.err) == (1, True)
     assert odd.run("trust", "--yes").check().err.endswith(f"{odd.directory} is trusted\n")
@@ -504,12 +504,9 @@ def test_a_network_address_requires_a_key(project: CliProject) -> None:
     headers = {"authorization": "Bearer planted-key"}
     assert httpx.get(f"{project.url}/models.ini", headers=headers).status_code == 200
     assert project.status()["router"]["healthy"]
-    del project.env["LLMSTACK_API_KEY"]
-    assert "requires the key in $LLMSTACK_API_KEY" in project.run("status").out
-    assert "llmstack start" not in project.run("status").err
-    assert project.run("ask", "hello").err.endswith(
-        "hint: export that variable with the key that the router was started with\n"
-    )
+    del project.env["LLMSTACK_API_KEY"]  # the owner's commands need none
+    assert project.status()["router"]["healthy"]
+    assert project.run("ask", "hello").check().out.endswith("You said: hello\n")
 
 
 def test_an_invalid_pid_file_is_an_error(project: CliProject) -> None:
