@@ -181,7 +181,11 @@ def _serve(options: argparse.Namespace, project: Project, env: Mapping[str, str]
         private.create()
         write_atomic(private.router_token, f"{identity.token}\n", mode=0o600)
         copy_litellm_files(trusted)
-        runner.run(_run(Server(RouterApp(make_service), limits), listening))
+        try:
+            runner.run(_run(Server(RouterApp(make_service), limits), listening))
+        finally:
+            with contextlib.suppress(OSError):
+                private.router_token.unlink()
 
 
 async def _run(server: Server, listening: socket.socket) -> None:

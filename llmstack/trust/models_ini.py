@@ -235,9 +235,10 @@ def _destinations(values: dict[str, list[str]]) -> set[str]:
     is_local = bool(_WEIGHTS_KEYS & values.keys()) and not models
     if is_local and set(map(str.casefold, values.get("backend", ["gguf"]))) == {"gguf"}:
         return {HERE}
-    places = [*values.get("base_url", []), *values.get("command", [])]
+    places = [f"at {url}" for url in values.get("base_url", [])]
+    places += [f"run by {command}" for command in values.get("command", [])]
     providers = {model.partition("/")[0] for model in models} or set(values.get("backend", ["unknown"]))
-    return {" at ".join([provider, *places]) for provider in providers}
+    return {" ".join([provider, *places]) for provider in providers}
 
 
 def _split(values: list[str]) -> list[str]:

@@ -142,7 +142,7 @@ async def test_http_1_0_is_supported(*, stream: bool) -> None:
 
 async def test_a_response_to_head_has_no_body() -> None:
     async with stack(well_behaved) as (running, server), connect(running) as connection:
-        for path in ("/", "/upstream/plan/health", "/v1/chat/completions"):
+        for path in ("/", "/upstream/code-fast/health", "/v1/chat/completions"):
             await connection.send(request_head(method="HEAD", path=path))
             await connection.read_response(without_body=True)
         await connection.send(HEALTH)

@@ -16,7 +16,10 @@ from anthropic import Anthropic
 from anthropic import BadRequestError as AnthropicBadRequestError
 from openai import APIError, BadRequestError, OpenAI
 from support.net import free_port
+from support.trusting import trust
 from support.waiting import wait_until
+
+from llmstack.paths import Project, UserDirs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +60,7 @@ def write_stack(work_dir: Path, more: str = "") -> int:
         port=port, swap=free_port(), litellm=free_port(), first=free_port(), models=work_dir, more=more
     )
     (state / "models.ini").write_text(text)
+    trust(Project.at(work_dir, {}), UserDirs.from_env({}).trusted_projects)
     return port
 
 

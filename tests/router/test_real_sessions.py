@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from router.test_real_engine import is_up, send, spawn
 from support.net import free_port
+from support.trusting import trust
 from support.waiting import wait_until
+
+from llmstack.paths import Project, UserDirs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +108,7 @@ def replay(work_dir: Path, sticky: str, bodies: list[dict[str, Any]]) -> ReadCou
     port = free_port()
     ports = {"port": port, "swap": free_port(), "litellm": free_port(), "first": free_port()}
     (state / "models.ini").write_text(MODELS_INI.format(**ports, models=work_dir, sticky=sticky))
+    trust(Project.at(work_dir, {}), UserDirs.from_env({}).trusted_projects)
     process = spawn(work_dir)
     replies = []
     try:

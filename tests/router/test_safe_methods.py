@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from router.clients import chat, chat_request, request, request_raw_path, well_behaved
-from router.harness import FAST, IncomingRequest, Setup, config, stack
+from router.harness import FAST, IncomingRequest, Setup, config, stack, wait_until
 
 from llmstack.config.model import BackendKind, McpModel
 from llmstack.paths import Project
+from llmstack.process.worker import Worker
 from llmstack.router.auth import RequestAuth
 from llmstack.serving.base import ModelRequest
 from llmstack.serving.errors import RequestFailedError
@@ -60,7 +61,7 @@ async def test_pages_that_may_use_the_router_still_can(headers: dict[str, str], 
 @pytest.mark.parametrize("path", PATHS)
 async def test_reading_loads_no_model(method: str, path: str) -> None:
     async with stack(well_behaved) as (running, server):
-        assert running.swapper.loaded == ["code-fast"]
+        await wait_until(lambda: running.swapper.loaded == ["code-fast"], "the fast tier is loaded")
         status, response = await request_raw_path(running, method, path, None)
         assert status == 409
         assert method == "HEAD" or b"not_loaded" in response
@@ -132,6 +133,7 @@ async def test_the_tool_of_an_mcp_server_is_not_called_by_reading(tmp_path: Path
                     rewrites_body=False,
                     has_slot=False,
                     format_error=lambda _: b"",
+                    worker=Worker({}),
                 )
             )
         assert backend.state("tool").state == "idle"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from support.other_user import as_root, start_as_nobody
 from support.project import CliProject
 from support.recorder import recorder
+from support.stranger import needs_root, program_of_stranger
 from support.waiting import wait_until
 
 from llmstack.router_proof import (
@@ -36,7 +36,7 @@ class Page(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        log.write(f"{self.path} {self.headers.items()} {body}\\n")
+        print(self.path, self.headers.items(), body)
         answer = b'{"token": "00", "key": "00", "tiers": [], "work_dir": "/x"}'
         if relay and "challenge" in self.path:
             connection = http.client.HTTPConnection("127.0.0.1", int(relay))
@@ -62,14 +62,10 @@ def project(tmp_path: Path) -> Iterator[CliProject]:
 
 @contextmanager
 def impostor(port: int, log: Path, relay: int | None = None) -> Iterator[None]:
-    """Let another user listen on a port."""
-    process = start_as_nobody(IMPOSTOR, str(port), str(relay or ""), log=log)
-    try:
+    """Let another user listen on a port, and write to `log` what it is sent."""
+    with program_of_stranger(IMPOSTOR, str(port), str(relay or ""), output=log):
         wait_until(lambda: _answers(port), timeout=20)
         yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _answers(port: int) -> bool:
@@ -79,7 +75,7 @@ def _answers(port: int) -> bool:
         return False
 
 
-@as_root
+@needs_root
 def test_a_start_tells_nothing_to_another_user_who_took_the_port(project: CliProject, tmp_path: Path) -> None:
     project.install(tiers=("code-fast",))
     log = tmp_path / "log"
@@ -89,7 +85,7 @@ def test_a_start_tells_nothing_to_another_user_who_took_the_port(project: CliPro
     assert KEY not in log.read_text()
 
 
-@as_root
+@needs_root
 @pytest.mark.engine
 @pytest.mark.parametrize("relayed", [False, True], ids=["alone", "with a relay to the real router"])
 def test_commands_tell_nothing_to_another_user_who_took_the_port(

@@ -20,7 +20,8 @@ needs_root = pytest.mark.skipif(
 )
 # The modules are imported first: the other user need not be able to read them.
 _BECOME_NOBODY = f"""
-import contextlib, http.server, json, os, socket, sys, threading, time
+import contextlib, encodings.idna, http.client, http.server, json, os, socket, socketserver, sys
+import threading, time
 os.setgroups([])
 os.setgid({NOBODY})
 os.setuid({NOBODY})
@@ -109,7 +110,26 @@ def stranger_on(port: int, directory: Path) -> Iterator[Stranger]:
         process.wait()
 
 
+@contextmanager
+def program_of_stranger(code: str, *args: str, output: Path) -> Iterator[None]:
+    """Run Python code as the other user until the block ends; what it prints is written to `output`."""
+    with output.open("wb") as stdout:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-c", _BECOME_NOBODY + code, *args], stdout=stdout, cwd="/"
+        )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def run_as_stranger(code: str, *args: str) -> str:
+    """Run Python code as the other user; return what it prints."""
+    command = [sys.executable, "-c", _BECOME_NOBODY + code, *args]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
+
+
 def try_to_open(path: Path) -> str:
     """Let the other user list the directory of a socket and connect to it; return what happened."""
-    command = [sys.executable, "-c", _BECOME_NOBODY + _OPEN, str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
+    return run_as_stranger(_OPEN, str(path))

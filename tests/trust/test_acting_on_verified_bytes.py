@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from support.other_user import as_root, run_as_nobody
 from support.project import CliProject
+from support.stranger import needs_root, run_as_stranger
 
 from llmstack.config.trusted import open_trusted
 from llmstack.errors import LlmstackError
@@ -62,13 +62,13 @@ def test_a_router_applies_no_edit_that_is_not_trusted(project: CliProject, tmp_p
     assert not (tmp_path / "it-ran").exists()
 
 
-@as_root
+@needs_root
 @pytest.mark.engine
 def test_another_user_changes_nothing(project: CliProject) -> None:
     project.install(tiers=("code-fast",))
     project.start()
     for path in ("reload", "unload", "unload/code-fast", "load/code-fast"):
-        answer = run_as_nobody(POST, str(project.port), f"/llmstack/{path}")
+        answer = run_as_stranger(POST, str(project.port), f"/llmstack/{path}")
         assert answer.startswith("403 ")
         assert "only the owner of this stack may change it" in answer
     assert project.status()["tiers"][0]["state"] == "resident"

@@ -73,7 +73,7 @@ async def launched(port: int) -> AsyncIterator[asyncio.subprocess.Process]:
 
 async def ask(upstream: Upstream, url: str, path: str = "/x?y") -> str:
     with await upstream.send("GET", f"{url}{path}", {"authorization": SECRET}) as response:
-        return (await response.read()).decode()
+        return (await response.read(65_536)).decode()
 
 
 async def test_a_server_on_a_unix_socket_is_reached(tmp_path: Path) -> None:
