@@ -53,6 +53,7 @@ def write_tiers(project: CliProject, tiers: dict[str, str]) -> None:
     (project.state / "models.ini").write_text(
         f"[DEFAULT]\nmemory_gb = 8\nrouter_port = {project.port}\ncache_ram_gb = 0\n{text}"
     )
+    project.trust()
 
 
 def start_check(project: CliProject, *flags: str) -> subprocess.Popen[str]:
@@ -162,13 +163,14 @@ def test_a_hub_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
 class Reload(threading.Thread):
     """Reloads a router, and keeps its answer."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, project: CliProject) -> None:
         super().__init__()
-        self.url = url
+        self.url = f"{project.url}/llmstack/reload"
+        self.headers = {"authorization": f"Bearer {project.private.router_token.read_text().strip()}"}
         self.answer: dict[str, Any] = {}
 
     def run(self) -> None:
-        self.answer = httpx.post(f"{self.url}/llmstack/reload", timeout=100).json()
+        self.answer = httpx.post(self.url, headers=self.headers, timeout=100).json()
 
 
 @pytest.fixture
@@ -189,7 +191,7 @@ def test_the_router_answers_while_a_reload_reads_hostile_files(stack: CliProject
         tiers += f"[{write.__name__}]\npath = {tmp_path}/{write.__name__}.gguf\n"
     with (stack.state / "models.ini").open("a") as ini:
         ini.write(tiers)
-    reload, times = Reload(stack.url), []
+    reload, times = Reload(stack), []
     reload.start()
     with httpx.Client() as client:
         while reload.is_alive():

@@ -181,6 +181,7 @@ def test_an_unusable_model_or_project_is_refused(project: Project) -> None:
     with pytest.raises(UsageError, match="`openai-compat/` is reserved"):
         use_model(project, "local", "openai-compat/x")
     write_marker(project.default_channel, Channel("external", f"http://127.0.0.1:{free_port()}"))
+    trust(project)
     with pytest.raises(LlmstackError, match="is a thin client"):
         use_model(project, "local", "ollama/new")
 
