@@ -108,7 +108,7 @@ def thin(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         ("install",),
         ("start", "--detach"),
         ("reload",),
-        ("run", "opencode"),
+        ("run", "codex", "--version"),
     ],
     ids=" ".join,
 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from support.project import CliProject
 
 from llmstack.process.identity import Daemon, Identity, write_pid_file
+from llmstack.router_proof import CHALLENGE_PATH, RouterIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,6 +91,7 @@ RELOAD: dict[str, Any] = {
     "unavailable": {"plan": "no file"},
     "cut": ["one request"],
 }
+TOKEN = "token-of-the-owner"
 MODELS_INI = "[DEFAULT]\nctx_size = 16k\n[code-fast]\nrole = fast\npath = /m.gguf\n"
 
 
@@ -115,13 +117,20 @@ def answering(answers: dict[str, bytes], status: int = 200) -> Iterator[str]:
     """Run a server that answers a request with the value of the longest path that it begins with."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def _answer(self) -> None:
             self.rfile.read(int(self.headers.get("content-length", "0")))
             body = next(
                 (body for path, body in sorted(answers.items(), reverse=True) if self.path.startswith(path)),
                 b"{}",
             )
-            self.send_response(status)
+            is_challenge = self.path.startswith(CHALLENGE_PATH)
+            if is_challenge:  # the worst case: it has got hold of the token
+                port = int(self.server.server_address[1])
+                identity = RouterIdentity(TOKEN, port, None)
+                body = json.dumps(identity.answer(self.path.rpartition("=")[2])).encode()
+            self.send_response(200 if is_challenge else status)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -196,6 +205,8 @@ def own_router(directory: Path, url: str) -> Iterator[CliProject]:
     identity = Identity.from_pid(process.pid)
     assert identity is not None
     write_pid_file(project.state / "router.pid", Daemon(identity, ("router",), project.port))
+    project.private.create()
+    project.private.router_token.write_text(TOKEN)
     try:
         yield project
     finally:

@@ -167,6 +167,11 @@ class RouterClient:
             return {}
         nonce = new_nonce()
         text = self._exchange(connection, "GET", f"{CHALLENGE_PATH}?nonce={nonce}", timeout_s)
+        if connection.sock is None:
+            raise LlmstackError(
+                f"{self.url} closed the connection after one answer, so no key was sent",
+                hint="a proxy in front of the router must keep connections open",
+            )
         secret = self._secret.verify(decode(self.url, text, ChallengeDocument), nonce, self.url)
         return {"authorization": f"Bearer {secret}"} if secret else {}
 
