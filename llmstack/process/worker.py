@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import pickle
 import struct
@@ -23,7 +24,8 @@ T = TypeVar("T")
 MAX_BYTES_HERE = MB  # larger bodies go to the worker; 1 MB takes 80 ms here if it holds 30 000 tiny messages
 TIMEOUT_S = 10.0  # 64 MB in one message take 0.2 s, in 2 million messages about 5 s
 MAX_MEMORY_BYTES = GB  # of the worker; 64 MB in one message take about 200 MB
-_SIZES = struct.Struct("!QQ")  # of the call and of the body; in a response, of the result
+_SIZES = struct.Struct("!QQ")  # of the call and of the body; in a response, kind and size of the result
+_BYTES, _VALUE, _ERROR = range(3)  # kinds of results; bytes are not pickled
 
 
 class WorkerFailedError(Exception):
@@ -61,20 +63,21 @@ class Worker:
         async with self._lock:
             try:
                 async with asyncio.timeout(TIMEOUT_S):
-                    has_result, result = pickle.loads(await self._exchange(call, body))  # noqa: S301 - our own
+                    kind, data = await self._exchange(call, body)
             except BaseException as error:
                 await self._end()  # it may be in the middle of something
                 if isinstance(error, TimeoutError | OSError | EOFError):
                     raise WorkerFailedError from error
                 raise
+        result = data if kind == _BYTES else pickle.loads(data)  # noqa: S301 - of our own process
         if isinstance(result, MemoryError):
             raise WorkerFailedError from result
-        if not has_result:
+        if kind == _ERROR:
             raise result
         value: T = result
         return value
 
-    async def _exchange(self, call: bytes, body: bytes) -> bytes:
+    async def _exchange(self, call: bytes, body: bytes) -> tuple[int, bytes]:
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "llmstack.process.worker"),
@@ -90,8 +93,16 @@ class Worker:
         stdin.write(_SIZES.pack(len(call), len(body)))
         stdin.write(call)
         stdin.write(body)
-        size, _ = _SIZES.unpack(await stdout.readexactly(_SIZES.size))
-        return await stdout.readexactly(size)
+        kind, size = _SIZES.unpack(await stdout.readexactly(_SIZES.size))
+        data = (
+            io.BytesIO()
+        )  # returns what was written into it without a copy, which would hold up the event loop
+        while data.tell() < size:
+            part = await stdout.read(size - data.tell())
+            if not part:
+                raise EOFError
+            data.write(part)
+        return kind, data.getvalue()
 
     async def close(self) -> None:
         """End the process."""
@@ -111,20 +122,22 @@ def main() -> None:
     _limit_memory()
     calls, results = sys.stdin.buffer, sys.stdout.buffer
     while len(sizes := calls.read(_SIZES.size)) == _SIZES.size:
-        result = pickle.dumps(_call(calls, *_SIZES.unpack(sizes)))
-        results.write(_SIZES.pack(len(result), 0))
-        results.write(result)
+        kind, result = _call(calls, *_SIZES.unpack(sizes))
+        data = result if kind == _BYTES else pickle.dumps(result)
+        results.write(_SIZES.pack(kind, len(data)))
+        results.write(data)
         results.flush()
 
 
-def _call(calls: BinaryIO, call_size: int, body_size: int) -> tuple[bool, Any]:
-    """Return True and the result of the next call, or False and the exception that it raised."""
+def _call(calls: BinaryIO, call_size: int, body_size: int) -> tuple[int, Any]:
+    """Return kind and result of the next call."""
     function = pickle.loads(calls.read(call_size))  # noqa: S301 - from the parent
     body = calls.read(body_size)
     try:
-        return True, function(body)
+        result = function(body)
     except Exception as error:  # noqa: BLE001 - the caller gets it
-        return False, error
+        return _ERROR, error
+    return (_BYTES if isinstance(result, bytes) else _VALUE), result
 
 
 def _limit_memory() -> None:

@@ -57,7 +57,7 @@ _ERROR_EVENT_STARTS = (
 # The start of a stream: what servers send while they read the prompt, or wait for another server.
 # Possessive, so that nothing is kept for going back: it would take 150 times the memory of the text.
 _LEADING_COMMENTS = re.compile(rb"\A(?:(?::[^\r\n]*+)?+[\r\n])*+")
-_MAX_LEADING_BYTES = 512 * KB  # more comments count as content
+_MAX_LEADING_BYTES = 64 * KB  # more comments count as content
 
 _CREDENTIALS_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 

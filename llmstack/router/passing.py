@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmstack.providers.translation.failures import StreamRedactor, redact_bytes
+from llmstack.units import KB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from llmstack.router.event_splitter import EventSplitter
     from llmstack.router.http.exchange import Exchange
     from llmstack.serving.base import ServerResponse
+
+# After a part of this size the event loop serves others: it would read on as long as bytes come fast enough.
+LARGE_PART_BYTES = 64 * KB
 
 
 async def pass_events(
@@ -25,7 +29,8 @@ async def pass_events(
 
     def pass_one(whole_events: bytes) -> bool:
         passed = redact_bytes(watch.feed(whole_events), secrets)
-        return not passed or exchange.write_now(passed)
+        goes_on = not passed or exchange.write_now(passed)
+        return goes_on and len(whole_events) < LARGE_PART_BYTES
 
     relay_chunk = exchange.relay
     if relay_chunk is not None and secrets:
@@ -70,7 +75,7 @@ async def pass_long_body(
     redactor = StreamRedactor(secrets)
 
     def pass_part(part: bytes) -> bool:
-        return exchange.write_now(redactor.feed(part))
+        return exchange.write_now(redactor.feed(part)) and len(part) < LARGE_PART_BYTES
 
     try:
         exchange.start(response.status, headers)

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import TYPE_CHECKING, Self
 
+from llmstack.process.worker import WorkerFailedError
 from llmstack.providers.errors import MalformedResponseError
 from llmstack.providers.translation.failures import parse_failure
 from llmstack.serving.errors import FailureReport
 from llmstack.units import MB
 from llmstack.upstream.client import UpstreamError
-from llmstack.upstream.limits import MAX_TRANSLATED_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
+    from llmstack.process.worker import Worker
     from llmstack.providers.translation import StreamTranslation, TranslatedRequest
     from llmstack.serving.base import ServerResponse
     from llmstack.upstream.client import Chunks
     from llmstack.upstream.connection import Relay, Sink
 
 FIRST_ERROR_STATUS = 400
-_LARGE_BYTES = MB // 4  # translating more takes milliseconds
+_MAX_BYTES_HERE = MB // 8  # a larger answer is translated in the worker: 1 MB may take 0.2 s
 EVENT_STREAM, JSON = "text/event-stream", "application/json"
 
 
@@ -97,6 +97,7 @@ class TranslatedResponse:
         format_error: returns a failure as an error of the client's API.
         secrets: credentials, which some providers repeat in their errors.
         translated: translates back; None if the provider speaks the client's API.
+        worker: for a large answer.
     """
 
     def __init__(
@@ -105,7 +106,9 @@ class TranslatedResponse:
         format_error: Callable[[FailureReport], bytes],
         secrets: tuple[str, ...],
         translated: TranslatedRequest | None,
+        worker: Worker,
     ) -> None:
+        self._worker = worker
         self._response = response
         self._format_error = format_error
         self._secrets = secrets
@@ -149,16 +152,17 @@ class TranslatedResponse:
             return self._error(await self._response.read(limit))
         if self._translated is None:
             return await self._response.read(limit)
-        body = await self._response.read(MAX_TRANSLATED_BYTES)
-        if len(body) > MAX_TRANSLATED_BYTES:
+        body = await self._response.read(limit)
+        if len(body) > limit:
             raise UpstreamError(
-                f"its answer is larger than {MAX_TRANSLATED_BYTES // MB} MB,"
-                " and is in another API than the client's"
+                f"its answer is larger than {limit // MB} MB, and is in another API than the client's"
             )
         try:
-            if len(body) < _LARGE_BYTES:
+            if len(body) <= _MAX_BYTES_HERE:
                 return self._translated.translate_response(body)
-            return await asyncio.to_thread(self._translated.translate_response, body)
+            return await self._worker.run(self._translated.translate_response, body)
+        except WorkerFailedError as error:
+            raise UpstreamError("its answer takes too long or too much memory to translate") from error
         except MalformedResponseError as error:
             raise UpstreamError(error.message) from error
 

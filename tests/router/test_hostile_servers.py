@@ -121,7 +121,7 @@ async def test_an_answer_that_is_too_long_to_translate_is_an_error(path: str) ->
         body = chat_request(model="far", input="hello", max_tokens=5)
         reply = await request(running, "POST", path, body)
         assert reply.status == 502
-        assert f"its answer is larger than {MAX_TRANSLATED_BYTES // MB} MB" in reply.error["message"]
+        assert f"its answer is larger than {MAX_HELD_BYTES // MB} MB" in reply.error["message"]
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,22 @@ async def test_an_endless_event_is_an_error(label: str, limit: int, start: bytes
         reply = await chat(running, chat_request(model="far", stream=True))
         error = reply.error if reply.body.startswith(b"{") else reply.last_error
         assert f"an event of its answer is larger than {limit // MB} MB" in error["message"]
+
+
+async def test_an_answer_of_too_many_objects_is_an_error() -> None:
+    event = b'data: {"content":[' + b"[]," * 200_000 + b"]}\n\n"
+
+    async def script(request: IncomingRequest) -> None:
+        await request.start_stream()
+        await request.chunk(event)
+        await request.end_stream()
+
+    async with (
+        scripted_server(script) as server,
+        router_with_tiers(server_tier("far", "anthropic/claude-opus-4-6", server.url)) as running,
+    ):
+        reply = await chat(running, chat_request(model="far", stream=True))
+        assert "holds too many objects" in reply.error["message"]
 
 
 async def test_tool_calls_without_an_end_are_an_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import re
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -157,6 +158,8 @@ class ServerProcess:
 
     async def _run_session(self, ready: asyncio.Future[None]) -> None:
         try:
+            # In a thread: it takes a second or two.
+            await asyncio.to_thread(importlib.import_module, "llmstack.providers.mcp.stdio")
             from mcp import Client  # noqa: PLC0415 - as above
 
             from llmstack.providers.mcp.stdio import run_server  # noqa: PLC0415 - it needs the SDK, too
@@ -221,7 +224,7 @@ class ServerProcess:
             )
         self._problem = "did not start" if self._is_starting else "ended"
         if isinstance(error, MessageTooLargeError):
-            self._problem = f"sent a message of more than {MAX_MESSAGE_BYTES // MB} MB"
+            self._problem = f"sent a message of more than {MAX_MESSAGE_BYTES // MB} MB or too many objects"
         return MalformedResponseError(
             f"{self._label} {self._problem}{self._quote_output()}", provider=self._provider
         )

@@ -17,6 +17,7 @@ import anyio
 import mcp_types as types
 from mcp.shared.message import SessionMessage
 
+from llmstack.providers.translation.base import is_too_complex
 from llmstack.units import MB
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ STDOUT, STDERR = 1, 2
 
 
 class MessageTooLargeError(Exception):
-    """The server sent a line that is longer than any message may be."""
+    """The server sent a line that is longer than any message may be, or holds too many objects."""
 
 
 @contextlib.asynccontextmanager
@@ -113,6 +114,8 @@ class _Process(asyncio.SubprocessProtocol):
 async def _read_messages(process: _Process, to_client: Any, on_output: Callable[[bytes], None]) -> None:
     async with to_client:
         while line := await _read_line(process.stdout):
+            if is_too_complex(line):
+                raise MessageTooLargeError
             try:
                 message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
             except ValueError:

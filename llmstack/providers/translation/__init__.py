@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from llmstack.providers.errors import MalformedResponseError
 from llmstack.providers.translation import chat_on_messages, messages_on_chat, responses_on_chat
-from llmstack.providers.translation.base import CannotTranslateError, EventTranslator, Json
+from llmstack.providers.translation.base import CannotTranslateError, EventTranslator, Json, is_too_complex
 from llmstack.providers.translation.sse import SseParser
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ class StreamTranslation:
             if translator.is_complete:
                 break
             has_events = True
+            if is_too_complex(data):
+                raise MalformedResponseError("an event of the provider's stream holds too many objects")
             try:
                 translated = (
                     translator.finish() if data == b"[DONE]" else translator.translate(json.loads(data))

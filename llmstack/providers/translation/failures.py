@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmstack.http_headers import read_retry_after
+from llmstack.units import KB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+MAX_PARSED_BYTES = 64 * KB  # a longer body, which may repeat the request, is taken for text
 MAX_SHOWN_CHARS = 500  # of a body that is not JSON
 REDACTED = "…"
 ANTHROPIC_OVERLOADED = 529  # clients of other APIs expect 503
@@ -55,7 +57,7 @@ def parse_failure(
     """
     retry_after = read_retry_after(headers, now)
     try:
-        error = _find_error(json.loads(body))
+        error = _find_error(json.loads(body if len(body) <= MAX_PARSED_BYTES else b""))
         code, message = _read_code_and_message(error)
         retry_after = retry_after if retry_after is not None else _read_retry_delay(error)
     except (ValueError, RecursionError):

@@ -78,7 +78,7 @@ class McpLease(RemoteLease):
         response = StaticResponse(HTTPStatus.OK, body, EVENT_STREAM if streams else JSON)
         if translated is None:
             return response
-        return TranslatedResponse(response, request.format_error, (), translated)
+        return TranslatedResponse(response, request.format_error, (), translated, request.worker)
 
 
 def _parse(

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_REWRITTEN_BYTES = 32 * MB  # Anthropic's own limit; the router holds the body twice
+MAX_TRANSLATED_BYTES = 32 * MB  # of a request; Anthropic accepts no more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class ServerLease(RemoteLease):
             headers = {**endpoint.default_headers(client_api or "chat"), **headers}
             with _naming_server(endpoint):
                 response = await self.upstream.send(request.method, f"{url}{mark}{query}", headers, body)
-            return TranslatedResponse(response, request.format_error, self.secrets, None)
+            return TranslatedResponse(response, request.format_error, self.secrets, None, request.worker)
         translated = await self._translate(request, client_api, server_api)
         headers = {name: value for name, value in headers.items() if not name.startswith("anthropic-")}
         headers = {**endpoint.default_headers(server_api), **headers}
@@ -82,7 +82,7 @@ class ServerLease(RemoteLease):
             response = await self.upstream.send(
                 request.method, endpoint.url(server_api), headers, translated.body
             )
-        return TranslatedResponse(response, request.format_error, self.secrets, translated)
+        return TranslatedResponse(response, request.format_error, self.secrets, translated, request.worker)
 
     def _for_version(self, request: ModelRequest) -> ServerLease:
         """Return a lease without sampling defaults if the client speaks a newer version of Anthropic's API.
@@ -96,18 +96,18 @@ class ServerLease(RemoteLease):
         """Return `edit(request, self)`, called in the worker if the body is large.
 
         Raises:
-            RequestFailedError: the body is too large, or takes too long.
+            RequestFailedError: it takes too long or too much memory.
         """
         served = self._for_version(request)
         if len(request.body) <= MAX_BYTES_HERE:
             return edit(request, served)
-        if len(request.body) > MAX_REWRITTEN_BYTES:
-            text = f"{self.tier} is {self.endpoint.label}: a request must be at most "
-            text += f"{MAX_REWRITTEN_BYTES // MB} MB"
-            raise RequestFailedError(FailureReport(413, "body_too_large", text))
         return await edit_large(request, served, edit)
 
     async def _translate(self, request: ModelRequest, client_api: Api, server_api: Api) -> TranslatedRequest:
+        if len(request.body) > MAX_TRANSLATED_BYTES:
+            text = f"{self.tier} is {self.endpoint.label}, which speaks another API:"
+            text += f" a request must be at most {MAX_TRANSLATED_BYTES // MB} MB"
+            raise RequestFailedError(FailureReport(413, "body_too_large", text))
         edit = partial(
             _translate_body,
             client_api=client_api,
