@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_BYTES_HERE = MB  # larger bodies go to the worker; 1 MB takes 80 ms here if it holds 30 000 tiny messages
+# What may be worked on here, without the worker.
+MAX_BYTES_HERE = MB  # of any body: 1 MB takes 80 ms if it holds 30 000 tiny messages
+MAX_SIMPLE_BYTES_HERE = 2 * MB  # of a body with few objects, as agents send them: a few ms
+MAX_OBJECTS_HERE = 10_000
 TIMEOUT_S = 10.0  # 64 MB in one message take 0.2 s, in 2 million messages about 5 s
 MAX_MEMORY_BYTES = GB  # of the worker; 64 MB in one message take about 200 MB
 _SIZES = struct.Struct("!QQ")  # of the call and of the body; in a response, kind and size of the result
@@ -30,6 +33,13 @@ _BYTES, _VALUE, _ERROR = range(3)  # kinds of results; bytes are not pickled
 
 class WorkerFailedError(Exception):
     """The work took too long or too much memory, or the worker was killed."""
+
+
+def is_large(body: bytes) -> bool:
+    """Return whether work on a JSON body would hold up the event loop for long, and belongs in the worker."""
+    if len(body) <= MAX_BYTES_HERE:
+        return False
+    return len(body) > MAX_SIMPLE_BYTES_HERE or body.count(b"{") > MAX_OBJECTS_HERE
 
 
 class Worker:
@@ -69,7 +79,7 @@ class Worker:
                 if isinstance(error, TimeoutError | OSError | EOFError):
                     raise WorkerFailedError from error
                 raise
-        result = data if kind == _BYTES else pickle.loads(data)  # noqa: S301 - of our own process
+        result: Any = data if kind == _BYTES else pickle.loads(data)  # noqa: S301 - of our own process
         if isinstance(result, MemoryError):
             raise WorkerFailedError from result
         if kind == _ERROR:

@@ -8,7 +8,7 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from llmstack.process.worker import MAX_BYTES_HERE
+from llmstack.process.worker import MAX_BYTES_HERE, is_large
 from llmstack.router.access_log import AccessRecord
 from llmstack.router.admin.admin_api import admin_api
 from llmstack.router.dialects.openai import Untranslated
@@ -148,7 +148,7 @@ class RouterApp:
             respond_error(exchange, dialect, _STOPPING, [])
             return
         parsed = None
-        if len(body) > MAX_BYTES_HERE:
+        if is_large(body):
             parsed = await parse_large(exchange.path, body, self.service.worker)
         try:
             request = plan(exchange, self._dialects.get(exchange.path), body, self.service, parsed)
@@ -160,6 +160,7 @@ class RouterApp:
         except Exception as error:  # noqa: BLE001 - as below
             respond_error(exchange, dialect, self._unexpected(exchange, error), [])
         else:
+            request.is_large = parsed is not None
             request.id = self._ids.id_for(exchange.headers)
             await self._forward(exchange, request)
 

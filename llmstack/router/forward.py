@@ -279,6 +279,7 @@ def _model_request(exchange: Exchange, request: RoutedRequest, worker: Worker) -
         model=request.parsed.model,
         rewrites_body=request.rewrites_body,
         has_slot=request.parsed.has_slot,
+        is_large=request.is_large,
         format_error=request.dialect.error,
     )
 

@@ -28,6 +28,7 @@ class RoutedRequest(msgspec.Struct):
         target: path and query at the server.
         body: as the client sent it; `parsed` is what it says.
         rewrites_body: its `model` is set to the server's name for it; else the body is not touched.
+        is_large: work on its body belongs in the worker.
         reads_only: its method changes nothing, so no model is loaded or evicted for it.
         alternatives: tiers that may serve in its place, best first.
         session_key: of the conversation it belongs to; empty if it belongs to none.
@@ -48,6 +49,7 @@ class RoutedRequest(msgspec.Struct):
     body: bytes
     parsed: ParsedRequest
     rewrites_body: bool = True
+    is_large: bool = False
     reads_only: bool = False
     alternatives: tuple[str, ...] = ()
     session_key: str = ""

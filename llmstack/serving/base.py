@@ -76,7 +76,8 @@ class ModelRequest(msgspec.Struct, frozen=True, gc=False):
             passed on unchanged.
         has_slot: the body has an `id_slot` of its own.
         format_error: returns a failure as the body of an HTTP error in the client's API.
-        worker: for work on a large body.
+        worker: for work on a large body or answer.
+        is_large: work on the body belongs in the worker.
     """
 
     method: str
@@ -88,6 +89,7 @@ class ModelRequest(msgspec.Struct, frozen=True, gc=False):
     has_slot: bool
     format_error: Callable[[FailureReport], bytes]
     worker: Worker
+    is_large: bool = False
 
 
 class ServerResponse(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from llmstack.process.worker import MAX_BYTES_HERE, WorkerFailedError
+from llmstack.process.worker import WorkerFailedError
 from llmstack.serving.errors import FailureReport, RequestFailedError
 from llmstack.serving.json_edits import add_members, has_leading_model, set_model, set_slot
 
@@ -69,7 +69,7 @@ def send_to(upstream: Upstream, lease: HttpLease, request: ModelRequest) -> Coro
         UpstreamError: the server cannot be reached, or the connection broke.
         RequestFailedError: the body is nested too deeply to edit it.
     """
-    if len(request.body) > MAX_BYTES_HERE:
+    if request.is_large:
         return _send_large(upstream, lease, request)
     headers = {**request.headers, **lease.headers}
     return upstream.send(request.method, f"{lease.url}{request.target}", headers, *body_parts(request, lease))

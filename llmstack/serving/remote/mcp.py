@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from llmstack.config.model import BackendKind, McpModel
 from llmstack.process.output_log import OutputLog, rotating_log
-from llmstack.process.worker import MAX_BYTES_HERE
 from llmstack.providers.errors import ProviderError, RateLimitedError, RejectedError
 from llmstack.providers.limits import ModelLimits
 from llmstack.providers.mcp import chat as mcp_chat
@@ -60,7 +59,7 @@ class McpLease(RemoteLease):
             text += f"{MAX_MESSAGE_BYTES // MB} MB"
             raise RequestFailedError(FailureReport(413, "body_too_large", text))
         try:
-            if len(request.body) <= MAX_BYTES_HERE:
+            if not request.is_large:
                 translated, ask, streams = _parse(request, self, client_api=client_api)
             else:
                 translated, ask, streams = await edit_large(

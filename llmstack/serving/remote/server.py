@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from llmstack.config.model import BackendKind, HostedModel
-from llmstack.process.worker import MAX_BYTES_HERE
 from llmstack.providers.errors import ProviderError
 from llmstack.providers.resolve import ANTHROPIC_VERSION, resolve
 from llmstack.providers.translation import CannotTranslateError, choose_dialect, translate
@@ -99,7 +98,7 @@ class ServerLease(RemoteLease):
             RequestFailedError: it takes too long or too much memory.
         """
         served = self._for_version(request)
-        if len(request.body) <= MAX_BYTES_HERE:
+        if not request.is_large:
             return edit(request, served)
         return await edit_large(request, served, edit)
 

@@ -21,6 +21,7 @@ from llmstack.config.model import BackendKind, EngineSettings, GgufModel, Tier
 from llmstack.llama_cpp.binary import EngineBinary
 from llmstack.llama_cpp.command import server_env, server_flags
 from llmstack.llama_cpp.tiny import write_echo
+from llmstack.process.worker import Worker
 from llmstack.serving.base import ModelRequest
 from llmstack.serving.errors import TierUnavailableError
 from llmstack.serving.memory.eviction import MemoryPlan
@@ -86,6 +87,7 @@ def chat_request() -> ModelRequest:
         rewrites_body=False,
         has_slot=False,
         format_error=lambda _: b"",
+        worker=Worker({}),
     )
 
 
@@ -102,7 +104,7 @@ async def test_the_bundled_engine_cannot_be_reached_by_another_user(tmp_path: Pa
         (server,) = [each for each in psutil.Process().children() if str(path) in each.cmdline()]
         assert not [each for each in server.net_connections("inet") if each.status == psutil.CONN_LISTEN]
         with await lease.send(chat_request()) as response:
-            answer = json.loads(await response.read())
+            answer = json.loads(await response.read(65_536))
         assert answer["choices"][0]["message"]["content"] == "[a] You said: the secret prompt"
 
 
