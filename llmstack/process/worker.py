@@ -104,9 +104,7 @@ class Worker:
         stdin.write(call)
         stdin.write(body)
         kind, size = _SIZES.unpack(await stdout.readexactly(_SIZES.size))
-        data = (
-            io.BytesIO()
-        )  # returns what was written into it without a copy, which would hold up the event loop
+        data = io.BytesIO()  # returns its content without a copy, which would hold up the event loop
         while data.tell() < size:
             part = await stdout.read(size - data.tell())
             if not part:

@@ -322,8 +322,10 @@ def test_no_key_and_no_prompt_is_written_to_files_or_command_lines(stack: CliPro
     wait_until_up(stack)
     key = stack.private.litellm_key.read_text().strip()
     assert stack.private.litellm_key.stat().st_mode & 0o777 == 0o600
-    texts = {path: path.read_text(errors="replace") for path in stack.state.rglob("*") if path.is_file()}
+    files = [*stack.state.rglob("*"), *stack.private.directory.rglob("*")]
+    texts = {path: path.read_text(errors="replace") for path in files if path.is_file()}
     assert not [path for path, text in texts.items() if PROVIDER_KEY in text or PROMPT in text]
+    assert not [path for path, text in texts.items() if key in text and path.is_relative_to(stack.state)]
     holding = sorted(path.name for path, text in texts.items() if key in text)
     assert holding == ["litellm.key", "llama-swap.yaml"]
     lines = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
