@@ -127,7 +127,7 @@ def answering(answers: dict[str, bytes], status: int = 200) -> Iterator[str]:
             )
             is_challenge = self.path.startswith(CHALLENGE_PATH)
             if is_challenge:  # the worst case: it has got hold of the token
-                port = int(self.server.server_address[1])
+                port = int(self.connection.getsockname()[1])
                 identity = RouterIdentity(TOKEN, port, None)
                 body = json.dumps(identity.answer(self.path.rpartition("=")[2])).encode()
             self.send_response(200 if is_challenge else status)

@@ -90,7 +90,7 @@ KINDS = {
 }
 
 
-@pytest.fixture(params=KINDS.values(), ids=KINDS)
+@pytest.fixture(params=list(KINDS.values()), ids=list(KINDS))
 def clone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Clone]:
     marker, models_ini = request.param
     with recorder() as server:
