@@ -27,6 +27,8 @@ from llmstack.providers.retries import RetryPolicy
 from llmstack.providers.translation import choose_dialect, translate
 from llmstack.providers.translation.failures import parse_failure, redact
 from llmstack.providers.translation.sse import SseParser
+from llmstack.units import MB
+from llmstack.upstream.limits import MAX_ERROR_BYTES, MAX_HELD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -86,7 +88,13 @@ class HttpSource:
         body, translated = self._build_body(request, stream=False)
         async with self._time_limit(), self._client() as client:
             response = await self._send(client, body)
-            data = await self._read(response)
+            data = await self._read(response, MAX_HELD_BYTES)
+        if len(data) > MAX_HELD_BYTES:
+            raise MalformedResponseError(
+                f"{self._endpoint.label}: its answer is larger than {MAX_HELD_BYTES // MB} MB",
+                provider=self.provider,
+                transient=False,
+            )
         return parse_completion(translated.translate_response(data) if translated else data, self._endpoint)
 
     async def stream(self, request: PromptRequest) -> AsyncGenerator[str | Result]:
@@ -173,7 +181,8 @@ class HttpSource:
 
     async def _send_once(self, client: httpx.AsyncClient, body: bytes) -> httpx.Response:
         dialect = self._endpoint.dialects[0]
-        headers = {**self._endpoint.default_headers(dialect), **self._endpoint.headers}
+        identity = {"accept-encoding": "identity"}  # a few bytes could become many megabytes
+        headers = {**identity, **self._endpoint.default_headers(dialect), **self._endpoint.headers}
         request = client.build_request("POST", self._endpoint.url(dialect), content=body, headers=headers)
         try:
             response = await client.send(request, stream=True)
@@ -183,11 +192,18 @@ class HttpSource:
             raise self._connection_error(error) from error
         if response.status_code < HTTPStatus.BAD_REQUEST:
             return response
-        data = await self._read(response)
+        data = await self._read(response, MAX_ERROR_BYTES)
         raise self._status_error(response, data)
 
-    async def _read(self, response: httpx.Response) -> bytes:
-        return b"".join([chunk async for chunk in self._chunks(response)])
+    async def _read(self, response: httpx.Response, limit: int) -> bytes:
+        """Return the body; if it is longer than `limit` bytes, its start, which is longer, too."""
+        parts, size = [], 0
+        async for chunk in self._chunks(response):
+            parts.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                break
+        return b"".join(parts)
 
     async def _chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
         try:

@@ -13,6 +13,7 @@ import pytest
 from router.clients import chat, chat_request
 from router.harness import wait_until
 from router.remote_tiers import router_with_tiers
+from support.providers import KEY
 
 from llmstack import providers
 from llmstack.config.model import BackendKind, McpModel, Role, Tier
@@ -103,3 +104,10 @@ async def test_what_a_server_prints_goes_to_its_own_bounded_log(
     assert "no message" in text
     assert "no message" not in caplog.text
     assert "JSONRPC" not in caplog.text
+
+
+async def test_a_key_in_a_successful_answer_is_masked() -> None:
+    env = {**os.environ, "SOME_API_KEY": KEY}
+    tool = McpSource((sys.executable, SCRIPT, "plain"), "complete", env=env, timeout_s=20)
+    assert (await tool.answer(PromptRequest.from_prompt(f"a {KEY}"))).output.endswith("|a …")
+    await tool.close()

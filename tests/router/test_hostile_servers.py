@@ -14,6 +14,7 @@ from router.harness import Setup, config, scripted_server, stack, tier
 from router.remote_tiers import router_with_tiers, server_tier
 from support.providers import KEY
 
+from llmstack import providers
 from llmstack.config.model import Role
 from llmstack.providers.translation.failures import StreamRedactor
 from llmstack.router.dialects.chat import OpenaiChat
@@ -24,8 +25,11 @@ from llmstack.upstream.limits import MAX_ERROR_BYTES, MAX_EVENT_BYTES, MAX_HELD_
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from router.harness import IncomingRequest
+
+    from llmstack.providers.model_api import Model
 
     Script = Callable[[IncomingRequest], Awaitable[None]]
 
@@ -291,3 +295,23 @@ async def test_headers_that_a_browser_keeps_are_not_passed_on(*, stream: bool) -
             headers = response.headers
         assert headers.getall("x-request-id") == ["mine"]
         assert not set(HOP_HEADERS) - {"x-request-id"} & {name.lower() for name in headers}
+
+
+async def read_stream(model: Model) -> None:
+    async for _ in model.astream("hello"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (endless("200 OK", "application/json"), "its answer is larger than 16 MB"),
+        (endless("400 Bad Request", "text/plain"), "answered 400: xxxx"),
+        (endless("200 OK", "text/event-stream", b"data: "), "an event of its answer is larger than 4 MB"),
+    ],
+)
+async def test_the_python_api_has_limits_too(script: Script, message: str, tmp_path: Path) -> None:
+    async with scripted_server(script) as server, asyncio.timeout(20):
+        model = providers.model("vllm/m", env={"VLLM_BASE_URL": server.url}, config_dir=tmp_path, retries=0)
+        with pytest.raises(providers.ProviderError, match=message):
+            await (read_stream(model) if "event" in message else model.acall("hello"))

@@ -113,7 +113,7 @@ class ServerProcess:
         except MCPError as error:
             self._note_if_closed(error)
             if self.is_running:
-                message = redact(error.message, self._secrets)
+                message = redact(error.message, self.secrets)
                 raise RejectedError(f"the MCP server refuses: {message}", provider=self._provider) from error
             raise MalformedResponseError(await self._explain_end(), provider=self._provider) from error
         finally:
@@ -235,11 +235,12 @@ class ServerProcess:
             self._log(data)
 
     @property
-    def _secrets(self) -> tuple[str, ...]:
+    def secrets(self) -> tuple[str, ...]:
+        """Credentials in the program's environment, which it may repeat."""
         values = (value for name, value in self._env.items() if _SECRET_NAME.search(name))
         return tuple(value for value in values if len(value) >= _MIN_SECRET_CHARS)
 
     def _quote_output(self) -> str:
         """Return the last lines that the program printed, without credentials; empty if there are none."""
         lines = [line for line in self._output.decode(errors="replace").splitlines() if line.strip()]
-        return ":\n" + redact("\n".join(lines[-MAX_QUOTED_LINES:]), self._secrets) if lines else ""
+        return ":\n" + redact("\n".join(lines[-MAX_QUOTED_LINES:]), self.secrets) if lines else ""

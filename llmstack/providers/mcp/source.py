@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmstack.providers.base import TIMEOUT_S, Result
 from llmstack.providers.errors import TimedOutError
 from llmstack.providers.mcp.arguments import build_arguments, parse_result
 from llmstack.providers.mcp.server_process import ServerProcess
+from llmstack.providers.translation.failures import redact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -63,7 +65,8 @@ class McpSource:
                 f"the MCP server `{shlex.join(self._command)}` did not answer within {self._timeout_s:g} s",
                 provider=self.provider,
             ) from error
-        return parse_result(tool_result, provider=self.provider, model=self.model, tool=self._tool)
+        result = parse_result(tool_result, provider=self.provider, model=self.model, tool=self._tool)
+        return replace(result, output=redact(result.output, server.secrets))
 
     async def stream(self, request: PromptRequest) -> AsyncGenerator[str | Result]:
         """Yield the output, which tools return in one piece, and the result."""

@@ -41,8 +41,7 @@ class SseParser:
             self._line_bytes += len(chunk) - start
         if self._line_bytes + self._data_bytes > MAX_TRANSLATED_BYTES:
             raise MalformedResponseError(
-                f"an event of its answer is larger than {MAX_TRANSLATED_BYTES // MB} MB,"
-                " and is in another API than the client's"
+                f"an event of its answer is larger than {MAX_TRANSLATED_BYTES // MB} MB"
             )
         return events
 
