@@ -127,14 +127,20 @@ def test_a_remote_router_gets_the_key_only_if_it_knows_it(project: CliProject, t
     result = client.run("check")
     assert result.code == 1
     assert "does not know the key in this terminal, so it was not sent" in result.err
-    with recorder() as fake:
+    for answer in (b'{"token": "00", "key": "00"}', b'{"token": null, "key": null}', b"{}", b"[]"):
+        with recorder(answer=answer) as fake:
+            (client.state / "default-channel").write_text(f"external {fake.url}\n")
+            client.trust()
+            for command in ("status", "check", "reload"):
+                client.run(*command.split())
+            assert b"/llmstack/challenge" in fake.all_bytes
+            assert b"another-key-33bb" not in fake.all_bytes
+    with recorder() as fake:  # it claims to know the key, and does not
         (client.state / "default-channel").write_text(f"external {fake.url}\n")
-        client.run("trust", "--yes").check()
-        for command in ("status", "check", "reload", f"route {PROMPT}", f"ask {PROMPT}"):
-            client.run(*command.split())
-        assert b"/llmstack/challenge" in fake.all_bytes
-        for secret in ("another-key-33bb", PROMPT):
-            assert secret.encode() not in fake.all_bytes
+        client.trust()
+        for command in (f"route {PROMPT}", f"ask {PROMPT}"):
+            assert client.run(*command.split()).code == 1
+        assert PROMPT.encode() not in fake.all_bytes
 
 
 def test_a_proof_holds_for_its_secret_nonce_and_port_only() -> None:
