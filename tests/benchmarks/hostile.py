@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import re
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.forwarding import free_port, wait_for
+from benchmarks.forwarding import free_port, router_env, trust_project, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -200,7 +199,8 @@ async def measure(case: Case) -> tuple[str, float, float]:
         async with hostile_server(case.answer) as upstream:
             port = write_models_ini(Path(name), upstream)
             argv = [sys.executable, "-m", "llmstack.router", "--work-dir", name]
-            env = {**os.environ, "ANTHROPIC_API_KEY": "key-of-nobody"}
+            trust_project(Path(name))
+            env = {**router_env(Path(name)), "ANTHROPIC_API_KEY": "key-of-nobody"}
             router = await asyncio.create_subprocess_exec(*argv, env=env, stdin=DEVNULL, stderr=DEVNULL)
             try:
                 await asyncio.to_thread(wait_for, port)
