@@ -134,10 +134,7 @@ def parse_verified(project: Project, user: UserDirs, files: ProjectFiles) -> Tru
         LlmstackError: a file is damaged or has mistakes.
     """
     pinned = _parse_pinned(project, files)
-    is_thin_client = pinned is not None and pinned.url is not None
-    has_models = files.models_ini is not None and not is_thin_client
-    declared = parse_bytes(files.models_ini or b"", project.models_ini) if has_models else None
-    return TrustedProject(project, user, files, pinned, declared)
+    return TrustedProject(project, user, files, pinned, _parse_models_ini(project, files, pinned))
 
 
 def _parse_pinned(project: Project, files: ProjectFiles) -> Channel | None:
@@ -145,12 +142,17 @@ def _parse_pinned(project: Project, files: ProjectFiles) -> Channel | None:
     return parse_marker(data, project.default_channel) if data is not None else None
 
 
+def _parse_models_ini(project: Project, files: ProjectFiles, pinned: Channel | None) -> StackConfig | None:
+    is_thin_client = pinned is not None and pinned.url is not None
+    if files.models_ini is None or is_thin_client:
+        return None
+    return parse_bytes(files.models_ini, project.models_ini)
+
+
 def _raise_mistakes(project: Project, files: ProjectFiles) -> None:
     """Raise a ConfigError if an untrusted models.ini has mistakes."""
     try:
-        pinned = _parse_pinned(project, files)
-        if files.models_ini is not None and (pinned is None or pinned.url is None):
-            parse_bytes(files.models_ini, project.models_ini)
+        _parse_models_ini(project, files, _parse_pinned(project, files))
     except ConfigError:
         raise
     except LlmstackError:

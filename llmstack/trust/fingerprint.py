@@ -28,6 +28,7 @@ LOADABLE_SUFFIXES = frozenset(
     {".py", ".pyc", ".pyd", ".pyo", ".pth", ".so", ".dll", ".dylib", ".yaml", ".yml"}
 )
 MAX_LOADABLE_FILES = 2000  # a callback has one; a virtual environment in there has some ten thousand
+MAX_TOTAL_BYTES = 32 * 1024 * 1024  # all are read at a prompt, and held in memory
 
 
 class ProjectPaths(Protocol):
@@ -93,7 +94,7 @@ def read_files(project: ProjectPaths) -> ProjectFiles:
     well, and it is edited often.
 
     Raises:
-        LlmstackError: a file cannot be read or is not a regular file, or there are too many.
+        LlmstackError: a file cannot be read or is not a regular file, or they are too many or too large.
     """
     state = project.work_dir / STATE_DIR
     names = (MODELS_INI, ACTIVE_CHANNEL, *WHOLE_FILES, *sorted(_loadable_names(state)))
@@ -102,8 +103,19 @@ def read_files(project: ProjectPaths) -> ProjectFiles:
     if project.models_ini != state / MODELS_INI:
         models_ini_name = resolve_path(project.models_ini)
         paths[models_ini_name] = project.models_ini
-    contents = {name: read_plain_file(path) for name, path in paths.items()}
-    return ProjectFiles({name: data for name, data in contents.items() if data is not None}, models_ini_name)
+    contents, total = {}, 0
+    for name, path in paths.items():
+        data = read_plain_file(path)
+        if data is not None:
+            contents[name] = data
+            total += len(data)
+        if total > MAX_TOTAL_BYTES:
+            raise LlmstackError(
+                f"{escape_unprintable(str(state))} has more than {MAX_TOTAL_BYTES >> 20} MiB of files that"
+                " count for trust",
+                hint="move native modules, byte code and packages out of it",
+            )
+    return ProjectFiles(contents, models_ini_name)
 
 
 def fingerprint(project: ProjectPaths) -> dict[str, str]:

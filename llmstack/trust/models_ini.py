@@ -130,8 +130,8 @@ def security_view(data: bytes) -> SecurityView | None:
         return None
     tiers = _group_by_section(lines)
     routes = _prompt_routes(tiers)
-    leaves = any(name.startswith("role ") for route in routes for name in route.names)
-    counted = _ROUTING_KEYS if leaves else frozenset()
+    has_remote_role = any(name.startswith("role ") for route in routes for name in route.names)
+    counted = _ROUTING_KEYS if has_remote_role else frozenset()
     settings = [
         Setting(line.section, line.key, value)
         for line in lines
@@ -186,7 +186,7 @@ def _security_value(line: Setting, counted: frozenset[str]) -> str | None:
         provider, slash, _ = value.partition("/")
         return f"{provider}/…" if slash else value
     if key in _NAMING_KEYS:
-        # Where its effect cannot be told, because a reader may see a comment or not, the text counts.
+        # If its effect is unclear, because a reader may see a comment or not, the text counts.
         is_plain = ";" not in value and not _QUOTES.search(value) and line.section.upper() != "DEFAULT"
         return None if is_plain else value
     return None if key in TRUST_NEUTRAL_KEYS - counted else value

@@ -78,7 +78,7 @@ def check(project: ProjectPaths, trust_file: Path) -> Trust:
         LlmstackError: the project is unsafe to look at, or the list of trusted projects cannot be read.
     """
     refuse_unsafe_dir(project)
-    return _judge(project, read_files(project), trust_file)
+    return judge(project, read_files(project), trust_file)
 
 
 def verify(project: ProjectPaths, files: ProjectFiles, trust_file: Path) -> None:
@@ -89,7 +89,7 @@ def verify(project: ProjectPaths, files: ProjectFiles, trust_file: Path) -> None
     """
     if not files.contents:
         return  # nothing to act on
-    trust = _judge(project, files, trust_file)
+    trust = judge(project, files, trust_file)
     work_dir = escape_unprintable(str(project.work_dir))
     hint = f"run `llmstack trust` in {work_dir}: it shows what the project's files would run, then asks"
     if trust.verdict is Verdict.UNKNOWN:
@@ -246,7 +246,8 @@ def list_trusted(trust_file: Path) -> list[tuple[TrustRecord, Trust | None]]:
     return projects
 
 
-def _judge(project: ProjectPaths, files: ProjectFiles, trust_file: Path) -> Trust:
+def judge(project: ProjectPaths, files: ProjectFiles, trust_file: Path) -> Trust:
+    """Return whether these files of a project are trusted."""
     record = _find_record(read_trust_file(trust_file), project)
     return _compare(record, project, files) if record is not None else Trust(Verdict.UNKNOWN)
 

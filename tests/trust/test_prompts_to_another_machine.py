@@ -138,6 +138,14 @@ def test_python_behind_a_link_to_a_directory_counts(project: Project, trust_file
     assert "hooks/deep/hook.py" in changed
 
 
+def test_more_than_can_be_held_in_memory_is_refused(project: Project, trust_file: Path) -> None:
+    for number in range(9):
+        with (project.state / f"m{number}.so").open("wb") as file:
+            file.truncate(4 * 1024 * 1024)
+    with pytest.raises(Exception, match="has more than 32 MiB of files that count for trust"):
+        trust_store.check(project, trust_file)
+
+
 def test_a_forest_of_files_is_refused_instead_of_read(project: Project, trust_file: Path) -> None:
     (project.state / "packages").mkdir()
     for number in range(2001):

@@ -176,7 +176,8 @@ def _open(
         return parse_verified(project, user, ProjectFiles({}, MODELS_INI))
     trust_store.refuse_unsafe_dir(project)
     files = read_files(project)
-    if files.contents and trust_store.check(project, user.trusted_projects).verdict is not Verdict.TRUSTED:
+    trust = trust_store.judge(project, files, user.trusted_projects)
+    if files.contents and trust.verdict is not Verdict.TRUSTED:
         if not options.trust and not consent(describe(files)):
             raise LlmstackError(
                 f"{project.state} has files that llmstack did not write, and they are not trusted",

@@ -36,7 +36,8 @@ class RemoteRouter:
 
 def make_remote_client(url: str, env: Mapping[str, str]) -> RouterClient:
     """Return a client of another project's router, with the key from this environment."""
-    return RouterClient(url, ClientKey(read_api_key(env, API_KEY_ENV)))
+    key = read_api_key(env, API_KEY_ENV)
+    return RouterClient(url, ClientKey(key) if key else None)
 
 
 def fetch_router(url: str, env: Mapping[str, str]) -> RemoteRouter:

@@ -12,7 +12,6 @@ from urllib.parse import quote, urlsplit
 
 from llmstack.errors import LlmstackError
 from llmstack.router_proof import CHALLENGE_PATH, new_nonce
-from llmstack.stack.remote.router_secrets import ClientKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -163,7 +162,7 @@ class RouterClient:
         """Let the router prove itself on this connection; return the headers with the secret."""
         from llmstack.stack.remote.router_documents import ChallengeDocument, decode  # noqa: PLC0415 - as below
 
-        if self._secret is None or self._secret == ClientKey(""):
+        if self._secret is None:
             return {}
         nonce = new_nonce()
         text = self._exchange(connection, "GET", f"{CHALLENGE_PATH}?nonce={nonce}", timeout_s)

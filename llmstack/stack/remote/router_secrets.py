@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from llmstack.stack.remote.router_documents import ChallengeDocument
 
 
-class RouterUnprovenError(LlmstackError):
-    """What answers has not proved that it is the expected router; no secret was sent."""
-
-
 class RouterSecret(Protocol):
     """What a client sends to a router to be let in, once the router has proved that it knows it too."""
 
@@ -48,12 +44,12 @@ class OwnerToken:
             token = self.path.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise RouterUnprovenError(
+            raise LlmstackError(
                 f"cannot prove that {url} is this project's router: {self.path}: {reason}",
                 hint="run this as the user who started it, with the same XDG_STATE_HOME",
             ) from error
         if not is_same_proof(prove_token(token, nonce, port), answer.token):
-            raise RouterUnprovenError(
+            raise LlmstackError(
                 f"what listens at {url} is not this project's router",
                 hint="see what uses that port, or set another `router_port` in models.ini",
             )
@@ -65,7 +61,7 @@ class ClientKey:
     """The key that a router requires from its clients.
 
     Attributes:
-        key: empty if there is none; then none is sent.
+        key: not empty.
     """
 
     key: str
@@ -73,10 +69,10 @@ class ClientKey:
     def verify(self, answer: ChallengeDocument, nonce: str, url: str) -> str:
         """Return the key, or nothing for a router that requires none."""
         proof = answer.key
-        if proof is None or not self.key:
+        if proof is None:
             return ""
         if not is_same_proof(prove_key(stretch_key(self.key), nonce), proof):
-            raise RouterUnprovenError(
+            raise LlmstackError(
                 f"{url} does not know the key in this terminal, so it was not sent",
                 hint="export the router's own key, and check the address",
             )
