@@ -18,7 +18,7 @@ from llmstack.router.failover import (
     strip_leading_comments,
 )
 from llmstack.router.keepalive import KeepAlive
-from llmstack.router.passing import pass_events, pass_long_body, without_secrets
+from llmstack.router.response_relay import pass_events, pass_long_body, without_secrets
 from llmstack.serving.base import ModelRequest
 from llmstack.serving.errors import (
     OUT_OF_FILES,

@@ -96,7 +96,7 @@ def _keeps_most(request: ModelRequest, served: ServedModel) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedModelCopy:
     """A `ServedModel` that can be sent to the worker."""
 
     model: str
@@ -118,7 +118,7 @@ async def edit_large(
         RequestFailedError: it takes too long or too much memory.
     """
     without_body = msgspec.structs.replace(request, body=b"", headers={}, format_error=None, worker=None)
-    copy = Served(served.model, served.defaults, served.slot)
+    copy = ServedModelCopy(served.model, served.defaults, served.slot)
     try:
         return await request.worker.run(partial(_edit, edit, without_body, copy), request.body)
     except WorkerFailedError as error:
@@ -126,7 +126,10 @@ async def edit_large(
 
 
 def _edit(
-    edit: Callable[[ModelRequest, ServedModel], T], request: ModelRequest, served: Served, body: bytes
+    edit: Callable[[ModelRequest, ServedModel], T],
+    request: ModelRequest,
+    served: ServedModelCopy,
+    body: bytes,
 ) -> T:
     return edit(msgspec.structs.replace(request, body=body), served)
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import re
 import shutil
-import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from support.hostile_router import answering
 from support.net import free_port, listener
 from support.project import CliProject
 
@@ -21,7 +19,6 @@ from llmstack.paths import Project, UserDirs
 from llmstack.stack.mcp import list_tools
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from support.project import CommandResult
@@ -38,31 +35,6 @@ def client(tmp_path: Path) -> CliProject:
     client = CliProject(tmp_path / "client")
     client.directory.mkdir()
     return client
-
-
-@contextmanager
-def web_page(body: bytes, content_type: str = "text/html") -> Iterator[str]:
-    """Run a server that answers every request with this body."""
-
-    class Page(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("content-type", content_type)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def error_line(result: CommandResult) -> str:
@@ -176,12 +148,12 @@ def test_install_writes_nothing_if_the_router_cannot_be_used(client: CliProject)
 
 def test_a_server_that_is_no_router_is_an_error(client: CliProject) -> None:
     pages = (
-        (b"<!doctype html><title>hi</title>", "text/html", "with a web page"),
-        (b'{"ok": true}', "application/json", "no models.ini"),
-        (b"\xff\xfe\x00" * 1000, "image/png", "no models.ini"),
+        (b"<!doctype html><title>hi</title>", "with a web page"),
+        (b'{"ok": true}', "no models.ini"),
+        (b"\xff\xfe\x00" * 1000, "no models.ini"),
     )
-    for body, content_type, message in pages:
-        with web_page(body, content_type) as url:
+    for body, message in pages:
+        with answering({"/": body}) as url:
             assert message in error_line(client.run("install", "--external", url))
             client.state.mkdir(exist_ok=True)
             (client.state / "default-channel").write_text(f"external {url}\n")
@@ -202,7 +174,7 @@ def test_a_foreign_router_cannot_choose_the_variable_with_its_key(client: CliPro
     ini = (
         b"[DEFAULT]\napi_key_env = AWS_SECRET_ACCESS_KEY\n[m]\nrole = fast\nmodel = ollama/x\nctx_size = 8k\n"
     )
-    with web_page(ini, "text/plain") as url:
+    with answering({"/": ini}) as url:
         client.run("install", "--external", url).check()
     text = (client.state / "opencode.json").read_text()
     assert "AWS" not in text
